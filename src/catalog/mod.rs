@@ -1,0 +1,12 @@
+//! Which channels exist, and where each member's state lives.
+//!
+//! The daemon's control loop is the one writer; everybody else reads a
+//! published [`Directory`]. `serve` reads an [`Observation`]: a directory and
+//! the drivers' snapshots, taken together.
+
+mod observation;
+
+pub use observation::{
+    ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView, Observation,
+    ReloadState, Source,
+};

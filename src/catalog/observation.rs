@@ -1,0 +1,227 @@
+//! A directory of channels and the drivers' snapshots, joined for readers.
+//!
+//! Rotation is computed here, from the verdicts in the very snapshot that is
+//! shown, so an answer never contradicts itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, Standing, Tier};
+use crate::health::histogram::{Histogram, LAG_BOUNDS};
+use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
+
+/// Where a channel comes from; only its own source may change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A configuration file.
+    File(PathBuf),
+}
+
+/// The position of a channel's counters in every driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChannelSeat(pub u32);
+
+/// Where a member's state lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemberSeat {
+    /// Which driver.
+    pub driver: u16,
+    /// Which slot of that driver.
+    pub slot: u32,
+    /// Which of the members that used the slot one after another.
+    pub generation: u32,
+}
+
+/// One channel of the directory.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Where it comes from.
+    pub source: Source,
+    /// Where its counters are.
+    pub seat: ChannelSeat,
+    /// Where its members' states are, in the order of `channel.members()`.
+    pub members: Vec<MemberSeat>,
+}
+
+/// All channels, in name order. Replaced whole, never edited.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    /// The channels.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+impl Directory {
+    /// The channel of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Entry>> {
+        let position = self.entries.binary_search_by(|entry| entry.channel.name().cmp(name)).ok()?;
+        self.entries.get(position)
+    }
+}
+
+/// How the last reload of the configuration went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadState {
+    /// Whether the last load or reload was accepted.
+    pub successful: bool,
+    /// When one was last accepted.
+    pub last_success: Timestamp,
+}
+
+/// Everything the daemon shows, at one instant.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// Every member has a verdict, or `ready_within` has passed.
+    pub ready: bool,
+    /// The channels.
+    pub directory: Arc<Directory>,
+    /// The drivers, in the order of [`MemberSeat::driver`].
+    pub drivers: Vec<DriverSnapshot>,
+    /// The last reload.
+    pub reload: ReloadState,
+}
+
+impl Observation {
+    /// One channel with its members' states and rotation.
+    #[must_use]
+    pub fn view<'a>(&'a self, entry: &'a Entry) -> ChannelView<'a> {
+        let tier = Tier::of(
+            self.states(entry).map(|(member, state)| standing(member, state)),
+            entry.channel.balance().fail_open,
+        );
+        ChannelView { observation: self, entry, tier }
+    }
+
+    /// The lateness of probe starts, over all drivers.
+    #[must_use]
+    pub fn lag(&self) -> Histogram<10> {
+        let mut sum = Histogram::new(&LAG_BOUNDS);
+        for driver in &self.drivers {
+            sum.merge(&driver.lag);
+        }
+        sum
+    }
+
+    /// Probes running now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.drivers.iter().map(|driver| driver.in_flight).sum()
+    }
+
+    /// Slots skipped so far.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.drivers.iter().map(|driver| driver.skipped).sum()
+    }
+
+    fn states<'a>(
+        &'a self,
+        entry: &'a Entry,
+    ) -> impl Iterator<Item = (&'a Member, Option<&'a MemberState>)> + 'a {
+        entry.channel.members().iter().zip(&entry.members).map(|(member, seat)| {
+            let driver = self.drivers.get(usize::from(seat.driver));
+            (member, driver.and_then(|driver| driver.member(seat.slot, seat.generation)))
+        })
+    }
+}
+
+/// One channel at one instant.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelView<'a> {
+    observation: &'a Observation,
+    /// The channel.
+    pub entry: &'a Entry,
+    /// Which members take traffic.
+    pub tier: Tier,
+}
+
+impl<'a> ChannelView<'a> {
+    /// The members, in the order of the configuration.
+    pub fn members(self) -> impl Iterator<Item = MemberView<'a>> + 'a {
+        let channel = &*self.entry.channel;
+        self.observation.states(self.entry).map(move |(member, state)| MemberView {
+            member,
+            address: channel.member_address(member),
+            weight: channel.effective_weight(member),
+            in_rotation: self.tier.admits(standing(member, state)),
+            state,
+        })
+    }
+
+    /// The channel's counters, summed over drivers.
+    #[must_use]
+    pub fn stats(self) -> ChannelStats {
+        let mut sum = ChannelStats::default();
+        let seat = usize::try_from(self.entry.seat.0).unwrap_or(usize::MAX);
+        for stats in self.observation.drivers.iter().filter_map(|driver| driver.channels.get(seat)) {
+            sum.merge(stats);
+        }
+        sum
+    }
+
+    /// How many members are disabled, and of the enabled ones how many are in
+    /// each health of [`Health::ALL`].
+    #[must_use]
+    pub fn member_counts(self) -> MemberCounts {
+        let mut counts = MemberCounts::default();
+        for (member, state) in self.observation.states(self.entry) {
+            match (member.status(), health_of(state)) {
+                (MemberStatus::Disabled, _) => counts.disabled += 1,
+                (MemberStatus::Enabled, Health::Healthy) => counts.healthy += 1,
+                (MemberStatus::Enabled, Health::Unhealthy) => counts.unhealthy += 1,
+                (MemberStatus::Enabled, Health::Unknown) => counts.unknown += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Members by state; a disabled one counts only as disabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemberCounts {
+    /// Enabled and healthy.
+    pub healthy: usize,
+    /// Enabled and unhealthy.
+    pub unhealthy: usize,
+    /// Enabled and unknown.
+    pub unknown: usize,
+    /// Switched off by the user.
+    pub disabled: usize,
+}
+
+/// One member at one instant.
+#[derive(Debug, Clone)]
+pub struct MemberView<'a> {
+    /// The member as configured.
+    pub member: &'a Member,
+    /// `host:port` with the traffic port.
+    pub address: MemberAddress,
+    /// The effective weight.
+    pub weight: u16,
+    /// Whether it takes traffic.
+    pub in_rotation: bool,
+    /// What its driver knows; none in the turn before the driver has seen it.
+    pub state: Option<&'a MemberState>,
+}
+
+impl MemberView<'_> {
+    /// The verdict.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        health_of(self.state)
+    }
+}
+
+fn health_of(state: Option<&MemberState>) -> Health {
+    state.map_or(Health::Unknown, |state| state.health)
+}
+
+fn standing(member: &Member, state: Option<&MemberState>) -> Standing {
+    Standing { role: member.role(), status: member.status(), health: health_of(state) }
+}

@@ -1,0 +1,36 @@
+//! What a VPC channel is: fields, ranges, ports, weights, code sets, rotation.
+//!
+//! Pure: no clock, I/O, runtime or logging. Every source of channels (TOML,
+//! JSON files, API bodies) becomes a [`document::Value`]; [`reader`] turns it
+//! into a [`Channel`] or into all its [`Violation`]s; everything else asks the
+//! finished [`Channel`].
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `document` | the neutral tree that the rules read |
+//! | `violation` | a broken rule as a value: field, place, remedy |
+//! | `reader` | the rules: tree to channel |
+//! | `model` | the checked channel, its members, groups and health check |
+//! | `words` | the closed vocabularies |
+//! | `code_set` | `http_code` |
+//! | `rotation` | who takes traffic |
+
+pub mod code_set;
+pub mod document;
+pub mod model;
+pub mod reader;
+pub mod rotation;
+pub mod violation;
+pub mod words;
+
+pub use code_set::CodeSet;
+pub use model::{
+    BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
+    Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
+    VerifyCertificate,
+};
+pub use rotation::{NobodyReason, Standing, Tier};
+pub use violation::{FieldPath, Rule, Step, Violation};
+pub use words::{
+    ChannelKind, CheckStatus, CloseMode, FailOpen, Health, MemberStatus, MemberType, Method, Role, Strategy,
+};

@@ -1,0 +1,170 @@
+//! What a driver shows of its members: flat pages, cloned by reference.
+//!
+//! A driver owns the pages and writes in place; a reader's clone shares them, and
+//! the first write to a shared page copies that page only. So nobody pays while
+//! nobody looks, and a reader always sees one instant per page.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::histogram::{Histogram, LAG_BOUNDS, PROBE_BOUNDS};
+use super::moment::Timestamp;
+use super::outcome::{MemberReason, Outcome, Phases, ProberReason};
+use crate::channel::Health;
+
+/// Members per page.
+pub const PAGE: usize = 64;
+
+/// What is known of one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberState {
+    /// Tells apart the members that used one slot one after another.
+    pub generation: u32,
+    /// The verdict.
+    pub health: Health,
+    /// Successes in a row up to the last conclusive probe.
+    pub consecutive_successes: u32,
+    /// Failures in a row up to the last conclusive probe.
+    pub consecutive_failures: u32,
+    /// When `health` became what it is.
+    pub since: Timestamp,
+    /// Probes so far by result.
+    pub counts: ResultCounts,
+    /// Transitions so far by the health they led to, in [`Health::ALL`] order.
+    pub transitions: [u64; 3],
+    /// The last probe that ended, none before the first.
+    pub last: Option<LastProbe>,
+    /// `notAfter` of the last certificate seen, seconds since the Unix epoch.
+    pub certificate_not_after: Option<i64>,
+}
+
+impl MemberState {
+    /// A member nothing is known of yet.
+    #[must_use]
+    pub fn new(generation: u32, health: Health, since: Timestamp) -> Self {
+        Self {
+            generation,
+            health,
+            consecutive_successes: 0,
+            consecutive_failures: 0,
+            since,
+            counts: ResultCounts::default(),
+            transitions: [0; 3],
+            last: None,
+            certificate_not_after: None,
+        }
+    }
+}
+
+/// Probes by result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ResultCounts {
+    /// Probes that succeeded.
+    pub success: u64,
+    /// Probes that failed for a [`MemberReason`].
+    pub failure: u64,
+    /// Probes that could not know.
+    pub inconclusive: u64,
+}
+
+/// The last probe of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastProbe {
+    /// When it started.
+    pub at: Timestamp,
+    /// What it found.
+    pub outcome: Outcome,
+    /// The status code, when a head was read.
+    pub status: Option<u16>,
+    /// One line for people.
+    pub detail: Cow<'static, str>,
+    /// How long it took.
+    pub total: Duration,
+    /// How long its phases took.
+    pub phases: Phases,
+}
+
+/// Counters of one channel in one driver; `serve` sums them over drivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelStats {
+    /// Failures by [`MemberReason::index`].
+    pub failures: [u64; MemberReason::ALL.len()],
+    /// Inconclusive probes by [`ProberReason::index`].
+    pub inconclusive: [u64; ProberReason::ALL.len()],
+    /// Durations of the connect phase.
+    pub connect: Histogram<10>,
+    /// Durations of TLS handshakes.
+    pub tls: Histogram<10>,
+    /// Durations of the response phase.
+    pub response: Histogram<10>,
+    /// Durations of whole probes.
+    pub total: Histogram<10>,
+}
+
+impl Default for ChannelStats {
+    fn default() -> Self {
+        let empty = Histogram::new(&PROBE_BOUNDS);
+        Self {
+            failures: [0; MemberReason::ALL.len()],
+            inconclusive: [0; ProberReason::ALL.len()],
+            connect: empty.clone(),
+            tls: empty.clone(),
+            response: empty.clone(),
+            total: empty,
+        }
+    }
+}
+
+impl ChannelStats {
+    /// Adds another driver's counters.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.inconclusive.iter_mut().zip(other.inconclusive) {
+            *mine += theirs;
+        }
+        self.connect.merge(&other.connect);
+        self.tls.merge(&other.tls);
+        self.response.merge(&other.response);
+        self.total.merge(&other.total);
+    }
+}
+
+/// One driver at one instant.
+#[derive(Debug, Clone)]
+pub struct DriverSnapshot {
+    /// Members by slot, [`PAGE`] to a page.
+    pub pages: Vec<Arc<Vec<MemberState>>>,
+    /// Counters by channel seat.
+    pub channels: Vec<Arc<ChannelStats>>,
+    /// How late probes started against their slots.
+    pub lag: Histogram<10>,
+    /// Probes running now.
+    pub in_flight: usize,
+    /// Slots skipped because they were late.
+    pub skipped: u64,
+}
+
+impl DriverSnapshot {
+    /// A driver that has seen nothing yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            pages: Vec::new(),
+            channels: Vec::new(),
+            lag: Histogram::new(&LAG_BOUNDS),
+            in_flight: 0,
+            skipped: 0,
+        }
+    }
+
+    /// The member in `slot`, if it is still the one of `generation`.
+    #[must_use]
+    pub fn member(&self, slot: u32, generation: u32) -> Option<&MemberState> {
+        let slot = usize::try_from(slot).ok()?;
+        let state = self.pages.get(slot / PAGE)?.get(slot % PAGE)?;
+        (state.generation == generation).then_some(state)
+    }
+}
