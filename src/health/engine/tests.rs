@@ -1,0 +1,177 @@
+//! The engine driven by hand: places, generations, totals, snapshots.
+
+use super::*;
+use crate::health::{MemberReason, Phases, Timestamp};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+fn now(millis: u64) -> Now {
+    Now {
+        moment: Moment(millis * 1_000_000),
+        wall: Timestamp(1_700_000_000_000_000_000 + millis * 1_000_000),
+    }
+}
+
+fn report(outcome: Outcome) -> Report {
+    Report {
+        outcome,
+        phases: Phases { connect: Some(Duration::from_millis(1)), ..Phases::default() },
+        total: Duration::from_millis(2),
+        status: None,
+        detail: "made up".into(),
+        peer: None,
+        certificate_not_after: None,
+    }
+}
+
+fn member(slot: u32, generation: u32, phase: Phase) -> NewMember {
+    NewMember {
+        slot,
+        generation,
+        channel: 0,
+        timing: Some(CheckTiming {
+            interval: INTERVAL,
+            thresholds: Thresholds { normal: 2, abnormal: 3 },
+            phase,
+            window: Duration::from_secs(3),
+        }),
+        initial: Health::Unknown,
+    }
+}
+
+/// Members whose slots are the whole seconds.
+fn engine(members: u32, places: usize) -> Engine {
+    let mut engine = Engine::new(places);
+    for slot in 0..members {
+        engine.handle_add(member(slot, 1, Phase(0)), now(0));
+    }
+    engine
+}
+
+/// Runs every due job at once with one outcome; returns the transitions.
+fn turn(engine: &mut Engine, at: Now, outcome: Outcome) -> Vec<Transition> {
+    let mut transitions = Vec::new();
+    while let Some(job) = engine.poll_job(at) {
+        transitions.extend(engine.handle_report(job, report(outcome), at, at));
+    }
+    transitions
+}
+
+#[test]
+fn verdicts_come_after_exactly_the_threshold() {
+    let mut engine = engine(1, 8);
+    assert_eq!(engine.unsettled(), 1);
+    assert!(turn(&mut engine, now(1_000), Outcome::Success).is_empty());
+    let moved = turn(&mut engine, now(2_000), Outcome::Success);
+    assert_eq!((moved[0].from, moved[0].to, moved[0].consecutive), (Health::Unknown, Health::Healthy, 2));
+    assert_eq!(engine.unsettled(), 0);
+    let refused = Outcome::Failure(MemberReason::Refused);
+    assert!(turn(&mut engine, now(3_000), refused).is_empty());
+    assert!(turn(&mut engine, now(4_000), refused).is_empty());
+    let moved = turn(&mut engine, now(5_000), refused);
+    assert_eq!((moved[0].to, moved[0].outcome, moved[0].at), (Health::Unhealthy, refused, now(5_000)));
+    let state = engine.state(0).unwrap();
+    assert_eq!((state.counts.success, state.counts.failure), (2, 3));
+    assert_eq!(state.last.as_ref().unwrap().at, now(5_000).wall);
+}
+
+#[test]
+fn places_bound_the_probes_and_a_full_engine_sets_no_alarm() {
+    let mut engine = engine(10, 3);
+    let due = now(1_000);
+    let jobs: Vec<Job> = std::iter::from_fn(|| engine.poll_job(due)).collect();
+    assert_eq!((jobs.len(), engine.in_flight()), (3, 3));
+    assert_eq!(engine.poll_deadline(), None, "a full engine must not wake for deadlines");
+    engine.handle_report(jobs[0], report(Outcome::Success), due, now(1_300));
+    assert!(engine.poll_deadline().is_some());
+    assert!(engine.poll_job(now(1_300)).is_some(), "who waited for a place keeps the turn");
+}
+
+#[test]
+fn a_member_still_probed_skips_its_slot() {
+    let mut engine = engine(1, 8);
+    let job = engine.poll_job(now(1_000)).unwrap();
+    assert_eq!(engine.poll_job(now(2_000)), None);
+    assert_eq!(engine.snapshot().skipped, 1);
+    engine.handle_report(job, report(Outcome::Success), now(1_000), now(2_100));
+    assert_eq!(engine.poll_job(now(3_000)), Some(job));
+}
+
+#[test]
+fn results_of_replaced_and_removed_members_are_dropped() {
+    let mut engine = engine(2, 8);
+    let jobs: Vec<Job> = std::iter::from_fn(|| engine.poll_job(now(1_000))).collect();
+    let (first, second) = (jobs.iter().find(|job| job.slot == 0), jobs.iter().find(|job| job.slot == 1));
+    engine.handle_add(member(0, 2, Phase(0)), now(1_100));
+    engine.handle_remove(1);
+    for job in [first.unwrap(), second.unwrap()] {
+        let failure = report(Outcome::Failure(MemberReason::Refused));
+        assert_eq!(engine.handle_report(*job, failure, now(1_000), now(1_200)), None);
+    }
+    assert_eq!(engine.in_flight(), 0);
+    assert_eq!(engine.state(0).unwrap().counts.failure, 0);
+    assert_eq!(engine.snapshot().member(0, 1), None);
+    assert_eq!(engine.snapshot().member(0, 2).unwrap().generation, 2);
+    assert_eq!(engine.unsettled(), 1);
+}
+
+#[test]
+fn a_changed_check_restarts_the_verdict_and_keeps_the_totals() {
+    let mut engine = engine(1, 8);
+    turn(&mut engine, now(1_000), Outcome::Success);
+    turn(&mut engine, now(2_000), Outcome::Success);
+    engine.handle_add(member(0, 2, Phase(0)), now(2_500));
+    let state = engine.state(0).unwrap();
+    assert_eq!(
+        (state.health, state.consecutive_successes, state.since),
+        (Health::Unknown, 0, now(2_500).wall)
+    );
+    assert_eq!((state.counts.success, state.transitions), (2, [0, 1, 0]));
+    // A slot given to somebody else starts from nothing.
+    engine.handle_remove(0);
+    engine.handle_add(member(0, 3, Phase(0)), now(2_600));
+    assert_eq!(engine.state(0).unwrap().counts.success, 0);
+}
+
+#[test]
+fn inconclusive_results_are_counted_apart_and_move_nothing() {
+    let mut engine = engine(1, 8);
+    for second in 1..20 {
+        let stalled = Outcome::Inconclusive(ProberReason::LocalStall);
+        assert!(turn(&mut engine, now(second * 1_000), stalled).is_empty());
+    }
+    let state = engine.state(0).unwrap();
+    assert_eq!((state.health, state.counts.inconclusive), (Health::Unknown, 19));
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.channels[0].inconclusive[ProberReason::LocalStall.index()], 19);
+    assert_eq!(snapshot.channels[0].total.count(), 0);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_taken() {
+    let mut engine = engine(130, 1_000);
+    let before = engine.snapshot();
+    turn(&mut engine, now(1_000), Outcome::Success);
+    assert!(before.member(129, 1).unwrap().last.is_none());
+    assert!(engine.snapshot().member(129, 1).unwrap().last.is_some());
+    assert_eq!(engine.snapshot().channels[0].connect.count(), 130);
+}
+
+#[test]
+fn unprobed_members_stay_as_they_are_and_count_as_settled() {
+    let mut engine = Engine::new(4);
+    engine.handle_add(NewMember { timing: None, ..member(5, 1, Phase(0)) }, now(0));
+    assert_eq!((engine.unsettled(), engine.poll_deadline()), (0, None));
+    assert_eq!(engine.poll_job(now(60_000)), None);
+    assert_eq!(engine.state(5).unwrap().health, Health::Unknown);
+}
+
+#[test]
+fn a_cancelled_probe_frees_its_place() {
+    let mut engine = engine(1, 1);
+    engine.poll_job(now(1_000)).unwrap();
+    engine.handle_remove(0);
+    engine.handle_cancelled(0);
+    assert_eq!(engine.in_flight(), 0);
+    assert_eq!(engine.snapshot().channels[0].inconclusive[ProberReason::Cancelled.index()], 1);
+}

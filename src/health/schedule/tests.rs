@@ -1,0 +1,205 @@
+//! The schedule against simple models: spread, cadence, lateness, one deadline each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn at(seconds: u64) -> Moment {
+    Moment(seconds * SECOND)
+}
+
+/// Polls everything that is due at every deadline up to `end`.
+fn run(schedule: &mut Schedule, end: Moment) -> Vec<DueSlot> {
+    let mut slots = Vec::new();
+    while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= end) {
+        while let Some(slot) = schedule.poll_due(deadline, Lateness::Judged) {
+            slots.push(slot);
+        }
+    }
+    slots
+}
+
+fn filled(members: u32, interval: Duration, window: Duration, now: Moment) -> Schedule {
+    let mut allotter = PhaseAllotter::new(0x1234_5678_9ABC_DEF0);
+    let mut schedule = Schedule::default();
+    for member in 0..members {
+        schedule.insert(member, interval, allotter.allot(interval).phase, window, now);
+    }
+    schedule
+}
+
+#[test]
+fn probes_are_spread_evenly_over_the_whole_interval() {
+    for (members, interval) in [(10, 5), (1_000, 5), (25_000, 5), (7, 300)] {
+        let mut schedule = filled(members, Duration::from_secs(interval), START_WINDOW, Moment(0));
+        run(&mut schedule, at(interval));
+        let slots = run(&mut schedule, at(interval * 2));
+        assert_eq!(slots.len(), members as usize);
+        // No 10th of the interval holds more than its share and two members more.
+        let mut bins = [0u32; 10];
+        for slot in &slots {
+            let tenth = slot.due.0 % (interval * SECOND) * 10 / (interval * SECOND);
+            bins[usize::try_from(tenth).unwrap()] += 1;
+        }
+        let most = *bins.iter().max().unwrap();
+        assert!(most <= members.div_ceil(10) + 2, "{members} members: {bins:?}");
+    }
+}
+
+#[test]
+fn five_thousand_a_second_never_crowd_a_ten_millisecond_bin() {
+    let mut schedule = filled(25_000, Duration::from_secs(5), START_WINDOW, Moment(0));
+    run(&mut schedule, at(5));
+    let mut bins: BTreeMap<u64, u32> = BTreeMap::new();
+    for slot in run(&mut schedule, at(10)) {
+        *bins.entry(slot.due.0 / 10_000_000).or_default() += 1;
+    }
+    let most = bins.values().max().copied().unwrap();
+    assert!(most <= 75, "the mean is 50, the fullest bin holds {most}");
+}
+
+#[test]
+fn every_member_is_probed_once_an_interval_for_a_simulated_hour() {
+    let interval = Duration::from_millis(900);
+    let mut schedule = filled(4, interval, START_WINDOW, Moment(0));
+    let slots = run(&mut schedule, at(3_600));
+    assert_eq!(slots.len(), 4 * 4_000);
+    let mut last: BTreeMap<u32, Moment> = BTreeMap::new();
+    for slot in slots {
+        if let Some(before) = last.insert(slot.member, slot.due) {
+            assert_eq!(slot.due.since(before), interval);
+        }
+    }
+    assert_eq!(schedule.skipped(), 0);
+}
+
+#[test]
+fn long_intervals_start_within_the_window_and_keep_their_phase() {
+    let interval = Duration::from_secs(300);
+    let start = at(1_000);
+    let mut schedule = filled(1_000, interval, START_WINDOW, start);
+    let first = run(&mut schedule, start + START_WINDOW);
+    let seen: BTreeSet<u32> = first.iter().map(|slot| slot.member).collect();
+    assert_eq!(seen.len(), 1_000, "everybody was probed within the window");
+    let mut bins = [0u32; 10];
+    for slot in &first {
+        let tenth = slot.due.since(start).as_nanos() * 10 / (START_WINDOW.as_nanos() + 1);
+        bins[usize::try_from(tenth).unwrap()] += 1;
+    }
+    assert!(bins.iter().all(|bin| (90..=112).contains(bin)), "evenly: {bins:?}");
+    // From the second probe on each member is on its own phase.
+    let later = run(&mut schedule, start + interval * 3);
+    let mut phases: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+    for slot in later {
+        phases.entry(slot.member).or_default().insert(slot.due.0 % (300 * SECOND));
+    }
+    assert!(phases.values().all(|phases| phases.len() == 1));
+}
+
+#[test]
+fn start_window_bounds_the_rate() {
+    assert_eq!(start_window(1), Duration::from_secs(3));
+    assert_eq!(start_window(15_000), Duration::from_secs(3));
+    assert_eq!(start_window(100_000), Duration::from_secs(20));
+}
+
+#[test]
+fn after_a_stall_late_slots_are_skipped_and_counted_without_a_burst() {
+    let interval = Duration::from_secs(5);
+    let mut schedule = filled(1_000, interval, START_WINDOW, Moment(0));
+    run(&mut schedule, at(20));
+    // Nothing runs for 32 s: every member missed six or seven slots.
+    let wake = at(52);
+    assert_eq!(schedule.poll_due(wake, Lateness::Judged), None);
+    // 32 s of 200 slots a second, every one of them accounted for.
+    assert!((6_398..=6_402).contains(&schedule.skipped()), "{}", schedule.skipped());
+    // And the cadence goes on where it was.
+    assert_eq!(run(&mut schedule, wake + interval).len(), 1_000);
+}
+
+#[test]
+fn a_full_prober_serves_everybody_in_turn() {
+    // One place for ten members of one second each, every probe takes 300 ms.
+    let mut schedule = filled(10, Duration::from_secs(1), START_WINDOW, Moment(0));
+    let mut served: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut now = schedule.next_deadline().unwrap();
+    for _ in 0..1_000 {
+        let slot = schedule.poll_due(now, Lateness::ExcusedSince(Moment(0))).expect("somebody always waits");
+        *served.entry(slot.member).or_default() += 1;
+        now = (now + Duration::from_millis(300)).max(schedule.next_deadline().unwrap());
+    }
+    let (least, most) = (served.values().min().unwrap(), served.values().max().unwrap());
+    assert_eq!(served.len(), 10);
+    assert!(most - least <= 20, "between {least} and {most} probes each");
+    assert!(schedule.skipped() > 0);
+}
+
+#[test]
+fn a_returned_phase_is_used_again() {
+    let mut allotter = PhaseAllotter::new(5);
+    let interval = Duration::from_secs(5);
+    let first = allotter.allot(interval);
+    let second = allotter.allot(interval);
+    allotter.release(first);
+    assert_eq!(allotter.allot(interval), first);
+    assert_ne!(allotter.allot(interval).phase, second.phase);
+    // Another interval has numbers of its own.
+    assert_eq!(allotter.allot(Duration::from_secs(6)).phase, first.phase);
+}
+
+#[test]
+fn late_after_is_a_twentieth_within_bounds() {
+    let cases = [(200, 50), (1_000, 50), (2_000, 100), (5_000, 250), (20_000, 1_000), (300_000, 1_000)];
+    for (interval, limit) in cases {
+        assert_eq!(late_after(Duration::from_millis(interval)), Duration::from_millis(limit), "{interval}");
+    }
+}
+
+proptest! {
+    /// However members come, go and are polled: one deadline for every live
+    /// member, never in the past once everything due was polled, and no member
+    /// twice within one interval.
+    #[test]
+    fn one_deadline_per_live_member(
+        operations in prop::collection::vec((0u8..4, 0u32..12, 1u64..3_000), 1..200),
+    ) {
+        let mut schedule = Schedule::default();
+        let mut allotter = PhaseAllotter::new(1);
+        let mut live: BTreeMap<u32, Duration> = BTreeMap::new();
+        let mut last: BTreeMap<u32, Moment> = BTreeMap::new();
+        let mut now = Moment(0);
+        for (operation, member, millis) in operations {
+            match operation {
+                0 => {
+                    let interval = Duration::from_millis(100 + millis);
+                    schedule.insert(member, interval, allotter.allot(interval).phase, START_WINDOW, now);
+                    live.insert(member, interval);
+                    last.remove(&member);
+                }
+                1 => {
+                    schedule.remove(member);
+                    live.remove(&member);
+                    last.remove(&member);
+                }
+                _ => {
+                    now = now + Duration::from_millis(millis);
+                    while let Some(slot) = schedule.poll_due(now, Lateness::Judged) {
+                        let interval = live[&slot.member];
+                        prop_assert!(slot.due <= now);
+                        if let Some(before) = last.insert(slot.member, slot.due) {
+                            let gap = slot.due.since(before).as_nanos();
+                            prop_assert_eq!(gap % interval.as_nanos(), 0);
+                            prop_assert!(gap > 0);
+                        }
+                    }
+                    prop_assert!(schedule.next_deadline().is_none_or(|deadline| deadline > now));
+                }
+            }
+            prop_assert_eq!(schedule.len(), live.len());
+        }
+    }
+}
