@@ -1,1 +1,5 @@
-//! stub
+//! Wiring: drivers, clock, signals, reload, systemd.
+
+pub mod clock;
+pub mod driver;
+pub mod stall;

@@ -164,6 +164,12 @@ impl Engine {
         }
     }
 
+    /// Runs at most so many probes at once from now on; those that run already
+    /// are left alone.
+    pub fn handle_places(&mut self, places: usize) {
+        self.places = places.max(1);
+    }
+
     /// The next probe to start, if one is due and a place is free.
     pub fn poll_job(&mut self, now: Now) -> Option<Job> {
         loop {

@@ -1,0 +1,327 @@
+//! One driver: a thread with its own runtime that owns a part of the members.
+//!
+//! Each turn it applies commands, collects finished probes, starts what is due,
+//! and hands transitions on; then it sleeps until the next deadline or event. A
+//! member at rest is data in the engine: it has no task and no timer. A running
+//! probe is one local task.
+//!
+//! Called by [`super::control`], the only sender of commands. Generic over
+//! [`Check`] so that tests run simulated hours with made-up probes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use super::clock::Clock;
+use super::stall::{self, HEARTBEAT, StallMeter};
+use crate::health::{DriverSnapshot, Engine, Job, Moment, NewMember, Now, ProberReason, Report, Transition};
+
+/// An idle driver still takes a turn this often, to show that it lives.
+const IDLE_BEAT: Duration = Duration::from_millis(500);
+
+/// How one member is probed: cheap to clone, run once per probe.
+pub trait Check: Clone + Send + 'static {
+    /// One probe. Must end by itself soon after its timeout.
+    fn run(self) -> impl Future<Output = Report> + Send + 'static;
+
+    /// The deadline of one probe, for the stall judgement.
+    fn timeout(&self) -> Duration;
+}
+
+/// A change to the members of one driver.
+#[derive(Debug, Clone)]
+pub enum Change<C> {
+    /// Takes a member, or gives a taken slot a new check and generation. Without
+    /// a check it is never probed.
+    Assign(NewMember, Option<C>),
+    /// A new check that asks the same: verdict, counts and phase stay.
+    Refresh(u32, C),
+    /// Forgets a member.
+    Remove(u32),
+    /// Starts the counters of a channel seat from zero.
+    ResetChannel(u32),
+}
+
+/// What control asks of a driver.
+#[derive(Debug)]
+pub enum Command<C> {
+    /// Apply these in order, then answer.
+    Apply(Vec<Change<C>>, oneshot::Sender<()>),
+    /// Show everything.
+    Snapshot(oneshot::Sender<DriverSnapshot>),
+    /// Run at most so many probes at once from now on.
+    Places(usize),
+    /// Give up running probes and end.
+    Stop,
+}
+
+/// What others may see of a driver without asking it.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    progress: AtomicU64,
+    unsettled: AtomicUsize,
+}
+
+impl Gauge {
+    /// When the driver last began a turn.
+    #[must_use]
+    pub fn progress(&self) -> Moment {
+        Moment(self.progress.load(Ordering::Relaxed))
+    }
+
+    /// Its probed members without a verdict.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+}
+
+/// Transitions of one turn, with the driver's number.
+pub type TransitionBatch = (u16, Vec<Transition>);
+
+/// The loop's parts; see the file's head.
+pub struct Driver<C> {
+    number: u16,
+    clock: Clock,
+    engine: Engine,
+    checks: Vec<Option<C>>,
+    probes: JoinSet<Report>,
+    running: HashMap<Id, Running>,
+    aborts: HashMap<u32, AbortHandle>,
+    stalls: StallMeter,
+    commands: mpsc::Receiver<Command<C>>,
+    transitions: mpsc::Sender<TransitionBatch>,
+    /// Transitions control had no room for: the latest of each slot, so at most
+    /// one a member. Offered again every turn.
+    pending: BTreeMap<u32, Transition>,
+    gauge: Arc<Gauge>,
+}
+
+struct Running {
+    job: Job,
+    channel: u32,
+    started: Now,
+    stalled_before: Duration,
+    timeout: Duration,
+}
+
+enum Turn {
+    Continue,
+    Stop,
+}
+
+impl<C: Check> Driver<C> {
+    /// A driver without members. `commands` and `transitions` are bounded: a full
+    /// command queue makes control wait; a full transition queue makes the driver
+    /// keep the latest transition of each member and go on probing.
+    #[must_use]
+    pub fn new(
+        number: u16,
+        clock: Clock,
+        places: usize,
+        commands: mpsc::Receiver<Command<C>>,
+        transitions: mpsc::Sender<TransitionBatch>,
+        gauge: Arc<Gauge>,
+    ) -> Self {
+        Self {
+            number,
+            clock,
+            engine: Engine::new(places),
+            checks: Vec::new(),
+            probes: JoinSet::new(),
+            running: HashMap::new(),
+            aborts: HashMap::new(),
+            stalls: StallMeter::default(),
+            commands,
+            transitions,
+            pending: BTreeMap::new(),
+            gauge,
+        }
+    }
+
+    /// Runs until [`Command::Stop`] or until control is gone.
+    pub async fn run(mut self) {
+        loop {
+            let woke = self.clock.now();
+            self.gauge.progress.store(woke.moment.0, Ordering::Relaxed);
+            self.stalls.handle_wake(woke.moment);
+            if let Turn::Stop = self.handle_commands() {
+                return;
+            }
+            while let Some(ended) = self.probes.try_join_next_with_id() {
+                self.handle_ended(ended);
+            }
+            self.start_due();
+            self.offer_transitions();
+            self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
+
+            let now = self.clock.now().moment;
+            let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
+            let wake_at = self.engine.poll_deadline().map_or(beat, |deadline| deadline.min(beat));
+            self.stalls.handle_sleep(woke.moment, now, wake_at);
+            tokio::select! {
+                // Cancel-safe: mpsc::recv loses nothing when dropped.
+                command = self.commands.recv() => {
+                    self.stalls.handle_wake(self.clock.now().moment);
+                    match command {
+                        Some(command) => if let Turn::Stop = self.handle_command(command) { return },
+                        None => return,
+                    }
+                }
+                // Cancel-safe: a task stays in the set until it is returned.
+                Some(ended) = self.probes.join_next_with_id() => {
+                    self.stalls.handle_wake(self.clock.now().moment);
+                    self.handle_ended(ended);
+                }
+                // Cancel-safe: a sleep holds nothing.
+                () = tokio::time::sleep_until(self.clock.instant(wake_at)) => {}
+            }
+        }
+    }
+
+    fn handle_commands(&mut self) -> Turn {
+        while let Ok(command) = self.commands.try_recv() {
+            if let Turn::Stop = self.handle_command(command) {
+                return Turn::Stop;
+            }
+        }
+        Turn::Continue
+    }
+
+    fn handle_command(&mut self, command: Command<C>) -> Turn {
+        match command {
+            Command::Apply(changes, done) => {
+                for change in changes {
+                    self.handle_change(change);
+                }
+                self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
+                // Nobody listens any more: control has gone on without us.
+                let _ = done.send(());
+            }
+            Command::Snapshot(answer) => {
+                let _ = answer.send(self.engine.snapshot());
+            }
+            Command::Places(places) => self.engine.handle_places(places),
+            Command::Stop => return Turn::Stop,
+        }
+        Turn::Continue
+    }
+
+    fn handle_change(&mut self, change: Change<C>) {
+        match change {
+            Change::Assign(member, check) => {
+                self.abort(member.slot);
+                let index = member.slot as usize;
+                if self.checks.len() <= index {
+                    self.checks.resize(index + 1, None);
+                }
+                if let Some(place) = self.checks.get_mut(index) {
+                    *place = check;
+                }
+                self.engine.handle_add(member, self.clock.now());
+            }
+            Change::Refresh(slot, check) => {
+                if let Some(place) = self.checks.get_mut(slot as usize) {
+                    *place = Some(check);
+                }
+            }
+            Change::Remove(slot) => {
+                self.abort(slot);
+                self.pending.remove(&slot);
+                if let Some(place) = self.checks.get_mut(slot as usize) {
+                    *place = None;
+                }
+                self.engine.handle_remove(slot);
+            }
+            Change::ResetChannel(channel) => self.engine.handle_channel_reset(channel),
+        }
+    }
+
+    /// Gives up the running probe of a slot. The task's end arrives as cancelled
+    /// and frees the place.
+    fn abort(&mut self, slot: u32) {
+        if let Some(handle) = self.aborts.remove(&slot) {
+            handle.abort();
+        }
+    }
+
+    fn start_due(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let Some(job) = self.engine.poll_job(now) else { return };
+            let check = self.checks.get(job.slot as usize).cloned().flatten();
+            let (Some(check), Some(channel)) = (check, self.engine.channel_of(job.slot)) else {
+                let report = Report::inconclusive(ProberReason::Internal, "a due member without a check");
+                self.engine.handle_report(job, report, now, now);
+                continue;
+            };
+            let timeout = check.timeout();
+            let handle = self.probes.spawn(check.run());
+            let stalled_before = self.stalls.total();
+            self.running.insert(handle.id(), Running { job, channel, started: now, stalled_before, timeout });
+            self.aborts.insert(job.slot, handle);
+        }
+    }
+
+    fn handle_ended(&mut self, ended: Result<(Id, Report), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(running) = self.running.remove(&id) else { return };
+        if self.aborts.get(&running.job.slot).is_some_and(|handle| handle.id() == id) {
+            self.aborts.remove(&running.job.slot);
+        }
+        let report = match ended {
+            Ok((_, report)) => report,
+            Err(error) if error.is_cancelled() => return self.engine.handle_cancelled(running.channel),
+            Err(error) => Report::inconclusive(ProberReason::Internal, panic_text(error)),
+        };
+        let stalled = self.stalls.total().saturating_sub(running.stalled_before);
+        let report = stall::excuse(report, running.timeout, stalled);
+        let moved = self.engine.handle_report(running.job, report, running.started, self.clock.now());
+        if let Some(transition) = moved {
+            self.keep(transition);
+        }
+    }
+
+    /// Keeps a transition until control takes it. One that nobody has seen yet is
+    /// merged with its successor: control learns the latest verdict and where it
+    /// started from.
+    fn keep(&mut self, mut transition: Transition) {
+        if let Some(unseen) = self.pending.remove(&transition.slot)
+            && unseen.generation == transition.generation
+        {
+            transition.from = unseen.from;
+        }
+        if transition.from != transition.to {
+            self.pending.insert(transition.slot, transition);
+        }
+    }
+
+    fn offer_transitions(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let Ok(permit) = self.transitions.try_reserve() else { return };
+        permit.send((self.number, std::mem::take(&mut self.pending).into_values().collect()));
+    }
+}
+
+fn panic_text(error: JoinError) -> String {
+    let payload = error.try_into_panic().ok();
+    let text = payload.as_ref().and_then(|payload| {
+        let literal = payload.downcast_ref::<&str>().copied();
+        literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    });
+    format!("the probe panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+#[path = "driver/tests.rs"]
+mod tests;

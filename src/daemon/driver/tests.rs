@@ -1,0 +1,260 @@
+//! The driver on paused time with made-up probes.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::channel::Health;
+use crate::health::schedule::{Phase, PhaseAllotter, START_WINDOW};
+use crate::health::{CheckTiming, MemberReason, Outcome, Phases, Thresholds, Timestamp};
+
+/// What a made-up probe does.
+#[derive(Clone)]
+enum Script {
+    Answer(Outcome),
+    TakeThenAnswer(Duration, Outcome),
+    Hang,
+    Panic,
+    /// The prober is away for this long while the probe waits in vain.
+    StallThenTimeOut(Duration),
+}
+
+#[derive(Clone)]
+struct FakeCheck {
+    script: Arc<Mutex<Script>>,
+    starts: Arc<Mutex<Vec<tokio::time::Instant>>>,
+}
+
+impl FakeCheck {
+    fn new(script: Script) -> Self {
+        Self { script: Arc::new(Mutex::new(script)), starts: Arc::default() }
+    }
+
+    fn starts(&self) -> usize {
+        self.starts.lock().unwrap().len()
+    }
+}
+
+fn report(outcome: Outcome) -> Report {
+    Report {
+        outcome,
+        phases: Phases::default(),
+        total: Duration::from_millis(1),
+        status: None,
+        detail: "made up".into(),
+        peer: None,
+        certificate_not_after: None,
+    }
+}
+
+impl Check for FakeCheck {
+    async fn run(self) -> Report {
+        self.starts.lock().unwrap().push(tokio::time::Instant::now());
+        let script = self.script.lock().unwrap().clone();
+        match script {
+            Script::Answer(outcome) => report(outcome),
+            Script::TakeThenAnswer(duration, outcome) => {
+                tokio::time::sleep(duration).await;
+                report(outcome)
+            }
+            Script::Hang => std::future::pending().await,
+            Script::Panic => panic!("made to panic"),
+            Script::StallThenTimeOut(duration) => {
+                tokio::time::advance(duration).await;
+                report(Outcome::Failure(MemberReason::ResponseTimeout))
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+struct Bench {
+    commands: mpsc::Sender<Command<FakeCheck>>,
+    transitions: mpsc::Receiver<TransitionBatch>,
+    gauge: Arc<Gauge>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    fn start(places: usize) -> Self {
+        let (commands, command_queue) = mpsc::channel(4);
+        let (transition_queue, transitions) = mpsc::channel(1);
+        let gauge = Arc::new(Gauge::default());
+        let clock = Clock::simulated(Timestamp(1_700_000_000_000_000_000));
+        let driver = Driver::new(3, clock, places, command_queue, transition_queue, Arc::clone(&gauge));
+        Self { commands, transitions, gauge, task: tokio::spawn(driver.run()) }
+    }
+
+    async fn apply(&self, changes: Vec<Change<FakeCheck>>) {
+        let (done, applied) = oneshot::channel();
+        self.commands.send(Command::Apply(changes, done)).await.unwrap();
+        applied.await.unwrap();
+    }
+
+    async fn snapshot(&self) -> DriverSnapshot {
+        let (answer, snapshot) = oneshot::channel();
+        self.commands.send(Command::Snapshot(answer)).await.unwrap();
+        snapshot.await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.commands.send(Command::Stop).await.unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+fn member(slot: u32, generation: u32, interval: Duration) -> NewMember {
+    let mut allotter = PhaseAllotter::new(1 << 60);
+    let phase = (0..=slot).map(|_| allotter.allot(interval).phase).last().unwrap_or(Phase(0));
+    let thresholds = Thresholds { normal: 2, abnormal: 3 };
+    let timing = CheckTiming { interval, thresholds, phase, window: START_WINDOW };
+    NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown }
+}
+
+fn assign(members: u32, interval: Duration, check: &FakeCheck) -> Vec<Change<FakeCheck>> {
+    (0..members).map(|slot| Change::Assign(member(slot, 1, interval), Some(check.clone()))).collect()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_probes_keeps_the_cadence() {
+    let bench = Bench::start(100);
+    let check = FakeCheck::new(Script::TakeThenAnswer(Duration::from_millis(300), Outcome::Success));
+    bench.apply(assign(4, SECOND, &check)).await;
+    tokio::time::sleep(SECOND * 3_600).await;
+    let snapshot = bench.snapshot().await;
+    let counts: Vec<u64> = (0..4).map(|slot| snapshot.member(slot, 1).unwrap().counts.success).collect();
+    assert!(counts.iter().all(|count| (3_599..=3_600).contains(count)), "{counts:?}");
+    assert_eq!(snapshot.skipped, 0);
+    let starts = check.starts.lock().unwrap().clone();
+    let mut gaps: Vec<Duration> = starts.windows(5).map(|five| five[4] - five[0]).collect();
+    gaps.dedup();
+    // Timers are 1 ms; four members at once each second, start to start.
+    assert!(gaps.iter().all(|gap| gap.as_millis().abs_diff(1_000) <= 1), "{gaps:?}");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn transitions_reach_control_with_their_reason() {
+    let mut bench = Bench::start(100);
+    let check = FakeCheck::new(Script::Answer(Outcome::Failure(MemberReason::Refused)));
+    bench.apply(assign(1, SECOND, &check)).await;
+    let (number, batch) = bench.transitions.recv().await.unwrap();
+    assert_eq!((number, batch.len()), (3, 1));
+    assert_eq!((batch[0].from, batch[0].to, batch[0].consecutive), (Health::Unknown, Health::Unhealthy, 3));
+    assert_eq!(check.starts(), 3);
+    assert_eq!(bench.gauge.unsettled(), 0);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deaf_control_loses_no_verdict_and_stops_no_probe() {
+    let mut bench = Bench::start(100);
+    let check = FakeCheck::new(Script::Answer(Outcome::Success));
+    bench.apply(assign(1, SECOND, &check)).await;
+    // The queue holds one batch; three more transitions must wait and merge.
+    for outcome in [Outcome::Success, Outcome::Failure(MemberReason::Reset), Outcome::Success] {
+        *check.script.lock().unwrap() = Script::Answer(outcome);
+        tokio::time::sleep(SECOND * 10).await;
+    }
+    *check.script.lock().unwrap() = Script::Answer(Outcome::Failure(MemberReason::Closed));
+    tokio::time::sleep(SECOND * 10).await;
+    assert!(check.starts() >= 39);
+    let first = bench.transitions.recv().await.unwrap().1;
+    assert_eq!((first[0].from, first[0].to), (Health::Unknown, Health::Healthy));
+    let merged = bench.transitions.recv().await.unwrap().1;
+    assert_eq!((merged.len(), merged[0].from, merged[0].to), (1, Health::Healthy, Health::Unhealthy));
+    let state = bench.snapshot().await.member(0, 1).unwrap().clone();
+    assert_eq!(state.transitions, [0, 2, 2], "every transition is counted, seen or not");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_probe_ends_its_place_and_blames_nobody() {
+    let bench = Bench::start(1);
+    let check = FakeCheck::new(Script::Panic);
+    bench.apply(assign(1, SECOND, &check)).await;
+    tokio::time::sleep(SECOND * 5).await;
+    let snapshot = bench.snapshot().await;
+    let state = snapshot.member(0, 1).unwrap();
+    assert_eq!((state.counts.inconclusive, state.health), (5, Health::Unknown));
+    assert_eq!(state.last.as_ref().unwrap().detail, "the probe panicked: made to panic");
+    assert_eq!(snapshot.in_flight, 0);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_driver_waits_for_a_result_without_spinning() {
+    let bench = Bench::start(2);
+    let check = FakeCheck::new(Script::TakeThenAnswer(SECOND * 10, Outcome::Success));
+    bench.apply(assign(50, SECOND, &check)).await;
+    // On paused time a spinning loop would never let the clock move on.
+    tokio::time::sleep(SECOND * 100).await;
+    let snapshot = bench.snapshot().await;
+    assert!((18..=22).contains(&check.starts()), "{} probes in 100 s", check.starts());
+    assert!(snapshot.skipped > 0);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removing_or_changing_a_member_gives_up_its_probe() {
+    let bench = Bench::start(2);
+    let check = FakeCheck::new(Script::Hang);
+    bench.apply(assign(2, SECOND, &check)).await;
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(bench.snapshot().await.in_flight, 2);
+    let steady = FakeCheck::new(Script::Answer(Outcome::Success));
+    let changed = Change::Assign(member(1, 2, SECOND), Some(steady.clone()));
+    bench.apply(vec![Change::Remove(0), changed]).await;
+    tokio::time::sleep(SECOND * 2).await;
+    let snapshot = bench.snapshot().await;
+    assert_eq!(snapshot.channels[0].inconclusive[ProberReason::Cancelled.index()], 2);
+    assert_eq!((snapshot.member(1, 2).unwrap().counts.success, steady.starts()), (2, 2));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refreshed_check_keeps_verdict_and_phase() {
+    let bench = Bench::start(2);
+    let old = FakeCheck::new(Script::Answer(Outcome::Success));
+    bench.apply(assign(1, SECOND, &old)).await;
+    tokio::time::sleep(SECOND * 5).await;
+    let new = FakeCheck::new(Script::Answer(Outcome::Success));
+    bench.apply(vec![Change::Refresh(0, new.clone())]).await;
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!((old.starts(), new.starts()), (5, 5));
+    assert_eq!(bench.snapshot().await.member(0, 1).unwrap().consecutive_successes, 10);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_prober_moves_no_verdict_and_bursts_at_nobody() {
+    let bench = Bench::start(100);
+    let check = FakeCheck::new(Script::Answer(Outcome::Success));
+    bench.apply(assign(20, SECOND, &check)).await;
+    tokio::time::sleep(SECOND * 5).await;
+    *check.script.lock().unwrap() = Script::StallThenTimeOut(SECOND * 30);
+    let before = check.starts();
+    // One probe meets the stall; all others find their slots long gone.
+    while check.starts() == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    *check.script.lock().unwrap() = Script::Answer(Outcome::Success);
+    let at_wake = check.starts();
+    assert!(at_wake - before <= 2, "{} probes around the stall", at_wake - before);
+    tokio::time::sleep(SECOND).await;
+    assert!(
+        (19..=21).contains(&(check.starts() - at_wake)),
+        "{} in the next second",
+        check.starts() - at_wake
+    );
+    let snapshot = bench.snapshot().await;
+    let states: Vec<_> = (0..20).map(|slot| snapshot.member(slot, 1).unwrap()).collect();
+    assert!(states.iter().all(|state| state.health == Health::Healthy && state.counts.failure == 0));
+    assert!(snapshot.channels[0].inconclusive[ProberReason::LocalStall.index()] >= 1);
+    assert!(snapshot.skipped >= 20 * 29, "{} slots skipped", snapshot.skipped);
+    bench.stop().await;
+}
