@@ -1,0 +1,210 @@
+//! The rules of the house, as a test: which room may import which, what the
+//! pure rooms keep away from, and what every file owes its reader.
+//!
+//! Reads the sources as text. Comments, strings and test modules are taken out
+//! first, so that only code is judged. Each rule has a test on a made-up
+//! snippet that breaks it.
+
+mod house {
+    pub(crate) mod code;
+    pub(crate) mod rules;
+}
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use house::rules::{self, Source};
+
+/// Every `.rs` file under `directory`, as paths from the repository's root.
+fn sources(directory: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending = vec![root.join(directory)];
+    let mut files: Vec<PathBuf> = Vec::new();
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository can be listed") {
+            let path = entry.expect("a folder's entry can be read").path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+        .iter()
+        .map(|file| {
+            let text = fs::read_to_string(file).expect("a source file is UTF-8");
+            let path = file.strip_prefix(root).expect("the file is inside the repository");
+            Source::new(&path.to_string_lossy(), &text)
+        })
+        .collect()
+}
+
+fn assert_no_breach(rule: impl Fn(&Source) -> Vec<String>, files: &[Source]) {
+    assert!(!files.is_empty(), "no source file was found");
+    let breaches: Vec<String> = files.iter().flat_map(rule).collect();
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
+}
+
+fn everything() -> Vec<Source> {
+    ["src", "tests"].into_iter().flat_map(sources).collect()
+}
+
+#[test]
+fn imports_run_one_way() {
+    assert_no_breach(rules::imports_run_one_way, &sources("src"));
+}
+
+#[test]
+fn pure_rooms_stay_pure() {
+    assert_no_breach(rules::pure_rooms_stay_pure, &sources("src"));
+}
+
+#[test]
+fn files_open_with_what_they_are_for() {
+    assert_no_breach(rules::files_open_with_what_they_are_for, &everything());
+}
+
+#[test]
+fn files_stay_short() {
+    assert_no_breach(rules::files_stay_short, &everything());
+}
+
+#[test]
+fn nothing_is_silenced_or_left_undone() {
+    assert_no_breach(rules::nothing_is_silenced_or_left_undone, &everything());
+}
+
+/// What one rule says of one made-up file.
+fn judged(rule: impl Fn(&Source) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
+    rule(&Source::new(path, text))
+}
+
+#[test]
+fn upward_and_sideways_imports_are_seen() {
+    let breaches = [
+        ("src/channel/model.rs", "use crate::health::Outcome;"),
+        ("src/health/engine.rs", "fn f() -> crate::probe::Target { todo() }"),
+        ("src/balance/wrr.rs", "use crate::health::Outcome;"),
+        ("src/probe/http.rs", "use crate::config::Settings;"),
+        ("src/probe/http.rs", "use crate::{channel::Host, catalog::Directory};"),
+        ("src/probe/http.rs", "use {std::io, crate::{serve::{self, Api}}};"),
+        ("src/probe/http.rs", "use super::super::serve::Api;"),
+        ("src/probe/mod.rs", "use super::serve::Api;"),
+        ("src/probe/mod.rs", "pub(in crate::serve) fn f() {}"),
+        ("src/probe/http.rs", "mod inner { use super::super::super::serve::Api; }"),
+        ("src/serve/mod.rs", "use crate::forward::Listener;"),
+        ("src/catalog/mod.rs", "type T = Vec<crate::serve::Api>;"),
+        ("src/config/mod.rs", "use crate as house; use crate::{self as home};"),
+        ("src/config/mod.rs", "use crate::*;"),
+        ("src/cli/mod.rs", "use crate::attic::Trunk;"),
+        ("src/attic/mod.rs", "use crate::channel::Channel;"),
+        ("src/helpers.rs", "use crate::channel::Channel;"),
+        ("src/health/engine.rs", "#[cfg(test)] use crate::probe::Target;"),
+    ];
+    for (path, text) in breaches {
+        assert!(!judged(rules::imports_run_one_way, path, text).is_empty(), "{path}: {text}");
+    }
+    let houseworthy = [
+        ("src/main.rs", "fn main() { vitald::cli::run() }"),
+        ("src/cli/mod.rs", "use crate::daemon::run; use crate::channel::Channel;"),
+        ("src/daemon/mod.rs", "use crate::{serve, forward, config, probe::{http, tcp}};"),
+        ("src/catalog/mod.rs", "use crate::config::Settings; use super::catalog::Directory;"),
+        ("src/probe/http.rs", "use super::tls; use crate::probe::tcp; use crate::health::Outcome;"),
+        ("src/probe/http.rs", "mod tests { use super::super::tls; }"),
+        ("src/health/engine.rs", "/// See [`crate::probe::Target`].\nconst WORD: &str = \"crate::probe\";"),
+        (
+            "src/health/engine.rs",
+            "// crate::probe\n/* crate::serve /* crate::cli */ crate::cli */ use crate::channel;",
+        ),
+        (
+            "src/health/engine.rs",
+            "macro_rules! m { () => { $crate::channel::Channel } } use other::crate_::probe;",
+        ),
+        ("src/lib.rs", "pub mod channel; use crate::cli::run;"),
+    ];
+    for (path, text) in houseworthy {
+        assert_eq!(judged(rules::imports_run_one_way, path, text), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn impurities_are_seen() {
+    let breaches = [
+        "let now = std::time::Instant::now();",
+        "use std::time::{Duration, SystemTime}; let now = SystemTime::now();",
+        "use std::fs;",
+        "use std::{sync::Arc, fs::{self, File}};",
+        "use std::net::{IpAddr, TcpStream};",
+        "let addresses = name.to_socket_addrs()?;",
+        "std::process::exit(1);",
+        "let home = std::env::var(\"HOME\");",
+        "std::thread::sleep(pause);",
+        "use std::thread;",
+        "async fn f() { tokio::task::yield_now().await }",
+        "tracing::info!(\"up\");",
+        "let n = fastrand::u32(..);",
+        "println!(\"{n}\");",
+        "use rustix::time::clock_gettime;",
+        "#[cfg(not(test))] mod hidden { use std::fs; }",
+        "#[cfg(test)] mod tests { fn f() { if true { x() } } } use std::fs;",
+        "fn f<'a>(x: &'a str) -> char { '\"' } use std::fs; const Q: char = '\"';",
+        "const RAW: &str = r#\"a \" b\"#; use std::fs;",
+    ];
+    for room in ["src/channel/a.rs", "src/health/a.rs", "src/balance/a.rs"] {
+        for text in breaches {
+            assert_eq!(judged(rules::pure_rooms_stay_pure, room, text).len(), 1, "{room}: {text}");
+        }
+    }
+    let houseworthy = [
+        ("src/daemon/clock.rs", "let now = std::time::Instant::now();"),
+        ("src/health/a.rs", "use std::net::{IpAddr, SocketAddr}; use std::time::Duration;"),
+        ("src/health/a.rs", "// println!\nconst HELP: &str = \"std::fs\";"),
+        ("src/health/a.rs", "#[cfg(test)] mod tests { use std::fs; fn f() { println!() } }"),
+        ("src/health/a.rs", "#[cfg(test)]\n#[expect(dead_code, reason = \"x\")]\nmod tests { use std::fs; }"),
+        ("src/health/engine/tests.rs", "fn now() -> Instant { Instant::now() }"),
+        ("src/health/tests/model.rs", "use std::fs;"),
+    ];
+    for (path, text) in houseworthy {
+        assert_eq!(judged(rules::pure_rooms_stay_pure, path, text), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_missing_opening_is_seen() {
+    let rule = rules::files_open_with_what_they_are_for;
+    assert_eq!(judged(rule, "src/a.rs", "//! Decides a.\n"), [""; 0]);
+    for text in ["", "use std::fs;\n//! late", "// Decides a.", "//!\n", "\n//! second line"] {
+        assert_eq!(judged(rule, "src/a.rs", text).len(), 1, "{text:?}");
+    }
+}
+
+#[test]
+fn a_long_file_is_seen() {
+    let lines = |count: usize| "//! x\n".repeat(count);
+    assert_eq!(judged(rules::files_stay_short, "src/a.rs", &lines(rules::LONGEST_FILE)), [""; 0]);
+    assert_eq!(judged(rules::files_stay_short, "src/a.rs", &lines(rules::LONGEST_FILE + 1)).len(), 1);
+}
+
+#[test]
+fn silenced_lints_and_unfinished_code_are_seen() {
+    let rule = rules::nothing_is_silenced_or_left_undone;
+    for text in [
+        "#[allow(dead_code)] fn f() {}",
+        "#![allow(dead_code)]",
+        "#[cfg_attr(test, allow(dead_code))] fn f() {}",
+        "fn f() { todo!() }",
+        "fn f() { todo ! ( ) }",
+        "fn f() { unimplemented!(\"later\") }",
+    ] {
+        assert_eq!(judged(rule, "src/a.rs", text).len(), 1, "{text}");
+    }
+    for text in [
+        "#[expect(dead_code, reason = \"x\")] fn f() {}",
+        "// todo!() and #[allow(x)]\nfn f() { allow(x); todo() }",
+        "const TEXT: &str = \"todo!()\";",
+    ] {
+        assert_eq!(judged(rule, "src/a.rs", text), [""; 0], "{text}");
+    }
+}
