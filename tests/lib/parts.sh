@@ -1,0 +1,103 @@
+# shellcheck shell=bash
+# The parts of tests/run, in their order. Each is a function part_NAME.
+
+list_parts() {
+    cat <<'END'
+format    cargo fmt --check
+lint      clippy over all targets and features, warnings denied
+pure      the pure core alone: no default features
+test      unit, property and integration tests
+doctest   examples in the documentation
+doc       rustdoc, warnings denied
+scripts   shellcheck over the shell scripts
+service   systemd-analyze over config/vitald.service
+alerts    promtool over contrib/prometheus
+peers     the built daemon against real nginx, Prometheus, TLS and broken peers
+END
+}
+
+part_names() { list_parts | cut -d' ' -f1; }
+
+is_part() { part_names | grep -qxF -- "$1"; }
+
+part_format() { step format cargo fmt --all --check; }
+
+part_lint() { step lint cargo clippy --all-targets --all-features -- -D warnings; }
+
+part_pure() { step pure cargo clippy --lib --no-default-features -- -D warnings; }
+
+# Every test target but the peers, which have a part of their own.
+test_targets() {
+    echo --lib --bins
+    local file
+    for file in tests/*.rs; do echo --test "$(basename "$file" .rs)"; done
+    for file in tests/*/main.rs; do
+        case $file in
+            tests/peers/main.rs | 'tests/*/main.rs') ;;
+            *) echo --test "$(basename "$(dirname "$file")")" ;;
+        esac
+    done
+}
+
+# rust_tests NAME ARGUMENT...: nextest where it is installed, else cargo test.
+rust_tests() {
+    local name=$1
+    shift
+    if cargo nextest --version >/dev/null 2>&1; then
+        suite "$name" cargo nextest run --no-fail-fast "$@"
+    else
+        suite "$name" cargo test --no-fail-fast "$@"
+    fi
+}
+
+part_test() {
+    local targets
+    mapfile -t targets < <(test_targets | tr ' ' '\n')
+    rust_tests test --all-features "${targets[@]}"
+}
+
+part_doctest() { suite doctest cargo test --doc --all-features; }
+
+part_doc() { RUSTDOCFLAGS='-D warnings' step doc cargo doc --no-deps --all-features; }
+
+part_scripts() {
+    step 'scripts count' tests/lib/count_test
+    have shellcheck || { skip scripts "shellcheck is not installed"; return; }
+    local scripts
+    mapfile -t scripts < <(grep -rlIE --exclude='*.rs' '^(#!.*/(env )?(ba)?sh$|# shellcheck shell=)' .ci tests)
+    step scripts shellcheck --external-sources "${scripts[@]}"
+}
+
+part_service() {
+    have systemd-analyze || { skip service "systemd-analyze is not installed"; return; }
+    step 'service verify' verify_unit
+    # 20 of 100 is an exposure of 2.0.
+    step 'service security' systemd-analyze security --offline=true --threshold=20 --no-pager config/vitald.service
+}
+
+# `verify` wants the commands of the unit to exist, so it gets a root in
+# which they do. It exits 0 with warnings: silence is what passes.
+verify_unit() {
+    local root output status
+    root=$(mktemp -d) || return
+    mkdir -p "$root/usr/bin" "$root/usr/lib/systemd/system"
+    cp /lib/systemd/system/*.target /lib/systemd/system/*.mount /lib/systemd/system/*.slice \
+        /lib/systemd/system/*.socket "$root/usr/lib/systemd/system/" 2>/dev/null
+    cp config/vitald.service "$root/usr/lib/systemd/system/"
+    printf '#!/bin/sh\n' >"$root/usr/bin/vitald"
+    chmod 755 "$root/usr/bin/vitald"
+    output=$(systemd-analyze verify --root="$root" --man=no vitald.service 2>&1)
+    status=$?
+    rm -rf "$root"
+    printf '%s\n' "$output"
+    [ $status -eq 0 ] && [ -z "$output" ]
+}
+
+part_alerts() {
+    [ -d contrib/prometheus ] || return
+    have promtool || { skip alerts "promtool is not installed"; return; }
+    step 'alerts check' promtool check rules contrib/prometheus/alerts.yml
+    step 'alerts test' promtool test rules contrib/prometheus/rules_test.yml
+}
+
+part_peers() { rust_tests peers --features peer-tests --test peers; }
