@@ -1,1 +1,24 @@
-//! stub
+//! The HTTP surface: metrics, status, liveness, reload.
+//!
+//! `daemon` binds a listener and passes it to [`run`] with a [`Source`], which
+//! answers from immutable observations. Nothing here changes the daemon's
+//! state, but for asking the source to reload.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `source` | what the surface asks of the daemon |
+//! | `server` | accepting, limits, draining |
+//! | `connection` | one connection's time limits |
+//! | `routes` | which path answers what |
+//! | `health` | `/livez`, `/readyz` |
+//! | `reload` | `POST /v1/reload`, and who may send it |
+
+mod connection;
+mod health;
+mod reload;
+mod routes;
+mod server;
+mod source;
+
+pub use server::{Drain, Limits, run, run_with};
+pub use source::{Liveness, ReloadSummary, Source, SourceError};

@@ -1,0 +1,103 @@
+//! `POST /v1/reload`, and who may send it.
+//!
+//! The surface has no credentials, so only loopback peers are heard. A browser
+//! on this machine is one too. The extra header keeps other sites' pages out:
+//! they would need a preflight, which is never granted. The `Host` check keeps
+//! out pages whose own name was pointed at 127.0.0.1 (DNS rebinding).
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::response::Response;
+use serde_json::json;
+
+use super::routes::{Peer, error, json};
+use super::source::Source;
+
+const ACTION: &str = "x-vitald-action";
+
+/// 200 with what changed, 403 when the sender may not, 422 when the
+/// configuration was refused and the old one stays.
+pub(super) async fn reload<S: Source>(
+    State(source): State<S>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(remedy) = admit(peer, &headers) {
+        return error(StatusCode::FORBIDDEN, remedy);
+    }
+    match source.reload().await {
+        Ok(summary) => {
+            let body = json!({
+                "result": "reloaded",
+                "channels": summary.channels,
+                "members": summary.members,
+                "added": summary.added,
+                "removed": summary.removed,
+                "restarted": summary.restarted,
+            });
+            json(StatusCode::OK, &body)
+        }
+        Err(diagnostics) => error(StatusCode::UNPROCESSABLE_ENTITY, &diagnostics),
+    }
+}
+
+/// Whether this request may reload; if not, what to do instead.
+fn admit(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), &'static str> {
+    if !peer.ip().to_canonical().is_loopback() {
+        return Err("only a loopback client may reload: send the request from this machine, \
+                    or send the daemon SIGHUP");
+    }
+    if headers.get(ACTION).is_none_or(|action| action != "reload") {
+        return Err("the header \"X-Vitald-Action: reload\" is missing: add it");
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_some_and(|host| !names_loopback(host)) {
+        return Err(
+            "the Host header names another machine: send the request to 127.0.0.1, [::1] or localhost",
+        );
+    }
+    Ok(())
+}
+
+fn names_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(peer: &str, headers: &[(&'static str, &str)]) -> Result<(), &'static str> {
+        let headers = headers.iter().map(|(name, value)| {
+            (header::HeaderName::from_static(name), value.parse().expect("a header value"))
+        });
+        admit(Peer(peer.parse().expect("an address")), &headers.collect())
+    }
+
+    #[test]
+    fn only_a_deliberate_local_client_may_reload() {
+        let action = (ACTION, "reload");
+        for peer in ["127.0.0.1:5", "127.1.2.3:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert_eq!(verdict(peer, &[action]), Ok(()), "{peer}");
+        }
+        for peer in ["10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[2001:db8::1]:5"] {
+            assert!(verdict(peer, &[action]).expect_err(peer).contains("loopback"), "{peer}");
+        }
+        for headers in [&[][..], &[(ACTION, "1")], &[(ACTION, "reload ")]] {
+            assert!(verdict("127.0.0.1:5", headers).expect_err("refused").contains("X-Vitald-Action"));
+        }
+        for host in ["127.0.0.1:9650", "localhost", "LOCALHOST:9650", "[::1]:9650", "127.0.0.1"] {
+            assert_eq!(verdict("127.0.0.1:5", &[action, ("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["evil.example:9650", "localhost.evil.example", "10.0.0.1:9650", "", "a b"] {
+            assert!(
+                verdict("127.0.0.1:5", &[action, ("host", host)]).expect_err(host).contains("Host"),
+                "{host}"
+            );
+        }
+    }
+}

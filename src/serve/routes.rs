@@ -1,0 +1,63 @@
+//! Which path answers what, and the answers that every path shares.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::{Method, Request, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::source::{Source, SourceError};
+use super::{health, reload};
+
+/// The address of the client, as an extension of its requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Notes who sent a request.
+pub(super) fn set_peer<B>(request: &mut Request<B>, peer: SocketAddr) {
+    request.extensions_mut().insert(Peer(peer));
+}
+
+/// All routes over one source.
+pub(super) fn router<S: Source>(source: S) -> Router {
+    Router::new()
+        .route("/", get(landing_page))
+        .route("/livez", get(health::live::<S>))
+        .route("/-/healthy", get(health::live::<S>))
+        .route("/readyz", get(health::ready::<S>))
+        .route("/-/ready", get(health::ready::<S>))
+        .route("/v1/reload", post(reload::reload::<S>))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(source)
+}
+
+/// A JSON answer that no cache keeps.
+pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, format!("{body}\n")).into_response()
+}
+
+/// `{"error": ..}`.
+pub(super) fn error(status: StatusCode, text: &str) -> Response {
+    json(status, &serde_json::json!({ "error": text }))
+}
+
+/// The daemon did not answer: 503, so that a scraper marks the target down
+/// instead of storing nonsense.
+pub(super) fn unavailable(cause: &SourceError) -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, &cause.to_string())
+}
+
+async fn landing_page() -> Html<&'static str> {
+    Html(include_str!("landing.html"))
+}
+
+async fn not_found(uri: Uri) -> Response {
+    error(StatusCode::NOT_FOUND, &format!("nothing is at {}; / lists what there is", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, &format!("{} does not take {method}", uri.path()))
+}

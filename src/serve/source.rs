@@ -1,0 +1,74 @@
+//! What the HTTP surface asks of the daemon.
+//!
+//! `daemon` implements [`Source`]; tests implement it over a hand-made
+//! observation. The surface holds no state of the daemon of its own.
+
+use std::time::Duration;
+
+use crate::catalog::Observation;
+
+/// The daemon, as its HTTP surface sees it. Cloned once per request.
+pub trait Source: Clone + Send + Sync + 'static {
+    /// Everything there is to show, at one instant.
+    ///
+    /// # Errors
+    /// Nobody answered: the client gets a 503 with the error's text.
+    fn observe(&self) -> impl Future<Output = Result<Observation, SourceError>> + Send;
+
+    /// Whether every driver makes progress. Must answer at once, whatever the
+    /// drivers do.
+    fn liveness(&self) -> Liveness;
+
+    /// Reads the configuration again and puts it into effect, all or nothing.
+    ///
+    /// # Errors
+    /// Why the new configuration was refused, rendered for people; the old one
+    /// stays in effect.
+    fn reload(&self) -> impl Future<Output = Result<ReloadSummary, String>> + Send;
+}
+
+/// Why there is no observation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// A driver did not hand over its snapshot in time.
+    #[error("driver {driver} did not answer within {} ms", waited.as_millis())]
+    DriverSilent {
+        /// Which driver, counted from 0.
+        driver: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The daemon ends.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+}
+
+/// Whether the drivers make progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// All of them do.
+    Alive,
+    /// At least one does not; this is the one that has been silent longest.
+    Stalled {
+        /// Which driver, counted from 0.
+        driver: usize,
+        /// How long ago it last made progress.
+        silent: Duration,
+    },
+}
+
+/// What a reload changed; all zero but the first two when nothing did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReloadSummary {
+    /// Channels in effect now.
+    pub channels: usize,
+    /// Members in effect now.
+    pub members: usize,
+    /// Members that are new.
+    pub added: usize,
+    /// Members that are gone.
+    pub removed: usize,
+    /// Members that stay but start again at unknown, because their address or
+    /// check changed.
+    pub restarted: usize,
+}
