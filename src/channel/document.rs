@@ -93,4 +93,14 @@ impl Kind {
             Self::Other(name) => name,
         }
     }
+
+    /// The type's name in a sentence: "not a string".
+    #[must_use]
+    pub fn with_article(&self) -> String {
+        match self.type_name() {
+            "null" => "null".to_owned(),
+            name if name.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("an {name}"),
+            name => format!("a {name}"),
+        }
+    }
 }

@@ -105,6 +105,29 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All rules, in the order of their codes.
+    pub const ALL: [Self; 19] = [
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::Missing,
+        Self::WrongType,
+        Self::OutOfRange,
+        Self::WrongLength,
+        Self::WrongFormat,
+        Self::UnknownWord,
+        Self::TimeoutAboveInterval,
+        Self::DuplicateChannel,
+        Self::DuplicateMember,
+        Self::DuplicateGroup,
+        Self::UnknownGroup,
+        Self::BadCodeSet,
+        Self::BadFile,
+        Self::CertificateKeyMismatch,
+        Self::NoClientCertificate,
+        Self::Conflict,
+        Self::NoAddress,
+    ];
+
     /// The stable code, as printed and documented.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -1,0 +1,331 @@
+//! The rules: from a document to a channel, or to every rule it breaks.
+//!
+//! Called by `config` for files and by the management API for bodies. Never
+//! stops at the first breach. Fields, ranges and defaults are those of the
+//! vendor's request objects (reference 2.1 to 2.7), where sources disagree those
+//! that reference 8 proposes.
+//!
+//! | file | what it reads |
+//! |---|---|
+//! | `groups`, `members`, `health_check`, `microservice` | the parts of a channel, also one by one |
+//! | `options` | `probe` and `balance`, which only files have |
+//! | `text` | what names, hosts, paths and headers may hold |
+//! | `section` | typed access to tables and fields, and how a breach is noted |
+//! | `wording` | quoting and "did you mean" |
+
+mod groups;
+mod health_check;
+mod members;
+mod microservice;
+mod options;
+pub mod section;
+mod text;
+pub mod wording;
+
+#[cfg(test)]
+mod tests;
+
+pub use groups::{read_group, read_groups};
+pub use health_check::read_health_check;
+pub use members::{MemberContext, read_members};
+pub use options::client_identity_of;
+pub use text::host;
+
+use super::document::{Kind, Value};
+use super::violation::{Rule, Violation};
+use super::words::{ChannelKind, MemberType, Strategy};
+use super::{BalanceOptions, Channel, ClientIdentity, PemFile, ProbeOptions};
+use groups::Groups;
+use members::MemberRules;
+use section::{Case, Field, Reading, Section};
+
+/// Which source a document comes from; the few rules that differ ask this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file of ours: unknown keys and duplicates are errors, durations may be
+    /// strings, `probe` and `balance` are read.
+    File,
+    /// A body of the vendor's API: unknown keys are ignored, `null` is absent,
+    /// the first of equal members or groups wins, durations are whole seconds.
+    Api,
+}
+
+/// What the rules cannot know by themselves; `config` answers from disk, tests
+/// from memory. Every error is one line that says what is wrong and never
+/// holds a file's contents.
+pub trait Surroundings {
+    /// Trust anchors of `ca_file`: the file exists and holds certificates.
+    ///
+    /// # Errors
+    /// Why the file cannot serve.
+    fn trust_anchors(&self, path: &str) -> Result<PemFile, String>;
+
+    /// A client certificate and its key.
+    ///
+    /// # Errors
+    /// Why the pair cannot serve, and which of the two files is to blame.
+    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError>;
+
+    /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
+    fn daemon_client_identity(&self) -> Option<ClientIdentity>;
+
+    /// The address that the `[ecs]` table gives for an id.
+    fn ecs_address(&self, ecs_id: &str) -> Option<super::Host>;
+}
+
+/// Why a client certificate and key cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientIdentityError {
+    /// The certificate file.
+    Certificate(String),
+    /// The key file.
+    Key(String),
+    /// Both are good, but the key is not the certificate's.
+    Mismatch,
+}
+
+const CHANNEL_KEYS: [&str; 13] = [
+    "name",
+    "port",
+    "balance_strategy",
+    "member_type",
+    "type",
+    "vpc_channel_type",
+    "dict_code",
+    "member_groups",
+    "members",
+    "vpc_health_config",
+    "microservice_info",
+    "probe",
+    "balance",
+];
+
+/// Keys that the vendor's answers have and its requests do not.
+const ANSWER_KEYS: [&str; 7] =
+    ["id", "status", "create_time", "update_time", "vpc_channel_id", "instance_id", "instance_name"];
+
+/// Every key a channel may hold, by the table it stands in. The reference in
+/// `docs/config.md` and the commented `config/vitald.toml` are tested against it.
+pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
+    ("channel", &CHANNEL_KEYS),
+    ("member_groups", &groups::KEYS),
+    ("microservice_labels", &groups::LABEL_KEYS),
+    ("members", &members::KEYS),
+    ("vpc_health_config", &health_check::KEYS),
+    ("probe", &options::PROBE_KEYS),
+    ("tls", &options::TLS_KEYS),
+    ("balance", &options::BALANCE_KEYS),
+    ("microservice_info", &microservice::KEYS),
+    ("cse_info", &microservice::CSE_KEYS),
+    ("cce_info", &microservice::CCE_KEYS),
+    ("cce_service_info", &microservice::CCE_SERVICE_KEYS),
+    ("nacos_info", &microservice::NACOS_KEYS),
+    ("server_config", &microservice::NACOS_SERVER_KEYS),
+    ("user_info", &microservice::NACOS_USER_KEYS),
+];
+
+/// Reads one channel. `violations` gets every broken rule; the channel is
+/// returned only when there was none.
+pub fn read_channel(
+    document: &Value,
+    dialect: Dialect,
+    surroundings: &dyn Surroundings,
+    violations: &mut Vec<Violation>,
+) -> Option<Channel> {
+    read_channel_field(
+        &Field::document(document, "channel"),
+        surroundings,
+        &mut Reading::new(dialect, violations),
+    )
+}
+
+/// Reads one channel that stands somewhere in a larger document, such as an
+/// entry of `[[channels]]`.
+pub fn read_channel_field(
+    field: &Field<'_>,
+    surroundings: &dyn Surroundings,
+    reading: &mut Reading<'_>,
+) -> Option<Channel> {
+    let before = reading.breaches();
+    let section = field.section("channel", reading)?;
+    let channel = channel_of(&section, surroundings, reading);
+    channel.filter(|_| reading.breaches() == before)
+}
+
+fn channel_of(
+    section: &Section<'_>,
+    surroundings: &dyn Surroundings,
+    reading: &mut Reading<'_>,
+) -> Option<Channel> {
+    section.refuse_unknown_keys_with(&CHANNEL_KEYS, &misplaced_key, reading);
+    if let Some(field) = section.filled("dict_code") {
+        text::dict_code(&field, reading);
+    }
+    let name = name_of(section, reading);
+    let port = section
+        .required("port", "give the port that members have unless they say otherwise: port = 8080", reading)
+        .and_then(|field| field.number(1..=65535_u16, reading))
+        .and_then(std::num::NonZeroU16::new);
+    let strategy = strategy_of(section, reading);
+    let member_types = [MemberType::Ip, MemberType::Ecs].map(|member_type| (member_type.word(), member_type));
+    let member_type = match section.filled("member_type") {
+        Some(field) => field.word(&member_types, Case::Exact, reading),
+        // Documented as required and as having this default; clients omit it (reference 8).
+        None => Some(MemberType::Ecs),
+    };
+    let kind = kind_of(section, reading);
+    let Groups { groups, names } =
+        section.field("member_groups").map(|field| groups::groups_of(&field, reading)).unwrap_or_default();
+    let members = match (section.field("members"), member_type) {
+        (Some(field), _) if kind == ChannelKind::Reference => {
+            refuse_members_of_reference(&field, reading);
+            Vec::new()
+        }
+        (Some(field), Some(member_type)) => {
+            // With a bad port the members are still checked; any port will do.
+            let port = port.unwrap_or(std::num::NonZeroU16::MIN);
+            let context = MemberContext { member_type, kind, port, groups: &groups };
+            MemberRules::new(context, &names, surroundings).members_of(&field, reading)
+        }
+        (Some(_), None) | (None, _) => Vec::new(),
+    };
+    let probe = probe_of(section, surroundings, reading);
+    let balance = balance_of(section, reading);
+    let health_section =
+        section.field("vpc_health_config").and_then(|field| field.section("health config", reading));
+    let health_check = health_section.and_then(|health| health_check::health_check_of(&health, reading));
+    // With faulty options, a certificate that was meant may only look absent.
+    if let (Some(health), Some(probe)) = (health_section, &probe) {
+        health_check::check_client_certificate(&health, probe, surroundings, reading);
+    }
+    Some(Channel {
+        name: name?.to_owned(),
+        port: port?,
+        strategy: strategy?,
+        member_type: member_type?,
+        kind,
+        groups,
+        members,
+        health_check,
+        probe: probe?,
+        balance,
+    })
+}
+
+fn name_of<'s>(section: &'s Section<'_>, reading: &mut Reading<'_>) -> Option<&'s str> {
+    let field = section.required("name", "name the channel: name = \"web\"", reading)?;
+    text::name(&field, reading)
+}
+
+/// 1 to 4; in files also the short words. Required although one document prints
+/// a default (reference 8).
+fn strategy_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Strategy> {
+    let meaning = "1 is wrr, 2 wleastconn, 3 source, 4 uri";
+    let field = section.required("balance_strategy", &format!("write a number: {meaning}"), reading)?;
+    if let (Kind::String(_), Dialect::File) = (field.kind(), reading.dialect) {
+        return field.word(&Strategy::ALL.map(|strategy| (strategy.word(), strategy)), Case::Exact, reading);
+    }
+    field.choice(&Strategy::ALL.map(|strategy| (i128::from(strategy.number()), strategy)), meaning, reading)
+}
+
+/// The channel's kind from `type`, `vpc_channel_type` and `microservice_info`
+/// (reference 2.1): the word decides; the older number must agree with it; the
+/// number alone means a microservice only with information about one.
+fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
+    let types = [(0, None), (2, Some(ChannelKind::Builtin)), (3, Some(ChannelKind::Microservice))];
+    let type_field = section.field("type");
+    let number = type_field
+        .and_then(|field| field.choice(&types, "2 is server, 3 is microservice", reading))
+        .flatten();
+    let words = [ChannelKind::Builtin, ChannelKind::Microservice, ChannelKind::Reference]
+        .map(|kind| (kind.word(), kind));
+    let word_field = section.filled("vpc_channel_type");
+    let word = word_field.and_then(|field| field.word(&words, Case::Exact, reading));
+    let info = section.field("microservice_info");
+    let info = info.and_then(|field| field.section("microservice", reading)).filter(|info| !info.is_empty());
+    if let (Some(number), Some(word), Some(type_field), Some(word_field)) =
+        (number, word, type_field, word_field)
+        && number != word
+    {
+        let message = format!("`type` says {}, `vpc_channel_type` says {}", number.word(), word.word());
+        let violation = type_field.violation(Rule::Conflict, message, "remove `type`; it is being retired");
+        let related = Some((word_field.place(), "the other one".to_owned()));
+        reading.report(Violation { related, ..violation });
+    }
+    let kind = match (word, number) {
+        (Some(word), _) => word,
+        (None, Some(ChannelKind::Microservice)) if info.is_some() => ChannelKind::Microservice,
+        (None, _) => ChannelKind::Builtin,
+    };
+    match info {
+        Some(info) if kind == ChannelKind::Microservice => microservice::check(&info, reading),
+        None if kind == ChannelKind::Microservice => {
+            section.report_missing(
+                "microservice_info",
+                "describe the service, or remove `vpc_channel_type`",
+                reading,
+            );
+        }
+        // Clients send the object with empty leaves for other kinds.
+        Some(_) | None => {}
+    }
+    kind
+}
+
+/// The API ignores the members of a reference channel (reference 2.1); in a file
+/// they would be lost silently.
+fn refuse_members_of_reference(field: &Field<'_>, reading: &mut Reading<'_>) {
+    if reading.dialect == Dialect::File && !matches!(field.kind(), Kind::Array(items) if items.is_empty()) {
+        let message = "a reference channel has no members of its own".to_owned();
+        let remedy = "remove them; its groups name other channels by `reference_vpc_channel_id`";
+        field.report(Rule::Conflict, message, remedy, reading);
+    }
+}
+
+/// `probe`, which API bodies do not have. `None` when it breaks a rule.
+fn probe_of(
+    section: &Section<'_>,
+    surroundings: &dyn Surroundings,
+    reading: &mut Reading<'_>,
+) -> Option<ProbeOptions> {
+    let Some(field) = section.field("probe").filter(|_| reading.dialect == Dialect::File) else {
+        return Some(ProbeOptions::default());
+    };
+    let before = reading.breaches();
+    let options = options::probe_of(&field.section("probe table", reading)?, surroundings, reading);
+    (reading.breaches() == before).then_some(options)
+}
+
+/// `balance`, which API bodies do not have.
+fn balance_of(section: &Section<'_>, reading: &mut Reading<'_>) -> BalanceOptions {
+    let field = section.field("balance").filter(|_| reading.dialect == Dialect::File);
+    field
+        .and_then(|field| field.section("balance table", reading))
+        .map(|balance| options::balance_of(&balance, reading))
+        .unwrap_or_default()
+}
+
+/// Where a key that no channel has may have been meant to stand.
+fn misplaced_key(key: &str) -> Option<String> {
+    if key == "channels" {
+        return Some(
+            "a channel file holds one channel; write its keys at the top, without [[channels]]".to_owned(),
+        );
+    }
+    if ANSWER_KEYS.contains(&key) {
+        return Some("remove it; it is part of the API's answers, not of its requests".to_owned());
+    }
+    if health_check::KEYS.contains(&key) {
+        return Some("move it into `vpc_health_config`".to_owned());
+    }
+    if options::PROBE_KEYS.contains(&key) {
+        return Some("move it into `probe`".to_owned());
+    }
+    if options::BALANCE_KEYS.contains(&key) {
+        return Some("move it into `balance`".to_owned());
+    }
+    if ["weight", "is_backup", "ecs_id", "ecs_name"].contains(&key) {
+        return Some("move it into `members`".to_owned());
+    }
+    None
+}

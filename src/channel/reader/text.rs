@@ -1,0 +1,305 @@
+//! What texts may hold: names, hosts, paths, headers, lengths.
+//!
+//! Each rule takes the field it reads, notes a breach there, and answers the
+//! text only when it holds.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::super::model::Host;
+use super::super::violation::{Rule, Violation};
+use super::section::{Field, Reading};
+use super::wording::quoted;
+
+/// Longest request target we send. The vendor names no limit; servers commonly
+/// stop at 8 KiB for the whole request head.
+const LONGEST_PATH: usize = 2048;
+
+/// Chinese characters as the vendor counts them: U+4E00 to U+9FA5 (reference 2).
+fn is_chinese(character: char) -> bool {
+    ('\u{4E00}'..='\u{9FA5}').contains(&character)
+}
+
+/// `NAME` of reference 2: 3 to 64 characters, first a letter or a Chinese
+/// character, then also digits, `-`, `_` and `.`.
+pub(super) fn name<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
+    let text = with_length(field, 3, 64, reading)?;
+    let is_first = |c: char| c.is_ascii_alphabetic() || is_chinese(c);
+    let is_inner = |c: char| is_first(c) || c.is_ascii_digit() || "-_.".contains(c);
+    let remedy = "use letters, digits, Chinese characters, `-`, `_` and `.`, the first a letter or Chinese";
+    if !text.starts_with(is_first) {
+        let first: String = text.chars().take(1).collect();
+        let message = format!("`{}` begins with {}", field.key(), quoted(&first));
+        report_at(field, 0, first.len(), message, remedy, reading);
+        return None;
+    }
+    all_characters(field, text, is_inner, remedy, reading)
+}
+
+/// `dict_code`: 3 to 64 of letters, digits, `-`, `_`, `.`. Checked, then dropped.
+pub(super) fn dict_code(field: &Field<'_>, reading: &mut Reading<'_>) {
+    if let Some(text) = with_length(field, 3, 64, reading) {
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        all_characters(field, text, is_legal, "use letters, digits, `-`, `_` and `.`", reading);
+    }
+}
+
+/// `ecs_id`: 1 to 64 of letters, digits, `-`, `_`.
+pub(super) fn ecs_id<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 64, reading)?;
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    all_characters(field, text, is_legal, "use letters, digits, `-` and `_`", reading)
+}
+
+/// `ecs_name`: 1 to 64 of letters, digits, Chinese characters, `-`, `_`, `.`.
+pub(super) fn ecs_name<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 64, reading)?;
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || is_chinese(c) || "-_.".contains(c);
+    all_characters(
+        field,
+        text,
+        is_legal,
+        "use letters, digits, Chinese characters, `-`, `_` and `.`",
+        reading,
+    )
+}
+
+/// A label's name or value: 1 to 63, alphanumeric ends, inside also `-`, `_`, `.`.
+pub(super) fn label<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 63, reading)?;
+    let is_end = |c: char| c.is_ascii_alphanumeric();
+    let remedy = "begin and end with a letter or digit; inside, `-`, `_` and `.` are allowed too";
+    if !text.starts_with(is_end) || !text.ends_with(is_end) {
+        let message = format!(
+            "`{}` is {}, which does not begin and end with a letter or digit",
+            field.key(),
+            quoted(text)
+        );
+        field.report(Rule::WrongFormat, message, remedy, reading);
+        return None;
+    }
+    all_characters(field, text, |c| is_end(c) || "-_.".contains(c), remedy, reading)
+}
+
+/// A text of `least` to `most` characters (not bytes).
+pub(super) fn with_length<'d>(
+    field: &Field<'d>,
+    least: usize,
+    most: usize,
+    reading: &mut Reading<'_>,
+) -> Option<&'d str> {
+    let text = field.text(reading)?;
+    let length = text.chars().count();
+    if (least..=most).contains(&length) {
+        return Some(text);
+    }
+    let allowed = if least == 0 { format!("at most {most}") } else { format!("{least} to {most}") };
+    let plural = if length == 1 { "" } else { "s" };
+    let message = format!("`{}` has {length} character{plural}; {allowed} are allowed", field.key());
+    let remedy = if length < least { "write a longer text" } else { "write a shorter text" };
+    field.report(Rule::WrongLength, message, remedy, reading);
+    None
+}
+
+/// Refuses the first character that `is_legal` does.
+fn all_characters<'d>(
+    field: &Field<'_>,
+    text: &'d str,
+    is_legal: impl Fn(char) -> bool,
+    remedy: &str,
+    reading: &mut Reading<'_>,
+) -> Option<&'d str> {
+    let Some((start, character)) = text.char_indices().find(|(_, c)| !is_legal(*c)) else {
+        return Some(text);
+    };
+    let message = format!("`{}` contains {}", field.key(), quoted(&character.to_string()));
+    report_at(field, start, start + character.len_utf8(), message, remedy, reading);
+    None
+}
+
+fn report_at(
+    field: &Field<'_>,
+    start: usize,
+    end: usize,
+    message: String,
+    remedy: &str,
+    reading: &mut Reading<'_>,
+) {
+    let place = field.place_within(start, end);
+    reading.report(Violation { place, ..field.violation(Rule::WrongFormat, message, remedy) });
+}
+
+/// `host`: an IPv4 or IPv6 address (brackets are taken off), or a host name.
+pub fn host(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Host> {
+    let text = with_length(field, 1, 255, reading)?;
+    match parse_host(text) {
+        Ok(host) => Some(host),
+        Err(problem) => {
+            let message = format!("`{}` is {}, which is {}", field.key(), quoted(text), problem.what);
+            field.report(Rule::WrongFormat, message, problem.remedy, reading);
+            None
+        }
+    }
+}
+
+/// A text as a host, if it is one. No breach when it is not.
+pub(super) fn host_name(text: &str) -> Option<Host> {
+    parse_host(text).ok()
+}
+
+/// Why a text is no host.
+struct HostProblem {
+    what: &'static str,
+    remedy: String,
+}
+
+/// Tells addresses from names. The rule for the last label is that of URLs: a
+/// host that ends in a number is an IPv4 address or nothing, because resolvers
+/// read `10.1` as 10.0.0.1.
+fn parse_host(text: &str) -> Result<Host, HostProblem> {
+    let problem = |what, remedy: &str| Err(HostProblem { what, remedy: remedy.to_owned() });
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return match inner.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(Host::Ip(address.into())),
+            Err(_) => {
+                problem("no IPv6 address in brackets", "write an IPv6 address, such as \"2001:db8::7\"")
+            }
+        };
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Host::Ip(address));
+    }
+    if text.contains("://") || text.contains('/') {
+        return problem("a URL", "write only the host; the port and the path have keys of their own");
+    }
+    if text.contains('%') {
+        return problem(
+            "an address with a zone",
+            "zones of link-local addresses are not supported; use a global address",
+        );
+    }
+    if let Some((before, port)) = text.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+        && (!before.contains(':') || before.starts_with('['))
+        && parse_host(before).is_ok()
+    {
+        let remedy = format!("write the host \"{before}\" and give the port as `port`");
+        return Err(HostProblem { what: "a host with a port", remedy });
+    }
+    if text.contains(':') {
+        return problem("no IPv6 address", "write an IPv6 address, such as \"2001:db8::7\"");
+    }
+    if !text.is_ascii() {
+        return problem(
+            "not ASCII",
+            "write an international name in its ASCII form, which begins with \"xn--\"",
+        );
+    }
+    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    if labels
+        .clone()
+        .next_back()
+        .is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return problem("no IPv4 address", "write four numbers from 0 to 255, such as \"192.0.2.7\"");
+    }
+    let is_label = |label: &str| {
+        let is_inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if !labels.into_iter().all(is_label) {
+        let remedy = "write labels of 1 to 63 letters, digits, `-` and `_`, joined by dots";
+        return problem("no host name", remedy);
+    }
+    Ok(Host::Name(text.into()))
+}
+
+/// `[channels.probe] host`: a host, or a host with a port, as in a Host header.
+pub(super) fn authority(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = with_length(field, 1, 255, reading)?;
+    let (name, port) = match text.rsplit_once(':') {
+        // A colon inside an address without brackets belongs to the address.
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let is_port_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    match parse_host(name) {
+        Ok(Host::Ip(IpAddr::V6(_))) if !name.starts_with('[') => {
+            let message = format!("`{}` is {}, an IPv6 address without brackets", field.key(), quoted(text));
+            let remedy = format!("write \"[{name}]\"; a Host header has IPv6 addresses in brackets");
+            field.report(Rule::WrongFormat, message, remedy, reading);
+            None
+        }
+        Ok(_) if is_port_good => Some(text.to_owned()),
+        Ok(_) | Err(_) => {
+            let message = format!("`{}` is {}, which no Host header may be", field.key(), quoted(text));
+            let remedy = "write a host name or address, if need be with a port: \"app.internal:8080\"";
+            field.report(Rule::WrongFormat, message, remedy, reading);
+            None
+        }
+    }
+}
+
+/// `tls.server_name`: a host name or address, without brackets or port.
+pub(super) fn server_name(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = field.text(reading)?;
+    // A trailing dot is no part of the name in SNI (RFC 6066, 3).
+    host(field, reading).map(|_| text.trim_matches(['[', ']']).trim_end_matches('.').to_owned())
+}
+
+/// `path`: begins with `/` and is an origin-form request target (RFC 9112, 3.2.1):
+/// `pchar`, `/` and one query, with `%` only before two hexadecimal digits.
+pub(super) fn path(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = with_length(field, 1, LONGEST_PATH, reading)?;
+    if !text.starts_with('/') {
+        let message = format!("`path` is {}, which does not begin with \"/\"", quoted(text));
+        let remedy = match text.split_once("://").map(|(_, rest)| rest.find('/')) {
+            Some(_) => {
+                "write only the path; the host is the member, or `host` in [channels.probe]".to_owned()
+            }
+            None => format!("write {}", quoted(&format!("/{text}"))),
+        };
+        field.report(Rule::WrongFormat, message, remedy, reading);
+        return None;
+    }
+    for (start, character) in text.char_indices() {
+        let is_legal = character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(character);
+        let is_escape = character == '%'
+            && text.get(start + 1..start + 3).is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        if is_legal || is_escape {
+            continue;
+        }
+        let end = start + character.len_utf8();
+        let message =
+            format!("`path` contains {}, which no request target may", quoted(&character.to_string()));
+        let remedy = match character {
+            '#' => "take the fragment off; it is never sent".to_owned(),
+            character => {
+                let mut buffer = [0; 4];
+                let bytes = character.encode_utf8(&mut buffer).bytes();
+                let encoded: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+                format!("percent-encode it: \"{encoded}\"")
+            }
+        };
+        report_at(field, start, end, message, &remedy, reading);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Whether a text is a header's name: a token (RFC 9110, 5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// A header's value: visible ASCII, spaces and tabs. RFC 9110 also allows other
+/// bytes but advises senders against them.
+pub(super) fn header_value(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = with_length(field, 0, LONGEST_PATH, reading)?;
+    let is_legal = |c: char| c == '\t' || (' '..='~').contains(&c);
+    all_characters(field, text, is_legal, "use visible ASCII characters, spaces and tabs", reading)
+        .map(|text| text.trim_matches([' ', '\t']).to_owned())
+}
