@@ -305,6 +305,22 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
+    /// A check that no channel configures: what `vitald probe URL` runs once.
+    /// One result decides, and the interval is the timeout.
+    #[must_use]
+    pub fn once(protocol: Protocol, timeout: Duration, client_certificate: ClientCertificate) -> Self {
+        Self {
+            protocol,
+            port: None,
+            threshold_normal: 1,
+            threshold_abnormal: 1,
+            interval: timeout,
+            timeout,
+            client_certificate,
+            status: CheckStatus::On,
+        }
+    }
+
     /// `protocol`, with what only HTTP and HTTPS have.
     #[must_use]
     pub fn protocol(&self) -> &Protocol {
