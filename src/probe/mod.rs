@@ -1,1 +1,69 @@
-//! stub
+//! One probe: connect, shake hands, ask, read the response head, say what was found.
+//!
+//! A driver of `daemon` builds one [`Plan`] per channel and (re)load and one
+//! [`Target`] per member, and runs [`run`] in a task of its own single-threaded
+//! runtime, once per slot of the schedule. `vitald probe --explain` calls
+//! [`explain`]. Nothing here returns an error or panics on what a peer sends: a
+//! failed probe is a [`Report`] with a reason.
+//!
+//! A probe is a state machine over one non-blocking socket. It makes system
+//! calls until the kernel says "would block", then waits for the socket or for
+//! the one deadline. When the deadline comes first, the machine makes its
+//! system calls once more: the socket is read before the timer is believed.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `plan` | what all members of a channel share |
+//! | `target` | how one member is called and where it is |
+//! | `resolve` | names to addresses, off the probe path |
+//! | `attempt` | one connection: open, wait, deadline, close |
+//! | `tcp` | success is an established connection |
+//! | `http` | the request, and the verdict on a response head |
+//! | `https` | the same over TLS |
+//! | `tls` | TLS settings, certificates, and what went wrong with them |
+//! | `fault` | system errors: whose fault, and in which words |
+//! | `explanation` | what `--explain` shows |
+
+mod attempt;
+mod explanation;
+mod fault;
+mod finding;
+mod http;
+mod https;
+mod plan;
+mod resolve;
+mod scratch;
+mod target;
+mod tcp;
+mod tls;
+
+pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
+pub use plan::{Plan, PlanError};
+pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
+pub use target::Target;
+
+use attempt::Attempt;
+
+use crate::health::Report;
+
+/// Probes a member once.
+///
+/// Cancel-safe: a dropped probe closes its socket (with a reset, where the
+/// plan says so) and leaves nothing behind.
+pub async fn run(plan: &Plan, target: &Target) -> Report {
+    match target.resolve(plan.timeout()).await {
+        Ok(peer) => Attempt::new(plan, target, peer, None).run().await.0,
+        Err(report) => report,
+    }
+}
+
+/// Probes a member once and keeps what a person wants to see of it.
+pub async fn explain(plan: &Plan, target: &Target) -> (Report, Explanation) {
+    match target.resolve(plan.timeout()).await {
+        Ok(peer) => {
+            let (report, notes) = Attempt::new(plan, target, peer, Some(Box::default())).run().await;
+            (report, notes.map_or_else(Explanation::default, |notes| *notes))
+        }
+        Err(report) => (report, Explanation::default()),
+    }
+}

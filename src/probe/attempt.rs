@@ -1,0 +1,442 @@
+//! One connection to one member: open, wait, deadline, close.
+//!
+//! Called by `run` and `explain` once the address is known. Owns the socket and
+//! the clock; the protocols (`tcp`, `http`, `https`) own what is said on it.
+//!
+//! System calls of one HTTP probe on a fast network: `socket`, two
+//! `setsockopt`, `connect`, `getsockname`, `getpeername`, `send`, one epoll
+//! registration, `recv`, `close`. Where the connection is up before `connect`
+//! has returned (loopback), nothing waits for it, and a TCP probe never meets
+//! the runtime at all.
+//!
+//! # How a connection ends
+//!
+//! `CloseMode::Reset`, the default: the linger time is zero from the start, so
+//! every way out of a probe, cancellation included, sends a reset and leaves no
+//! TIME_WAIT on either side. `TCP_QUICKACK` is off before `connect`, so the
+//! kernel holds back the third packet of the handshake for the request to
+//! carry it. A TCP check has no request: the reset goes first, the member's
+//! kernel drops the embryonic connection, and its application never wakes.
+//! Measured on Linux 6.18 (`tests/probe_tcp.rs` repeats it): of 200 successful
+//! TCP checks a listener saw 0 in `accept`, and no TIME_WAIT was left; with
+//! `CloseMode::Fin` it saw all 200. To a firewall in between, the default
+//! looks like a half-open scan; `close = "fin"` is the way out.
+//!
+//! `CloseMode::Fin`: an orderly end. What has arrived is read and thrown away
+//! (up to a bound), because closing with unread bytes would be a reset again.
+//! TIME_WAIT stays here when the member did not close first.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, sockopt};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::explanation::Explanation;
+use super::finding::{Finding, Step};
+use super::http::HttpExchange;
+use super::https::HttpsExchange;
+use super::plan::{Plan, ProtocolPlan};
+use super::target::Target;
+use super::{fault, scratch, tcp};
+use crate::channel::CloseMode;
+use crate::health::{MemberReason, Phases, ProberReason, Report};
+
+/// Bytes thrown away for an orderly close; more ends in a reset.
+const DRAINED_AT_MOST: usize = 64 * 1024;
+
+/// One probe under way.
+pub(super) struct Attempt<'a> {
+    wire: Wire,
+    course: Course<'a>,
+}
+
+/// The socket, and what the runtime watches it for.
+enum Wire {
+    /// Not opened, or given away.
+    None,
+    /// Open; nobody has had to wait for it yet.
+    Unwatched(OwnedFd),
+    /// Registered with the runtime.
+    Watched(TcpStream),
+}
+
+/// Everything but the socket: the machine of a probe.
+struct Course<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    peer: SocketAddr,
+    exchange: Exchange,
+    progress: Progress,
+}
+
+/// What is said once the connection is established.
+enum Exchange {
+    /// Nothing yet.
+    Connecting,
+    Http(HttpExchange),
+    Https(Box<HttpsExchange>),
+}
+
+/// The phase a probe is in; a timeout is named after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connect,
+    Tls,
+    Response,
+}
+
+/// How far a probe has come, and when. The protocols move it.
+pub(super) struct Progress {
+    started: Instant,
+    entered: Instant,
+    phase: Phase,
+    phases: Phases,
+    /// `notAfter` of the member's certificate, once seen.
+    pub(super) certificate_not_after: Option<i64>,
+    /// Kept for `--explain` only.
+    pub(super) notes: Option<Box<Explanation>>,
+}
+
+impl Progress {
+    fn new(notes: Option<Box<Explanation>>) -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            entered: now,
+            phase: Phase::Connect,
+            phases: Phases::default(),
+            certificate_not_after: None,
+            notes,
+        }
+    }
+
+    /// The phase that is running.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Ends the running phase and enters the next.
+    pub(super) fn enter(&mut self, next: Phase) {
+        self.end_phase();
+        self.phase = next;
+    }
+
+    /// Ends the running phase: its duration is known now.
+    pub(super) fn end_phase(&mut self) {
+        let now = Instant::now();
+        let slot = match self.phase {
+            Phase::Connect => &mut self.phases.connect,
+            Phase::Tls => &mut self.phases.tls,
+            Phase::Response => &mut self.phases.response,
+        };
+        *slot = Some(now.duration_since(self.entered));
+        self.entered = now;
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// A probe of `target` at `peer`; its time starts now.
+    pub(super) fn new(
+        plan: &'a Plan,
+        target: &'a Target,
+        peer: SocketAddr,
+        notes: Option<Box<Explanation>>,
+    ) -> Self {
+        let progress = Progress::new(notes);
+        let course = Course { plan, target, peer, exchange: Exchange::Connecting, progress };
+        Self { wire: Wire::None, course }
+    }
+
+    /// Runs the probe to its end.
+    pub(super) async fn run(mut self) -> (Report, Option<Box<Explanation>>) {
+        let finding = match self.course.open() {
+            Ok(socket) => {
+                let step = self.course.advance(socket.as_fd());
+                self.wire = Wire::Unwatched(socket);
+                match step {
+                    Step::Done(finding) => finding,
+                    Step::Wait(interest) => self.wait(interest).await,
+                }
+            }
+            Err(finding) => finding,
+        };
+        self.finish(finding)
+    }
+
+    /// Waits for the socket or the deadline until there is a finding.
+    ///
+    /// Cancel-safe: everything lives in `self`, and dropping it closes the socket.
+    async fn wait(&mut self, mut interest: Interest) -> Finding {
+        let deadline = self.course.progress.started + self.course.plan.timeout();
+        let mut timer = pin!(sleep_until(deadline));
+        poll_fn(|cx| self.poll_finding(cx, &mut interest, timer.as_mut())).await
+    }
+
+    fn poll_finding(
+        &mut self,
+        cx: &mut Context<'_>,
+        interest: &mut Interest,
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<Finding> {
+        if let Err(finding) = self.watch() {
+            return Poll::Ready(finding);
+        }
+        let Wire::Watched(socket) = &self.wire else {
+            return Poll::Ready(Finding::inconclusive(ProberReason::Internal, "the probe lost its socket"));
+        };
+        loop {
+            match poll_step(socket, *interest, cx, &mut self.course) {
+                Poll::Ready(Step::Done(finding)) => return Poll::Ready(finding),
+                Poll::Ready(Step::Wait(next)) => *interest = next,
+                Poll::Pending => break,
+            }
+        }
+        ready!(timer.poll(cx));
+        // The timer may be early news of a late turn: the kernel has the last word.
+        Poll::Ready(match self.course.advance(socket.as_fd()) {
+            Step::Done(finding) => finding,
+            Step::Wait(_) => self.course.timed_out(),
+        })
+    }
+
+    /// Sees to it that the runtime watches the socket.
+    fn watch(&mut self) -> Result<(), Finding> {
+        self.wire = match std::mem::replace(&mut self.wire, Wire::None) {
+            Wire::Unwatched(socket) => match TcpStream::from_std(socket.into()) {
+                Ok(socket) => Wire::Watched(socket),
+                Err(error) => {
+                    return Err(Errno::from_io_error(&error).map_or_else(
+                        || {
+                            let detail = format!("watching a socket: {error}");
+                            Finding::inconclusive(ProberReason::Internal, detail)
+                        },
+                        fault::opening,
+                    ));
+                }
+            },
+            wire => wire,
+        };
+        Ok(())
+    }
+
+    fn finish(mut self, finding: Finding) -> (Report, Option<Box<Explanation>>) {
+        let total = self.course.progress.started.elapsed();
+        self.close();
+        let Course { peer, progress, .. } = self.course;
+        let report = Report {
+            outcome: finding.outcome,
+            phases: progress.phases,
+            total,
+            status: finding.status,
+            detail: finding.detail,
+            peer: Some(peer),
+            certificate_not_after: progress.certificate_not_after,
+        };
+        (report, progress.notes)
+    }
+
+    /// Closes the socket as the plan says. A reset needs nothing: see `open`.
+    fn close(&mut self) {
+        let wire = std::mem::replace(&mut self.wire, Wire::None);
+        let established = self.course.progress.phases.connect.is_some();
+        if established && self.course.plan.close() == CloseMode::Fin {
+            match &wire {
+                Wire::Unwatched(socket) => self.course.say_goodbye(socket.as_fd()),
+                Wire::Watched(socket) => self.course.say_goodbye(socket.as_fd()),
+                Wire::None => {}
+            }
+        }
+    }
+}
+
+/// Waits until the socket is ready, then lets the machine go on.
+///
+/// The machine has always met "would block" before it waits, so forgetting the
+/// readiness of both directions then loses nothing: the kernel reports the next
+/// change of either.
+fn poll_step(
+    socket: &TcpStream,
+    interest: Interest,
+    cx: &mut Context<'_>,
+    course: &mut Course<'_>,
+) -> Poll<Step> {
+    // Both directions are polled before either is looked at, so that both
+    // wake us: a member may answer before it has read the whole request.
+    let writable = if interest.is_writable() { socket.poll_write_ready(cx) } else { Poll::Pending };
+    let readable = if interest.is_readable() { socket.poll_read_ready(cx) } else { Poll::Pending };
+    match (writable, readable) {
+        (Poll::Pending, Poll::Pending) => return Poll::Pending,
+        (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+            return Poll::Ready(
+                Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending").into(),
+            );
+        }
+        _ => {}
+    }
+    let mut step = Step::Wait(interest);
+    // Forgets the readiness it was called with, and none that came later, when
+    // the closure says so.
+    let _ = socket.try_io(interest, || {
+        step = course.advance(socket.as_fd());
+        match step {
+            Step::Done(_) => Ok(()),
+            Step::Wait(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    Poll::Ready(step)
+}
+
+impl Course<'_> {
+    /// Opens a socket and sends the first packet.
+    fn open(&mut self) -> Result<OwnedFd, Finding> {
+        let family = match self.peer {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))
+            .map_err(fault::opening)?;
+        // Options that fail leave a probe that is noisier, not one that is wrong.
+        if self.plan.close() == CloseMode::Reset {
+            let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
+        if self.speaks_first() || self.plan.close() == CloseMode::Reset {
+            let _ = sockopt::set_tcp_quickack(&socket, false);
+        }
+        if let Some(notes) = &mut self.progress.notes {
+            notes.peer = Some(self.peer);
+        }
+        match net::connect(&socket, &self.peer) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(errno) => return Err(fault::connecting(errno)),
+        }
+        let local = net::getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+        if let Some(notes) = &mut self.progress.notes {
+            notes.local = local;
+        }
+        // The kernel chose the probed port as our own: nobody listens there,
+        // and the two ends of this socket would greet each other (RFC 9293,
+        // 3.5, simultaneous open). Decided before the answer, so that the
+        // port is free again at once.
+        if local.is_some_and(|local| is_same_end(local, self.peer)) {
+            return Err(Finding::failure(
+                MemberReason::SelfConnect,
+                "nobody listens: the prober was connected to itself",
+            ));
+        }
+        Ok(socket)
+    }
+
+    /// Whether this protocol's client sends the first bytes.
+    fn speaks_first(&self) -> bool {
+        match &self.plan.protocol {
+            ProtocolPlan::Tcp => false,
+            ProtocolPlan::Http(_) | ProtocolPlan::Https(..) => true,
+        }
+    }
+
+    /// Goes as far as the kernel lets it.
+    fn advance(&mut self, socket: BorrowedFd<'_>) -> Step {
+        if matches!(self.exchange, Exchange::Connecting)
+            && let Some(step) = self.connect(socket)
+        {
+            return step;
+        }
+        match (&mut self.exchange, &self.plan.protocol) {
+            (Exchange::Http(exchange), ProtocolPlan::Http(http)) => {
+                exchange.advance(socket, http, self.target, &mut self.progress)
+            }
+            (Exchange::Https(exchange), ProtocolPlan::Https(http, _)) => {
+                exchange.advance(socket, http, self.target, &mut self.progress)
+            }
+            _ => Finding::inconclusive(ProberReason::Internal, "the probe lost its protocol").into(),
+        }
+    }
+
+    /// Looks whether the connection is established; none: it is, go on.
+    fn connect(&mut self, socket: BorrowedFd<'_>) -> Option<Step> {
+        // A connected socket has a peer. Without one there is an error to
+        // fetch, or the handshake is still under way.
+        match net::getpeername(socket) {
+            Ok(_) => {}
+            Err(Errno::NOTCONN) => {
+                return Some(match sockopt::socket_error(socket) {
+                    Ok(Ok(())) => Step::Wait(Interest::WRITABLE),
+                    Ok(Err(errno)) | Err(errno) => fault::connecting(errno).into(),
+                });
+            }
+            Err(errno) => return Some(fault::connecting(errno).into()),
+        }
+        match &self.plan.protocol {
+            ProtocolPlan::Tcp => {
+                self.progress.end_phase();
+                return Some(tcp::connected().into());
+            }
+            ProtocolPlan::Http(_) => {
+                self.progress.enter(Phase::Response);
+                self.exchange = Exchange::Http(HttpExchange::default());
+            }
+            ProtocolPlan::Https(_, tls) => {
+                self.progress.enter(Phase::Tls);
+                match HttpsExchange::new(tls, self.target, self.peer.ip(), &mut self.progress) {
+                    Ok(exchange) => self.exchange = Exchange::Https(Box::new(exchange)),
+                    Err(finding) => return Some(finding.into()),
+                }
+            }
+        }
+        None
+    }
+
+    /// The deadline has passed and the socket has nothing more to say.
+    fn timed_out(&self) -> Finding {
+        let timeout = self.plan.timeout();
+        match self.progress.phase() {
+            Phase::Connect => {
+                Finding::failure(MemberReason::ConnectTimeout, format!("no connection within {timeout:?}"))
+            }
+            Phase::Tls => Finding::failure(
+                MemberReason::TlsTimeout,
+                format!("connected, but no TLS handshake within {timeout:?}"),
+            ),
+            Phase::Response => Finding::failure(
+                MemberReason::ResponseTimeout,
+                format!("connected, but no whole response head within {timeout:?}"),
+            ),
+        }
+    }
+
+    /// The orderly end: close_notify where TLS was spoken, FIN, and no unread
+    /// bytes that would turn the FIN into a reset.
+    fn say_goodbye(&mut self, socket: BorrowedFd<'_>) {
+        if let Exchange::Https(exchange) = &mut self.exchange {
+            exchange.send_close_notify(socket);
+        }
+        let _ = net::shutdown(socket, Shutdown::Write);
+        let mut left = DRAINED_AT_MOST;
+        scratch::input(|buffer| {
+            while let Ok((_, read)) = net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+                left = left.saturating_sub(read);
+                if read == 0 || left == 0 {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// Address and port are the same; IPv6 scope and flow do not make another end.
+fn is_same_end(local: SocketAddr, peer: SocketAddr) -> bool {
+    fn ip(address: SocketAddr) -> IpAddr {
+        address.ip().to_canonical()
+    }
+    local.port() == peer.port() && ip(local) == ip(peer)
+}

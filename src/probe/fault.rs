@@ -1,0 +1,119 @@
+//! System errors of a probe's socket: whose fault, and in which words.
+//!
+//! The table decides blame. An error that only the network or the member can
+//! cause is a failure; one that only this host can cause is inconclusive; one
+//! that nobody expected is inconclusive too, with its number.
+
+use rustix::io::Errno;
+
+use super::finding::Finding;
+use crate::health::{MemberReason, ProberReason};
+
+/// What a failed `socket`, or a failed registration with the runtime, means:
+/// the member was not even called.
+pub(super) fn opening(errno: Errno) -> Finding {
+    local_shortage(errno).unwrap_or_else(|| internal("opening a socket", errno))
+}
+
+/// What an error of `connect`, or of a connection being made, means.
+///
+/// `ECONNRESET` here says that the connection was established and reset before
+/// we looked: a refusal during the handshake is `ECONNREFUSED` (RFC 9293, 3.10.7.3).
+pub(super) fn connecting(errno: Errno) -> Finding {
+    match errno {
+        Errno::CONNREFUSED => Finding::failure(MemberReason::Refused, "connection refused"),
+        Errno::TIMEDOUT => Finding::failure(MemberReason::ConnectTimeout, "the kernel gave up connecting"),
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => {
+            Finding::inconclusive(ProberReason::LocalPort, "no local port is free")
+        }
+        errno => established(errno),
+    }
+}
+
+/// What an error of an established connection means.
+pub(super) fn established(errno: Errno) -> Finding {
+    if let Some(finding) = local_shortage(errno) {
+        return finding;
+    }
+    let unreachable = |detail| Finding::failure(MemberReason::Unreachable, detail);
+    match errno {
+        Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE => {
+            Finding::failure(MemberReason::Reset, "connection reset by the member")
+        }
+        // Retransmissions of an established connection were never acknowledged.
+        Errno::TIMEDOUT => Finding::failure(MemberReason::ResponseTimeout, "the connection went dead"),
+        // ICMP unreachable in its kinds (RFC 1122, 4.2.3.9), a missing route,
+        // or a local rule that forbids the way.
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET => unreachable("no route to host"),
+        Errno::NETUNREACH | Errno::NETDOWN => unreachable("network unreachable"),
+        Errno::ACCESS | Errno::PERM => unreachable("administratively forbidden"),
+        Errno::NOPROTOOPT | Errno::PROTO => unreachable("the host does not speak TCP"),
+        errno => internal("talking to the member", errno),
+    }
+}
+
+/// File descriptors, socket memory and event registrations that ran out.
+fn local_shortage(errno: Errno) -> Option<Finding> {
+    let detail = match errno {
+        Errno::MFILE => "no file descriptor is free in this process",
+        Errno::NFILE => "no file descriptor is free in this system",
+        Errno::NOBUFS | Errno::NOMEM => "no memory is free for a socket",
+        Errno::NOSPC => "no epoll watch is free for this user",
+        _ => return None,
+    };
+    Some(Finding::inconclusive(ProberReason::LocalFd, detail))
+}
+
+fn internal(doing: &str, errno: Errno) -> Finding {
+    let number = errno.raw_os_error();
+    let text = std::io::Error::from(errno).kind();
+    Finding::inconclusive(ProberReason::Internal, format!("{doing}: {text} (errno {number})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Outcome;
+
+    #[test]
+    fn every_errno_lands_on_the_side_that_caused_it() {
+        use MemberReason as M;
+        use ProberReason as P;
+        let member = Outcome::Failure;
+        let prober = Outcome::Inconclusive;
+        type Judge = fn(Errno) -> Finding;
+        let cases: [(Judge, Errno, Outcome); 27] = [
+            (opening, Errno::MFILE, prober(P::LocalFd)),
+            (opening, Errno::NFILE, prober(P::LocalFd)),
+            (opening, Errno::NOBUFS, prober(P::LocalFd)),
+            (opening, Errno::NOMEM, prober(P::LocalFd)),
+            (opening, Errno::NOSPC, prober(P::LocalFd)),
+            (opening, Errno::AFNOSUPPORT, prober(P::Internal)),
+            (opening, Errno::ACCESS, prober(P::Internal)),
+            (connecting, Errno::CONNREFUSED, member(M::Refused)),
+            (connecting, Errno::TIMEDOUT, member(M::ConnectTimeout)),
+            (connecting, Errno::CONNRESET, member(M::Reset)),
+            (connecting, Errno::ADDRNOTAVAIL, prober(P::LocalPort)),
+            (connecting, Errno::ADDRINUSE, prober(P::LocalPort)),
+            (connecting, Errno::HOSTUNREACH, member(M::Unreachable)),
+            (connecting, Errno::NETUNREACH, member(M::Unreachable)),
+            (connecting, Errno::HOSTDOWN, member(M::Unreachable)),
+            (connecting, Errno::NONET, member(M::Unreachable)),
+            (connecting, Errno::NETDOWN, member(M::Unreachable)),
+            (connecting, Errno::ACCESS, member(M::Unreachable)),
+            (connecting, Errno::PERM, member(M::Unreachable)),
+            (connecting, Errno::NOPROTOOPT, member(M::Unreachable)),
+            (connecting, Errno::NOBUFS, prober(P::LocalFd)),
+            (connecting, Errno::INVAL, prober(P::Internal)),
+            (established, Errno::CONNRESET, member(M::Reset)),
+            (established, Errno::PIPE, member(M::Reset)),
+            (established, Errno::TIMEDOUT, member(M::ResponseTimeout)),
+            (established, Errno::NOMEM, prober(P::LocalFd)),
+            (established, Errno::BADF, prober(P::Internal)),
+        ];
+        for (judge, errno, outcome) in cases {
+            assert_eq!(judge(errno).outcome, outcome, "{errno:?}");
+        }
+        assert!(connecting(Errno::INVAL).detail.contains("(errno 22)"));
+    }
+}

@@ -1,0 +1,424 @@
+//! The HTTP check: the request, and the verdict on a response head.
+//!
+//! Called by `attempt` for HTTP and, over its records, by `https`.
+//!
+//! # What is judged (RFC 9112, RFC 9110)
+//!
+//! - The status of the final head decides. Interim answers (1xx) are passed
+//!   over, at most [`INTERIM_AT_MOST`]; 101 ends HTTP on the connection
+//!   (RFC 9110, 15.2.2) and is therefore final.
+//! - HTTP/1.0 and HTTP/1.1 are HTTP. Anything else is `protocol`: HTTP/0.9, an
+//!   HTTP/2 preface, another protocol's banner.
+//! - A bare LF ends a line (RFC 9112, 2.2 allows it), and a folded header line
+//!   is read as one (5.2). Other malformed header lines are `protocol`.
+//! - The body is not read, but a head that no client may accept is refused:
+//!   a `Content-Length` that is no number or contradicts itself, without a
+//!   `Transfer-Encoding` that overrides it (6.3). Answers that have no body by
+//!   definition (to HEAD, 1xx, 204, 304) are exempt.
+//! - All heads together are at most [`HEADS_AT_MOST`] bytes, each at most
+//!   [`FIELDS_AT_MOST`] header lines.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendFlags};
+use tokio::io::Interest;
+
+use super::attempt::Progress;
+use super::explanation::Explanation;
+use super::finding::{Finding, Step, printable};
+use super::target::Target;
+use super::{fault, scratch};
+use crate::channel::{CodeSet, HttpCheck, Method, ProbeOptions};
+use crate::health::{MemberReason, Outcome};
+
+/// Bytes of all response heads of one probe, interim ones included.
+pub(super) const HEADS_AT_MOST: usize = 64 * 1024;
+/// Header lines of one head.
+pub(super) const FIELDS_AT_MOST: usize = 128;
+/// Interim answers before the final one.
+pub(super) const INTERIM_AT_MOST: usize = 16;
+
+/// What all members of a channel are asked, and which answers are good.
+#[derive(Debug)]
+pub(super) struct HttpPlan {
+    codes: CodeSet,
+    method: Method,
+    /// The request up to and including `Host: `.
+    before_host: Box<[u8]>,
+    /// The configured host; none: `host:port` of the member.
+    host: Option<Box<[u8]>>,
+    /// The rest of the request, from the end of the host's line.
+    after_host: Box<[u8]>,
+}
+
+impl HttpPlan {
+    /// Prepares the request of a channel. A configured header of one of our
+    /// own names replaces ours.
+    pub(super) fn new(check: &HttpCheck, options: &ProbeOptions) -> Self {
+        let configured = |name: &str| options.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        let before_host = format!("{} {} HTTP/1.1\r\nHost: ", check.method.word(), check.path);
+        let host = configured("host").map(|(_, value)| value).or(options.host.as_ref());
+        let mut after_host = String::from("\r\n");
+        if configured("user-agent").is_none() {
+            after_host.push_str(concat!("User-Agent: vitald/", env!("CARGO_PKG_VERSION"), "\r\n"));
+        }
+        if configured("connection").is_none() {
+            after_host.push_str("Connection: close\r\n");
+        }
+        for (name, value) in options.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
+            after_host.push_str(name);
+            after_host.push_str(": ");
+            after_host.push_str(value);
+            after_host.push_str("\r\n");
+        }
+        after_host.push_str("\r\n");
+        Self {
+            codes: check.codes.clone(),
+            method: check.method,
+            before_host: before_host.into_bytes().into(),
+            host: host.map(|host| host.as_bytes().into()),
+            after_host: after_host.into_bytes().into(),
+        }
+    }
+
+    /// Appends the whole request to one member.
+    pub(super) fn write_request(&self, target: &Target, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before_host);
+        match &self.host {
+            Some(host) => out.extend_from_slice(host),
+            // Writing to a vector cannot fail.
+            None => drop(write!(out, "{}", target.address())),
+        }
+        out.extend_from_slice(&self.after_host);
+    }
+}
+
+/// One request and its answer, over plain TCP.
+#[derive(Debug, Default)]
+pub(super) struct HttpExchange {
+    sending: Sending,
+    head: HeadReader,
+}
+
+/// How far the request is out.
+#[derive(Debug, Default)]
+enum Sending {
+    /// Not tried yet.
+    #[default]
+    Unsent,
+    /// The kernel took so many bytes and would block.
+    Sent(usize),
+    /// All of it is.
+    Complete,
+    /// The connection broke first. An answer may have come before that.
+    Broken(Errno),
+}
+
+impl HttpExchange {
+    /// Sends and reads as far as the kernel lets it.
+    pub(super) fn advance(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        plan: &HttpPlan,
+        target: &Target,
+        progress: &mut Progress,
+    ) -> Step {
+        let notes = progress.notes.as_deref_mut();
+        match self.sending {
+            Sending::Unsent => {
+                self.sending = send_request(socket, plan, target, 0, notes);
+                if let Sending::Complete = self.sending {
+                    // Nothing can have been answered yet: skip one read in vain.
+                    return Step::Wait(Interest::READABLE);
+                }
+            }
+            Sending::Sent(sent) => self.sending = send_request(socket, plan, target, sent, notes),
+            Sending::Complete | Sending::Broken(_) => {}
+        }
+        let interest = match self.sending {
+            Sending::Sent(_) => Interest::READABLE.add(Interest::WRITABLE),
+            Sending::Unsent | Sending::Complete | Sending::Broken(_) => Interest::READABLE,
+        };
+        scratch::input(|buffer| self.read(socket, buffer, plan, progress))
+            .map_or(Step::Wait(interest), Step::Done)
+    }
+
+    fn read(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        plan: &HttpPlan,
+        progress: &mut Progress,
+    ) -> Option<Finding> {
+        loop {
+            match net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Some(self.head.ended(self.broken())),
+                Ok((_, read)) => {
+                    let bytes = buffer.get(..read).unwrap_or_default();
+                    if let Some(finding) = self.head.take(bytes, plan, progress) {
+                        return Some(finding);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return None,
+                Err(errno) => return Some(fault::established(errno)),
+            }
+        }
+    }
+
+    fn broken(&self) -> Option<Errno> {
+        match self.sending {
+            Sending::Broken(errno) => Some(errno),
+            Sending::Unsent | Sending::Sent(_) | Sending::Complete => None,
+        }
+    }
+}
+
+fn send_request(
+    socket: BorrowedFd<'_>,
+    plan: &HttpPlan,
+    target: &Target,
+    mut sent: usize,
+    notes: Option<&mut Explanation>,
+) -> Sending {
+    scratch::output(|request| {
+        plan.write_request(target, request);
+        if let Some(notes) = notes {
+            notes.request = Some(String::from_utf8_lossy(request).into_owned());
+        }
+        loop {
+            let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) else {
+                return Sending::Complete;
+            };
+            match net::send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(written) => sent += written,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Sending::Sent(sent),
+                Err(errno) => return Sending::Broken(errno),
+            }
+        }
+    })
+}
+
+/// Collects response heads until one is final.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    /// Bytes of an unfinished head; stays empty when a head comes in one piece.
+    kept: Vec<u8>,
+    /// How many of them have been parsed in vain.
+    parsed: usize,
+    /// Bytes of all heads.
+    received: usize,
+    interim: usize,
+}
+
+/// What a head turned out to be.
+enum Head {
+    /// More bytes are needed.
+    Partial,
+    /// An interim answer that took so many bytes.
+    Interim(usize),
+    Final(Finding),
+}
+
+impl HeadReader {
+    /// Takes the next bytes of the answer; a finding ends the probe.
+    pub(super) fn take(&mut self, bytes: &[u8], plan: &HttpPlan, progress: &mut Progress) -> Option<Finding> {
+        self.received += bytes.len();
+        let finding = if self.kept.is_empty() {
+            self.judge(bytes, plan, progress.notes.as_deref_mut())
+        } else {
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.extend_from_slice(bytes);
+            if self.is_worth_parsing(&kept, bytes.len()) {
+                self.judge(&kept, plan, progress.notes.as_deref_mut())
+            } else {
+                self.kept = kept;
+                None
+            }
+        };
+        let finding = finding.or_else(|| {
+            (self.received > HEADS_AT_MOST)
+                .then(|| protocol(format!("no end of the response head within {HEADS_AT_MOST} bytes")))
+        })?;
+        progress.end_phase();
+        Some(finding)
+    }
+
+    /// The stream ended, or the connection broke, before a final head.
+    pub(super) fn ended(&self, broken: Option<Errno>) -> Finding {
+        match broken {
+            Some(errno) => fault::established(errno),
+            None if self.received == 0 => {
+                Finding::failure(MemberReason::Closed, "closed by the member before it answered")
+            }
+            None => Finding::failure(MemberReason::Closed, "closed by the member inside the response head"),
+        }
+    }
+
+    /// A head that drips in is parsed when it may be whole, or has doubled
+    /// (to find garbage early): the work stays proportional to the bytes.
+    fn is_worth_parsing(&self, kept: &[u8], new: usize) -> bool {
+        let tail = kept.get(kept.len().saturating_sub(new + 3)..).unwrap_or(kept);
+        let blank_line =
+            tail.windows(2).any(|pair| pair == b"\n\n") || tail.windows(3).any(|three| three == b"\n\r\n");
+        blank_line || kept.len() >= 2 * self.parsed
+    }
+
+    /// Judges heads until one is final or the bytes run out; keeps the rest.
+    fn judge(
+        &mut self,
+        mut bytes: &[u8],
+        plan: &HttpPlan,
+        mut notes: Option<&mut Explanation>,
+    ) -> Option<Finding> {
+        loop {
+            match parse(bytes, plan, notes.as_deref_mut()) {
+                Head::Final(finding) => return Some(finding),
+                Head::Interim(length) => {
+                    self.interim += 1;
+                    if self.interim > INTERIM_AT_MOST {
+                        return Some(protocol(format!("more than {INTERIM_AT_MOST} interim answers")));
+                    }
+                    bytes = bytes.get(length..).unwrap_or_default();
+                }
+                Head::Partial => {
+                    self.kept = bytes.to_vec();
+                    self.parsed = bytes.len();
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8], plan: &HttpPlan, notes: Option<&mut Explanation>) -> Head {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
+    let mut response = httparse::Response::new(&mut []);
+    let mut config = httparse::ParserConfig::default();
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Head::Partial,
+        Err(error) => return Head::Final(not_http(error, bytes)),
+    };
+    let code = response.code.unwrap_or_default();
+    if (100..200).contains(&code) && code != 101 {
+        if let Some(notes) = notes {
+            notes.interim.push(code);
+        }
+        return Head::Interim(length);
+    }
+    let phrase = response.reason.unwrap_or_default();
+    if let Some(notes) = notes {
+        let version = response.version.unwrap_or_default();
+        notes.status_line = Some(printable(format!("HTTP/1.{version} {code} {phrase}").as_bytes()));
+    }
+    if let Some(contradiction) = bad_length(response.headers, plan.method, code) {
+        return Head::Final(protocol(contradiction).with_status(code));
+    }
+    let outcome =
+        if plan.codes.contains(code) { Outcome::Success } else { Outcome::Failure(MemberReason::Status) };
+    Head::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) })
+}
+
+/// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
+/// must be discarded, unless it has no body or is chunked.
+fn bad_length(fields: &[httparse::Header<'_>], method: Method, code: u16) -> Option<&'static str> {
+    if method == Method::Head || matches!(code, 101 | 204 | 304) {
+        return None;
+    }
+    let mut length: Option<&[u8]> = None;
+    let mut breach = None;
+    for field in fields {
+        if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            return None;
+        }
+        if !field.name.eq_ignore_ascii_case("content-length") {
+            continue;
+        }
+        for value in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+                breach = Some("the Content-Length is not a number");
+            } else if length.is_some_and(|length| length != value) {
+                breach = Some("two Content-Lengths contradict each other");
+            }
+            length = Some(value);
+        }
+    }
+    breach
+}
+
+fn protocol(detail: impl Into<Cow<'static, str>>) -> Finding {
+    Finding::failure(MemberReason::Protocol, detail)
+}
+
+fn not_http(error: httparse::Error, bytes: &[u8]) -> Finding {
+    let begins = |detail: &str| {
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        protocol(format!("{detail}: it begins with \"{}\"", printable(line.trim_ascii_end())))
+    };
+    match error {
+        httparse::Error::Version | httparse::Error::Token => begins("the answer is not HTTP/1.x"),
+        httparse::Error::Status => begins("the answer has no valid status line"),
+        httparse::Error::TooManyHeaders => {
+            protocol(format!("the response head has more than {FIELDS_AT_MOST} lines"))
+        }
+        httparse::Error::HeaderName => protocol("a response header has an invalid name"),
+        httparse::Error::HeaderValue => protocol("a response header has an invalid value"),
+        httparse::Error::NewLine => protocol("a line of the response head does not end as it should"),
+    }
+}
+
+/// `200 OK`, as the member said it; the usual phrases cost no allocation.
+fn describe(code: u16, phrase: &str) -> Cow<'static, str> {
+    match usual(code) {
+        Some(usual) if phrase.is_empty() || usual.get(4..).is_some_and(|own| own == phrase) => usual.into(),
+        _ if phrase.is_empty() => format!("{code:03}").into(),
+        _ => printable(format!("{code:03} {phrase}").as_bytes()).into(),
+    }
+}
+
+/// The registered phrase (IANA HTTP status codes), with its code.
+fn usual(code: u16) -> Option<&'static str> {
+    Some(match code {
+        101 => "101 Switching Protocols",
+        200 => "200 OK",
+        201 => "201 Created",
+        202 => "202 Accepted",
+        203 => "203 Non-Authoritative Information",
+        204 => "204 No Content",
+        205 => "205 Reset Content",
+        206 => "206 Partial Content",
+        300 => "300 Multiple Choices",
+        301 => "301 Moved Permanently",
+        302 => "302 Found",
+        303 => "303 See Other",
+        304 => "304 Not Modified",
+        307 => "307 Temporary Redirect",
+        308 => "308 Permanent Redirect",
+        400 => "400 Bad Request",
+        401 => "401 Unauthorized",
+        403 => "403 Forbidden",
+        404 => "404 Not Found",
+        405 => "405 Method Not Allowed",
+        408 => "408 Request Timeout",
+        410 => "410 Gone",
+        418 => "418 I'm a teapot",
+        421 => "421 Misdirected Request",
+        429 => "429 Too Many Requests",
+        431 => "431 Request Header Fields Too Large",
+        500 => "500 Internal Server Error",
+        501 => "501 Not Implemented",
+        502 => "502 Bad Gateway",
+        503 => "503 Service Unavailable",
+        504 => "504 Gateway Timeout",
+        505 => "505 HTTP Version Not Supported",
+        507 => "507 Insufficient Storage",
+        _ => return None,
+    })
+}

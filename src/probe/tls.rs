@@ -1,0 +1,426 @@
+//! TLS settings of a channel, certificates, and what went wrong with them.
+//!
+//! `plan` builds one [`TlsPlan`] per channel; `https` runs sessions with it.
+//!
+//! - Every probe makes a full handshake. A resumed session would not show the
+//!   member's certificate: an expired one would go unseen for as long as
+//!   tickets last.
+//! - Verification is off by default: members are addresses, and the documented
+//!   check is about reachability. The member must still prove that it holds
+//!   the key of the certificate it shows.
+//! - The certificate is looked at before it is verified, so its expiry is known
+//!   even when verification refuses it.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{self, CryptoProvider};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, ProtocolVersion,
+    RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
+};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::explanation::CertificateExplanation;
+use super::finding::{Finding, printable};
+use super::plan::PlanError;
+use crate::channel::{
+    ClientCertificate, ClientIdentity, Host, MemberAddress, PemFile, ProbeOptions, TlsOptions, TlsVersion,
+    VerifyCertificate,
+};
+use crate::health::MemberReason;
+
+/// TLS as all members of a channel get it.
+#[derive(Debug)]
+pub(super) struct TlsPlan {
+    config: Arc<ClientConfig>,
+    /// The configured name; none: the member's own.
+    server_name: Option<ServerName<'static>>,
+}
+
+impl TlsPlan {
+    /// Reads trust anchors and the client certificate, and fixes the settings.
+    pub(super) fn new(present: ClientCertificate, options: &ProbeOptions) -> Result<Self, PlanError> {
+        let tls = &options.tls;
+        let provider = Arc::new(crypto::ring::default_provider());
+        let verifier = Witness { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(tls.min_version))
+            .map_err(|error| PlanError::Tls(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match (present, &tls.client) {
+            (ClientCertificate::None, _) => builder.with_no_client_auth(),
+            (ClientCertificate::Present, None) => return Err(PlanError::NoClientIdentity),
+            (ClientCertificate::Present, Some(identity)) => {
+                let (chain, key) = read_identity(identity)?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| unusable(&identity.certificate, &error))?
+            }
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), server_name: configured_name(options)? })
+    }
+
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The name to send (SNI) and to verify. An address is never sent. A host
+    /// that is no DNS name stands for its address.
+    pub(super) fn server_name(&self, member: &MemberAddress, peer: IpAddr) -> ServerName<'static> {
+        if let Some(name) = &self.server_name {
+            return name.clone();
+        }
+        let own = match &member.host {
+            Host::Ip(_) => None,
+            Host::Name(name) => ServerName::try_from(name.trim_end_matches('.')).ok(),
+        };
+        own.map_or_else(|| ServerName::from(peer), |name| name.to_owned())
+    }
+}
+
+static FROM_1_2: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+static FROM_1_3: [&SupportedProtocolVersion; 1] = [&version::TLS13];
+
+fn versions(lowest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match lowest {
+        TlsVersion::Tls12 => &FROM_1_2,
+        TlsVersion::Tls13 => &FROM_1_3,
+    }
+}
+
+fn configured_name(options: &ProbeOptions) -> Result<Option<ServerName<'static>>, PlanError> {
+    let text = match (&options.tls.server_name, &options.host) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(host)) => without_port(host),
+        (None, None) => return Ok(None),
+    };
+    match ServerName::try_from(text.trim_end_matches('.')) {
+        Ok(name) => Ok(Some(name.to_owned())),
+        Err(_) => Err(PlanError::ServerName(text.to_owned())),
+    }
+}
+
+/// A `Host` value without its port and brackets (RFC 3986, 3.2.2).
+fn without_port(host: &str) -> &str {
+    if let Some((inside, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return inside;
+    }
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn verifier(
+    tls: &TlsOptions,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ServerCertVerifier>>, PlanError> {
+    match (tls.verify, &tls.ca) {
+        (VerifyCertificate::No, _) => Ok(None),
+        (VerifyCertificate::Yes, Some(ca)) => {
+            let anchors = read_anchors(ca)?;
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(provider))
+                    .build()
+                    .map_err(|error| PlanError::Tls(error.to_string()))?;
+            Ok(Some(verifier))
+        }
+        (VerifyCertificate::Yes, None) => {
+            let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
+                .map_err(|error| PlanError::SystemTrustAnchors(error.to_string()))?;
+            Ok(Some(Arc::new(verifier)))
+        }
+    }
+}
+
+fn read_anchors(ca: &PemFile) -> Result<RootCertStore, PlanError> {
+    let unusable = |message: String| PlanError::TrustAnchors { path: ca.path.display().to_string(), message };
+    let mut anchors = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&ca.pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        anchors.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if anchors.is_empty() {
+        return Err(unusable("there is no certificate in it".to_owned()));
+    }
+    Ok(anchors)
+}
+
+fn read_identity(
+    identity: &ClientIdentity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PlanError> {
+    let chain = CertificateDer::pem_slice_iter(&identity.certificate.pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(&identity.certificate, &error))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&identity.key.pem).map_err(|error| unusable(&identity.key, &error))?;
+    Ok((chain, key))
+}
+
+fn unusable(file: &PemFile, message: &dyn std::fmt::Display) -> PlanError {
+    PlanError::ClientIdentity { path: file.path.display().to_string(), message: message.to_string() }
+}
+
+thread_local! {
+    /// The certificate that the running call of the TLS library has met. A
+    /// verifier is shared by all sessions of a channel and is not told which
+    /// one calls; the call is synchronous, so the thread tells.
+    static MET: Cell<Option<Seen>> = const { Cell::new(None) };
+}
+
+/// A member's certificate, looked at before it was verified.
+pub(super) struct Seen {
+    /// End of validity, seconds since the Unix epoch; none when unreadable.
+    pub(super) not_after: Option<i64>,
+    /// It names itself as its issuer.
+    pub(super) is_self_signed: bool,
+    certificate: CertificateDer<'static>,
+}
+
+/// Runs one call into the TLS library; returns the certificate it met, if any.
+pub(super) fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
+    MET.take();
+    let result = call();
+    (result, MET.take())
+}
+
+impl Seen {
+    fn of(certificate: &CertificateDer<'_>) -> Self {
+        let parsed = X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed);
+        Self {
+            not_after: parsed.as_ref().map(|parsed| parsed.validity().not_after.timestamp()),
+            is_self_signed: parsed.is_some_and(|parsed| parsed.subject() == parsed.issuer()),
+            certificate: certificate.clone().into_owned(),
+        }
+    }
+
+    /// What a person wants to see of it; none when it cannot be read.
+    pub(super) fn explain(&self) -> Option<CertificateExplanation> {
+        let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        Some(CertificateExplanation {
+            subject: printable(parsed.subject().to_string().as_bytes()),
+            issuer: printable(parsed.issuer().to_string().as_bytes()),
+            names: names.map_or_else(Vec::new, |names| {
+                names.value.general_names.iter().filter_map(alternative_name).collect()
+            }),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+        })
+    }
+}
+
+fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(printable(name.as_bytes())),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    }
+}
+
+/// Looks at the certificate, then lets `inner` verify it, if there is one.
+#[derive(Debug)]
+struct Witness {
+    inner: Option<Arc<dyn ServerCertVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        MET.set(Some(Seen::of(end_entity)));
+        match &self.inner {
+            Some(inner) => {
+                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            None => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+            .or_else(|error| self.verify_with_key_alone(error, message, certificate, signed))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+            .or_else(|error| self.verify_with_key_alone(error, message, certificate, signed))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl Witness {
+    /// A second try for certificates that the TLS library cannot read, such as
+    /// the version 1 ones of many home-made members: the signature is checked
+    /// against the bare key. Only where nothing else is verified.
+    fn verify_with_key_alone(
+        &self,
+        error: Error,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let unproven = || Error::General("the member does not hold the key of its certificate".to_owned());
+        let Error::InvalidCertificate(reason) = error else { return Err(error) };
+        if self.inner.is_some() || reason == CertificateError::BadSignature {
+            return Err(unproven());
+        }
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unproven())?;
+        let key = &parsed.public_key().subject_public_key.data;
+        let algorithms = self.provider.signature_verification_algorithms;
+        let (_, candidates) = algorithms
+            .mapping
+            .iter()
+            .find(|(scheme, _)| *scheme == signed.scheme)
+            .ok_or(Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))?;
+        candidates
+            .iter()
+            .find(|algorithm| algorithm.verify_signature(key, message, signed.signature()).is_ok())
+            .map(|_| HandshakeSignatureValid::assertion())
+            .ok_or_else(unproven)
+    }
+}
+
+/// What the TLS library's refusal means for the member.
+pub(super) fn judge(error: &Error, is_self_signed: bool) -> Finding {
+    let handshake = |detail: String| Finding::failure(MemberReason::TlsHandshake, detail);
+    match error {
+        Error::InvalidCertificate(reason) => {
+            Finding::failure(MemberReason::TlsCertificate, describe(reason, is_self_signed))
+        }
+        Error::AlertReceived(alert) => handshake(format!(
+            "the member ended the TLS session: alert {}",
+            snake_case(&format!("{alert:?}"))
+        )),
+        Error::InvalidMessage(_) => handshake("the member does not speak TLS".to_owned()),
+        Error::General(message) => handshake(message.clone()),
+        other => handshake(printable(format!("TLS: {other}").as_bytes())),
+    }
+}
+
+/// Why a certificate was refused, in words.
+fn describe(reason: &CertificateError, is_self_signed: bool) -> String {
+    match reason {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("certificate expired {}", date(*not_after))
+        }
+        CertificateError::Expired => "certificate expired".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("certificate not valid before {}", date(*not_before))
+        }
+        CertificateError::NotValidYet => "certificate not valid yet".to_owned(),
+        CertificateError::NotValidForNameContext { expected, .. } => {
+            let kind = match expected {
+                ServerName::DnsName(_) => "name",
+                _ => "address",
+            };
+            format!("certificate not valid for {kind} {}", printable(expected.to_str().as_bytes()))
+        }
+        CertificateError::UnknownIssuer if is_self_signed => "self-signed certificate".to_owned(),
+        CertificateError::UnknownIssuer => "certificate from an unknown issuer".to_owned(),
+        CertificateError::Revoked => "certificate revoked".to_owned(),
+        CertificateError::BadEncoding => "certificate cannot be read".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for servers".to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "certificate is a CA's own and cannot stand for a server".to_owned()
+        }
+        other => printable(format!("certificate refused: {other}").as_bytes()),
+    }
+}
+
+/// The day of a moment, UTC.
+fn date(moment: UnixTime) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(moment.as_secs()));
+    let text = time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default();
+    text.get(..10).unwrap_or("at an unknown time").to_owned()
+}
+
+/// `TLS 1.3`.
+pub(super) fn version_word(version: ProtocolVersion) -> String {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// `CertificateRequired` as the RFC writes it: `certificate_required`.
+fn snake_case(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    let mut after_lower = false;
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && after_lower {
+            text.push('_');
+        }
+        after_lower = character.is_ascii_lowercase();
+        text.push(character.to_ascii_lowercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_the_names_of_the_rfc() {
+        for (own, written) in [
+            ("CertificateRequired", "certificate_required"),
+            ("HandshakeFailure", "handshake_failure"),
+            ("UnknownCA", "unknown_ca"),
+            ("ProtocolVersion", "protocol_version"),
+        ] {
+            assert_eq!(snake_case(own), written);
+        }
+    }
+
+    #[test]
+    fn a_host_loses_its_port_and_brackets() {
+        for (host, name) in [
+            ("app.internal", "app.internal"),
+            ("app.internal:8443", "app.internal"),
+            ("192.0.2.1:443", "192.0.2.1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(without_port(host), name);
+        }
+    }
+}
