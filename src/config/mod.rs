@@ -1,1 +1,104 @@
-//! stub
+//! Files to channels: every error of every file at once, with file, line and caret.
+//!
+//! The daemon calls [`load`] at start and on reload, `vitald check` too; the
+//! embedded demo calls [`parse`]. The rules of channels are not here but in
+//! [`crate::channel::reader`]; this room finds the files, turns TOML and JSON
+//! into the tree those rules read, reads the daemon's own tables, looks into
+//! certificates, and shows what is wrong.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `loader` | which files are read, in which order; duplicates across files |
+//! | `tables` | `[server]`, `[prober]`, `[include]`, `[tls]`, `[ecs]` |
+//! | `toml`, `json` | text to the neutral tree, syntax errors included |
+//! | `certificates` | PEM files; what the channel rules ask of the disk |
+//! | `source` | a file's text and where its lines begin |
+//! | `diagnostics` | all errors, ordered and rendered |
+
+mod certificates;
+mod diagnostics;
+mod json;
+mod loader;
+mod source;
+mod tables;
+mod toml;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::Channel;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
+pub use loader::{load, parse};
+pub use source::Source;
+pub use tables::KNOWN_KEYS;
+
+/// Everything a configuration says, checked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[prober]`.
+    pub prober: Prober,
+    /// The channels: those of the main file first, then one per included file,
+    /// in the lexical order of their paths. No two share a name.
+    pub channels: Vec<FileChannel>,
+}
+
+/// A channel and the file it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileChannel {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The file, as reached from the path that was loaded.
+    pub file: PathBuf,
+}
+
+/// `[server]`: metrics and status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// `listen`; loopback unless said otherwise.
+    pub listen: SocketAddr,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9650)) }
+    }
+}
+
+/// `[prober]`: how the daemon probes, over all channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prober {
+    /// `max_in_flight`: probes at once.
+    pub max_in_flight: MaxInFlight,
+    /// `ready_within`: the daemon is ready once every member has a verdict, or
+    /// after this long. 0 to 1 hour.
+    pub ready_within: Duration,
+    /// `resolve_interval`: how often host names are resolved again. 1 second to
+    /// 1 day.
+    pub resolve_interval: Duration,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self {
+            max_in_flight: MaxInFlight::Auto,
+            ready_within: Duration::from_secs(10),
+            resolve_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `max_in_flight`: how many probes may run at once, over all channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MaxInFlight {
+    /// `"auto"`: what the limit on open files allows.
+    #[default]
+    Auto,
+    /// A number, 1 to 1,000,000.
+    Limit(NonZeroU32),
+}

@@ -1,0 +1,137 @@
+//! PEM files, and what the channel rules ask of the disk.
+//!
+//! A file is read once per load however many channels name it. Errors never
+//! repeat what a file holds: it may be a private key.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+
+use crate::channel::reader::{ClientIdentityError, Surroundings};
+use crate::channel::{ClientIdentity, Host, PemFile};
+
+/// No certificate or key comes near this; a wrong path may (a device, a log).
+const LARGEST_PEM: u64 = 4 * 1024 * 1024;
+
+/// A file's bytes, or why there are none; shared by all that name it.
+type Contents = Result<Arc<[u8]>, String>;
+
+/// What is the same for every file of a configuration.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    files: RefCell<HashMap<PathBuf, Contents>>,
+    pub(super) ecs: HashMap<String, Host>,
+    pub(super) daemon_identity: Option<ClientIdentity>,
+}
+
+/// The surroundings of one file: paths in it are relative to its directory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Disk<'s> {
+    pub(super) base: &'s Path,
+    pub(super) shared: &'s Shared,
+}
+
+impl Disk<'_> {
+    fn pem_file(&self, path: &str) -> Result<PemFile, String> {
+        let path = self.base.join(path);
+        let mut files = self.shared.files.borrow_mut();
+        let read = files
+            .entry(path.clone())
+            .or_insert_with_key(|path| read_regular_file(path, LARGEST_PEM).map(Arc::from));
+        let pem = Arc::clone(read.as_ref().map_err(Clone::clone)?);
+        Ok(PemFile { path, pem })
+    }
+}
+
+impl Surroundings for Disk<'_> {
+    fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
+        let file = self.pem_file(path)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates_of(&file)? {
+            roots.add(certificate).map_err(|_| "it holds a certificate that cannot be read".to_owned())?;
+        }
+        Ok(file)
+    }
+
+    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
+        let certificate = self.pem_file(certificate).map_err(ClientIdentityError::Certificate);
+        let key = self.pem_file(key).map_err(ClientIdentityError::Key);
+        let (certificate, key) = (certificate?, key?);
+        let chain = certificates_of(&certificate).map_err(ClientIdentityError::Certificate)?;
+        let der = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|error| {
+            ClientIdentityError::Key(match error {
+                pem::Error::NoItemsFound => no_items(&key.pem, "private key without a passphrase"),
+                _ => "it is damaged PEM".to_owned(),
+            })
+        })?;
+        let signer =
+            rustls::crypto::ring::default_provider().key_provider.load_private_key(der).map_err(|_| {
+                ClientIdentityError::Key("its private key is of a kind that TLS cannot use".to_owned())
+            })?;
+        match CertifiedKey::new(chain, signer).keys_match() {
+            // Unknown: the signer cannot show its public key, so nothing speaks against it.
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(ClientIdentity { certificate, key })
+            }
+            Err(Error::InconsistentKeys(_)) => Err(ClientIdentityError::Mismatch),
+            Err(_) => {
+                let problem = "it holds a certificate that cannot be read".to_owned();
+                Err(ClientIdentityError::Certificate(problem))
+            }
+        }
+    }
+
+    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        self.shared.daemon_identity.clone()
+    }
+
+    fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
+        self.shared.ecs.get(ecs_id).cloned()
+    }
+}
+
+fn certificates_of(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.pem).collect();
+    let certificates = certificates.map_err(|_| "it is damaged PEM".to_owned())?;
+    if certificates.is_empty() {
+        return Err(no_items(&file.pem, "certificate"));
+    }
+    Ok(certificates)
+}
+
+fn no_items(pem: &[u8], wanted: &str) -> String {
+    let begins = pem.windows(10).any(|window| window == b"-----BEGIN");
+    if begins { format!("it holds no {wanted}") } else { "it is not PEM".to_owned() }
+}
+
+/// Reads a file whole. Only regular files: a FIFO would hang the reload.
+pub(super) fn read_regular_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| plain_error(&error))?;
+    if metadata.is_dir() {
+        return Err("it is a directory".to_owned());
+    }
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if metadata.len() > largest {
+        return Err(format!("it is larger than {} MiB", largest / (1024 * 1024)));
+    }
+    std::fs::read(path).map_err(|error| plain_error(&error))
+}
+
+/// The common errors in words that are the same everywhere.
+pub(super) fn plain_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,198 @@
+//! All errors of a configuration, ordered by file and place, and their rendering.
+//!
+//! `vitald check`, `run` and a refused reload print them. The text is stable:
+//! fixtures compare it whole.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use super::source::Source;
+use crate::channel::document::Place;
+use crate::channel::{FieldPath, Rule, Violation};
+
+/// Two places this many lines apart or fewer are shown in one excerpt.
+const NEAR: usize = 40;
+
+/// A line longer than this is not shown: somebody's JSON in one line.
+const LONGEST_LINE: usize = 2000;
+
+/// Every error of a configuration; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics {
+    sources: Vec<Source>,
+    errors: Vec<Diagnostic>,
+}
+
+/// One error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Which rule was broken.
+    pub rule: Rule,
+    /// The field, from the file's root.
+    pub path: FieldPath,
+    /// What is wrong, one line.
+    pub message: String,
+    /// What to do about it, one line.
+    pub remedy: String,
+    /// The offending text; none when the file could not be read at all.
+    pub place: Option<Place>,
+    /// A second place that explains the first, in the same or another file.
+    pub related: Option<Related>,
+    pub(super) source: usize,
+}
+
+/// A second place that explains an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Where it stands in its file.
+    pub place: Place,
+    /// What it is, a few words.
+    pub label: String,
+    pub(super) source: usize,
+}
+
+impl Diagnostic {
+    /// The error that a violation is in a file.
+    pub(super) fn of(violation: Violation, source: usize) -> Self {
+        let Violation { rule, path, place, message, remedy, related } = violation;
+        let related = related.map(|(place, label)| Related { place, label, source });
+        Self { rule, path, message, remedy, place: Some(place), related, source }
+    }
+}
+
+/// Whether the rendering carries terminal colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paint {
+    /// Plain text.
+    #[default]
+    Plain,
+    /// ANSI escape codes.
+    Ansi,
+}
+
+impl Diagnostics {
+    pub(super) fn new(sources: Vec<Source>, mut errors: Vec<Diagnostic>) -> Self {
+        errors.sort_by_key(|error| (error.source, error.place.map_or(0, |place| place.start), error.rule));
+        Self { sources, errors }
+    }
+
+    /// The errors, by file in the order of reading, then by place.
+    #[must_use]
+    pub fn errors(&self) -> &[Diagnostic] {
+        &self.errors
+    }
+
+    /// Where an error is: file name and, when it has a place, line and column from 1.
+    #[must_use]
+    pub fn position(&self, error: &Diagnostic) -> (&str, Option<(usize, usize)>) {
+        let Some(source) = self.sources.get(error.source) else { return ("", None) };
+        (source.name(), error.place.map(|place| source.line_and_column(place.start)))
+    }
+
+    /// The last line: how many errors, in how many files.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut files: Vec<usize> = self.errors.iter().map(|error| error.source).collect();
+        files.dedup();
+        let count = |number: usize, noun: &str| match number {
+            1 => format!("1 {noun}"),
+            number => format!("{number} {noun}s"),
+        };
+        format!("{} in {}", count(self.errors.len(), "error"), count(files.len(), "file"))
+    }
+
+    /// Every error with its excerpt, and the summary.
+    #[must_use]
+    pub fn render(&self, paint: Paint) -> String {
+        let renderer = match paint {
+            Paint::Plain => Renderer::plain(),
+            Paint::Ansi => Renderer::styled(),
+        };
+        let mut text = String::new();
+        for error in &self.errors {
+            text.push_str(&renderer.render(&[self.group(error)]));
+            text.push_str("\n\n");
+        }
+        text.push_str(&self.summary());
+        text.push('\n');
+        text
+    }
+
+    fn group<'a>(&'a self, error: &'a Diagnostic) -> Group<'a> {
+        let title = Level::ERROR.primary_title(error.message.as_str()).id(error.rule.code());
+        let mut group = Group::with_title(title);
+        if let Some(source) = self.sources.get(error.source) {
+            group = match error.place {
+                Some(place) => self.with_excerpts(group, error, source, source.first_line_of(place)),
+                None => group.element(Origin::path(source.name())),
+            };
+        }
+        group.element(Level::HELP.message(error.remedy.as_str()))
+    }
+
+    /// The offending line, and the related one: in the same excerpt when near.
+    fn with_excerpts<'a>(
+        &'a self,
+        group: Group<'a>,
+        error: &'a Diagnostic,
+        source: &'a Source,
+        span: Range<usize>,
+    ) -> Group<'a> {
+        let primary = Mark { kind: AnnotationKind::Primary, span, label: None };
+        let Some(related) = &error.related else { return excerpt(group, source, &[primary]) };
+        let Some(other) = self.sources.get(related.source) else { return excerpt(group, source, &[primary]) };
+        let span = other.first_line_of(related.place);
+        let secondary = Mark { kind: AnnotationKind::Context, span, label: Some(related.label.as_str()) };
+        let distance = source
+            .line_of(primary.span.start)
+            .abs_diff(source.line_of(secondary.span.start.min(source.text().len())));
+        if related.source == error.source && distance <= NEAR {
+            return excerpt(group, source, &[primary, secondary]);
+        }
+        let group = excerpt(group, source, &[primary]);
+        excerpt(group, other, &[secondary])
+    }
+}
+
+/// A span to underline, and its short text.
+struct Mark<'a> {
+    kind: AnnotationKind,
+    span: Range<usize>,
+    label: Option<&'a str>,
+}
+
+/// Only the lines between the first and the last mark go to the renderer, which
+/// reads all it gets: the cost of an error does not grow with the file.
+fn excerpt<'a>(group: Group<'a>, source: &'a Source, marks: &[Mark<'a>]) -> Group<'a> {
+    let lines = || marks.iter().map(|mark| source.line_of(mark.span.start));
+    let (Some(first), Some(last)) = (lines().min(), lines().max()) else { return group };
+    let (start, end) = (source.line_range(first).start, source.line_range(last).end);
+    if (first..=last).any(|line| source.line_range(line).len() > LONGEST_LINE) {
+        return marks.iter().fold(group, |group, mark| {
+            let (line, column) = source.line_and_column(mark.span.start);
+            let origin = Origin::path(source.name()).line(line).char_column(column);
+            let group = group.element(origin);
+            match mark.label {
+                Some(label) => group.element(Level::NOTE.message(label)),
+                None => group,
+            }
+        });
+    }
+    let text = source.text().get(start..end).unwrap_or_default();
+    let annotations = marks.iter().map(|mark| {
+        let span = mark.span.start.saturating_sub(start)..mark.span.end.saturating_sub(start);
+        mark.kind.span(span).label(mark.label)
+    });
+    let snippet: Snippet<'a, Annotation<'a>> = Snippet::source(text);
+    group.element(snippet.line_start(first + 1).path(source.name()).annotations(annotations))
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Paint::Plain))
+    }
+}
+
+impl std::error::Error for Diagnostics {}

@@ -1,0 +1,299 @@
+//! Which files are read, in which order, and what they are together.
+//!
+//! The main file is TOML. `[include] channels` names further files, `.toml` or
+//! `.json`, one channel each. A file that cannot be parsed never hides the
+//! errors of the others.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::certificates::{Disk, Shared, read_regular_file};
+use super::diagnostics::{Diagnostic, Diagnostics, Related};
+use super::source::Source;
+use super::tables::{self, Pattern, Tables};
+use super::{Config, FileChannel, json, toml};
+use crate::channel::document::{Kind, Place, Value};
+use crate::channel::reader::section::{Field, Reading, Section};
+use crate::channel::reader::wording::quoted;
+use crate::channel::reader::{Dialect, read_channel_field};
+use crate::channel::{FieldPath, Rule, Violation};
+
+/// Largest configuration file that is read: about a million members.
+const LARGEST_FILE: u64 = 256 * 1024 * 1024;
+
+/// Reads the main file and every file it includes.
+///
+/// # Errors
+/// Every error of every file.
+pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    let mut loader = Loader::default();
+    let base = path.parent().unwrap_or(Path::new(""));
+    if let Some(source) = loader.read_file(path) {
+        loader.read_main(source, path, base);
+    }
+    loader.finish()
+}
+
+/// Reads a main file from memory. `name` stands for its path in errors; paths in
+/// it are relative to `base`.
+///
+/// # Errors
+/// Every error of the text and of the files it includes.
+pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics> {
+    let mut loader = Loader::default();
+    let source = loader.add_source(Source::new(name, text));
+    loader.read_main(source, Path::new(name), base);
+    loader.finish()
+}
+
+#[derive(Debug, Default)]
+struct Loader {
+    sources: Vec<Source>,
+    errors: Vec<Diagnostic>,
+    config: Config,
+    /// Where each channel name was first given.
+    names: HashMap<String, (usize, Place)>,
+}
+
+impl Loader {
+    fn finish(self) -> Result<Config, Diagnostics> {
+        if self.errors.is_empty() {
+            Ok(self.config)
+        } else {
+            Err(Diagnostics::new(self.sources, self.errors))
+        }
+    }
+
+    fn add_source(&mut self, source: Source) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
+    }
+
+    fn report(&mut self, violations: Vec<Violation>, source: usize) {
+        self.errors.extend(violations.into_iter().map(|violation| Diagnostic::of(violation, source)));
+    }
+
+    fn text_of(&self, source: usize) -> &str {
+        self.sources.get(source).map_or("", Source::text)
+    }
+
+    /// Reads a file into a source, or reports why not.
+    fn read_file(&mut self, path: &Path) -> Option<usize> {
+        let name = path.display().to_string();
+        let bytes = match read_regular_file(path, LARGEST_FILE) {
+            Ok(bytes) => bytes,
+            Err(problem) => {
+                let source = self.add_source(Source::new(name, ""));
+                self.report_file(
+                    source,
+                    None,
+                    format!("cannot read the file: {problem}"),
+                    "name a file that the daemon may read",
+                );
+                return None;
+            }
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(self.add_source(Source::new(name, text))),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                let source = self.add_source(Source::new(name, text));
+                // The replacement character takes three bytes.
+                let place = Place { start: at, end: at + 3 };
+                let remedy = "save the file as UTF-8";
+                let violation = Violation {
+                    rule: Rule::Syntax,
+                    path: FieldPath::default(),
+                    place,
+                    message: "not UTF-8".to_owned(),
+                    remedy: remedy.to_owned(),
+                    related: None,
+                };
+                self.report(vec![violation], source);
+                None
+            }
+        }
+    }
+
+    fn report_file(&mut self, source: usize, place: Option<Place>, message: String, remedy: &str) {
+        self.errors.push(Diagnostic {
+            rule: Rule::BadFile,
+            path: FieldPath::default(),
+            message,
+            remedy: remedy.to_owned(),
+            place,
+            related: None,
+            source,
+        });
+    }
+
+    fn read_main(&mut self, source: usize, path: &Path, base: &Path) {
+        let (document, syntax) = toml::read(self.text_of(source));
+        let is_whole = syntax.is_empty();
+        self.report(syntax, source);
+        let mut shared = Shared::default();
+        let mut violations = Vec::new();
+        let mut reading = Reading::new(Dialect::File, &mut violations);
+        let Some(root) = Section::root(&document, "configuration", &mut reading) else { return };
+        let Tables { server, prober, include, daemon_identity, ecs } =
+            tables::read(&root, &Disk { base, shared: &shared }, &mut reading);
+        shared.daemon_identity = daemon_identity;
+        shared.ecs = ecs;
+        self.config.server = server;
+        self.config.prober = prober;
+        let mut named = Vec::new();
+        if let Some(field) = root.field("channels")
+            && let Some(items) = field.items(&mut reading)
+        {
+            for item in items {
+                named.extend(name_of(&item));
+                let channel = read_channel_field(&item, &Disk { base, shared: &shared }, &mut reading);
+                self.config.channels.extend(
+                    channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }),
+                );
+            }
+        }
+        // What a broken file seems to say beyond its syntax is not worth reading;
+        // which files it includes is.
+        if is_whole {
+            self.report(violations, source);
+            for (name, place) in named {
+                self.claim_name(name, source, place);
+            }
+        }
+        for file in self.included_files(&include, source, path, base) {
+            self.read_channel_file(&file, &shared);
+        }
+    }
+
+    fn read_channel_file(&mut self, path: &Path, shared: &Shared) {
+        let Some(source) = self.read_file(path) else { return };
+        let (document, syntax) = if is_json(path) {
+            json::read(self.text_of(source))
+        } else {
+            let (document, syntax) = toml::read(self.text_of(source));
+            (Some(document), syntax)
+        };
+        let is_whole = syntax.is_empty();
+        self.report(syntax, source);
+        let Some(document) = document.filter(|_| is_whole) else { return };
+        let mut violations = Vec::new();
+        let mut reading = Reading::new(Dialect::File, &mut violations);
+        let disk = Disk { base: path.parent().unwrap_or(Path::new("")), shared };
+        let field = Field::document(&document, "channel");
+        let channel = read_channel_field(&field, &disk, &mut reading);
+        self.report(violations, source);
+        if let Some((name, place)) = name_of(&field) {
+            self.claim_name(name, source, place);
+        }
+        self.config
+            .channels
+            .extend(channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }));
+    }
+
+    /// Channel names are unique over all files.
+    fn claim_name(&mut self, name: String, source: usize, place: Place) {
+        let Some((first_source, first_place)) = self.names.get(&name).copied() else {
+            self.names.insert(name, (source, place));
+            return;
+        };
+        let label = "the first one".to_owned();
+        let mut error = Diagnostic::of(
+            Violation {
+                rule: Rule::DuplicateChannel,
+                path: FieldPath::default().key("name"),
+                place,
+                message: format!("two channels are named {}", quoted(&name)),
+                remedy: "rename or remove one of them".to_owned(),
+                related: None,
+            },
+            source,
+        );
+        error.related = Some(Related { place: first_place, label, source: first_source });
+        self.errors.push(error);
+    }
+
+    /// The files that the patterns name: by path, each once, never the main file
+    /// itself, no hidden ones. A pattern with wildcards passes over what is
+    /// neither `.toml` nor `.json`, such as an editor's backup.
+    fn included_files(
+        &mut self,
+        patterns: &[Pattern],
+        source: usize,
+        main: &Path,
+        base: &Path,
+    ) -> Vec<PathBuf> {
+        let main = main.canonicalize().ok();
+        let mut files = Vec::new();
+        for pattern in patterns {
+            let is_wild = pattern.text.contains(['*', '?', '[']);
+            if !is_wild {
+                let file = base.join(&pattern.text);
+                if is_toml(&file) || is_json(&file) {
+                    files.push(file);
+                } else {
+                    let message = format!("{} is neither a .toml nor a .json file", quoted(&pattern.text));
+                    self.report_file(
+                        source,
+                        Some(pattern.place),
+                        message,
+                        "rename the file by what it holds",
+                    );
+                }
+                continue;
+            }
+            let full = Path::new(&glob::Pattern::escape(&base.to_string_lossy())).join(&pattern.text);
+            let options = glob::MatchOptions {
+                case_sensitive: true,
+                require_literal_separator: true,
+                require_literal_leading_dot: true,
+            };
+            // The text was checked; escaping its directory cannot break it.
+            for found in glob::glob_with(&full.to_string_lossy(), options).into_iter().flatten() {
+                match found {
+                    Ok(file) if is_toml(&file) || is_json(&file) => files.push(file),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let problem = super::certificates::plain_error(error.error());
+                        let message = format!(
+                            "cannot look into {}: {problem}",
+                            quoted(&error.path().to_string_lossy())
+                        );
+                        self.report_file(
+                            source,
+                            Some(pattern.place),
+                            message,
+                            "make the directory readable to the daemon",
+                        );
+                    }
+                }
+            }
+        }
+        files.sort();
+        let mut seen = HashSet::new();
+        files
+            .retain(|file| (main.is_none() || file.canonicalize().ok() != main) && seen.insert(file.clone()));
+        files
+    }
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn is_toml(path: &Path) -> bool {
+    has_extension(path, "toml")
+}
+
+fn is_json(path: &Path) -> bool {
+    has_extension(path, "json")
+}
+
+/// A channel's name as written, good or not.
+fn name_of(channel: &Field<'_>) -> Option<(String, Place)> {
+    let Kind::Table(table) = channel.kind() else { return None };
+    let Value { place, kind: Kind::String(name) } = &table.get("name")?.value else { return None };
+    Some((name.clone(), *place))
+}

@@ -1,0 +1,75 @@
+//! A file's text, its name, and where its lines begin.
+
+use std::ops::Range;
+
+use crate::channel::document::Place;
+
+/// One text that was read, kept for showing what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl Source {
+    /// A text and the name to show for it.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let line_starts = std::iter::once(0).chain(breaks).collect();
+        Self { name: name.into(), text, line_starts }
+    }
+
+    /// The name, usually a path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Line and column of an offset, both from 1, columns in characters.
+    #[must_use]
+    pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
+        let line = self.line_of(offset);
+        let start = self.line_range(line).start;
+        let before = self.text.get(start..self.boundary(offset)).unwrap_or_default();
+        (line + 1, before.chars().count() + 1)
+    }
+
+    /// The line, from 0, that an offset is in.
+    pub(super) fn line_of(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// The bytes of a line, without its end.
+    pub(super) fn line_range(&self, line: usize) -> Range<usize> {
+        let start = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        let end = self.line_starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
+        let text = self.text.get(start..end).unwrap_or_default();
+        start..start + text.trim_end_matches('\r').len()
+    }
+
+    /// The part of a place that is on its first line, on character boundaries:
+    /// a table that runs over many lines is pointed at by its opening.
+    pub(super) fn first_line_of(&self, place: Place) -> Range<usize> {
+        let line = self.line_range(self.line_of(place.start.min(self.text.len())));
+        let start = self.boundary(place.start).clamp(line.start, line.end);
+        let end = self.boundary(place.end).clamp(start, line.end);
+        start..end
+    }
+
+    fn boundary(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}

@@ -1,0 +1,192 @@
+//! The daemon's own tables: `[server]`, `[prober]`, `[include]`, `[tls]`, `[ecs]`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{MaxInFlight, Prober, Server};
+use crate::channel::document::{Kind, Place};
+use crate::channel::reader::section::{DurationLimits, Field, Reading, Section};
+use crate::channel::reader::wording::quoted;
+use crate::channel::reader::{Surroundings, client_identity_of, host};
+use crate::channel::{ClientIdentity, Host, Rule};
+
+const ROOT_KEYS: [&str; 6] = ["server", "prober", "include", "tls", "ecs", "channels"];
+const SERVER_KEYS: [&str; 1] = ["listen"];
+const PROBER_KEYS: [&str; 3] = ["max_in_flight", "ready_within", "resolve_interval"];
+const INCLUDE_KEYS: [&str; 1] = ["channels"];
+const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
+const IDENTITY_KEYS: [&str; 2] = ["certificate", "key"];
+
+/// Every key of the main file outside its channels, by table. `[ecs]` has keys
+/// of the user's choice.
+pub const KNOWN_KEYS: [(&str, &[&str]); 6] = [
+    ("vitald.toml", &ROOT_KEYS),
+    ("server", &SERVER_KEYS),
+    ("prober", &PROBER_KEYS),
+    ("include", &INCLUDE_KEYS),
+    ("tls", &TLS_KEYS),
+    ("backend_client_certificate", &IDENTITY_KEYS),
+];
+
+/// What the main file says besides its channels.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) server: Server,
+    pub(super) prober: Prober,
+    pub(super) include: Vec<Pattern>,
+    pub(super) daemon_identity: Option<ClientIdentity>,
+    pub(super) ecs: HashMap<String, Host>,
+}
+
+/// One pattern of `[include] channels`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pattern {
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
+pub(super) fn read(root: &Section<'_>, surroundings: &dyn Surroundings, reading: &mut Reading<'_>) -> Tables {
+    root.refuse_unknown_keys_with(&ROOT_KEYS, &misplaced_key, reading);
+    let mut tables = Tables::default();
+    if let Some(field) = root.field("server")
+        && let Some(server) = field.section("server table", reading)
+    {
+        tables.server = server_of(&server, reading);
+    }
+    if let Some(field) = root.field("prober")
+        && let Some(prober) = field.section("prober table", reading)
+    {
+        tables.prober = prober_of(&prober, reading);
+    }
+    if let Some(field) = root.field("include")
+        && let Some(include) = field.section("include table", reading)
+    {
+        tables.include = include_of(&include, reading);
+    }
+    if let Some(field) = root.field("tls")
+        && let Some(tls) = field.section("TLS table", reading)
+    {
+        tls.refuse_unknown_keys(&TLS_KEYS, reading);
+        tables.daemon_identity = identity_of(&tls, surroundings, reading);
+    }
+    if let Some(field) = root.field("ecs")
+        && let Some(ecs) = field.section("ecs table", reading)
+    {
+        tables.ecs = ecs
+            .entries()
+            .filter_map(|(id, _, field)| Some((id.to_owned(), host(&field, reading)?)))
+            .collect();
+    }
+    tables
+}
+
+fn server_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Server {
+    section.refuse_unknown_keys(&SERVER_KEYS, reading);
+    let listen = section.field("listen").and_then(|field| {
+        let text = field.text(reading)?;
+        let address = text.parse::<SocketAddr>().ok();
+        if address.is_none() {
+            let message = format!("`listen` is {}, which is no address and port", quoted(text));
+            let remedy = "write an address and a port: \"127.0.0.1:9650\", \"0.0.0.0:9650\" or \"[::]:9650\"";
+            field.report(Rule::WrongFormat, message, remedy, reading);
+        }
+        address
+    });
+    listen.map_or_else(Server::default, |listen| Server { listen })
+}
+
+fn prober_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Prober {
+    section.refuse_unknown_keys(&PROBER_KEYS, reading);
+    let default = Prober::default();
+    let max_in_flight = section.field("max_in_flight").and_then(|field| max_in_flight_of(&field, reading));
+    let ready = DurationLimits { least: Duration::ZERO, least_seconds: 0, most_seconds: 3600 };
+    let ready_within = section.field("ready_within").and_then(|field| field.duration(&ready, reading));
+    let resolve = DurationLimits { least: Duration::from_secs(1), least_seconds: 1, most_seconds: 86_400 };
+    let resolve_interval =
+        section.field("resolve_interval").and_then(|field| field.duration(&resolve, reading));
+    Prober {
+        max_in_flight: max_in_flight.unwrap_or_default(),
+        ready_within: ready_within.unwrap_or(default.ready_within),
+        resolve_interval: resolve_interval.unwrap_or(default.resolve_interval),
+    }
+}
+
+fn max_in_flight_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<MaxInFlight> {
+    match field.kind() {
+        Kind::String(word) if word == "auto" => Some(MaxInFlight::Auto),
+        Kind::String(word) => {
+            field.report_word(word, &["auto"], reading);
+            None
+        }
+        Kind::Integer(_) => {
+            let number = field.number(1..=1_000_000_u32, reading)?;
+            NonZeroU32::new(number).map(MaxInFlight::Limit)
+        }
+        _ => {
+            field.report_type(
+                "a number or \"auto\"",
+                "write \"auto\", or a number from 1 to 1000000",
+                reading,
+            );
+            None
+        }
+    }
+}
+
+/// `channels`: a pattern, or a list of them.
+fn include_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Pattern> {
+    section.refuse_unknown_keys(&INCLUDE_KEYS, reading);
+    let Some(field) = section.field("channels") else { return Vec::new() };
+    let mut patterns = Vec::new();
+    let mut add = |field: &Field<'_>, reading: &mut Reading<'_>| {
+        let Some(text) = field.text(reading) else { return };
+        match glob::Pattern::new(text) {
+            Ok(_) => patterns.push(Pattern { text: text.to_owned(), place: field.place() }),
+            Err(error) => {
+                let message = format!("{} is no file pattern: {}", quoted(text), error.msg);
+                let remedy = "write a path with `*`, `?` and [sets], such as \"channels.d/*.toml\"";
+                field.report(Rule::WrongFormat, message, remedy, reading);
+            }
+        }
+    };
+    if let Kind::Array(_) = field.kind() {
+        for item in field.items(reading).into_iter().flatten() {
+            add(&item, reading);
+        }
+    } else {
+        add(&field, reading);
+    }
+    patterns
+}
+
+/// `backend_client_certificate`, named after the vendor's gateway feature
+/// (reference 7).
+fn identity_of(
+    tls: &Section<'_>,
+    surroundings: &dyn Surroundings,
+    reading: &mut Reading<'_>,
+) -> Option<ClientIdentity> {
+    let field = tls.field("backend_client_certificate")?;
+    let section = field.section("client certificate", reading)?;
+    section.refuse_unknown_keys(&IDENTITY_KEYS, reading);
+    if section.is_empty() {
+        section.report_missing("certificate", "give `certificate` and `key`, two PEM files", reading);
+    }
+    client_identity_of(&section, ("certificate", "key"), surroundings, reading)
+}
+
+fn misplaced_key(key: &str) -> Option<String> {
+    let table = match key {
+        "listen" => "[server]",
+        "max_in_flight" | "ready_within" | "resolve_interval" => "[prober]",
+        "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {
+            return Some(
+                "write a channel under [[channels]], or in a file of its own that [include] names".to_owned(),
+            );
+        }
+        _ => return None,
+    };
+    Some(format!("move it into {table}"))
+}

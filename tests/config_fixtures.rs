@@ -1,0 +1,129 @@
+//! Good configurations load; bad ones give exactly the text beside them.
+//!
+//! `UPDATE_FIXTURES=1 cargo test --test config_fixtures` rewrites the texts;
+//! read the difference before committing it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vitald::channel::{Health, Protocol, Rule, Strategy};
+use vitald::config::{self, Config, Paint};
+
+// Relative: tests run in the package's root, so that the texts are the same everywhere.
+const FIXTURES: &str = "tests/fixtures/config";
+
+fn load(name: &str) -> Config {
+    config::load(&Path::new(FIXTURES).join(name)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Every bad fixture: a `.toml` file, or a directory with a `vitald.toml`.
+fn bad_fixtures() -> Vec<(PathBuf, PathBuf)> {
+    let directory = Path::new(FIXTURES).join("bad");
+    let mut fixtures = Vec::new();
+    for entry in std::fs::read_dir(&directory).expect("fixtures") {
+        let path = entry.expect("fixture").path();
+        let config = if path.is_dir() { path.join("vitald.toml") } else { path.clone() };
+        if config.extension().is_some_and(|extension| extension == "toml") {
+            fixtures.push((config, path.with_extension("txt")));
+        }
+    }
+    fixtures.sort();
+    fixtures
+}
+
+#[test]
+fn bad_configurations_give_exactly_the_documented_text() {
+    let update = std::env::var_os("UPDATE_FIXTURES").is_some();
+    let mut differences = String::new();
+    let fixtures = bad_fixtures();
+    assert!(fixtures.len() > 50, "only {} fixtures found", fixtures.len());
+    for (config, expected) in fixtures {
+        let found = match config::load(&config) {
+            Ok(_) => format!("{} loads without an error\n", config.display()),
+            Err(errors) => errors.to_string(),
+        };
+        if update {
+            std::fs::write(&expected, &found).expect("fixture is writable");
+        }
+        let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+        if found != wanted {
+            differences.push_str(&format!("--- {}\n", expected.display()));
+            differences.push_str(&difference(&wanted, &found));
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// The lines that differ, after the common beginning and before the common end.
+fn difference(wanted: &str, found: &str) -> String {
+    let (wanted, found): (Vec<&str>, Vec<&str>) = (wanted.lines().collect(), found.lines().collect());
+    let same = wanted.iter().zip(&found).take_while(|(left, right)| left == right).count();
+    let (wanted, found) = (wanted.split_at(same).1, found.split_at(same).1);
+    let end = wanted.iter().rev().zip(found.iter().rev()).take_while(|(left, right)| left == right).count();
+    let mut text = format!("@@ line {}\n", same + 1);
+    text.extend(wanted.iter().take(wanted.len() - end).map(|line| format!("-{line}\n")));
+    text.extend(found.iter().take(found.len() - end).map(|line| format!("+{line}\n")));
+    text
+}
+
+#[test]
+fn every_rule_has_a_fixture() {
+    let texts: Vec<String> =
+        bad_fixtures().iter().map(|(_, text)| std::fs::read_to_string(text).unwrap_or_default()).collect();
+    let shown = |rule: &Rule| texts.iter().any(|text| text.contains(&format!("error[{}]", rule.code())));
+    let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !shown(rule)).map(|rule| rule.code()).collect();
+    assert!(missing.is_empty(), "no fixture shows {missing:?}");
+    let codes: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
+    assert_eq!(codes.len(), Rule::ALL.len());
+}
+
+#[test]
+fn the_documented_example_works_verbatim() {
+    let config = load("good/issue.toml");
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:9650");
+    let channel = &config.channels[0].channel;
+    assert_eq!((channel.name(), channel.strategy()), ("web", Strategy::WeightedRoundRobin));
+    let check = channel.health_check().expect("a health config");
+    assert_eq!((check.interval(), check.timeout()), (Duration::from_secs(5), Duration::from_secs(2)));
+    let addresses: Vec<String> =
+        channel.members().iter().map(|member| channel.member_address(member).to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:18081", "127.0.0.1:18082"]);
+    assert_eq!(channel.effective_weight(&channel.members()[0]), 30);
+    assert_eq!(channel.probe().initial_state, Health::Unknown);
+    assert_eq!(channel.probe().headers, [("X-Probe".to_owned(), "vitald".to_owned())]);
+}
+
+#[test]
+fn included_files_are_read_in_order_with_paths_of_their_own() {
+    let config = load("good/include/vitald.toml");
+    let names: Vec<&str> = config.channels.iter().map(|entry| entry.channel.name()).collect();
+    assert_eq!(names, ["probe_apigw_552c0c2b", "shop"]);
+    assert_eq!(config.channels[1].file, Path::new(FIXTURES).join("good/include/channels.d/shop.toml"));
+    let api = config.channels[0].channel.health_check().expect("a health config");
+    assert!(matches!(api.protocol(), Protocol::Http(http) if http.codes.contains(299)));
+    let shop = &config.channels[1].channel;
+    assert_eq!(shop.strategy(), Strategy::UriHash);
+    assert_eq!(shop.health_check().map(|check| check.interval()), Some(Duration::from_millis(250)));
+    let hosts: Vec<String> = shop.members().iter().map(|member| member.host().to_string()).collect();
+    assert_eq!(hosts, ["192.0.2.12", "app.internal", "2001:db8::7"]);
+    assert!(shop.probe().tls.ca.is_some());
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(load("good/empty.toml"), Config::default());
+}
+
+#[test]
+fn a_missing_file_is_an_error_of_its_own() {
+    let errors = config::load(Path::new("no/such/vitald.toml")).expect_err("no file");
+    assert_eq!(
+        errors.to_string(),
+        "error[E015]: cannot read the file: there is no such file\n\
+         --> no/such/vitald.toml\n = help: name a file that the daemon may read\n\n1 error in 1 file\n"
+    );
+    assert!(errors.render(Paint::Ansi).contains("\u{1b}["));
+    let error = &errors.errors()[0];
+    assert_eq!(errors.position(error), ("no/such/vitald.toml", None));
+}
