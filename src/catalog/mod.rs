@@ -4,9 +4,13 @@
 //! published [`Directory`]. `serve` reads an [`Observation`]: a directory and
 //! the drivers' snapshots, taken together.
 
+mod change;
 mod observation;
+mod seating;
 
+pub use change::{Change, Changes, MemberProbe, Summary};
 pub use observation::{
     ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView, Observation,
     ReloadState, Source,
 };
+pub use seating::{Catalog, CatalogError, Wanted};

@@ -429,6 +429,28 @@ pub struct ProbeOptions {
     pub tls: TlsOptions,
 }
 
+impl ProbeOptions {
+    /// Whether a probe with these options asks the same of a member as one with
+    /// `other`. A renewed certificate in the same file does not make another
+    /// check, so that renewing it restarts nobody.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let paths = |tls: &TlsOptions| {
+            let ca = tls.ca.as_ref().map(|file| file.path.clone());
+            let client = tls.client.as_ref();
+            (ca, client.map(|client| (client.certificate.path.clone(), client.key.path.clone())))
+        };
+        self.initial_state == other.initial_state
+            && self.host == other.host
+            && self.headers == other.headers
+            && self.close == other.close
+            && self.tls.verify == other.tls.verify
+            && self.tls.server_name == other.tls.server_name
+            && self.tls.min_version == other.tls.min_version
+            && paths(&self.tls) == paths(&other.tls)
+    }
+}
+
 /// `[channels.probe] tls`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TlsOptions {

@@ -1,0 +1,57 @@
+//! What a change of the catalog means for the drivers.
+
+use std::sync::Arc;
+
+use super::observation::Directory;
+use crate::health::NewMember;
+use crate::probe::{Plan, Target};
+
+/// How one member is probed.
+#[derive(Debug, Clone)]
+pub struct MemberProbe {
+    /// What all members of the channel share.
+    pub plan: Arc<Plan>,
+    /// How the member is called and where it is.
+    pub target: Target,
+}
+
+/// A change to the members of one driver. Generic over the probe so that drivers
+/// can be tested with made-up ones.
+#[derive(Debug, Clone)]
+pub enum Change<P> {
+    /// Takes a member, or gives a taken slot a new check and generation. Without
+    /// a probe it is never probed.
+    Assign(NewMember, Option<P>),
+    /// A new probe that asks the same: verdict, counts and phase stay.
+    Refresh(u32, P),
+    /// Forgets a member.
+    Remove(u32),
+    /// Starts the counters of a channel seat from zero.
+    ResetChannel(u32),
+}
+
+/// An accepted change: tell the drivers, then publish the directory.
+#[derive(Debug)]
+pub struct Changes {
+    /// The channels as they are from now on.
+    pub directory: Arc<Directory>,
+    /// What each driver must do, in order.
+    pub drivers: Vec<Vec<Change<MemberProbe>>>,
+    /// What it amounts to.
+    pub summary: Summary,
+}
+
+/// Members by what happened to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Channels there are now.
+    pub channels: usize,
+    /// Members there are now.
+    pub members: usize,
+    /// Members that came.
+    pub added: usize,
+    /// Members that went.
+    pub removed: usize,
+    /// Members whose check changed: they start at unknown again.
+    pub restarted: usize,
+}

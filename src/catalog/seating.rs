@@ -1,0 +1,416 @@
+//! The catalog's one writer: from the channels that are wanted to the changes
+//! that get there.
+//!
+//! Called by the daemon's control loop at start and on every reload. A change is
+//! refused whole or takes effect whole. A member is known by its channel, group,
+//! host and port: as long as these and its check stay, so do its verdict, counts
+//! and phase.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::change::{Change, Changes, MemberProbe, Summary};
+use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
+use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
+use crate::health::schedule::{AllottedPhase, PhaseAllotter, start_window};
+use crate::health::{CheckTiming, NewMember, Thresholds};
+use crate::probe::{Plan, PlanError, Resolver, Target};
+
+/// A channel that should exist.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Who wants it.
+    pub source: Source,
+}
+
+/// Why a change was refused; nothing of it took effect.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|(channel, error)| format!("channel \"{channel}\": {error}")).collect::<Vec<_>>().join("\n"))]
+pub struct CatalogError(pub Vec<(String, PlanError)>);
+
+/// Which channels exist and where their members sit.
+#[derive(Debug)]
+pub struct Catalog {
+    held: BTreeMap<String, Held>,
+    channel_seats: Pool,
+    drivers: Vec<DriverSlots>,
+    phases: PhaseAllotter,
+    resolver: Resolver,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: Arc<Entry>,
+    plan: Option<Arc<Plan>>,
+    phases: Vec<Option<AllottedPhase>>,
+}
+
+/// Numbers from 0, the lowest free one first.
+#[derive(Debug, Default)]
+struct Pool {
+    next: u32,
+    free: BTreeSet<u32>,
+}
+
+impl Pool {
+    fn take(&mut self) -> u32 {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct DriverSlots {
+    pool: Pool,
+    occupants: Vec<Occupant>,
+}
+
+/// Who sits in a slot, so that a transition can be named.
+#[derive(Debug, Clone, Default)]
+struct Occupant {
+    generation: u32,
+    channel: Arc<str>,
+    position: u32,
+}
+
+/// A member's identity within its channel.
+type Key<'a> = (Option<&'a str>, &'a Host, u16);
+
+/// What a kept member asks of its driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Continuity {
+    SameCheck,
+    NewCheck,
+}
+
+/// Changes being collected, removals apart so that a freed slot can be reused.
+struct Ledger {
+    removals: Vec<Vec<Change<MemberProbe>>>,
+    assignments: Vec<Vec<Change<MemberProbe>>>,
+    summary: Summary,
+}
+
+impl Catalog {
+    /// An empty catalog over so many drivers. `seed` shifts all phases.
+    #[must_use]
+    pub fn new(drivers: usize, seed: u64, resolver: Resolver) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            channel_seats: Pool::default(),
+            drivers: (0..drivers.max(1)).map(|_| DriverSlots::default()).collect(),
+            phases: PhaseAllotter::new(seed),
+            resolver,
+        }
+    }
+
+    /// Makes exactly these channels exist.
+    ///
+    /// # Errors
+    /// A channel whose probes cannot be prepared; then nothing changes.
+    pub fn replace_all(&mut self, wanted: Vec<Wanted>) -> Result<Changes, CatalogError> {
+        let plans = self.prepare(&wanted)?;
+        let mut ledger = Ledger::new(self.drivers.len());
+        let mut before = std::mem::take(&mut self.held);
+        let mut arrivals = Vec::with_capacity(wanted.len());
+        for (wanted, plan) in wanted.into_iter().zip(plans) {
+            let old = before.remove(wanted.channel.name());
+            arrivals.push((wanted, plan, old));
+        }
+        for held in before.into_values() {
+            self.remove_channel(&held, &mut ledger);
+        }
+        for (wanted, plan, old) in arrivals {
+            let held = self.seat_channel(wanted, plan, old, &mut ledger);
+            self.held.insert(held.entry.channel.name().to_owned(), held);
+        }
+        Ok(self.close(ledger))
+    }
+
+    /// The channel and the position of the member in a seat, if it still sits there.
+    #[must_use]
+    pub fn occupant(&self, seat: MemberSeat) -> Option<(&Entry, &Member)> {
+        let slots = self.drivers.get(usize::from(seat.driver))?;
+        let occupant = slots.occupants.get(seat.slot as usize)?;
+        if occupant.generation != seat.generation {
+            return None;
+        }
+        let entry = &self.held.get(&*occupant.channel)?.entry;
+        let member = entry.channel.members().get(occupant.position as usize)?;
+        Some((entry, member))
+    }
+
+    /// Builds every plan that is needed, before anything changes.
+    fn prepare(&self, wanted: &[Wanted]) -> Result<Vec<Option<Arc<Plan>>>, CatalogError> {
+        let mut errors = Vec::new();
+        let mut plans = Vec::with_capacity(wanted.len());
+        for Wanted { channel, .. } in wanted {
+            let unchanged = self.held.get(channel.name()).filter(|held| held.entry.channel == *channel);
+            plans.push(match (unchanged, active_check(channel)) {
+                (Some(held), _) => held.plan.clone(),
+                (None, None) => None,
+                (None, Some(check)) => match Plan::new(check, channel.probe()) {
+                    Ok(plan) => Some(Arc::new(plan)),
+                    Err(error) => {
+                        errors.push((channel.name().to_owned(), error));
+                        None
+                    }
+                },
+            });
+        }
+        if errors.is_empty() { Ok(plans) } else { Err(CatalogError(errors)) }
+    }
+
+    fn remove_channel(&mut self, held: &Held, ledger: &mut Ledger) {
+        for (seat, phase) in held.entry.members.iter().zip(&held.phases) {
+            self.remove_member(*seat, *phase, ledger);
+        }
+        self.channel_seats.free.insert(held.entry.seat.0);
+    }
+
+    fn remove_member(&mut self, seat: MemberSeat, phase: Option<AllottedPhase>, ledger: &mut Ledger) {
+        if let Some(phase) = phase {
+            self.phases.release(phase);
+        }
+        if let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) {
+            slots.pool.free.insert(seat.slot);
+        }
+        ledger.remove(seat);
+    }
+
+    fn seat_channel(
+        &mut self,
+        wanted: Wanted,
+        plan: Option<Arc<Plan>>,
+        old: Option<Held>,
+        ledger: &mut Ledger,
+    ) -> Held {
+        let Wanted { channel, source } = wanted;
+        ledger.summary.members += channel.members().len();
+        let seat = match &old {
+            Some(held) if held.entry.channel == channel => {
+                if held.entry.source == source {
+                    return Held { entry: Arc::clone(&held.entry), plan, phases: held.phases.clone() };
+                }
+                held.entry.seat
+            }
+            Some(held) => held.entry.seat,
+            None => {
+                let seat = ChannelSeat(self.channel_seats.take());
+                ledger.reset_channel(seat);
+                seat
+            }
+        };
+        let mut leaving = old.as_ref().map(places_by_key).unwrap_or_default();
+        let mut members = Vec::with_capacity(channel.members().len());
+        let mut phases = Vec::with_capacity(channel.members().len());
+        let name: Arc<str> = channel.name().into();
+        for (position, member) in channel.members().iter().enumerate() {
+            let kept = leaving.remove(&key(&channel, member)).zip(old.as_ref());
+            let (member_seat, phase) = match kept {
+                Some((place, held)) => self.keep(&channel, seat, member, &plan, held, place, ledger),
+                None => self.add(&channel, seat, member, &plan, ledger),
+            };
+            self.occupy(member_seat, &name, position);
+            members.push(member_seat);
+            phases.push(phase);
+        }
+        for place in leaving.into_values() {
+            let held = old.as_ref();
+            let seat = held.and_then(|held| held.entry.members.get(place));
+            let phase = held.and_then(|held| held.phases.get(place));
+            if let (Some(seat), Some(phase)) = (seat, phase) {
+                self.remove_member(*seat, *phase, ledger);
+            }
+        }
+        Held { entry: Arc::new(Entry { channel, source, seat, members }), plan, phases }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two sides of one member, before and after")]
+    fn keep(
+        &mut self,
+        channel: &Channel,
+        channel_seat: ChannelSeat,
+        member: &Member,
+        plan: &Option<Arc<Plan>>,
+        held: &Held,
+        place: usize,
+        ledger: &mut Ledger,
+    ) -> (MemberSeat, Option<AllottedPhase>) {
+        let before = held.entry.channel.members().get(place);
+        let (Some(before), Some(seat), Some(phase)) =
+            (before, held.entry.members.get(place).copied(), held.phases.get(place).copied())
+        else {
+            return self.add(channel, channel_seat, member, plan, ledger);
+        };
+        let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
+        match continuity(&held.entry.channel, before, channel, member) {
+            Continuity::SameCheck => {
+                if let Some(probe) = probe {
+                    ledger.push(seat, Change::Refresh(seat.slot, probe));
+                }
+                (seat, phase)
+            }
+            Continuity::NewCheck => {
+                ledger.summary.restarted += 1;
+                let seat = MemberSeat { generation: seat.generation.wrapping_add(1), ..seat };
+                let phase = self.renew_phase(phase, channel);
+                ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
+                (seat, phase)
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        channel: &Channel,
+        channel_seat: ChannelSeat,
+        member: &Member,
+        plan: &Option<Arc<Plan>>,
+        ledger: &mut Ledger,
+    ) -> (MemberSeat, Option<AllottedPhase>) {
+        let driver = self.driver_of(channel, member);
+        let (slot, generation) = match self.drivers.get_mut(usize::from(driver)) {
+            Some(slots) => {
+                let slot = slots.pool.take();
+                let before = slots.occupants.get(slot as usize);
+                (slot, before.map_or(0, |occupant| occupant.generation.wrapping_add(1)))
+            }
+            None => (0, 0),
+        };
+        let seat = MemberSeat { driver, slot, generation };
+        let phase = self.renew_phase(None, channel);
+        let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
+        ledger.summary.added += 1;
+        ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
+        (seat, phase)
+    }
+
+    fn renew_phase(&mut self, old: Option<AllottedPhase>, channel: &Channel) -> Option<AllottedPhase> {
+        if let Some(old) = old {
+            self.phases.release(old);
+        }
+        active_check(channel).map(|check| self.phases.allot(check.interval()))
+    }
+
+    fn probe(&self, channel: &Channel, member: &Member, plan: &Arc<Plan>) -> MemberProbe {
+        let target = Target::new(member.host(), channel.check_port(member).get(), &self.resolver);
+        MemberProbe { plan: Arc::clone(plan), target }
+    }
+
+    /// A hash of the identity, so that a member stays with its driver whatever
+    /// happens to the others.
+    fn driver_of(&self, channel: &Channel, member: &Member) -> u16 {
+        let mut hasher = DefaultHasher::new();
+        channel.name().hash(&mut hasher);
+        key(channel, member).hash(&mut hasher);
+        let drivers = self.drivers.len() as u64;
+        u16::try_from(hasher.finish() % drivers).unwrap_or(0)
+    }
+
+    fn occupy(&mut self, seat: MemberSeat, channel: &Arc<str>, position: usize) {
+        let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) else { return };
+        let index = seat.slot as usize;
+        if slots.occupants.len() <= index {
+            slots.occupants.resize_with(index + 1, Occupant::default);
+        }
+        if let Some(occupant) = slots.occupants.get_mut(index) {
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            *occupant = Occupant { generation: seat.generation, channel: Arc::clone(channel), position };
+        }
+    }
+
+    fn close(&self, mut ledger: Ledger) -> Changes {
+        let directory =
+            Directory { entries: self.held.values().map(|held| Arc::clone(&held.entry)).collect() };
+        ledger.summary.channels = directory.entries.len();
+        let window = start_window(ledger.summary.added + ledger.summary.restarted);
+        let mut drivers = ledger.removals;
+        for (changes, assignments) in drivers.iter_mut().zip(ledger.assignments) {
+            changes.extend(assignments);
+            for change in changes {
+                if let Change::Assign(NewMember { timing: Some(timing), .. }, _) = change {
+                    timing.window = window;
+                }
+            }
+        }
+        Changes { directory: Arc::new(directory), drivers, summary: ledger.summary }
+    }
+}
+
+impl Ledger {
+    fn new(drivers: usize) -> Self {
+        let empty = || (0..drivers).map(|_| Vec::new()).collect::<Vec<_>>();
+        Self { removals: empty(), assignments: empty(), summary: Summary::default() }
+    }
+
+    fn remove(&mut self, seat: MemberSeat) {
+        self.summary.removed += 1;
+        if let Some(changes) = self.removals.get_mut(usize::from(seat.driver)) {
+            changes.push(Change::Remove(seat.slot));
+        }
+    }
+
+    fn push(&mut self, seat: MemberSeat, change: Change<MemberProbe>) {
+        if let Some(changes) = self.assignments.get_mut(usize::from(seat.driver)) {
+            changes.push(change);
+        }
+    }
+
+    fn reset_channel(&mut self, seat: ChannelSeat) {
+        for changes in &mut self.assignments {
+            changes.push(Change::ResetChannel(seat.0));
+        }
+    }
+}
+
+/// The check, if members are probed at all.
+fn active_check(channel: &Channel) -> Option<&HealthCheck> {
+    channel.health_check().filter(|check| check.status() == CheckStatus::On)
+}
+
+fn key<'a>(channel: &Channel, member: &'a Member) -> Key<'a> {
+    (member.group(), member.host(), channel.traffic_port(member).get())
+}
+
+fn places_by_key(held: &Held) -> HashMap<Key<'_>, usize> {
+    let channel = &held.entry.channel;
+    channel.members().iter().enumerate().map(|(place, member)| (key(channel, member), place)).collect()
+}
+
+fn continuity(old: &Channel, old_member: &Member, new: &Channel, new_member: &Member) -> Continuity {
+    let same = active_check(old) == active_check(new)
+        && old.probe().asks_the_same(new.probe())
+        && old.check_port(old_member) == new.check_port(new_member);
+    if same { Continuity::SameCheck } else { Continuity::NewCheck }
+}
+
+fn new_member(
+    channel: &Channel,
+    channel_seat: ChannelSeat,
+    seat: MemberSeat,
+    phase: Option<AllottedPhase>,
+) -> NewMember {
+    let timing = active_check(channel).zip(phase).map(|(check, phase)| CheckTiming {
+        interval: check.interval(),
+        thresholds: Thresholds::from(check),
+        phase: phase.phase,
+        // Set when the change is complete and its size known.
+        window: std::time::Duration::ZERO,
+    });
+    NewMember {
+        slot: seat.slot,
+        generation: seat.generation,
+        channel: channel_seat.0,
+        timing,
+        initial: channel.probe().initial_state,
+    }
+}
+
+#[cfg(test)]
+#[path = "seating/tests.rs"]
+mod tests;

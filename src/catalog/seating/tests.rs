@@ -1,0 +1,146 @@
+//! Changes against the channels of small TOML texts.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config;
+use crate::probe::SystemLookup;
+
+const CHECK: &str = r#"
+[channels.vpc_health_config]
+protocol = "TCP"
+threshold_normal = 2
+threshold_abnormal = 3
+time_interval = 5
+timeout = 2
+"#;
+
+fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> String {
+    let mut text = format!(
+        "[[channels]]\nname = \"{name}\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\n{check}\n"
+    );
+    for (host, port) in members {
+        text += &format!("[[channels.members]]\nhost = \"{host}\"\nport = {port}\n");
+    }
+    text
+}
+
+fn wanted(text: &str) -> Vec<Wanted> {
+    let config = config::parse("test.toml", text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
+    let to_wanted =
+        |file: config::FileChannel| Wanted { channel: file.channel, source: Source::File(file.file) };
+    config.channels.into_iter().map(to_wanted).collect()
+}
+
+fn catalog(drivers: usize) -> Catalog {
+    let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
+    Catalog::new(drivers, 42, resolver)
+}
+
+fn apply(catalog: &mut Catalog, text: &str) -> Changes {
+    catalog.replace_all(wanted(text)).unwrap()
+}
+
+fn changes_of(changes: &Changes) -> Vec<String> {
+    let text = |change: &Change<MemberProbe>| match change {
+        Change::Assign(member, probe) => {
+            format!("assign {}.{} probed={}", member.slot, member.generation, probe.is_some())
+        }
+        Change::Refresh(slot, _) => format!("refresh {slot}"),
+        Change::Remove(slot) => format!("remove {slot}"),
+        Change::ResetChannel(seat) => format!("reset {seat}"),
+    };
+    changes.drivers.iter().flatten().map(text).collect()
+}
+
+#[test]
+fn the_same_channels_change_nothing_at_all() {
+    let mut catalog = catalog(2);
+    let text = channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]);
+    let first = apply(&mut catalog, &text);
+    assert_eq!((first.summary.channels, first.summary.members, first.summary.added), (1, 2, 2));
+    let again = apply(&mut catalog, &text);
+    assert_eq!(changes_of(&again), Vec::<String>::new());
+    assert!(Arc::ptr_eq(&first.directory.entries[0], &again.directory.entries[0]));
+    assert_eq!(again.summary, Summary { channels: 1, members: 2, ..Summary::default() });
+}
+
+#[test]
+fn a_changed_weight_refreshes_and_a_changed_check_restarts() {
+    let mut catalog = catalog(1);
+    let text = channel("web", CHECK, &[("10.0.0.1", 80)]);
+    apply(&mut catalog, &text);
+    let weighted = apply(&mut catalog, &format!("{text}weight = 7\n"));
+    assert_eq!(changes_of(&weighted), ["refresh 0"]);
+    let slower = apply(&mut catalog, &text.replace("time_interval = 5", "time_interval = 6"));
+    assert_eq!(
+        (changes_of(&slower), slower.summary.restarted),
+        (vec!["assign 0.1 probed=true".to_owned()], 1)
+    );
+    let off = apply(&mut catalog, &channel("web", &format!("{CHECK}status = 2\n"), &[("10.0.0.1", 80)]));
+    assert_eq!(changes_of(&off), ["assign 0.2 probed=false"]);
+}
+
+#[test]
+fn members_come_and_go_alone() {
+    let mut catalog = catalog(1);
+    apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]));
+    let moved = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]));
+    assert_eq!((moved.summary.added, moved.summary.removed, moved.summary.restarted), (1, 1, 0));
+    // The kept one stays in its seat and phase; the freed slot is not reused in
+    // the same change, so the newcomer gets a fresh one.
+    assert_eq!(changes_of(&moved), ["remove 0", "refresh 1", "assign 2.0 probed=true"]);
+    let entry = &moved.directory.entries[0];
+    let seat = entry.members[1];
+    let (named, member) = catalog.occupant(seat).unwrap();
+    assert_eq!((named.channel.name(), member.host().to_string()), ("web", "10.0.0.3".to_owned()));
+    assert!(catalog.occupant(MemberSeat { generation: 9, ..seat }).is_none());
+    // The freed slot is used by the next newcomer, under a new generation.
+    let more =
+        apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80), ("10.0.0.4", 80)]));
+    assert!(changes_of(&more).contains(&"assign 0.1 probed=true".to_owned()), "{:?}", changes_of(&more));
+}
+
+#[test]
+fn a_channel_seat_is_reset_when_it_changes_hands() {
+    let mut catalog = catalog(1);
+    let first = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80)]));
+    assert_eq!(changes_of(&first)[0], "reset 0");
+    let renamed = apply(&mut catalog, &channel("shop", CHECK, &[("10.0.0.1", 80)]));
+    assert_eq!(changes_of(&renamed), ["remove 0", "reset 0", "assign 0.1 probed=true"]);
+}
+
+proptest! {
+    /// However the members change: every member has a seat of its own, seats name
+    /// their member, and a member that stays keeps its seat.
+    #[test]
+    fn seats_are_unique_and_stable(
+        rounds in prop::collection::vec(prop::collection::btree_set(1u8..30, 0..20), 1..12),
+    ) {
+        let mut catalog = catalog(3);
+        let mut before: HashMap<String, MemberSeat> = HashMap::new();
+        for round in rounds {
+            let members: Vec<(String, u16)> =
+                round.iter().map(|number| (format!("10.0.0.{number}"), 80)).collect();
+            let borrowed: Vec<(&str, u16)> =
+                members.iter().map(|(host, port)| (host.as_str(), *port)).collect();
+            let changes = apply(&mut catalog, &channel("web", CHECK, &borrowed));
+            let entry = &changes.directory.entries[0];
+            let mut seats = BTreeSet::new();
+            let mut now = HashMap::new();
+            for (member, seat) in entry.channel.members().iter().zip(&entry.members) {
+                prop_assert!(seats.insert((seat.driver, seat.slot)), "two members in one seat");
+                let (_, named) = catalog.occupant(*seat).expect("every seat has its member");
+                prop_assert_eq!(named, member);
+                let host = member.host().to_string();
+                if let Some(old) = before.get(&host) {
+                    prop_assert_eq!(old, seat, "a member that stays keeps its seat");
+                }
+                now.insert(host, *seat);
+            }
+            before = now;
+        }
+    }
+}
