@@ -19,7 +19,8 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::clock::Clock;
 use super::stall::{self, HEARTBEAT, StallMeter};
-use crate::health::{DriverSnapshot, Engine, Job, Moment, NewMember, Now, ProberReason, Report, Transition};
+use crate::catalog::Change;
+use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
 
 /// An idle driver still takes a turn this often, to show that it lives.
 const IDLE_BEAT: Duration = Duration::from_millis(500);
@@ -31,20 +32,6 @@ pub trait Check: Clone + Send + 'static {
 
     /// The deadline of one probe, for the stall judgement.
     fn timeout(&self) -> Duration;
-}
-
-/// A change to the members of one driver.
-#[derive(Debug, Clone)]
-pub enum Change<C> {
-    /// Takes a member, or gives a taken slot a new check and generation. Without
-    /// a check it is never probed.
-    Assign(NewMember, Option<C>),
-    /// A new check that asks the same: verdict, counts and phase stay.
-    Refresh(u32, C),
-    /// Forgets a member.
-    Remove(u32),
-    /// Starts the counters of a channel seat from zero.
-    ResetChannel(u32),
 }
 
 /// What control asks of a driver.

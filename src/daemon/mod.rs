@@ -1,5 +1,214 @@
 //! Wiring: drivers, clock, signals, reload, systemd.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `control` | the one writer: transitions, reloads, the end |
+//! | `driver` | a thread's turn: start what is due, collect, judge stalls |
+//! | `fleet` | the drivers' threads |
+//! | `stall` | was the prober itself awake? |
+//! | `observer` | snapshots for the HTTP surface |
+//! | `surface` | the HTTP surface's task and address |
+//! | `clock` | the one place that reads a clock |
+//! | `limits` | probes at once, from the file limit |
+//! | `signals` | SIGHUP, SIGTERM, SIGINT |
+//! | `systemd` | what the service manager is told |
 
 pub mod clock;
+pub mod control;
 pub mod driver;
+pub mod fleet;
+pub mod limits;
+pub mod observer;
+pub mod signals;
 pub mod stall;
+pub mod surface;
+pub mod systemd;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::clock::Clock;
+use self::control::{Channels, Control};
+use self::fleet::Fleet;
+use self::observer::{Observer, Shared};
+use self::signals::Signals;
+use self::surface::{Pinned, Surface};
+use crate::catalog::{Catalog, Directory, ReloadState};
+use crate::channel::Health;
+use crate::config::{self, Config, Diagnostics};
+use crate::health::{Outcome, Timestamp};
+use crate::probe::{Resolver, SystemLookup};
+
+/// Batches of transitions waiting for control; a full queue makes the drivers
+/// merge, see [`driver::Driver`].
+const TRANSITION_QUEUE: usize = 64;
+
+/// Reload requests waiting; further clients wait in line.
+const RELOAD_QUEUE: usize = 4;
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A file, read again on reload.
+    File(PathBuf),
+    /// A text, for the embedded demo; files in it are relative to the current directory.
+    Text {
+        /// What error messages call it.
+        name: String,
+        /// The TOML text.
+        text: String,
+    },
+}
+
+impl ConfigSource {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config, Diagnostics> {
+        match self {
+            Self::File(path) => config::load(path),
+            Self::Text { name, text } => config::parse(name, text, std::path::Path::new(".")),
+        }
+    }
+}
+
+/// How the daemon is to run.
+pub struct Options {
+    /// Where the configuration comes from.
+    pub config: ConfigSource,
+    /// Overrides `[server] listen`.
+    pub listen: Option<SocketAddr>,
+    /// Ends the daemon when cancelled.
+    pub stop: CancellationToken,
+    /// Called once the daemon serves, with the address it listens on.
+    pub on_ready: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
+    /// Gets every transition, as long as it keeps up.
+    pub events: Option<mpsc::Sender<TransitionEvent>>,
+}
+
+/// A verdict that moved, named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitionEvent {
+    /// The channel's name.
+    pub channel: String,
+    /// `host:port`.
+    pub member: String,
+    /// What the verdict was.
+    pub from: Health,
+    /// What it is now.
+    pub to: Health,
+    /// The result that tipped it.
+    pub outcome: Outcome,
+    /// That result in one line.
+    pub detail: Cow<'static, str>,
+    /// Results of that kind in a row.
+    pub consecutive: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Orderly, after a signal or through the stop handle.
+    Stopped,
+    /// By a second signal of this number, without waiting.
+    Forced(i32),
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// The probes of a channel cannot be prepared.
+    #[error("{0}")]
+    Channels(String),
+    /// The listening address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] surface::BindError),
+    /// The system gave no thread, event queue or signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the daemon until it is told to stop. Blocks; builds its own runtimes.
+///
+/// # Errors
+/// Why it did not start. Once it runs, nothing outside ends it but a signal or
+/// the stop handle.
+pub fn run(options: Options) -> Result<Ending, DaemonError> {
+    let config = options.config.load().map_err(DaemonError::Config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ending = runtime.block_on(start(options, config));
+    // A name look-up may hang in the system's resolver; the end does not wait for it.
+    runtime.shutdown_background();
+    ending
+}
+
+async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> {
+    let clock = Clock::start();
+    let now = clock.now();
+    let signals = Signals::listen(options.stop)?;
+    let pinned = if options.listen.is_some() { Pinned::Yes } else { Pinned::No };
+    let bound = surface::bind(options.listen.unwrap_or(config.server.listen))?;
+    let address = bound.address();
+
+    let file_limit = limits::raise_file_limit();
+    let places = limits::places(config.prober.max_in_flight, file_limit);
+    let (transition_queue, transitions) = mpsc::channel(TRANSITION_QUEUE);
+    let fleet = Fleet::start(clock, places, &transition_queue)?;
+    let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
+    tokio::spawn(refresher.run());
+    let catalog = Catalog::new(fleet.handles().len(), fastrand::u64(..), resolver);
+
+    let (directory, directory_reader) = watch::channel(Arc::new(Directory::default()));
+    let (reload_state, reload_reader) =
+        watch::channel(ReloadState { successful: true, last_success: now.wall });
+    let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
+    let observer = Observer(Arc::new(Shared {
+        clock,
+        started_at: now.wall,
+        ready_at: now.moment + config.prober.ready_within,
+        ready: AtomicBool::new(false),
+        directory: directory_reader,
+        reload_state: reload_reader,
+        drivers: fleet.handles().to_vec(),
+        reloads: reload_queue,
+    }));
+    let mut channels = Channels { catalog, fleet, file_limit, directory };
+    let summary = channels.put_in_effect(config).await.map_err(DaemonError::Channels)?;
+    // Served only now: who asks finds every channel, and readiness means something.
+    let surface = Surface::open(bound, pinned, observer.clone());
+    let control = Control {
+        config: options.config,
+        channels,
+        surface,
+        observer,
+        reload_state,
+        transitions,
+        reloads,
+        events: options.events,
+    };
+    tracing::info!(
+        %address,
+        channels = summary.channels,
+        members = summary.members,
+        places,
+        version = env!("CARGO_PKG_VERSION"),
+        "probing"
+    );
+    systemd::ready(&control.status_line().await);
+    if let Some(on_ready) = options.on_ready {
+        on_ready(address);
+    }
+    Ok(control.run(signals).await)
+}

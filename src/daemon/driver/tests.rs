@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::channel::Health;
 use crate::health::schedule::{Phase, PhaseAllotter, START_WINDOW};
-use crate::health::{CheckTiming, MemberReason, Outcome, Phases, Thresholds, Timestamp};
+use crate::health::{CheckTiming, MemberReason, NewMember, Outcome, Phases, Thresholds, Timestamp};
 
 /// What a made-up probe does.
 #[derive(Clone)]

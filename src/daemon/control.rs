@@ -1,0 +1,239 @@
+//! The control loop: the one writer of which channels exist.
+//!
+//! It takes transitions from the drivers and logs them, reload requests from
+//! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
+//! [`super::run`] once everything is built.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::driver::TransitionBatch;
+use super::fleet::Fleet;
+use super::observer::{Observer, ReloadRequest};
+use super::signals::{Signals, Wish};
+use super::surface::Surface;
+use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
+use crate::catalog::{Catalog, Directory, MemberSeat, ReloadState, Source, Summary, Wanted};
+use crate::channel::Health;
+use crate::config::Config;
+use crate::health::Transition;
+use crate::serve::{Liveness, ReloadSummary, Source as _};
+
+/// The channels in effect: what they are, who probes them, who is told.
+pub struct Channels {
+    /// Which channels exist.
+    pub catalog: Catalog,
+    /// The drivers.
+    pub fleet: Fleet,
+    /// Open files the system allows; bounds the probes at once.
+    pub file_limit: usize,
+    /// Publishes the channels.
+    pub directory: watch::Sender<Arc<Directory>>,
+}
+
+impl Channels {
+    /// Puts a configuration into effect: drivers first, then readers.
+    ///
+    /// # Errors
+    /// Probes that cannot be prepared; nothing has changed then.
+    pub async fn put_in_effect(&mut self, config: Config) -> Result<Summary, String> {
+        let wanted = config
+            .channels
+            .into_iter()
+            .map(|file| Wanted { channel: file.channel, source: Source::File(file.file) });
+        let changes = self.catalog.replace_all(wanted.collect()).map_err(|error| error.to_string())?;
+        self.fleet.set_places(limits::places(config.prober.max_in_flight, self.file_limit)).await;
+        self.fleet.apply(changes.drivers).await;
+        self.directory.send_replace(changes.directory);
+        Ok(changes.summary)
+    }
+}
+
+/// Everything the loop owns.
+pub struct Control {
+    /// Where the configuration comes from.
+    pub config: ConfigSource,
+    /// The channels in effect.
+    pub channels: Channels,
+    /// The HTTP surface.
+    pub surface: Surface,
+    /// A reader's handle, for status lines.
+    pub observer: Observer,
+    /// Publishes how the last reload went.
+    pub reload_state: watch::Sender<ReloadState>,
+    /// From the drivers; bounded, a full queue makes them merge transitions.
+    pub transitions: mpsc::Receiver<TransitionBatch>,
+    /// From HTTP clients and SIGHUP.
+    pub reloads: mpsc::Receiver<ReloadRequest>,
+    /// Who else wants to hear of transitions; dropped when it does not keep up.
+    pub events: Option<mpsc::Sender<TransitionEvent>>,
+}
+
+impl Control {
+    /// Runs until something asks the daemon to end.
+    pub async fn run(mut self, mut signals: Signals) -> Ending {
+        let mut beat = beat();
+        let ending = loop {
+            tokio::select! {
+                // Cancel-safe: mpsc::recv loses nothing when dropped.
+                Some((driver, batch)) = self.transitions.recv() => self.handle_transitions(driver, &batch),
+                // Cancel-safe: the same.
+                Some(answer) = self.reloads.recv() => {
+                    let result = self.handle_reload().await;
+                    // The client may have gone; the reload stands.
+                    let _ = answer.send(result);
+                }
+                // Cancel-safe: a signal stays pending until it is returned.
+                wish = signals.next() => match wish {
+                    Wish::Reload => drop(self.handle_reload().await),
+                    Wish::Stop => break Ending::Stopped,
+                },
+                // Cancel-safe: a tick that was not returned comes again.
+                _ = beat.tick() => self.handle_beat().await,
+            }
+        };
+        self.end(ending, signals).await
+    }
+
+    /// Stops serving within its bound, then the drivers. A second wish to stop
+    /// ends at once.
+    async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
+        systemd::stopping();
+        tracing::info!("stopping");
+        let orderly = async {
+            self.surface.close().await;
+            self.channels.fleet.stop().await;
+        };
+        tokio::select! {
+            // Not resumed after the other arm: the process ends.
+            () = orderly => ending,
+            signal = signals.second_stop() => Ending::Forced(signal),
+        }
+    }
+
+    async fn handle_reload(&mut self) -> Result<ReloadSummary, String> {
+        systemd::reloading();
+        let result = self.reload().await;
+        let now = self.observer.0.clock.now().wall;
+        match &result {
+            Ok(summary) => {
+                self.reload_state.send_replace(ReloadState { successful: true, last_success: now });
+                tracing::info!(
+                    channels = summary.channels,
+                    members = summary.members,
+                    added = summary.added,
+                    removed = summary.removed,
+                    restarted = summary.restarted,
+                    "configuration reloaded"
+                );
+            }
+            Err(error) => {
+                self.reload_state.send_modify(|state| state.successful = false);
+                tracing::error!("configuration refused, the old one stays in effect\n{error}");
+            }
+        }
+        systemd::ready(&self.status_line().await);
+        result
+    }
+
+    async fn reload(&mut self) -> Result<ReloadSummary, String> {
+        let config = self.config.clone();
+        let loaded = tokio::task::spawn_blocking(move || config.load().map_err(|error| error.to_string()));
+        let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
+        // Bind first: an address in use refuses the reload before anything changed.
+        let moved = self.surface.prepare(config.server.listen).map_err(|error| error.to_string())?;
+        let summary = self.channels.put_in_effect(config).await?;
+        if let Some(moved) = moved {
+            self.surface.replace(moved, self.observer.clone()).await;
+        }
+        Ok(ReloadSummary {
+            channels: summary.channels,
+            members: summary.members,
+            added: summary.added,
+            removed: summary.removed,
+            restarted: summary.restarted,
+        })
+    }
+
+    fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
+        for transition in batch {
+            let seat = MemberSeat { driver, slot: transition.slot, generation: transition.generation };
+            // A member that went while its transition was under way is nobody's news.
+            let Some((entry, member)) = self.channels.catalog.occupant(seat) else { continue };
+            let event = TransitionEvent {
+                channel: entry.channel.name().to_owned(),
+                member: entry.channel.member_address(member).to_string(),
+                from: transition.from,
+                to: transition.to,
+                outcome: transition.outcome,
+                detail: transition.detail.clone(),
+                consecutive: transition.consecutive,
+                at: transition.at.wall,
+            };
+            log_transition(&event);
+            if let Some(events) = &self.events {
+                // A listener that does not keep up misses events rather than holding us up.
+                let _ = events.try_send(event);
+            }
+        }
+    }
+
+    async fn handle_beat(&mut self) {
+        match self.observer.liveness() {
+            Liveness::Alive => systemd::alive(),
+            Liveness::Stalled { driver, silent } => {
+                tracing::error!(driver, silent_ms = silent.as_millis(), "a driver makes no progress");
+            }
+        }
+        systemd::status(&self.status_line().await);
+    }
+
+    /// One line with counts for the service manager.
+    pub async fn status_line(&self) -> String {
+        let Ok(observation) = self.observer.observe().await else {
+            return "A driver does not answer".to_owned();
+        };
+        let mut sum = crate::catalog::MemberCounts::default();
+        for entry in &observation.directory.entries {
+            let counts = observation.view(entry).member_counts();
+            sum.healthy += counts.healthy;
+            sum.unhealthy += counts.unhealthy;
+            sum.unknown += counts.unknown;
+            sum.disabled += counts.disabled;
+        }
+        format!(
+            "{} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
+            observation.directory.entries.len(),
+            sum.healthy,
+            sum.unhealthy,
+            sum.unknown,
+            sum.disabled
+        )
+    }
+}
+
+/// Three times as often as the manager asks, so that one late beat is no failure;
+/// every five seconds when it does not ask.
+fn beat() -> Interval {
+    let five_seconds = std::time::Duration::from_secs(5);
+    let period = systemd::watchdog_interval().map_or(five_seconds, |asked| (asked / 3).min(five_seconds));
+    let mut interval = tokio::time::interval(period.max(std::time::Duration::from_millis(10)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn log_transition(event: &TransitionEvent) {
+    let reason = event.outcome.reason().unwrap_or("success");
+    let (channel, member, from, to) = (&event.channel, &event.member, event.from.word(), event.to.word());
+    let (consecutive, detail) = (event.consecutive, &*event.detail);
+    match event.to {
+        Health::Unhealthy => {
+            tracing::warn!(channel, member, from, to, reason, consecutive, detail, "member changed");
+        }
+        Health::Healthy | Health::Unknown => {
+            tracing::info!(channel, member, from, to, reason, consecutive, detail, "member changed");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The daemon as its HTTP surface sees it: implements [`serve::Source`](crate::serve::Source).
+//!
+//! Readers ask the drivers for snapshots and get pages by reference; nothing
+//! here can change what they look at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::clock::Clock;
+use super::driver::{Command, Gauge};
+use crate::catalog::{Directory, MemberProbe, Observation, ReloadState};
+use crate::health::{Moment, Timestamp};
+use crate::serve::{Liveness, ReloadSummary, Source, SourceError};
+
+/// A driver that has not begun a turn for so long is stalled. It beats twice a
+/// second when idle.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a driver may take to show its members.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A driver, as everybody but itself sees it.
+#[derive(Debug, Clone)]
+pub struct DriverHandle {
+    /// Its bounded command queue; full means the driver is behind, and the
+    /// sender waits.
+    pub commands: mpsc::Sender<Command<MemberProbe>>,
+    /// What can be seen without asking.
+    pub gauge: Arc<Gauge>,
+}
+
+/// A request to reload, and where its result goes.
+pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, String>>;
+
+/// What readers of the daemon share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// From here on the daemon counts as ready whatever its members do.
+    pub ready_at: Moment,
+    /// Ready once, ready for good.
+    pub ready: AtomicBool,
+    /// The channels, published by control.
+    pub directory: watch::Receiver<Arc<Directory>>,
+    /// The last reload, published by control.
+    pub reload_state: watch::Receiver<ReloadState>,
+    /// The drivers, by number.
+    pub drivers: Vec<DriverHandle>,
+    /// Reload requests to control; bounded, a full queue makes the client wait.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+}
+
+/// A reader's handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Observer(pub Arc<Shared>);
+
+impl Observer {
+    /// Whether every probed member has had a verdict, or the wait for one is over.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let shared = &self.0;
+        if shared.ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let settled = shared.drivers.iter().all(|driver| driver.gauge.unsettled() == 0);
+        let ready = settled || shared.clock.now().moment >= shared.ready_at;
+        if ready {
+            shared.ready.store(true, Ordering::Relaxed);
+        }
+        ready
+    }
+}
+
+impl Source for Observer {
+    async fn observe(&self) -> Result<Observation, SourceError> {
+        let shared = &self.0;
+        let deadline = tokio::time::Instant::now() + SNAPSHOT_PATIENCE;
+        let mut answers = Vec::with_capacity(shared.drivers.len());
+        // Ask all before waiting for any: the snapshots are then close together.
+        for (number, driver) in shared.drivers.iter().enumerate() {
+            let (answer, snapshot) = oneshot::channel();
+            let asked = driver.commands.send(Command::Snapshot(answer));
+            match tokio::time::timeout_at(deadline, asked).await {
+                Ok(Ok(())) => answers.push(snapshot),
+                Ok(Err(_)) => return Err(SourceError::ShuttingDown),
+                Err(_) => return Err(silent(number)),
+            }
+        }
+        let mut drivers = Vec::with_capacity(answers.len());
+        for (number, snapshot) in answers.into_iter().enumerate() {
+            match tokio::time::timeout_at(deadline, snapshot).await {
+                Ok(Ok(snapshot)) => drivers.push(snapshot),
+                Ok(Err(_)) => return Err(SourceError::ShuttingDown),
+                Err(_) => return Err(silent(number)),
+            }
+        }
+        Ok(Observation {
+            taken_at: shared.clock.now().wall,
+            started_at: shared.started_at,
+            ready: self.is_ready(),
+            directory: Arc::clone(&shared.directory.borrow()),
+            drivers,
+            reload: *shared.reload_state.borrow(),
+        })
+    }
+
+    fn liveness(&self) -> Liveness {
+        let now = self.0.clock.now().moment;
+        let silence = |driver: &DriverHandle| now.since(driver.gauge.progress());
+        let longest = self.0.drivers.iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
+        match longest {
+            Some((driver, silent)) if silent > STALLED_AFTER => Liveness::Stalled { driver, silent },
+            _ => Liveness::Alive,
+        }
+    }
+
+    async fn reload(&self) -> Result<ReloadSummary, String> {
+        let ended = || "the daemon is shutting down".to_owned();
+        let (answer, result) = oneshot::channel();
+        self.0.reloads.send(answer).await.map_err(|_| ended())?;
+        result.await.map_err(|_| ended())?
+    }
+}
+
+fn silent(driver: usize) -> SourceError {
+    SourceError::DriverSilent { driver, waited: SNAPSHOT_PATIENCE }
+}
