@@ -8,7 +8,7 @@ use std::fmt;
 use super::document::Place;
 
 /// One step of the way from the document's root to a field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A key of a table.
     Key(String),
@@ -17,7 +17,7 @@ pub enum Step {
 }
 
 /// The way from the document's root to a field, printed as `members[1].weight`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct FieldPath(pub Vec<Step>);
 
 impl FieldPath {

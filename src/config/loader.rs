@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::certificates::{Disk, Shared, read_regular_file};
 use super::diagnostics::{Diagnostic, Diagnostics, Related};
 use super::source::Source;
-use super::tables::{self, Pattern, Tables};
+use super::tables::{self, DaemonIdentity, Pattern, Tables};
 use super::{Config, FileChannel, json, toml};
 use crate::channel::document::{Kind, Place, Value};
 use crate::channel::reader::section::{Field, Reading, Section};
@@ -54,6 +54,8 @@ struct Loader {
     config: Config,
     /// Where each channel name was first given.
     names: HashMap<String, (usize, Place)>,
+    /// A rule whose breaches only follow from another error.
+    hushed: Option<Rule>,
 }
 
 impl Loader {
@@ -71,7 +73,8 @@ impl Loader {
     }
 
     fn report(&mut self, violations: Vec<Violation>, source: usize) {
-        self.errors.extend(violations.into_iter().map(|violation| Diagnostic::of(violation, source)));
+        let told = violations.into_iter().filter(|violation| Some(violation.rule) != self.hushed);
+        self.errors.extend(told.map(|violation| Diagnostic::of(violation, source)));
     }
 
     fn text_of(&self, source: usize) -> &str {
@@ -139,7 +142,11 @@ impl Loader {
         let Some(root) = Section::root(&document, "configuration", &mut reading) else { return };
         let Tables { server, prober, include, daemon_identity, ecs } =
             tables::read(&root, &Disk { base, shared: &shared }, &mut reading);
-        shared.daemon_identity = daemon_identity;
+        match daemon_identity {
+            DaemonIdentity::Good(identity) => shared.daemon_identity = Some(identity),
+            DaemonIdentity::Broken => self.hushed = Some(Rule::NoClientCertificate),
+            DaemonIdentity::None => {}
+        }
         shared.ecs = ecs;
         self.config.server = server;
         self.config.prober = prober;

@@ -36,8 +36,20 @@ pub(super) struct Tables {
     pub(super) server: Server,
     pub(super) prober: Prober,
     pub(super) include: Vec<Pattern>,
-    pub(super) daemon_identity: Option<ClientIdentity>,
+    pub(super) daemon_identity: DaemonIdentity,
     pub(super) ecs: HashMap<String, Host>,
+}
+
+/// `[tls] backend_client_certificate`.
+#[derive(Debug, Default)]
+pub(super) enum DaemonIdentity {
+    /// Not written.
+    #[default]
+    None,
+    /// Written and good.
+    Good(ClientIdentity),
+    /// Written and reported; that channels lack it now is no second mistake.
+    Broken,
 }
 
 /// One pattern of `[include] channels`.
@@ -69,7 +81,13 @@ pub(super) fn read(root: &Section<'_>, surroundings: &dyn Surroundings, reading:
         && let Some(tls) = field.section("TLS table", reading)
     {
         tls.refuse_unknown_keys(&TLS_KEYS, reading);
-        tables.daemon_identity = identity_of(&tls, surroundings, reading);
+        let before = reading.breaches();
+        let identity = identity_of(&tls, surroundings, reading);
+        tables.daemon_identity = match identity {
+            Some(identity) => DaemonIdentity::Good(identity),
+            None if reading.breaches() > before => DaemonIdentity::Broken,
+            None => DaemonIdentity::None,
+        };
     }
     if let Some(field) = root.field("ecs")
         && let Some(ecs) = field.section("ecs table", reading)
@@ -117,7 +135,8 @@ fn max_in_flight_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<MaxI
     match field.kind() {
         Kind::String(word) if word == "auto" => Some(MaxInFlight::Auto),
         Kind::String(word) => {
-            field.report_word(word, &["auto"], reading);
+            let message = format!("`max_in_flight` is {}, not a number or \"auto\"", quoted(word));
+            field.report(Rule::UnknownWord, message, "write \"auto\", or a number without quotes", reading);
             None
         }
         Kind::Integer(_) => {

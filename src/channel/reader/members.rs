@@ -178,30 +178,37 @@ impl<'c> MemberRules<'c> {
             Host::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
             Host::Ip(address) => Host::Ip(*address),
         };
-        let written = section.filled("host").or_else(|| section.filled("ecs_id"));
-        let place = written.map_or(section.place(), |field| field.place());
-        let mut identities = vec![Identity::Address(member.group.clone(), host, port)];
+        let place_of = |key: &str| section.filled(key).map_or(section.place(), |field| field.place());
+        let address = MemberAddress { host: member.host.clone(), port: port.get() };
+        let host_key =
+            if member.ecs.is_some() && section.filled("host").is_none() { "ecs_name" } else { "host" };
+        let mut identities = vec![(
+            Identity::Address(member.group.clone(), host, port),
+            place_of(host_key),
+            format!("are {address}"),
+        )];
         if let Some(ecs) = member.ecs().filter(|ecs| !ecs.id.is_empty()) {
-            identities.push(Identity::Server(member.group.clone(), ecs.id.clone(), port));
+            let what = format!("are the server {} on port {port}", quoted(&ecs.id));
+            let server = Identity::Server(member.group.clone(), ecs.id.clone(), port);
+            identities.insert(0, (server, place_of("ecs_id"), what));
         }
-        if let Some(first) = identities.iter().find_map(|identity| self.seen.get(identity)) {
+        for (identity, place, what) in &identities {
+            let Some(first) = self.seen.get(identity) else { continue };
             if reading.dialect == Dialect::File {
                 let group =
                     member.group().map_or(String::new(), |name| format!(" in group {}", quoted(name)));
-                let address = MemberAddress { host: member.host.clone(), port: port.get() };
-                let violation = Violation {
+                reading.report(Violation {
                     rule: Rule::DuplicateMember,
                     path: section.path(),
-                    place,
-                    message: format!("two members{group} are {address}"),
+                    place: *place,
+                    message: format!("two members{group} {what}"),
                     remedy: "remove one of them, or give it another host, port or group".to_owned(),
                     related: Some((*first, "the first one".to_owned())),
-                };
-                reading.report(violation);
+                });
             }
             return false;
         }
-        self.seen.extend(identities.into_iter().map(|identity| (identity, place)));
+        self.seen.extend(identities.into_iter().map(|(identity, place, _)| (identity, place)));
         true
     }
 }

@@ -158,6 +158,10 @@ fn channel_of(
     reading: &mut Reading<'_>,
 ) -> Option<Channel> {
     section.refuse_unknown_keys_with(&CHANNEL_KEYS, &misplaced_key, reading);
+    if reading.dialect == Dialect::File && section.field("channels").is_some() {
+        // A main file where a channel was expected: reported above, once.
+        return None;
+    }
     if let Some(field) = section.filled("dict_code") {
         text::dict_code(&field, reading);
     }

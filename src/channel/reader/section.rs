@@ -5,6 +5,7 @@
 //! when the value will not do, so that rules read on and nothing is reported
 //! twice. `config` reads its own tables with the same tools.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -19,12 +20,15 @@ pub struct Reading<'v> {
     /// Which source the document comes from.
     pub dialect: Dialect,
     violations: &'v mut Vec<Violation>,
+    /// Fields that an unknown key was probably meant to be: one mistake, so their
+    /// absence is not reported as well.
+    meant: HashSet<FieldPath>,
 }
 
 impl<'v> Reading<'v> {
     /// A reading that notes its breaches in `violations`.
     pub fn new(dialect: Dialect, violations: &'v mut Vec<Violation>) -> Self {
-        Self { dialect, violations }
+        Self { dialect, violations, meant: HashSet::new() }
     }
 
     /// Notes one broken rule.
@@ -125,9 +129,13 @@ impl<'d> Section<'d> {
     pub fn report_missing(&self, key: &str, remedy: &str, reading: &mut Reading<'_>) {
         // An empty or null value is as good as none, and a better place to point at.
         let place = self.table.get(key).map_or(self.place, |entry| entry.value.place);
+        let path = Trail::Key(&self.trail, key).to_path();
+        if reading.meant.contains(&path) {
+            return;
+        }
         reading.report(Violation {
             rule: Rule::Missing,
-            path: Trail::Key(&self.trail, key).to_path(),
+            path,
             place,
             message: format!("this {} has no `{key}`", self.noun),
             remedy: remedy.to_owned(),
@@ -156,7 +164,10 @@ impl<'d> Section<'d> {
                 continue;
             }
             let remedy = special(key).unwrap_or_else(|| match nearest(key, known) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => {
+                    reading.meant.insert(Trail::Key(&self.trail, near).to_path());
+                    format!("did you mean `{near}`?")
+                }
                 None => format!("the keys here are {}", list(known)),
             });
             reading.report(Violation {
@@ -255,10 +266,11 @@ impl<'d> Field<'d> {
         let whole = self.place();
         let Kind::String(text) = &self.value.kind else { return whole };
         // A quote on each side and nothing escaped: offsets carry over.
-        if whole.end - whole.start != text.len() + 2 || start >= end {
+        if whole.end - whole.start != text.len() + 2 {
             return whole;
         }
-        Place { start: whole.start + 1 + start, end: whole.start + 1 + end }
+        // Nothing is shown as the character it should stand before: a comma or the quote.
+        Place { start: whole.start + 1 + start, end: whole.start + 1 + end.max(start + 1) }
     }
 
     /// A string.
@@ -315,7 +327,7 @@ impl<'d> Field<'d> {
                 };
                 duration
                     .filter(|duration| (limits.least..=longest).contains(duration))
-                    .or_else(|| self.report_duration(format!("{seconds} s"), limits, reading))
+                    .or_else(|| self.report_duration(format!("{seconds}s"), limits, reading))
             }
             (Kind::String(text), Dialect::File) => match humantime::parse_duration(text) {
                 Ok(duration) if (limits.least..=longest).contains(&duration) => Some(duration),
@@ -414,7 +426,9 @@ impl<'d> Field<'d> {
 
     /// Notes a value of another type than the field's.
     pub fn report_type(&self, expected: &str, remedy: &str, reading: &mut Reading<'_>) {
-        let message = format!("`{}` must be {expected}, not {}", self.key, self.value.kind.with_article());
+        let of = if matches!(self.trail, Trail::Index(..)) { "an entry of " } else { "" };
+        let message =
+            format!("{of}`{}` must be {expected}, not {}", self.key, self.value.kind.with_article());
         self.report(Rule::WrongType, message, remedy, reading);
     }
 

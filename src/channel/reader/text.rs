@@ -182,7 +182,7 @@ fn parse_host(text: &str) -> Result<Host, HostProblem> {
         && (!before.contains(':') || before.starts_with('['))
         && parse_host(before).is_ok()
     {
-        let remedy = format!("write the host \"{before}\" and give the port as `port`");
+        let remedy = format!("write only the host, \"{before}\"; ports have keys of their own");
         return Err(HostProblem { what: "a host with a port", remedy });
     }
     if text.contains(':') {
