@@ -14,8 +14,10 @@
 //! | `words` | the closed vocabularies |
 //! | `code_set` | `http_code` |
 //! | `rotation` | who takes traffic |
+//! | `detection` | how long a failure can go unseen |
 
 pub mod code_set;
+pub mod detection;
 pub mod document;
 pub mod model;
 pub mod reader;
@@ -24,6 +26,7 @@ pub mod violation;
 pub mod words;
 
 pub use code_set::CodeSet;
+pub use detection::Detection;
 pub use model::{
     BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
