@@ -19,6 +19,8 @@
 pub mod code_set;
 pub mod detection;
 pub mod document;
+#[cfg(all(test, feature = "daemon"))]
+pub(crate) mod fixture;
 pub mod model;
 pub mod reader;
 pub mod rotation;

@@ -5,15 +5,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use super::routes::{json, unavailable};
+use super::routes::{App, json, unavailable};
 use super::source::{Liveness, Source};
 use crate::catalog::Observation;
 use crate::channel::{CheckStatus, Health};
 
 /// 200 while every driver makes progress. Asks no driver, so it answers even
 /// when all of them hang.
-pub(super) async fn live<S: Source>(State(source): State<S>) -> Response {
-    match source.liveness() {
+pub(super) async fn live<S: Source>(State(app): State<App<S>>) -> Response {
+    match app.source.liveness() {
         Liveness::Alive => json(StatusCode::OK, &json!({ "status": "alive" })),
         Liveness::Stalled { driver, silent } => {
             let seconds = silent.as_secs_f64();
@@ -25,8 +25,8 @@ pub(super) async fn live<S: Source>(State(source): State<S>) -> Response {
 }
 
 /// 200 once every member has a verdict, or `ready_within` has passed.
-pub(super) async fn ready<S: Source>(State(source): State<S>) -> Response {
-    let observation = match source.observe().await {
+pub(super) async fn ready<S: Source>(State(app): State<App<S>>) -> Response {
+    let observation = match app.source.observe().await {
         Ok(observation) => observation,
         Err(cause) => return unavailable(&cause),
     };

@@ -12,13 +12,25 @@
 //! | `routes` | which path answers what |
 //! | `health` | `/livez`, `/readyz` |
 //! | `reload` | `POST /v1/reload`, and who may send it |
+//! | `selection` | query parameters: which channels, how much detail |
+//! | `metrics` | the Prometheus text of an observation |
+//! | `status` | the JSON of an observation |
+//! | `stream` | long texts in chunks |
+//! | `encoding` | gzip or not |
 
 mod connection;
+mod encoding;
+#[cfg(test)]
+mod fixture;
 mod health;
+mod metrics;
 mod reload;
 mod routes;
+mod selection;
 mod server;
 mod source;
+mod status;
+mod stream;
 
 pub use server::{Drain, Limits, run, run_with};
 pub use source::{Liveness, ReloadSummary, Source, SourceError};

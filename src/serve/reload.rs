@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
 use axum::response::Response;
 use serde_json::json;
 
-use super::routes::{Peer, error, json};
+use super::routes::{App, Peer, error, json};
 use super::source::Source;
 
 const ACTION: &str = "x-vitald-action";
@@ -19,14 +19,14 @@ const ACTION: &str = "x-vitald-action";
 /// 200 with what changed, 403 when the sender may not, 422 when the
 /// configuration was refused and the old one stays.
 pub(super) async fn reload<S: Source>(
-    State(source): State<S>,
+    State(app): State<App<S>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Response {
     if let Err(remedy) = admit(peer, &headers) {
         return error(StatusCode::FORBIDDEN, remedy);
     }
-    match source.reload().await {
+    match app.source.reload().await {
         Ok(summary) => {
             let body = json!({
                 "result": "reloaded",

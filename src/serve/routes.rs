@@ -8,7 +8,15 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::source::{Source, SourceError};
-use super::{health, reload};
+use super::stream::Writers;
+use super::{health, metrics, reload, status};
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(super) struct App<S> {
+    pub(super) source: S,
+    pub(super) writers: Writers,
+}
 
 /// The address of the client, as an extension of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +35,13 @@ pub(super) fn router<S: Source>(source: S) -> Router {
         .route("/-/healthy", get(health::live::<S>))
         .route("/readyz", get(health::ready::<S>))
         .route("/-/ready", get(health::ready::<S>))
+        .route("/metrics", get(metrics::metrics::<S>))
+        .route("/v1/status", get(status::status::<S>))
+        .route("/v1/channels/{name}", get(status::channel::<S>))
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(source)
+        .with_state(App { source, writers: Writers::new() })
 }
 
 /// A JSON answer that no cache keeps.

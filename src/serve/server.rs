@@ -24,6 +24,9 @@ use super::connection::{AnswerBody, Exchange, WriteLimit};
 use super::routes;
 use super::source::Source;
 
+#[cfg(test)]
+mod tests;
+
 /// The pause after the first failed `accept`; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,81 @@
+//! `/metrics`: the Prometheus text (format 0.0.4) of an observation.
+//!
+//! Every name, label and meaning is in `docs/metrics.md`. Written from the
+//! snapshot, family by family, so that a removed member's series vanish at once
+//! and nothing is kept per series.
+//!
+//! | file | what it writes |
+//! |---|---|
+//! | `format` | the text format itself |
+//! | `process` | `process_*` |
+//! | `general` | the daemon's own series |
+//! | `channels` | series with a `channel` label only |
+//! | `members` | series with a `member` label |
+//! | `table` | the members as flat rows |
+
+mod channels;
+mod format;
+mod general;
+mod members;
+mod process;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::routes::{App, unavailable};
+use super::selection::{Detail, Parameters, Selection, Takes};
+use super::source::Source;
+use super::stream::Text;
+use crate::catalog::{Entry, Observation};
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `GET /metrics`.
+pub(super) async fn metrics<S: Source>(
+    State(app): State<App<S>>,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Response {
+    let selection = match Selection::read(parameters, Takes::ChannelAndDetail) {
+        Ok(selection) => selection,
+        Err(refusal) => return refusal,
+    };
+    let turn = app.writers.turn().await;
+    let observation = match app.source.observe().await {
+        Ok(observation) => observation,
+        Err(cause) => return unavailable(&cause),
+    };
+    let entries = match selection.entries(&observation.directory) {
+        Ok(entries) => entries,
+        Err(refusal) => return refusal,
+    };
+    turn.respond(CONTENT_TYPE, &headers, move |text| {
+        process::write(text, observation.started_at)?;
+        write(text, observation, &entries, selection.detail)
+    })
+}
+
+/// Everything but `process_*`: a pure function of the observation, which is
+/// given up as early as can be.
+fn write(
+    text: &mut Text<'_>,
+    observation: Observation,
+    entries: &[Arc<Entry>],
+    detail: Detail,
+) -> io::Result<()> {
+    let members = match detail {
+        Detail::Member => Some(table::Table::take(&observation, entries)),
+        Detail::Channel => None,
+    };
+    general::write(text, &observation)?;
+    channels::write(text, &observation, entries)?;
+    drop(observation);
+    members.map_or(Ok(()), |members| members::write(text, &members))
+}

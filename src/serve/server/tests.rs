@@ -1,0 +1,326 @@
+use std::io::Read as _;
+use std::sync::Mutex;
+
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::*;
+use crate::catalog::Observation;
+use crate::serve::fixture;
+use crate::serve::source::{Liveness, ReloadSummary, SourceError};
+
+/// A source whose answers a test sets.
+#[derive(Clone)]
+struct Fake(Arc<Answers>);
+
+struct Answers {
+    observation: Mutex<Result<Observation, SourceError>>,
+    liveness: Liveness,
+    reload: Result<ReloadSummary, String>,
+    /// When set, `observe` waits for it.
+    gate: Option<Notify>,
+    /// Told when `observe` was called.
+    asked: Notify,
+}
+
+impl Answers {
+    fn new(observation: Observation) -> Self {
+        Self {
+            observation: Mutex::new(Ok(observation)),
+            liveness: Liveness::Alive,
+            reload: Ok(ReloadSummary { channels: 3, members: 8, added: 2, removed: 1, restarted: 0 }),
+            gate: None,
+            asked: Notify::new(),
+        }
+    }
+}
+
+impl Source for Fake {
+    async fn observe(&self) -> Result<Observation, SourceError> {
+        self.0.asked.notify_one();
+        if let Some(gate) = &self.0.gate {
+            gate.notified().await;
+        }
+        self.0.observation.lock().expect("not poisoned").clone()
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.0.liveness
+    }
+
+    async fn reload(&self) -> Result<ReloadSummary, String> {
+        self.0.reload.clone()
+    }
+}
+
+/// A running surface on a port of its own.
+struct Surface {
+    address: SocketAddr,
+    answers: Arc<Answers>,
+    shutdown: CancellationToken,
+    server: JoinHandle<Drain>,
+}
+
+impl Surface {
+    async fn start(answers: Answers, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (answers, shutdown) = (Arc::new(answers), CancellationToken::new());
+        let source = Fake(Arc::clone(&answers));
+        let server = tokio::spawn(run_with(listener, source, shutdown.clone(), limits));
+        Self { address, answers, shutdown, server }
+    }
+
+    async fn usual() -> Self {
+        Self::start(Answers::new(fixture::observation()), Limits::default()).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        let (mut client, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
+        let (head, body) = client.send_request(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[]).await
+    }
+
+    /// A raw connection that has sent `text`.
+    async fn raw(&self, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("connected");
+        stream.write_all(text.as_bytes()).await.expect("sent");
+        stream
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/json");
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(200);
+const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn every_path_answers_what_it_should() {
+    let surface = Surface::usual().await;
+    let cases = [
+        ("GET", "/", 200, "<h1>vitald</h1>"),
+        ("GET", "/livez", 200, r#"{"status":"alive"}"#),
+        ("GET", "/-/healthy", 200, r#"{"status":"alive"}"#),
+        ("GET", "/readyz", 503, "1 of 7 members have no verdict yet"),
+        ("GET", "/-/ready", 503, r#""without_verdict":1"#),
+        ("GET", "/metrics", 200, "vitald_member_up{channel=\"web\""),
+        ("GET", "/metrics", 200, "process_resident_memory_bytes "),
+        ("GET", "/metrics?channel=api&channel=web&channel=api", 200, "vitald_member_up{channel=\"api\""),
+        ("GET", "/metrics?channel=none", 404, r#"no channel is named \"none\""#),
+        ("GET", "/metrics?detail=all", 400, "detail=all: use detail=channel or detail=member"),
+        ("GET", "/metrics?chanel=web", 400, r#"the parameter \"chanel\" is not known here"#),
+        ("GET", "/v1/status", 200, r#""name":"idle""#),
+        ("GET", "/v1/status?channel=web", 200, r#""channels":["#),
+        ("GET", "/v1/status?detail=channel", 400, "known: channel"),
+        ("GET", "/v1/status?channel=%FF", 404, "no channel is named"),
+        ("GET", "/v1/channels/web", 200, r#"{"name":"web","strategy":"wrr""#),
+        ("GET", "/v1/channels/none", 404, r#"no channel is named \"none\""#),
+        ("GET", "/v1/nothing", 404, "nothing is at /v1/nothing; / lists what there is"),
+        ("POST", "/metrics", 405, "/metrics does not take POST"),
+        ("GET", "/v1/reload", 405, "/v1/reload does not take GET"),
+        ("HEAD", "/metrics", 200, ""),
+        ("HEAD", "/livez", 200, ""),
+    ];
+    for (method, path, status, part) in cases {
+        let answer = surface.ask(method, path, &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
+        assert!(answer.text().contains(part), "{method} {path}: {}", answer.text());
+        if status >= 400 {
+            assert!(answer.json().is_object(), "{method} {path}");
+        }
+        if method == "HEAD" {
+            assert_eq!(answer.text(), "");
+        }
+    }
+    let allow = surface.ask("POST", "/metrics", &[]).await.headers;
+    assert_eq!(allow[header::ALLOW], "GET,HEAD");
+}
+
+#[tokio::test]
+async fn metrics_have_the_exact_content_type_and_gzip_when_asked() {
+    let surface = Surface::usual().await;
+    let plain = surface.get("/metrics?channel=web").await;
+    assert_eq!(plain.headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(!plain.headers.contains_key(header::CONTENT_ENCODING));
+    let packed = surface.ask("GET", "/metrics?channel=web", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(packed.headers[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(packed.headers[header::VARY], "accept-encoding");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("gzip");
+    let ours = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.contains("process_")).map(str::to_owned).collect()
+    };
+    assert_eq!(ours(&text), ours(plain.text()));
+}
+
+#[tokio::test]
+async fn a_large_scrape_arrives_whole_and_in_chunks() {
+    let surface = Surface::start(Answers::new(fixture::large(20_000)), Limits::default()).await;
+    let answer = surface.get("/metrics").await;
+    assert!(answer.body.len() > 10_000_000);
+    assert_eq!(answer.text().lines().filter(|line| line.starts_with("vitald_probes_total{")).count(), 60_000);
+    assert!(answer.text().ends_with('\n'));
+    let status = surface.get("/v1/channels/large").await.json();
+    assert_eq!(status["members"].as_array().map(Vec::len), Some(20_000));
+}
+
+#[tokio::test]
+async fn a_silent_driver_is_said_so() {
+    let stalled = Liveness::Stalled { driver: 1, silent: Duration::from_millis(12_300) };
+    let cause = SourceError::DriverSilent { driver: 1, waited: Duration::from_millis(500) };
+    let answers = Answers { liveness: stalled, ..Answers::new(fixture::observation()) };
+    *answers.observation.lock().expect("not poisoned") = Err(cause);
+    let surface = Surface::start(answers, Limits::default()).await;
+    let live = surface.get("/livez").await;
+    assert_eq!(live.status, 503);
+    assert_eq!(live.json()["reason"], "driver 1 has made no progress for 12.3 s");
+    for path in ["/metrics", "/v1/status", "/v1/channels/web", "/readyz"] {
+        let answer = surface.get(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.json()["error"], "driver 1 did not answer within 500 ms");
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_observation() {
+    let observation = Observation { ready: true, ..fixture::observation() };
+    let surface = Surface::start(Answers::new(observation), Limits::default()).await;
+    let answer = surface.get("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "{\"status\":\"ready\"}\n"));
+}
+
+#[tokio::test]
+async fn reload_says_what_changed_or_why_not() {
+    let action = [("x-vitald-action", "reload")];
+    let surface = Surface::usual().await;
+    let done = surface.ask("POST", "/v1/reload", &action).await;
+    assert_eq!(done.status, 200);
+    let expected = serde_json::json!({
+        "result": "reloaded", "channels": 3, "members": 8, "added": 2, "removed": 1, "restarted": 0
+    });
+    assert_eq!(done.json(), expected);
+    assert_eq!(surface.ask("POST", "/v1/reload", &[]).await.status, 403);
+
+    let refusing =
+        Answers { reload: Err("error[E005]: ..".to_owned()), ..Answers::new(fixture::observation()) };
+    let surface = Surface::start(refusing, Limits::default()).await;
+    let refused = surface.ask("POST", "/v1/reload", &action).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()),
+        (422, serde_json::json!({"error": "error[E005]: .."}))
+    );
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_dropped() {
+    let surface =
+        Surface::start(Answers::new(fixture::observation()), Limits { head: SHORT, ..Limits::default() })
+            .await;
+    let mut slow = surface.raw("GET /livez HTTP/1.1\r\nx: ").await;
+    let mut rest = Vec::new();
+    let ended = timeout(LONG, slow.read_to_end(&mut rest)).await.expect("dropped in time");
+    assert!(ended.is_err() || !String::from_utf8_lossy(&rest).contains(" 200 "));
+}
+
+#[tokio::test]
+async fn nobody_is_accepted_beyond_the_limit_until_a_connection_ends() {
+    let limits = Limits { connections: 1, head: SHORT, ..Limits::default() };
+    let surface = Surface::start(Answers::new(fixture::observation()), limits).await;
+    let started = Instant::now();
+    let _idle = surface.raw("").await;
+    let answer = timeout(LONG, surface.get("/livez")).await.expect("answered in time");
+    assert_eq!(answer.status, 200);
+    assert!(started.elapsed() >= SHORT, "the first connection had the only slot");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_dropped() {
+    let limits = Limits { connections: 1, write_stall: SHORT, ..Limits::default() };
+    let surface = Surface::start(Answers::new(fixture::large(100_000)), limits).await;
+    let _deaf = surface.raw(REQUEST).await;
+    let answer = timeout(LONG, surface.get("/livez")).await.expect("the slot is free again");
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_drop_by_drop_is_dropped() {
+    let limits = Limits { exchange: Duration::from_millis(500), write_stall: LONG, ..Limits::default() };
+    let surface = Surface::start(Answers::new(fixture::large(100_000)), limits).await;
+    let mut slow = surface.raw(REQUEST).await;
+    let mut bytes = [0; 4096];
+    let mut last = Vec::new();
+    let reading = async {
+        while let Ok(count @ 1..) = slow.read(&mut bytes).await {
+            last = bytes[..count].to_vec();
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LONG, reading).await.expect("dropped in time");
+    assert!(!last.ends_with(b"0\r\n\r\n"), "a part is never taken for the whole");
+}
+
+#[tokio::test]
+async fn answers_under_way_are_finished_on_shutdown() {
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
+    let surface = Surface::start(gated, Limits { drain: LONG, ..Limits::default() }).await;
+    let _fresh = surface.raw("").await;
+    let mut idle = surface.raw("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.expect("answered");
+    let mut busy = surface.raw(REQUEST).await;
+    surface.answers.asked.notified().await;
+    surface.shutdown.cancel();
+    // The idle connection ends at once, while the busy one is still waiting.
+    timeout(LONG, idle.read_to_end(&mut Vec::new())).await.expect("closed").expect("in order");
+    surface.answers.gate.as_ref().expect("gated").notify_one();
+    let mut whole = Vec::new();
+    timeout(LONG, busy.read_to_end(&mut whole)).await.expect("answered").expect("in order");
+    assert!(whole.starts_with(b"HTTP/1.1 200 OK") && whole.ends_with(b"0\r\n\r\n"));
+    let drain = timeout(SHORT * 10, surface.server).await.expect("drained").expect("no panic");
+    assert_eq!(drain, Drain::Complete);
+}
+
+#[tokio::test]
+async fn draining_is_bounded() {
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
+    let surface = Surface::start(gated, Limits { drain: SHORT, ..Limits::default() }).await;
+    let _busy = surface.raw(REQUEST).await;
+    surface.answers.asked.notified().await;
+    surface.shutdown.cancel();
+    let drain = timeout(LONG, surface.server).await.expect("ended in time").expect("no panic");
+    assert_eq!(drain, Drain::CutOff { connections: 1 });
+}

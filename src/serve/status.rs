@@ -1,0 +1,267 @@
+//! `/v1/status` and `/v1/channels/{name}`: the JSON of an observation.
+//!
+//! Every field is in `docs/status.md`. Written member by member, so that the
+//! whole document never stands in memory.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::{Serialize, Serializer};
+
+use super::routes::{App, unavailable};
+use super::selection::{Parameters, Selection, Takes, unknown_channel};
+use super::source::Source;
+use super::stream::Text;
+use crate::catalog::{Entry, MemberView, Observation};
+use crate::channel::{Health, MemberAddress, MemberStatus, Role, Tier};
+use crate::health::{LastProbe, Phases, Timestamp};
+
+const CONTENT_TYPE: &str = "application/json";
+
+/// `GET /v1/status`.
+pub(super) async fn status<S: Source>(
+    State(app): State<App<S>>,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Response {
+    let selection = match Selection::read(parameters, Takes::Channel) {
+        Ok(selection) => selection,
+        Err(refusal) => return refusal,
+    };
+    let turn = app.writers.turn().await;
+    let observation = match app.source.observe().await {
+        Ok(observation) => observation,
+        Err(cause) => return unavailable(&cause),
+    };
+    let entries = match selection.entries(&observation.directory) {
+        Ok(entries) => entries,
+        Err(refusal) => return refusal,
+    };
+    turn.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &observation, &entries))
+}
+
+/// `GET /v1/channels/{name}`.
+pub(super) async fn channel<S: Source>(
+    State(app): State<App<S>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let turn = app.writers.turn().await;
+    let observation = match app.source.observe().await {
+        Ok(observation) => observation,
+        Err(cause) => return unavailable(&cause),
+    };
+    let Some(entry) = observation.directory.find(&name).cloned() else {
+        return unknown_channel(&name);
+    };
+    turn.respond(CONTENT_TYPE, &headers, move |text| {
+        write_channel(text, &observation, &entry)?;
+        text.push("\n");
+        Ok(())
+    })
+}
+
+/// The whole document, over these channels.
+pub(super) fn write_status(
+    text: &mut Text<'_>,
+    observation: &Observation,
+    entries: &[Arc<Entry>],
+) -> io::Result<()> {
+    let head = StatusHead {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: Time(observation.started_at),
+        ready: observation.ready,
+    };
+    open(text, &head, "channels")?;
+    for (position, entry) in entries.iter().enumerate() {
+        text.push(if position == 0 { "\n" } else { ",\n" });
+        write_channel(text, observation, entry)?;
+    }
+    text.push("]}\n");
+    Ok(())
+}
+
+/// One channel.
+pub(super) fn write_channel(text: &mut Text<'_>, observation: &Observation, entry: &Entry) -> io::Result<()> {
+    let view = observation.view(entry);
+    let counts = view.member_counts();
+    let head = ChannelHead {
+        name: entry.channel.name(),
+        strategy: entry.channel.strategy().word(),
+        on_backup: view.tier == Tier::Backup,
+        healthy: counts.healthy,
+        unhealthy: counts.unhealthy,
+        unknown: counts.unknown,
+        disabled: counts.disabled,
+    };
+    open(text, &head, "members")?;
+    for (position, member) in view.members().enumerate() {
+        text.push(if position == 0 { "\n " } else { ",\n " });
+        serde_json::to_writer(&mut text.buffer, &MemberBody::of(&member))?;
+        text.pause()?;
+    }
+    text.push("]}");
+    Ok(())
+}
+
+/// Writes an object that stays open for a list: `{.., "list":[`.
+fn open(text: &mut Text<'_>, head: &impl Serialize, list: &str) -> io::Result<()> {
+    serde_json::to_writer(&mut text.buffer, head)?;
+    // The brace that closes `head`.
+    text.buffer.pop();
+    for part in [",\"", list, "\":["] {
+        text.push(part);
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct StatusHead {
+    version: &'static str,
+    started_at: Time,
+    ready: bool,
+}
+
+#[derive(Serialize)]
+struct ChannelHead<'a> {
+    name: &'a str,
+    strategy: &'static str,
+    on_backup: bool,
+    healthy: usize,
+    unhealthy: usize,
+    unknown: usize,
+    disabled: usize,
+}
+
+#[derive(Serialize)]
+struct MemberBody<'a> {
+    address: Shown<'a, MemberAddress>,
+    group: Option<&'a str>,
+    backup: bool,
+    enabled: bool,
+    weight: u16,
+    health: &'static str,
+    in_rotation: bool,
+    since: Option<Time>,
+    consecutive_successes: u32,
+    consecutive_failures: u32,
+    last_probe: Option<ProbeBody<'a>>,
+}
+
+impl<'a> MemberBody<'a> {
+    fn of(view: &'a MemberView<'a>) -> Self {
+        Self {
+            address: Shown(&view.address),
+            group: view.member.group(),
+            backup: view.member.role() == Role::Backup,
+            enabled: view.member.status() == MemberStatus::Enabled,
+            weight: view.weight,
+            health: view.state.map_or(Health::Unknown, |state| state.health).word(),
+            in_rotation: view.in_rotation,
+            since: view.state.map(|state| Time(state.since)),
+            consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),
+            consecutive_failures: view.state.map_or(0, |state| state.consecutive_failures),
+            last_probe: view.state.and_then(|state| state.last.as_ref()).map(ProbeBody::of),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ProbeBody<'a> {
+    at: Time,
+    result: &'static str,
+    reason: Option<&'static str>,
+    detail: &'a str,
+    status: Option<u16>,
+    seconds: f64,
+    phases: PhasesBody,
+}
+
+impl<'a> ProbeBody<'a> {
+    fn of(last: &'a LastProbe) -> Self {
+        Self {
+            at: Time(last.at),
+            result: last.outcome.word(),
+            reason: last.outcome.reason(),
+            detail: &last.detail,
+            status: last.status,
+            seconds: last.total.as_secs_f64(),
+            phases: PhasesBody::of(last.phases),
+        }
+    }
+}
+
+/// A phase that was not reached is left out.
+#[derive(Serialize)]
+struct PhasesBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<f64>,
+}
+
+impl PhasesBody {
+    fn of(phases: Phases) -> Self {
+        Self {
+            connect: phases.connect.as_ref().map(Duration::as_secs_f64),
+            tls: phases.tls.as_ref().map(Duration::as_secs_f64),
+            response: phases.response.as_ref().map(Duration::as_secs_f64),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+#[derive(Debug, Clone, Copy)]
+struct Time(Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(self.0.0)).fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Something by the text that people read.
+struct Shown<'a, T>(&'a T);
+
+impl<T: fmt::Display> Serialize for Shown<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::fixture::{assert_golden, collect, observation};
+
+    #[test]
+    fn the_whole_document_is_the_documented_one() {
+        let observation = observation();
+        let text = collect(|text| write_status(text, &observation, &observation.directory.entries));
+        let golden = include_str!("testdata/status.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+        assert_golden(&text, &golden);
+        let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(parsed["channels"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn a_daemon_without_channels_is_valid_json() {
+        let observation = observation();
+        let text = collect(|text| write_status(text, &observation, &[]));
+        let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(parsed["channels"], serde_json::json!([]));
+    }
+}

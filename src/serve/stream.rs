@@ -1,0 +1,207 @@
+//! Long texts in chunks: a scrape of 100,000 members never stands in memory whole.
+//!
+//! A text is written by plain synchronous code on a thread of its own, which
+//! hands full chunks to the response through a bounded queue. So neither the
+//! other requests nor anything else on the server's thread waits for it, and a
+//! slow client slows only its own writer.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::encoding::{self, Encoding};
+
+/// A chunk is handed on once it has this many bytes.
+const CHUNK: usize = 64 * 1024;
+/// Room beyond a chunk for the line that fills it.
+const LINE: usize = 1024;
+/// Chunks waiting for the client. When full, the writing thread sleeps until
+/// the client has read one, or fails once the connection is gone.
+const QUEUE: usize = 2;
+/// Texts written at once; each holds an observation and a thread. Further
+/// requests wait for one to end.
+const WRITERS: usize = 4;
+
+/// The right to write long texts, shared by all requests of a server.
+#[derive(Debug, Clone)]
+pub(super) struct Writers(Arc<Semaphore>);
+
+impl Writers {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(WRITERS)))
+    }
+
+    /// Waits for a turn. Take the observation after it, so that it is fresh.
+    pub(super) async fn turn(&self) -> Turn {
+        Turn { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
+    }
+}
+
+/// One text's turn; ends when dropped. The permit is none only if the
+/// semaphore were closed, which nobody does.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// An answer whose body `write` writes, compressed if the client asks for it.
+    pub(super) fn respond(
+        self,
+        content_type: &'static str,
+        request: &HeaderMap,
+        write: impl FnOnce(&mut Text<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Response {
+        let encoding = encoding::negotiate(request.get_all(header::ACCEPT_ENCODING));
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let sender = Sender(sender);
+            // An error means that the client is gone; nobody is left to be told.
+            drop(match encoding {
+                Encoding::Identity => send(sender, write),
+                Encoding::Gzip => send_gzip(sender, write),
+            });
+            drop(self);
+        });
+        let mut response = Body::new(Pieces { receiver }).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if encoding == Encoding::Gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+}
+
+/// Where full chunks go. Takes a chunk and returns an empty buffer to go on with.
+pub(super) trait Sink {
+    fn take(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>>;
+}
+
+/// A text that grows at its end and is handed on a chunk at a time.
+pub(super) struct Text<'s> {
+    pub(super) buffer: Vec<u8>,
+    sink: &'s mut dyn Sink,
+}
+
+impl<'s> Text<'s> {
+    pub(super) fn new(sink: &'s mut dyn Sink) -> Self {
+        Self { buffer: Vec::with_capacity(CHUNK + LINE), sink }
+    }
+
+    /// Appends text as it is.
+    pub(super) fn push(&mut self, text: &str) {
+        self.buffer.extend_from_slice(text.as_bytes());
+    }
+
+    /// A good place to hand on what there is, if it is enough.
+    ///
+    /// # Errors
+    /// The reader is gone.
+    pub(super) fn pause(&mut self) -> io::Result<()> {
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.finish() }
+    }
+
+    /// Hands on everything.
+    ///
+    /// # Errors
+    /// The reader is gone.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.buffer = self.sink.take(std::mem::take(&mut self.buffer))?;
+        Ok(())
+    }
+}
+
+/// What travels from the writing thread to the response.
+#[derive(Debug)]
+enum Piece {
+    Chunk(Bytes),
+    /// The text is whole. Without it the response is broken off, so that a
+    /// client never takes a part for the whole.
+    End,
+}
+
+struct Sender(mpsc::Sender<Piece>);
+
+impl Sender {
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        self.0.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+struct Plain(Sender);
+
+impl Sink for Plain {
+    fn take(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.0.send(Piece::Chunk(chunk.into()))?;
+        Ok(Vec::with_capacity(CHUNK + LINE))
+    }
+}
+
+fn send(sender: Sender, write: impl FnOnce(&mut Text<'_>) -> io::Result<()>) -> io::Result<()> {
+    let mut sink = Plain(sender);
+    let mut text = Text::new(&mut sink);
+    write(&mut text)?;
+    text.finish()?;
+    sink.0.send(Piece::End)
+}
+
+struct Gzip {
+    encoder: GzEncoder<Vec<u8>>,
+    sender: Sender,
+}
+
+impl Sink for Gzip {
+    fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.encoder.write_all(&chunk)?;
+        if self.encoder.get_ref().len() >= CHUNK {
+            let compressed = std::mem::replace(self.encoder.get_mut(), Vec::with_capacity(CHUNK + LINE));
+            self.sender.send(Piece::Chunk(compressed.into()))?;
+        }
+        chunk.clear();
+        Ok(chunk)
+    }
+}
+
+fn send_gzip(sender: Sender, write: impl FnOnce(&mut Text<'_>) -> io::Result<()>) -> io::Result<()> {
+    let mut sink = Gzip { encoder: GzEncoder::new(Vec::new(), Compression::fast()), sender };
+    let mut text = Text::new(&mut sink);
+    write(&mut text)?;
+    text.finish()?;
+    let rest = sink.encoder.finish()?;
+    sink.sender.send(Piece::Chunk(rest.into()))?;
+    sink.sender.send(Piece::End)
+}
+
+/// The body on the response's side.
+struct Pieces {
+    receiver: mpsc::Receiver<Piece>,
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(match ready!(self.receiver.poll_recv(context)) {
+            Some(Piece::Chunk(chunk)) => Some(Ok(Frame::data(chunk))),
+            Some(Piece::End) => None,
+            None => Some(Err(io::Error::other("the text was broken off"))),
+        })
+    }
+}
