@@ -1,1 +1,168 @@
-//! stub
+//! The command line: one file per subcommand, called by `main.rs`.
+//!
+//! Data goes to stdout, messages go to stderr, and the exit code says how it
+//! went ([`Exit`]). `docs/cli.md` is the reference for users.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `status` | asks a running daemon how things are |
+//! | `reload` | tells a running daemon to read its configuration again |
+//! | `completions`, `man` | what packages install |
+//! | `console`, `table` | stdout, stderr, colour, columns |
+//! | `client` | the HTTP client of `status` and `reload` |
+//! | `exit` | exit codes and errors |
+
+mod client;
+mod completions;
+mod console;
+mod exit;
+mod man;
+mod reload;
+mod status;
+mod table;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::console::{ColourWish, Console};
+use self::exit::{CliError, Exit};
+
+/// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/vitald/vitald.toml";
+
+/// `0.1.0`, or `0.1.0 (revision)` when the build was told its revision.
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("VITALD_REVISION") {
+    Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),
+    None => env!("CARGO_PKG_VERSION").to_owned(),
+});
+
+const EXAMPLES: &str = "\
+Examples:
+  vitald status --watch                          what a running daemon sees
+
+Exit status: 0 success, 1 failure, 2 wrong usage, 78 bad configuration;
+`vitald status`: 0 healthy, 1 degraded, 2 critical, 3 unknown.";
+
+/// Health-check prober and load-balancer core for VPC channels.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vitald",
+    version = VERSION.as_str(),
+    about,
+    after_long_help = EXAMPLES,
+    after_help = "`vitald --help` shows examples; `vitald COMMAND --help` explains a command.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Arguments {
+    /// Never colour the output (so does a non-empty NO_COLOR)
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_color: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Status(status::StatusArguments),
+    Reload(reload::ReloadArguments),
+    Completions(completions::CompletionsArguments),
+    Man(man::ManArguments),
+}
+
+/// `--url` and `--config`: where a running daemon is.
+#[derive(Debug, clap::Args)]
+struct DaemonArguments {
+    /// The daemon's address; default: where the configuration says it listens
+    #[arg(long, value_name = "URL", env = "VITALD_URL", hide_env_values = true)]
+    url: Option<String>,
+
+    /// The configuration whose `[server] listen` gives the address
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VITALD_CONFIG",
+        default_value = DEFAULT_CONFIG,
+        hide_env_values = true
+    )]
+    config: PathBuf,
+}
+
+/// The whole program behind `main`: reads the arguments, does what they ask,
+/// and says how it went.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Clap colours its own help and errors, and must know before it has parsed.
+    let wish = match arguments.iter().any(|argument| argument == "--no-color") {
+        true => ColourWish::Never,
+        false => ColourWish::Auto,
+    };
+    let mut console = Console::new(wish);
+    let parsed = match parse(&arguments, wish) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // A closed pipe behind `--help` is no failure of ours.
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return ExitCode::from(exit.code());
+        }
+    };
+    let result = execute(parsed.command, &mut console);
+    let exit = result.unwrap_or_else(|error| {
+        console.error(&error);
+        error.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+fn parse(arguments: &[OsString], wish: ColourWish) -> Result<Arguments, clap::Error> {
+    let colour = match wish {
+        ColourWish::Auto => ColorChoice::Auto,
+        ColourWish::Never => ColorChoice::Never,
+    };
+    let matches = Arguments::command().color(colour).try_get_matches_from(arguments)?;
+    Arguments::from_arg_matches(&matches)
+}
+
+fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
+    match command {
+        Command::Status(arguments) => status::execute(&arguments, console),
+        Command::Reload(arguments) => reload::execute(&arguments, console),
+        Command::Completions(arguments) => completions::execute(&arguments, console),
+        Command::Man(arguments) => man::execute(&arguments, console),
+    }
+}
+
+/// Runs one future on a runtime of its own: commands that ask something and end.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
+    Ok(runtime.block_on(future))
+}
+
+/// A duration for people, in milliseconds where that reads well: `0.42 ms`, `1.50 s`.
+fn milliseconds(seconds: f64) -> String {
+    if seconds < 0.1 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
+}
+
+/// A duration for people, its two largest units: `5m 3s`.
+fn rough(duration: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}

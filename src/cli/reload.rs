@@ -1,0 +1,95 @@
+//! `vitald reload`: a running daemon reads its configuration again, and the
+//! result comes back before the command ends. `ExecReload` of the unit uses it.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::DaemonArguments;
+use super::client::{Answer, ClientError, DaemonUrl};
+use super::console::{Console, printable};
+use super::exit::{CliError, Exit};
+
+/// Reading and resolving the largest configuration stays below this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tell a running daemon to read its configuration again
+///
+/// The daemon reads everything first and changes nothing when there is an error.
+/// Members whose address and check did not change keep their verdicts.
+///
+/// Exit status: 0 reloaded, 78 the new configuration is bad and the old one stays,
+/// 1 the daemon could not be asked.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vitald check && vitald reload
+  vitald reload --url http://127.0.0.1:9650")]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Result<Exit, CliError> {
+    let daemon = DaemonUrl::locate(&arguments.daemon)?;
+    let answer = super::block_on(daemon.post("/v1/reload", ("x-vitald-action", "reload"), PATIENCE))??;
+    match answer.status {
+        200 => {
+            let text = match arguments.json {
+                true => format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()),
+                false => summary(&answer.body),
+            };
+            console.print(text)?;
+            Ok(Exit::Success)
+        }
+        422 => Err(CliError::Config {
+            rendered: format!(
+                "{}\n\nThe daemon at {daemon} keeps its old configuration.",
+                error_text(&answer).trim_end()
+            ),
+        }),
+        status => Err(ClientError::Refused {
+            url: daemon.to_string(),
+            status,
+            text: printable(&error_text(&answer), 500),
+        }
+        .into()),
+    }
+}
+
+/// What changed, as the daemon says it.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    channels: u64,
+    members: u64,
+    added: u64,
+    removed: u64,
+    restarted: u64,
+}
+
+fn summary(body: &[u8]) -> String {
+    let Ok(summary) = serde_json::from_slice::<Summary>(body) else { return "reloaded\n".to_owned() };
+    let Summary { channels, members, added, removed, restarted } = summary;
+    format!(
+        "reloaded: channels {channels}, members {members}; \
+         members added {added}, removed {removed}, restarted {restarted}\n"
+    )
+}
+
+/// The `error` of a JSON answer, or the start of whatever came. Line ends stay,
+/// other control characters of it do not reach the terminal.
+fn error_text(answer: &Answer) -> String {
+    let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let text = match parsed.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => String::from_utf8_lossy(&answer.body).chars().take(500).collect(),
+    };
+    let lines: Vec<String> = text.lines().map(|line| printable(line, 1000)).collect();
+    lines.join("\n")
+}

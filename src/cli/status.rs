@@ -1,0 +1,321 @@
+//! `vitald status`: what a running daemon sees, as a table, as JSON, or as an
+//! exit code for scripts and monitoring.
+
+mod document;
+mod judgement;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+use serde::de::DeserializeOwned;
+
+use self::document::{ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument};
+use self::judgement::{Judgement, Verdict, judge};
+use super::DaemonArguments;
+use super::client::{Answer, ClientError, DaemonUrl};
+use super::console::{Colour, Console, Tone, paint, printable};
+use super::exit::{CliError, Exit};
+use super::table::{Columns, Field, Side};
+use crate::daemon::clock::Clock;
+use crate::health::Timestamp;
+
+/// The largest status takes well under a second to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const MEANINGS: &str = "\
+Exit status:
+  0  healthy   every enabled member is healthy or not checked, no channel is on standby
+  1  degraded  some enabled member is unhealthy, or some channel is on its standby members
+  2  critical  some channel has nobody to take traffic: no member in rotation that is not
+               unhealthy and has a weight above 0
+  3  unknown   the daemon cannot be reached or understood, or nothing is wrong yet but
+               not every member has a first verdict
+
+Examples:
+  vitald status
+  vitald status --channel web --watch
+  vitald status --json | jq '.channels[] | select(.on_backup) | .name'
+  vitald status --url http://10.0.0.5:9650 >/dev/null || echo \"vitald: exit $?\"";
+
+/// Show what a running daemon sees
+#[derive(Debug, Args)]
+#[command(after_long_help = MEANINGS)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
+    /// Only this channel
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+
+    /// Print the daemon's own JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Ask again and again until interrupted
+    #[arg(long)]
+    watch: bool,
+
+    /// With --watch: how long between two questions
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "watch")]
+    interval: humantime::Duration,
+}
+
+/// One answer: what to print and what it means.
+struct Picture {
+    text: String,
+    exit: Exit,
+}
+
+pub(super) fn execute(arguments: &StatusArguments, console: &mut Console) -> Result<Exit, CliError> {
+    let daemon = DaemonUrl::locate(&arguments.daemon).map_err(|error| CliError::Usage(error.to_string()))?;
+    super::block_on(async {
+        if arguments.watch {
+            watch(arguments, &daemon, console).await
+        } else {
+            once(arguments, &daemon, console).await
+        }
+    })?
+}
+
+async fn once(
+    arguments: &StatusArguments,
+    daemon: &DaemonUrl,
+    console: &mut Console,
+) -> Result<Exit, CliError> {
+    match picture(arguments, daemon, console.colour()).await {
+        Ok(picture) => {
+            console.print(picture.text)?;
+            Ok(picture.exit)
+        }
+        // Not a failure of this command: nobody can say how things are.
+        Err(error) => {
+            console.error(&error.into());
+            Ok(Exit::Unknown)
+        }
+    }
+}
+
+/// Ends when stdout is closed; an interrupt ends the process as usual.
+async fn watch(
+    arguments: &StatusArguments,
+    daemon: &DaemonUrl,
+    console: &mut Console,
+) -> Result<Exit, CliError> {
+    let clear = match console.is_terminal() && !arguments.json {
+        true => "\x1b[H\x1b[2J\x1b[3J",
+        false => "",
+    };
+    loop {
+        let exit = match picture(arguments, daemon, console.colour()).await {
+            Ok(picture) => {
+                // One write, so that a terminal never shows the cleared screen.
+                console.print(format!("{clear}{}", picture.text))?;
+                picture.exit
+            }
+            Err(error) => {
+                console.print(clear)?;
+                console.error(&error.into());
+                Exit::Unknown
+            }
+        };
+        if console.is_closed() {
+            return Ok(exit);
+        }
+        tokio::time::sleep(*arguments.interval).await;
+        if !arguments.json && clear.is_empty() {
+            console.print("\n")?;
+        }
+    }
+}
+
+async fn picture(
+    arguments: &StatusArguments,
+    daemon: &DaemonUrl,
+    colour: Colour,
+) -> Result<Picture, ClientError> {
+    let (body, status) = match &arguments.channel {
+        None => {
+            let answer = daemon.get("/v1/status", PATIENCE).await?;
+            let status: StatusDocument = read(daemon, &answer)?;
+            (answer.body, status)
+        }
+        Some(name) => {
+            let path = format!("/v1/channels/{}", encode_segment(name));
+            let answer = daemon.get(&path, PATIENCE).await?;
+            let channel: ChannelDocument = read(daemon, &answer)?;
+            let ready = daemon.get("/readyz", PATIENCE).await?.status == 200;
+            let status = StatusDocument { version: None, started_at: None, ready, channels: vec![channel] };
+            (answer.body, status)
+        }
+    };
+    let judgement = judge(status.ready, &status.channels);
+    let exit = match judgement.verdict {
+        Verdict::Healthy => Exit::Success,
+        Verdict::Degraded => Exit::Failure,
+        Verdict::Critical => Exit::Critical,
+        Verdict::Unknown => Exit::Unknown,
+    };
+    let text = match arguments.json {
+        true => format!("{}\n", String::from_utf8_lossy(&body).trim_end()),
+        false => render(daemon, &status, &judgement, colour),
+    };
+    Ok(Picture { text, exit })
+}
+
+fn read<T: DeserializeOwned>(daemon: &DaemonUrl, answer: &Answer) -> Result<T, ClientError> {
+    if answer.status != 200 {
+        return Err(ClientError::Refused {
+            url: daemon.to_string(),
+            status: answer.status,
+            text: printable(&String::from_utf8_lossy(&answer.body), 300),
+        });
+    }
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| ClientError::NotVitald { url: daemon.to_string(), problem: error.to_string() })
+}
+
+/// A name as one segment of a path (RFC 3986 section 2.1).
+fn encode_segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => segment.push(char::from(byte)),
+            // A dot too: `..` as a segment would be resolved away.
+            _ => segment.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    segment
+}
+
+fn render(daemon: &DaemonUrl, status: &StatusDocument, judgement: &Judgement, colour: Colour) -> String {
+    let now = Clock::start().now().wall;
+    let mut text = String::new();
+    let tone = match judgement.verdict {
+        Verdict::Healthy => Tone::Good,
+        Verdict::Degraded | Verdict::Unknown => Tone::Warning,
+        Verdict::Critical => Tone::Bad,
+    };
+    text.push_str(&paint(colour, tone, judgement.verdict.word()));
+    text.push_str(&format!("  {daemon}"));
+    if let Some(version) = &status.version {
+        text.push_str(&format!("  vitald {}", printable(version, 60)));
+    }
+    if let Some(started_at) = &status.started_at {
+        text.push_str(&format!("  up {}", age(started_at, now)));
+    }
+    text.push('\n');
+    for finding in &judgement.findings {
+        text.push_str(&format!("  {finding}\n"));
+    }
+    text.push('\n');
+    text.push_str(&table(&status.channels, now, colour));
+    text
+}
+
+fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> String {
+    let mut columns = Columns::new(
+        colour,
+        &[
+            ("CHANNEL", Side::Left),
+            ("MEMBER", Side::Left),
+            ("GROUP", Side::Left),
+            ("ROLE", Side::Left),
+            ("WEIGHT", Side::Right),
+            ("HEALTH", Side::Left),
+            ("TRAFFIC", Side::Left),
+            ("FOR", Side::Left),
+            ("LAST PROBE", Side::Left),
+        ],
+    );
+    for channel in channels {
+        let name = printable(&channel.name, 64);
+        if channel.members.is_empty() {
+            columns.row([name.clone().into(), Field::toned(Tone::Faint, "(no members)")]);
+        }
+        for member in &channel.members {
+            columns.row(member_row(&name, member, now));
+        }
+    }
+    columns.render()
+}
+
+fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [Field; 9] {
+    let health = match member.health {
+        HealthWord::Healthy => Field::toned(Tone::Good, "healthy"),
+        HealthWord::Unhealthy => Field::toned(Tone::Bad, "unhealthy"),
+        HealthWord::Unknown => Field::toned(Tone::Warning, "unknown"),
+    };
+    let traffic = match (member.enabled, member.in_rotation, member.weight) {
+        (false, _, _) => Field::toned(Tone::Faint, "disabled"),
+        (true, true, 0) => Field::toned(Tone::Faint, "weight 0"),
+        (true, true, _) => Field::toned(Tone::Good, "yes"),
+        (true, false, _) => Field::toned(Tone::Faint, "no"),
+    };
+    [
+        channel.into(),
+        printable(&member.address, 300).into(),
+        member.group.as_deref().map(|group| printable(group, 64)).unwrap_or_default().into(),
+        if member.backup { "standby" } else { "primary" }.into(),
+        member.weight.to_string().into(),
+        health,
+        traffic,
+        age(&member.since, now).into(),
+        last_probe(member),
+    ]
+}
+
+fn last_probe(member: &MemberDocument) -> Field {
+    let Some(probe) = &member.last_probe else { return Field::toned(Tone::Faint, "none yet") };
+    let mut text = match (&probe.reason, &probe.detail) {
+        (Some(reason), Some(detail)) => format!("{}: {}", printable(reason, 40), printable(detail, 100)),
+        (Some(reason), None) => printable(reason, 40),
+        (None, Some(detail)) => printable(detail, 100),
+        (None, None) => String::new(),
+    };
+    text.push_str(&format!(" ({})", super::milliseconds(probe.seconds)));
+    match probe.result {
+        ProbeResult::Success => text.into(),
+        ProbeResult::Failure => Field::toned(Tone::Bad, text),
+        ProbeResult::Inconclusive => Field::toned(Tone::Warning, text),
+    }
+}
+
+/// How long ago an RFC 3339 timestamp was: `5m 3s`. A daemon's clock that runs
+/// ahead shows as `0s`, and what is no timestamp as it came.
+fn age(timestamp: &str, now: Timestamp) -> String {
+    let Some(then) = unix_time(timestamp) else { return printable(timestamp, 40) };
+    let age = Duration::from_nanos(now.0).saturating_sub(then);
+    super::rough(age)
+}
+
+fn unix_time(timestamp: &str) -> Option<Duration> {
+    humantime::parse_rfc3339(timestamp).ok()?.duration_since(UNIX_EPOCH).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_path_segment() {
+        assert_eq!(encode_segment("web-1_a"), "web-1_a");
+        assert_eq!(encode_segment("../a b?"), "%2E%2E%2Fa%20b%3F");
+        assert_eq!(encode_segment("渠道"), "%E6%B8%A0%E9%81%93");
+    }
+
+    #[test]
+    fn ages_are_rough_and_never_negative() {
+        let now = Timestamp(1_767_225_600_000_000_000); // 2026-01-01T00:00:00Z
+        let cases = [
+            ("2025-12-31T23:59:57.123Z", "2s"),
+            ("2025-12-31T23:54:57Z", "5m 3s"),
+            ("2025-12-28T20:54:57Z", "3days 3h"),
+            ("2026-01-01T00:00:05Z", "0s"),
+            ("yester\x1bday", "yester day"),
+        ];
+        for (timestamp, expected) in cases {
+            assert_eq!(age(timestamp, now), expected, "{timestamp}");
+        }
+    }
+}
