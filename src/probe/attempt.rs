@@ -196,6 +196,11 @@ impl<'a> Attempt<'a> {
         loop {
             match poll_step(socket, *interest, cx, &mut self.course) {
                 Poll::Ready(Step::Done(finding)) => return Poll::Ready(finding),
+                // A socket that is always ready must not keep the timer from
+                // being looked at. It has just been asked.
+                Poll::Ready(Step::Wait(_)) if timer.deadline() <= Instant::now() => {
+                    return Poll::Ready(self.course.timed_out());
+                }
                 Poll::Ready(Step::Wait(next)) => *interest = next,
                 Poll::Pending => break,
             }
@@ -260,9 +265,8 @@ impl<'a> Attempt<'a> {
 
 /// Waits until the socket is ready, then lets the machine go on.
 ///
-/// The machine has always met "would block" before it waits, so forgetting the
-/// readiness of both directions then loses nothing: the kernel reports the next
-/// change of either.
+/// The machine has met "would block" in every direction it waits for, so
+/// forgetting that readiness loses nothing: the kernel reports the next change.
 fn poll_step(
     socket: &TcpStream,
     interest: Interest,
@@ -273,19 +277,20 @@ fn poll_step(
     // wake us: a member may answer before it has read the whole request.
     let writable = if interest.is_writable() { socket.poll_write_ready(cx) } else { Poll::Pending };
     let readable = if interest.is_readable() { socket.poll_read_ready(cx) } else { Poll::Pending };
-    match (writable, readable) {
+    let now = match (writable, readable) {
         (Poll::Pending, Poll::Pending) => return Poll::Pending,
         (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
-            return Poll::Ready(
-                Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending").into(),
-            );
+            let detail = "the runtime is ending";
+            return Poll::Ready(Finding::inconclusive(ProberReason::Cancelled, detail).into());
         }
-        _ => {}
-    }
+        (Poll::Ready(Ok(())), _) => Interest::WRITABLE,
+        (Poll::Pending, Poll::Ready(Ok(()))) => Interest::READABLE,
+    };
     let mut step = Step::Wait(interest);
     // Forgets the readiness it was called with, and none that came later, when
-    // the closure says so.
-    let _ = socket.try_io(interest, || {
+    // the closure says so. One direction at a time: for two at once `try_io`
+    // never calls the closure.
+    let _ = socket.try_io(now, || {
         step = course.advance(socket.as_fd());
         match step {
             Step::Done(_) => Ok(()),

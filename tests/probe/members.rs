@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -9,14 +11,18 @@ use vitald::channel::{
     ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, Method, ProbeOptions, Protocol,
 };
 use vitald::health::{Outcome, Report};
-use vitald::probe::{self, Plan, Resolver, SystemLookup, Target};
+use vitald::probe::{self, Explanation, Plan, Resolver, SystemLookup, Target};
 
 /// Long enough for a loopback exchange on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);
 
+/// Short enough to wait for.
+pub(crate) const BRIEF: Duration = Duration::from_millis(200);
+
 /// A listener of our own on a port of the kernel's choice.
 pub(crate) struct Member {
     pub(crate) address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Member {
@@ -24,12 +30,15 @@ impl Member {
     pub(crate) fn new(behave: impl Fn(TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
                 behave(connection);
             }
         });
-        Self { address }
+        Self { address, accepted }
     }
 
     /// A member that reads a request and then sends these bytes and closes.
@@ -42,13 +51,31 @@ impl Member {
     }
 }
 
+impl Member {
+    /// How many connections its application has seen.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Waits until its application has seen so many.
+    pub(crate) fn wait_for(&self, connections: usize) {
+        for _ in 0..5000 {
+            if self.accepted() >= connections {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{connections} connections never came");
+    }
+}
+
 /// Reads up to the blank line that ends a request.
 pub(crate) fn read_request(connection: &mut TcpStream) -> String {
     let mut request = Vec::new();
-    let mut byte = [0];
+    let mut bytes = [0; 4096];
     while !request.ends_with(b"\r\n\r\n") {
-        match connection.read(&mut byte) {
-            Ok(1) => request.push(byte[0]),
+        match connection.read(&mut bytes) {
+            Ok(read @ 1..) => request.extend_from_slice(bytes.get(..read).unwrap_or_default()),
             _ => break,
         }
     }
@@ -59,6 +86,25 @@ pub(crate) fn read_request(connection: &mut TcpStream) -> String {
 pub(crate) fn hold(mut connection: TcpStream) {
     let mut bytes = [0; 1024];
     while connection.read(&mut bytes).is_ok_and(|read| read > 0) {}
+}
+
+/// Closes with a reset.
+pub(crate) fn reset(connection: TcpStream) {
+    let linger = Some(Duration::ZERO);
+    rustix::net::sockopt::set_socket_linger(&connection, linger).expect("a linger time");
+}
+
+/// How the prober ended the connection, as the member's application sees it:
+/// "fin" or "reset".
+pub(crate) fn ending(mut connection: &TcpStream) -> &'static str {
+    let mut bytes = [0; 1024];
+    loop {
+        match connection.read(&mut bytes) {
+            Ok(0) => return "fin",
+            Ok(_) => {}
+            Err(_) => return "reset",
+        }
+    }
 }
 
 pub(crate) fn tcp() -> Protocol {
@@ -85,6 +131,10 @@ pub(crate) fn target(address: SocketAddr) -> Target {
 /// Probes once, as a driver does: on a single-threaded runtime.
 pub(crate) fn run(plan: &Plan, address: SocketAddr) -> Report {
     runtime().block_on(probe::run(plan, &target(address)))
+}
+
+pub(crate) fn explain(plan: &Plan, address: SocketAddr) -> (Report, Explanation) {
+    runtime().block_on(probe::explain(plan, &target(address)))
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
