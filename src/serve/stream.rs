@@ -22,7 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::encoding::{self, Encoding};
 
 /// A chunk is handed on once it has this many bytes.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 256 * 1024;
+/// The same for compressed text, which comes more slowly.
+const PACKED_CHUNK: usize = 32 * 1024;
 /// Room beyond a chunk for the line that fills it.
 const LINE: usize = 1024;
 /// Chunks waiting for the client. When full, the writing thread sleeps until
@@ -166,8 +168,9 @@ struct Gzip {
 impl Sink for Gzip {
     fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
         self.encoder.write_all(&chunk)?;
-        if self.encoder.get_ref().len() >= CHUNK {
-            let compressed = std::mem::replace(self.encoder.get_mut(), Vec::with_capacity(CHUNK + LINE));
+        if self.encoder.get_ref().len() >= PACKED_CHUNK {
+            let empty = Vec::with_capacity(2 * PACKED_CHUNK);
+            let compressed = std::mem::replace(self.encoder.get_mut(), empty);
             self.sender.send(Piece::Chunk(compressed.into()))?;
         }
         chunk.clear();
@@ -203,5 +206,51 @@ impl hyper::body::Body for Pieces {
             Some(Piece::End) => None,
             None => Some(Err(io::Error::other("the text was broken off"))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_text_that_is_broken_off_never_looks_whole() {
+        for accept in ["gzip", "identity"] {
+            let mut request = HeaderMap::new();
+            request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
+            let answer = |result: fn() -> io::Result<()>| {
+                let request = request.clone();
+                async move {
+                    let turn = Writers::new().turn().await;
+                    let response = turn.respond("text/plain", &request, move |text| {
+                        text.push("half");
+                        result()
+                    });
+                    response.into_body().collect().await.is_ok()
+                }
+            };
+            assert!(answer(|| Ok(())).await, "{accept}");
+            assert!(!answer(|| Err(io::ErrorKind::Other.into())).await, "{accept}");
+            assert!(!answer(|| panic!("a fault of ours, on purpose")).await, "{accept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn writers_wait_for_a_turn() {
+        let writers = Writers::new();
+        let mut turns = Vec::new();
+        for _ in 0..WRITERS {
+            turns.push(writers.turn().await);
+        }
+        let mut next = Box::pin(writers.turn());
+        assert!(poll_once(next.as_mut()).is_pending());
+        turns.pop();
+        assert!(poll_once(next.as_mut()).is_ready());
+    }
+
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(std::task::Waker::noop()))
     }
 }

@@ -63,6 +63,7 @@ impl Text<'_> {
     pub(super) fn single(&mut self, family: Family, value: impl Into<Value>) -> io::Result<()> {
         self.family(family);
         self.push(family.name);
+        self.push(" ");
         self.value(value.into())
     }
 
@@ -71,7 +72,7 @@ impl Text<'_> {
         self.push(name);
         self.push("{");
         self.push(labels);
-        self.push("}");
+        self.push("} ");
         self.value(value.into())
     }
 
@@ -86,11 +87,11 @@ impl Text<'_> {
         for (bound, cumulative) in histogram.cumulative() {
             self.bucket(name, labels);
             self.nanos(bound);
-            self.push("\"}");
+            self.push("\"} ");
             self.value(Value::Count(cumulative))?;
         }
         self.bucket(name, labels);
-        self.push("+Inf\"}");
+        self.push("+Inf\"} ");
         self.value(Value::Count(count))?;
         for (suffix, value) in
             [("_sum", Value::Nanos(histogram.sum_nanos())), ("_count", Value::Count(count))]
@@ -102,14 +103,15 @@ impl Text<'_> {
                 self.push(labels);
                 self.push("}");
             }
+            self.push(" ");
             self.value(value)?;
         }
         Ok(())
     }
 
-    /// A space, the value, and the end of the line: the place to pause.
+    /// The value and the end of the line, which is a place to pause. A space
+    /// must stand before it.
     pub(super) fn value(&mut self, value: Value) -> io::Result<()> {
-        self.push(" ");
         match value {
             Value::Count(count) => self.count(count),
             Value::Nanos(nanos) => self.nanos(nanos),
@@ -165,6 +167,40 @@ pub(super) fn push_label_value(buffer: &mut Vec<u8>, value: &str) {
             b'\\' => buffer.extend_from_slice(b"\\\\"),
             b'\n' => buffer.extend_from_slice(b"\\n"),
             byte => buffer.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::fixture::collect;
+
+    #[test]
+    fn nanoseconds_are_exact_seconds_without_trailing_zeros() {
+        let cases = [
+            (0, "0"),
+            (1, "0.000000001"),
+            (1_200_000, "0.0012"),
+            (100_000_000, "0.1"),
+            (1_000_000_000, "1"),
+            (10_500_000_001, "10.500000001"),
+            (u64::MAX, "18446744073.709551615"),
+        ];
+        for (nanos, expected) in cases {
+            assert_eq!(collect(|text| text.value(Value::Nanos(nanos))), format!("{expected}\n"));
+        }
+        assert_eq!(collect(|text| text.value(Value::UnixSeconds(-1))), "-1\n");
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        for (value, expected) in
+            [("plain", "plain"), ("a\"b\\c\nd", r#"a\"b\\c\nd"#), ("é\\", r"é\\"), ("", "")]
+        {
+            let mut label = Vec::new();
+            push_label_value(&mut label, value);
+            assert_eq!(String::from_utf8(label).expect("UTF-8"), expected);
         }
     }
 }

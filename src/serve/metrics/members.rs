@@ -59,21 +59,21 @@ pub(super) fn write(text: &mut Text<'_>, table: &Table) -> io::Result<()> {
     by_member(text, table, LAST_DURATION, |row| row.last_duration.map(Value::Nanos))?;
     by_address(text, table, PROBES, |row| {
         [
-            ("\",result=\"success\"}", Some(Value::Count(row.counts.success))),
-            ("\",result=\"failure\"}", Some(Value::Count(row.counts.failure))),
-            ("\",result=\"inconclusive\"}", Some(Value::Count(row.counts.inconclusive))),
+            ("\",result=\"success\"} ", Some(Value::Count(row.counts.success))),
+            ("\",result=\"failure\"} ", Some(Value::Count(row.counts.failure))),
+            ("\",result=\"inconclusive\"} ", Some(Value::Count(row.counts.inconclusive))),
         ]
     })?;
     by_address(text, table, TRANSITIONS, |row| {
         let [unknown, healthy, unhealthy] = row.transitions;
         [
-            ("\",to=\"healthy\"}", Some(Value::Count(healthy))),
-            ("\",to=\"unhealthy\"}", Some(Value::Count(unhealthy))),
+            ("\",to=\"healthy\"} ", Some(Value::Count(healthy))),
+            ("\",to=\"unhealthy\"} ", Some(Value::Count(unhealthy))),
             // Nothing becomes unknown in a running daemon's ordinary life.
-            ("\",to=\"unknown\"}", (unknown > 0).then_some(Value::Count(unknown))),
+            ("\",to=\"unknown\"} ", (unknown > 0).then_some(Value::Count(unknown))),
         ]
     })?;
-    by_address(text, table, CERTIFICATE, |row| [("\"}", row.certificate_not_after.map(Value::UnixSeconds))])
+    by_address(text, table, CERTIFICATE, |row| [("\"} ", row.certificate_not_after.map(Value::UnixSeconds))])
 }
 
 /// A family with one sample per member: `channel`, `member`, `group`, `backup`.
@@ -90,7 +90,6 @@ fn by_member(
             let (Some(labels), Some(value)) = (table.labels(row), value(row)) else { continue };
             text.push(&start);
             text.buffer.extend_from_slice(labels);
-            text.push("\"}");
             text.value(value)?;
         }
     }

@@ -104,8 +104,8 @@ impl Table {
             .map(|channel| (channel.name.as_str(), self.rows.get(channel.rows.clone()).unwrap_or_default()))
     }
 
-    /// The labels from the address on, `10.0.0.1:80",group="",backup="false`; none when
-    /// an earlier row has the same.
+    /// The labels from the address to the space before the value,
+    /// `10.0.0.1:80",group="",backup="false"} `; none when an earlier row has the same.
     pub(super) fn labels(&self, row: &Row) -> Option<&[u8]> {
         (row.share != Share::SameLabels).then(|| self.slice(row, row.whole))
     }
@@ -126,8 +126,8 @@ impl Table {
         self.labels.extend_from_slice(b"\",group=\"");
         push_label_value(&mut self.labels, member.member.group().unwrap_or_default());
         self.labels.extend_from_slice(match member.member.role() {
-            Role::Primary => b"\",backup=\"false",
-            Role::Backup => b"\",backup=\"true",
+            Role::Primary => b"\",backup=\"false\"} ",
+            Role::Backup => b"\",backup=\"true\"} ",
         });
         let whole = self.labels.len() - start;
         let state = member.state;
