@@ -34,7 +34,7 @@ pub use text::host;
 use super::document::{Kind, Value};
 use super::violation::{Rule, Violation};
 use super::words::{ChannelKind, MemberType, Strategy};
-use super::{BalanceOptions, Channel, ClientIdentity, PemFile, ProbeOptions};
+use super::{BalanceOptions, Channel, ClientCertificate, ClientIdentity, PemFile, ProbeOptions};
 use groups::Groups;
 use members::MemberRules;
 use section::{Case, Field, Reading, Section};
@@ -193,7 +193,7 @@ fn channel_of(
         }
         (Some(_), None) | (None, _) => Vec::new(),
     };
-    let probe = probe_of(section, surroundings, reading);
+    let mut probe = probe_of(section, surroundings, reading);
     let balance = balance_of(section, reading);
     let health_section =
         section.field("vpc_health_config").and_then(|field| field.section("health config", reading));
@@ -201,6 +201,13 @@ fn channel_of(
     // With faulty options, a certificate that was meant may only look absent.
     if let (Some(health), Some(probe)) = (health_section, &probe) {
         health_check::check_client_certificate(&health, probe, surroundings, reading);
+    }
+    // The daemon's certificate serves where the channel has none of its own.
+    if let (Some(check), Some(probe)) = (&health_check, &mut probe)
+        && check.client_certificate() == ClientCertificate::Present
+        && probe.tls.client.is_none()
+    {
+        probe.tls.client = surroundings.daemon_client_identity();
     }
     Some(Channel {
         name: name?.to_owned(),

@@ -464,6 +464,44 @@ fn a_client_certificate_is_asked_for_by_https_only() {
     }
 }
 
+/// A world whose daemon has a client certificate.
+struct Identified(ClientIdentity);
+
+impl Surroundings for Identified {
+    fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
+        Nothing.trust_anchors(path)
+    }
+
+    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
+        Nothing.client_identity(certificate, key)
+    }
+
+    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        Some(self.0.clone())
+    }
+
+    fn ecs_address(&self, _: &str) -> Option<Host> {
+        None
+    }
+}
+
+#[test]
+fn the_daemons_client_certificate_serves_channels_without_their_own() {
+    let file = |path: &str| PemFile { path: path.into(), pem: path.as_bytes().into() };
+    let identity = ClientIdentity { certificate: file("daemon.pem"), key: file("daemon.key") };
+    let world = Identified(identity.clone());
+    for (wanted, expected) in [(true, Some(identity)), (false, None)] {
+        let check = health([
+            ("protocol", text("HTTPS")),
+            ("path", text("/")),
+            ("enable_client_ssl", Kind::Boolean(wanted)),
+        ]);
+        let document = channel([("vpc_health_config", check)]);
+        let read = read_channel(&document, Dialect::File, &world, &mut Vec::new()).expect("a good channel");
+        assert_eq!(read.probe().tls.client, expected, "enable_client_ssl = {wanted}");
+    }
+}
+
 #[test]
 fn parts_are_read_by_themselves_with_the_same_rules() {
     let mut violations = Vec::new();
