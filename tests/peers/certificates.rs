@@ -184,10 +184,18 @@ fn mutual_tls_needs_the_right_client_certificate() {
     let on = "enable_client_ssl = true\n";
     let channels = peers.channel("without", MUTUAL, "", "")
         + &peers.channel("with", MUTUAL, on, &present(&peers.client))
-        + &peers.channel("stranger", MUTUAL, on, &present(&peers.stranger));
-    let daemon = Daemon::start(&channels);
+        + &peers.channel("stranger", MUTUAL, on, &present(&peers.stranger))
+        + &peers.channel("daemon-wide", MUTUAL, on, "");
+    let daemon_wide = format!(
+        "[tls]\nbackend_client_certificate = {{ certificate = \"{}\", key = \"{}\" }}\n\n",
+        peers.client.certificate.display(),
+        peers.client.key.display()
+    );
+    let daemon = Daemon::start(&(daemon_wide + &channels));
     let address = peers.nginx.member(MUTUAL);
-    daemon.wait_for_health("with", &address, "healthy");
+    for name in ["with", "daemon-wide"] {
+        daemon.wait_for_health(name, &address, "healthy");
+    }
     // nginx lets the handshake pass and then answers 400.
     for name in ["without", "stranger"] {
         let down = daemon.wait_for_health(name, &address, "unhealthy");

@@ -36,7 +36,7 @@ fn a_probe_under_way_does_not_hold_up_the_end_and_is_no_failure() {
     let ip = own_address();
     let silent = Backend::steady(ip, 8000, Answer::Silence);
     let check =
-        format!("protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(1, 1, "60s", "60s"));
+        format!("protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(1, 1, "60s", "30s"));
     let mut daemon = Daemon::start(&channel("web", &check, &[member(ip, 8000)]));
     wait::until("the probe", || (silent.requests() == 1).then_some(()));
     daemon.signal(Signal::TERM);
@@ -50,7 +50,7 @@ fn a_second_sigterm_ends_it_at_once() {
     let ip = own_address();
     let _backend = Backend::steady(ip, 8000, Answer::Silence);
     let check =
-        format!("protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(1, 1, "60s", "60s"));
+        format!("protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(1, 1, "60s", "30s"));
     let mut daemon = Daemon::start(&channel("web", &check, &[member(ip, 8000)]));
     // A request that never ends gives it something to drain.
     let mut stuck = TcpStream::connect(daemon.address).expect("it listens");
@@ -70,7 +70,7 @@ fn a_bad_configuration_ends_it_with_78_and_every_error() {
     let text = "[server]\nlisten = \"nowhere\"\n\n[[channels]]\nname = \"web\"\nport = 0\nbalance_strategy = 9\n\
                 member_type = \"ip\"\ncolour = \"red\"\n\n[channels.vpc_health_config]\nprotocol = \"HTTP\"\n\
                 threshold_normal = 2\nthreshold_abnormal = 3\ntime_interval = 5\ntimeout = 9\n\n\
-                [[channels.members]]\nhost = \"10.0.0.1\"\nweight = 1000\n";
+                [[channels.members]]\nhost = \"10.0.0.1\"\nweight = 20000\n";
     fs::write(&path, text).expect("the folder can be written");
     for command in ["run", "check"] {
         let output = vitald().args([command, "--config"]).arg(&path).output().expect("vitald can be started");
@@ -123,7 +123,7 @@ fn readiness_waits_for_a_verdict_of_every_member() {
     assert_eq!(daemon.json("/v1/status").get("ready"), Some(&serde_json::Value::Bool(true)));
 
     // With a verdict that never comes, the bound decides.
-    let slow = format!("protocol = \"TCP\"\n{}", pace(10, 10, "60s", "60s"));
+    let slow = format!("protocol = \"TCP\"\n{}", pace(10, 10, "60s", "30s"));
     let bounded =
         format!("[prober]\nready_within = \"1s\"\n\n{}", channel("slow", &slow, &[member(ip, 8000)]));
     let daemon = Daemon::start(&bounded);

@@ -88,21 +88,3 @@ fn systemd_is_told_everything() {
     let first_ping = manager.heard.iter().position(|message| message.contains("WATCHDOG=1"));
     assert!(ready < first_ping, "{:?}", manager.heard);
 }
-
-#[test]
-fn without_a_watchdog_there_are_no_pings() {
-    let ip = own_address();
-    let backend = Backend::steady(ip, 8000, Answer::Status(200));
-    let channels = channel("web", &http_check("HTTP", "/", "200"), &[member(ip, 8000)]);
-    let mut manager = Manager::listen();
-    let socket = manager.path();
-    let mut daemon = Daemon::start_with(&channels, |command| {
-        command.env("NOTIFY_SOCKET", &socket);
-    });
-    manager.hear("READY=1", |line| line == "READY=1");
-    wait::until("ten probes", || (backend.requests() >= 10).then_some(()));
-    daemon.signal(Signal::TERM);
-    manager.hear("STOPPING=1", |line| line == "STOPPING=1");
-    daemon.process.wait(wait::PATIENCE, "the daemon to end");
-    assert!(manager.heard.iter().all(|message| !message.contains("WATCHDOG=1")), "{:?}", manager.heard);
-}

@@ -82,23 +82,23 @@ fn a_check_that_is_off_sends_nothing_and_says_unknown() {
     let ip = own_address();
     let off = Backend::steady(ip, 8000, Answer::Status(200));
     let on = Backend::steady(ip, 8001, Answer::Status(200));
-    let channels = channel("off", &format!("{}status = 2\n", check(1, 1)), &[member(ip, 8000)])
-        + &channel("on", &check(2, 2), &[member(ip, 8001)])
+    let channels = channel("check-off", &format!("{}status = 2\n", check(1, 1)), &[member(ip, 8000)])
+        + &channel("check-on", &check(2, 2), &[member(ip, 8001)])
         + &format!(
-            "[[channels]]\nname = \"bare\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+            "[[channels]]\nname = \"no-check\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\n\
              [[channels.members]]\n{}\n",
             member(ip, 8000)
         );
     let daemon = Daemon::start(&channels);
     wait::until("the other channel's probes", || (on.requests() >= 8).then_some(()));
     assert_eq!(off.accepted(), 0);
-    for name in ["off", "bare"] {
+    for name in ["check-off", "no-check"] {
         let member = daemon.member(name, &off.address.to_string());
         assert!(member.is("unknown") && member.in_rotation, "{member:?}");
         assert_eq!(member.result, None);
     }
     // Nothing is up or down while nothing is known.
-    let labels = [("channel", "off")];
+    let labels = [("channel", "check-off")];
     assert_eq!(daemon.metrics().value("vitald_member_up", &labels), None);
     assert_eq!(daemon.metrics().value("vitald_member_in_rotation", &labels), Some(1.0));
 }

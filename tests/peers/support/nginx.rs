@@ -37,9 +37,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A field of the log by its name in [`LOG_FORMAT`].
+    /// A field of the log by its name in [`LOG_FORMAT`]; what is absent is empty.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.fields.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no field {name}"))
+        let text = self.fields.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no field {name}"));
+        if text == "-" { "" } else { text }
     }
 }
 
@@ -84,7 +85,7 @@ impl Nginx {
              events {{ worker_connections 512; }}\n\
              http {{\n    client_body_temp_path temp/a;\n    proxy_temp_path temp/b;\n    \
              fastcgi_temp_path temp/c;\n    uwsgi_temp_path temp/d;\n    scgi_temp_path temp/e;\n    \
-             log_format probe {LOG_FORMAT};\n    access_log access.log probe;\n{}\n}}\n",
+             log_format probe {LOG_FORMAT};\n    ssl_protocols TLSv1.2 TLSv1.3;\n    access_log access.log probe;\n{}\n}}\n",
             servers
                 .replace("STALLED", &format!("{ip}:7999"))
                 .replace("switches/", &format!("{}/switches/", root.display()))
