@@ -125,13 +125,16 @@ fn observation(members: u32) -> Observation {
 }
 
 fn channel(members: u32) -> Channel {
-    let mut text = "[[channels]]\nname = \"web\"\nport = 80\nmember_type = \"ip\"\nmembers = [\n".to_owned();
+    let mut text =
+        "[[channels]]\nname = \"web\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\nmembers = [\n"
+            .to_owned();
     for number in 0..members {
         let host = Ipv4Addr::from_bits(0x0a00_0000 + number);
         writeln!(text, "{{ host = \"{host}\", port = 18081, member_group_name = \"blue\" }},").unwrap();
     }
     text.push_str("]\nmember_groups = [{ member_group_name = \"blue\", member_group_weight = 30 }]\n");
-    let mut config = vitald::config::parse("vitald.toml", &text, Path::new("/")).unwrap();
+    let config = vitald::config::parse("vitald.toml", &text, Path::new("/"));
+    let mut config = config.map_err(|errors| errors.summary()).unwrap();
     Channel::clone(&config.channels.remove(0).channel)
 }
 
