@@ -57,12 +57,12 @@ pub(super) async fn metrics<S: Source>(
         Err(refusal) => return refusal,
     };
     turn.respond(CONTENT_TYPE, &headers, move |text| {
-        process::write(text, observation.started_at)?;
+        process::write(text, observation.started_at, observation.reload)?;
         write(text, observation, &entries, selection.detail)
     })
 }
 
-/// Everything but `process_*`: a pure function of the observation, which is
+/// Everything but the fixed series of the process: a pure function of the observation, which is
 /// given up as early as can be.
 fn write(
     text: &mut Text<'_>,
