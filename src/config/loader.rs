@@ -54,8 +54,8 @@ struct Loader {
     config: Config,
     /// Where each channel name was first given.
     names: HashMap<String, (usize, Place)>,
-    /// A rule whose breaches only follow from another error.
-    hushed: Option<Rule>,
+    /// Rules whose breaches may only follow from another error.
+    hushed: Vec<Rule>,
 }
 
 impl Loader {
@@ -73,7 +73,7 @@ impl Loader {
     }
 
     fn report(&mut self, violations: Vec<Violation>, source: usize) {
-        let told = violations.into_iter().filter(|violation| Some(violation.rule) != self.hushed);
+        let told = violations.into_iter().filter(|violation| !self.hushed.contains(&violation.rule));
         self.errors.extend(told.map(|violation| Diagnostic::of(violation, source)));
     }
 
@@ -144,7 +144,7 @@ impl Loader {
             tables::read(&root, &Disk { base, shared: &shared }, &mut reading);
         match daemon_identity {
             DaemonIdentity::Good(identity) => shared.daemon_identity = Some(identity),
-            DaemonIdentity::Broken => self.hushed = Some(Rule::NoClientCertificate),
+            DaemonIdentity::Broken => self.hushed.push(Rule::NoClientCertificate),
             DaemonIdentity::None => {}
         }
         shared.ecs = ecs;
@@ -164,7 +164,10 @@ impl Loader {
         }
         // What a broken file seems to say beyond its syntax is not worth reading;
         // which files it includes is.
-        if is_whole {
+        if !is_whole {
+            // The certificate or address that a channel lacks may stand there.
+            self.hushed.extend([Rule::NoClientCertificate, Rule::NoAddress]);
+        } else {
             self.report(violations, source);
             for (name, place) in named {
                 self.claim_name(name, source, place);

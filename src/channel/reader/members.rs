@@ -1,6 +1,7 @@
 //! The rules of `members` (reference 2.3).
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -179,37 +180,46 @@ impl<'c> MemberRules<'c> {
             Host::Ip(address) => Host::Ip(*address),
         };
         let place_of = |key: &str| section.filled(key).map_or(section.place(), |field| field.place());
-        let address = MemberAddress { host: member.host.clone(), port: port.get() };
         let host_key =
             if member.ecs.is_some() && section.filled("host").is_none() { "ecs_name" } else { "host" };
-        let mut identities = vec![(
-            Identity::Address(member.group.clone(), host, port),
-            place_of(host_key),
-            format!("are {address}"),
-        )];
-        if let Some(ecs) = member.ecs().filter(|ecs| !ecs.id.is_empty()) {
-            let what = format!("are the server {} on port {port}", quoted(&ecs.id));
-            let server = Identity::Server(member.group.clone(), ecs.id.clone(), port);
-            identities.insert(0, (server, place_of("ecs_id"), what));
-        }
-        for (identity, place, what) in &identities {
-            let Some(first) = self.seen.get(identity) else { continue };
+        let address = Identity::Address(member.group.clone(), host, port);
+        let server = member.ecs().filter(|ecs| !ecs.id.is_empty());
+        let server = server.map(|ecs| Identity::Server(member.group.clone(), ecs.id.clone(), port));
+        let identities = server.into_iter().map(|server| (server, place_of("ecs_id")));
+        for (identity, place) in identities.chain([(address, place_of(host_key))]) {
+            let Some(first) = self.seen.get(&identity) else {
+                self.seen.insert(identity, place);
+                continue;
+            };
             if reading.dialect == Dialect::File {
-                let group =
-                    member.group().map_or(String::new(), |name| format!(" in group {}", quoted(name)));
                 reading.report(Violation {
                     rule: Rule::DuplicateMember,
                     path: section.path(),
-                    place: *place,
-                    message: format!("two members{group} {what}"),
+                    place,
+                    message: format!("two members {identity}"),
                     remedy: "remove one of them, or give it another host, port or group".to_owned(),
                     related: Some((*first, "the first one".to_owned())),
                 });
             }
             return false;
         }
-        self.seen.extend(identities.into_iter().map(|(identity, place, _)| (identity, place)));
         true
+    }
+}
+
+/// What two members of one identity are: "are 192.0.2.1:80".
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Address(group, ..) | Self::Server(group, ..)) = self;
+        if let Some(group) = group {
+            write!(f, "in group {} ", quoted(group))?;
+        }
+        match self {
+            Self::Address(_, host, port) => {
+                write!(f, "are {}", MemberAddress { host: host.clone(), port: port.get() })
+            }
+            Self::Server(_, id, port) => write!(f, "are the server {} on port {port}", quoted(id)),
+        }
     }
 }
 

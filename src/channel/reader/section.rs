@@ -426,9 +426,12 @@ impl<'d> Field<'d> {
 
     /// Notes a value of another type than the field's.
     pub fn report_type(&self, expected: &str, remedy: &str, reading: &mut Reading<'_>) {
-        let of = if matches!(self.trail, Trail::Index(..)) { "an entry of " } else { "" };
-        let message =
-            format!("{of}`{}` must be {expected}, not {}", self.key, self.value.kind.with_article());
+        let what = match self.trail {
+            Trail::Root => format!("a {}", self.key),
+            Trail::Key(..) => format!("`{}`", self.key),
+            Trail::Index(..) => format!("an entry of `{}`", self.key),
+        };
+        let message = format!("{what} must be {expected}, not {}", self.value.kind.with_article());
         self.report(Rule::WrongType, message, remedy, reading);
     }
 

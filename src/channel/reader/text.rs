@@ -244,7 +244,8 @@ pub(super) fn authority(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<
 
 /// `tls.server_name`: a host name or address, without brackets or port.
 pub(super) fn server_name(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = field.text(reading)?;
+    // 253 is the longest name that DNS can carry, and SNI with it.
+    let text = with_length(field, 1, 253, reading)?;
     // A trailing dot is no part of the name in SNI (RFC 6066, 3).
     host(field, reading).map(|_| text.trim_matches(['[', ']']).trim_end_matches('.').to_owned())
 }
