@@ -17,7 +17,7 @@
 //! kernel holds back the third packet of the handshake for the request to
 //! carry it. A TCP check has no request: the reset goes first, the member's
 //! kernel drops the embryonic connection, and its application never wakes.
-//! Measured on Linux 6.18 (`tests/probe_tcp.rs` repeats it): of 200 successful
+//! Measured on Linux 6.18 (`tests/probe/tcp.rs` repeats it): of 200 successful
 //! TCP checks a listener saw 0 in `accept`, and no TIME_WAIT was left; with
 //! `CloseMode::Fin` it saw all 200. To a firewall in between, the default
 //! looks like a half-open scan; `close = "fin"` is the way out.

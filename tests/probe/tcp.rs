@@ -1,14 +1,17 @@
 //! TCP checks, and how little of them a member notices.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
 
 use crate::members::{
-    BRIEF, Member, PATIENT, ending, expect, explain, hold, plan, probe, refusing, reset, run, tcp,
+    BRIEF, Member, PATIENT, ending, expect, explain, hold, http, plan, probe, read_request, refusing, reset,
+    run, tcp,
 };
 
 const CHECKS: usize = 200;
@@ -39,8 +42,9 @@ fn no_way_to_the_network_is_unreachable_at_once() {
     assert!(report.total < PATIENT / 2, "{report:?}");
 }
 
-#[test]
-fn a_full_accept_queue_is_a_connect_timeout() {
+/// A listener whose queue is full, and the connection that fills it. The kernel
+/// drops further SYNs, which are sent again after a second.
+fn full_queue() -> (TcpListener, TcpStream) {
     let listener = rustix::net::socket(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,
@@ -52,10 +56,45 @@ fn a_full_accept_queue_is_a_connect_timeout() {
     let listener = TcpListener::from(listener);
     let address = listener.local_addr().expect("a bound address");
     // A queue of length 0 takes one connection; what nobody accepts stays.
-    let _queued = TcpStream::connect(address).expect("a connection to the queue");
-    let report = probe(tcp(), BRIEF, address);
+    let queued = TcpStream::connect(address).expect("a connection to the queue");
+    (listener, queued)
+}
+
+#[test]
+fn a_full_accept_queue_is_a_connect_timeout() {
+    let (listener, _queued) = full_queue();
+    let report = probe(tcp(), BRIEF, listener.local_addr().expect("an address"));
     expect(&report, Outcome::Failure(MemberReason::ConnectTimeout), "no connection within 200ms", "");
     assert!(report.total >= BRIEF && report.total < PATIENT / 2, "{report:?}");
+}
+
+#[test]
+fn a_connection_that_takes_its_time_is_waited_for() {
+    for (protocol, detail, ended) in
+        [(tcp(), "connected", "connect"), (http("200"), "200 OK", "connect+response")]
+    {
+        let (listener, _queued) = full_queue();
+        let address = listener.local_addr().expect("an address");
+        let serving = thread::spawn(move || {
+            thread::sleep(BRIEF);
+            drop(listener.accept().expect("the queued connection"));
+            // A TCP check may be over before it is accepted.
+            listener.set_nonblocking(true).expect("an option");
+            for _ in 0..500 {
+                if let Ok((mut connection, _)) = listener.accept() {
+                    connection.set_nonblocking(false).expect("an option");
+                    read_request(&mut connection);
+                    let _ = connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let report = probe(protocol, PATIENT, address);
+        expect(&report, Outcome::Success, detail, ended);
+        let connect = report.phases.connect.expect("a connection");
+        assert!(connect > BRIEF, "not at once: {report:?}");
+        drop(serving);
+    }
 }
 
 #[test]
@@ -95,7 +134,6 @@ fn a_member_that_closes_at_once_is_connected() {
 
 #[test]
 fn a_banner_does_not_turn_a_fin_into_a_reset() {
-    use std::io::Write;
     let (endings, seen) = mpsc::channel();
     let member = Member::new(move |mut connection| {
         let _ = connection.write_all(b"220 ready\r\n");
