@@ -5,7 +5,13 @@ mod support;
 
 #[path = "cli/basics.rs"]
 mod basics;
+#[path = "cli/check.rs"]
+mod check;
+#[path = "cli/probe.rs"]
+mod probe;
 #[path = "cli/reload.rs"]
 mod reload;
+#[path = "cli/run.rs"]
+mod run;
 #[path = "cli/status.rs"]
 mod status;

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 
 use super::DaemonArguments;
+use super::console::printable;
 
 /// Where the daemon listens by default.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9650);
@@ -55,6 +56,20 @@ impl fmt::Display for DaemonUrl {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// The `error` of a JSON answer, or the start of whatever came. Line ends
+    /// stay, other control characters of it do not reach the terminal.
+    pub(super) fn error_text(&self) -> String {
+        let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let text = match parsed.as_ref().and_then(|value| value.get("error")?.as_str()) {
+            Some(text) => text.to_owned(),
+            None => String::from_utf8_lossy(&self.body).chars().take(300).collect(),
+        };
+        let lines: Vec<String> = text.trim_end().lines().map(|line| printable(line, 1000)).collect();
+        lines.join("\n")
+    }
 }
 
 /// Why a daemon could not be asked, or what is wrong with its answer.

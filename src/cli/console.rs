@@ -90,6 +90,16 @@ impl Console {
         self.stdout_colour
     }
 
+    /// Whether stderr gets colour.
+    pub(super) fn stderr_colour(&self) -> Colour {
+        self.stderr_colour
+    }
+
+    /// Text for stdout in the colour of its meaning.
+    pub(super) fn paint(&self, tone: Tone, text: impl Display) -> String {
+        paint(self.stdout_colour, tone, text)
+    }
+
     /// Whether stdout is a terminal, which a cleared screen makes sense on.
     pub(super) fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()

@@ -2,6 +2,10 @@
 
 use std::io;
 
+use super::console::{Colour, Console};
+use crate::config::{Diagnostics, Paint};
+use crate::daemon::DaemonError;
+
 /// The exit codes of `docs/cli.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -17,6 +21,8 @@ pub(super) enum Exit {
     Unknown,
     /// 78 (`EX_CONFIG` of sysexits.h): the configuration is bad.
     BadConfig,
+    /// 128 + n: ended at once by a second signal of number n.
+    Signal(i32),
 }
 
 impl Exit {
@@ -28,6 +34,7 @@ impl Exit {
             Self::Usage | Self::Critical => 2,
             Self::Unknown => 3,
             Self::BadConfig => 78,
+            Self::Signal(number) => u8::try_from(number).map_or(255, |number| number.saturating_add(128)),
         }
     }
 }
@@ -50,6 +57,12 @@ pub(super) enum CliError {
     /// Stdout cannot be written. A closed pipe is not this: it ends quietly.
     #[error("cannot write to stdout: {0}")]
     Output(#[source] io::Error),
+    /// The daemon did not start.
+    #[error(transparent)]
+    Daemon(DaemonError),
+    /// The probes of a URL or a channel cannot be prepared.
+    #[error("{0}")]
+    Plan(String),
     /// A file or directory of ours.
     #[error("{what}: {source}")]
     Io {
@@ -61,12 +74,31 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// All errors of a configuration, in the colours of stderr.
+    pub(super) fn config(diagnostics: &Diagnostics, console: &Console) -> Self {
+        let paint = match console.stderr_colour() {
+            Colour::On => Paint::Ansi,
+            Colour::Off => Paint::Plain,
+        };
+        Self::Config { rendered: diagnostics.render(paint) }
+    }
+
+    /// Why the daemon did not start; a bad configuration keeps its carets.
+    pub(super) fn daemon(error: DaemonError, console: &Console) -> Self {
+        match error {
+            DaemonError::Config(diagnostics) => Self::config(&diagnostics, console),
+            error => Self::Daemon(error),
+        }
+    }
+
     /// The exit code that belongs to the error.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Config { .. } => Exit::BadConfig,
-            Self::Client(_) | Self::Output(_) | Self::Io { .. } => Exit::Failure,
+            Self::Client(_) | Self::Output(_) | Self::Daemon(_) | Self::Plan(_) | Self::Io { .. } => {
+                Exit::Failure
+            }
         }
     }
 }

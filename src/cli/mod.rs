@@ -5,19 +5,29 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `run` | the daemon |
+//! | `check` | reads a configuration: all its errors, or what it means |
+//! | `probe` | probes every member once, or one URL |
 //! | `status` | asks a running daemon how things are |
 //! | `reload` | tells a running daemon to read its configuration again |
 //! | `completions`, `man` | what packages install |
 //! | `console`, `table` | stdout, stderr, colour, columns |
 //! | `client` | the HTTP client of `status` and `reload` |
+//! | `logging` | where log lines go |
+//! | `detection` | the longest time until a verdict, computed |
 //! | `exit` | exit codes and errors |
 
+mod check;
 mod client;
 mod completions;
 mod console;
+mod detection;
 mod exit;
+mod logging;
 mod man;
+mod probe;
 mod reload;
+mod run;
 mod status;
 mod table;
 
@@ -43,7 +53,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("VITALD_RE
 
 const EXAMPLES: &str = "\
 Examples:
-  vitald status --watch                          what a running daemon sees
+  vitald check --config vitald.toml         what a configuration means, or all its errors
+  vitald probe --config vitald.toml         every member once
+  vitald probe https://10.0.0.7/ --explain  one address, step by step
+  vitald run --config vitald.toml           the daemon
+  vitald status --watch                     what a running daemon sees
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 78 bad configuration;
 `vitald status`: 0 healthy, 1 degraded, 2 critical, 3 unknown.";
@@ -72,10 +86,27 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArguments),
+    Check(check::CheckArguments),
+    Probe(Box<probe::ProbeArguments>),
     Status(status::StatusArguments),
     Reload(reload::ReloadArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
+}
+
+/// `--config`, the same for every command that reads one.
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VITALD_CONFIG",
+        default_value = DEFAULT_CONFIG,
+        hide_env_values = true
+    )]
+    config: PathBuf,
 }
 
 /// `--url` and `--config`: where a running daemon is.
@@ -134,6 +165,9 @@ fn parse(arguments: &[OsString], wish: ColourWish) -> Result<Arguments, clap::Er
 
 fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
     match command {
+        Command::Run(arguments) => run::execute(arguments, console),
+        Command::Check(arguments) => check::execute(&arguments, console),
+        Command::Probe(arguments) => probe::execute(&arguments, console),
         Command::Status(arguments) => status::execute(&arguments, console),
         Command::Reload(arguments) => reload::execute(&arguments, console),
         Command::Completions(arguments) => completions::execute(&arguments, console),
@@ -147,7 +181,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
         .enable_all()
         .build()
         .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
-    Ok(runtime.block_on(future))
+    let result = runtime.block_on(future);
+    // A name look-up may hang in the system's resolver; the end does not wait for it.
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// A duration for people, in milliseconds where that reads well: `0.42 ms`, `1.50 s`.
@@ -165,4 +202,22 @@ fn milliseconds(seconds: f64) -> String {
 fn rough(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// A duration for people, exactly: `17s`, `1m 30s 500ms`.
+fn exact(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// `1 member`, `2 members`.
+fn plural(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+/// JSON for people and programs, with its last line ended.
+fn json_text(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
 }

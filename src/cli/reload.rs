@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::DaemonArguments;
-use super::client::{Answer, ClientError, DaemonUrl};
-use super::console::{Console, printable};
+use super::client::{ClientError, DaemonUrl};
+use super::console::Console;
 use super::exit::{CliError, Exit};
 
 /// Reading and resolving the largest configuration stays below this.
@@ -51,15 +50,12 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
         422 => Err(CliError::Config {
             rendered: format!(
                 "{}\n\nThe daemon at {daemon} keeps its old configuration.",
-                error_text(&answer).trim_end()
+                answer.error_text()
             ),
         }),
-        status => Err(ClientError::Refused {
-            url: daemon.to_string(),
-            status,
-            text: printable(&error_text(&answer), 500),
+        status => {
+            Err(ClientError::Refused { url: daemon.to_string(), status, text: answer.error_text() }.into())
         }
-        .into()),
     }
 }
 
@@ -80,16 +76,4 @@ fn summary(body: &[u8]) -> String {
         "reloaded: channels {channels}, members {members}; \
          members added {added}, removed {removed}, restarted {restarted}\n"
     )
-}
-
-/// The `error` of a JSON answer, or the start of whatever came. Line ends stay,
-/// other control characters of it do not reach the terminal.
-fn error_text(answer: &Answer) -> String {
-    let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    let text = match parsed.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str) {
-        Some(text) => text.to_owned(),
-        None => String::from_utf8_lossy(&answer.body).chars().take(500).collect(),
-    };
-    let lines: Vec<String> = text.lines().map(|line| printable(line, 1000)).collect();
-    lines.join("\n")
 }

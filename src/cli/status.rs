@@ -1,7 +1,7 @@
 //! `vitald status`: what a running daemon sees, as a table, as JSON, or as an
 //! exit code for scripts and monitoring.
 
-mod document;
+pub(super) mod document;
 mod judgement;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -168,7 +168,7 @@ fn read<T: DeserializeOwned>(daemon: &DaemonUrl, answer: &Answer) -> Result<T, C
         return Err(ClientError::Refused {
             url: daemon.to_string(),
             status: answer.status,
-            text: printable(&String::from_utf8_lossy(&answer.body), 300),
+            text: answer.error_text(),
         });
     }
     serde_json::from_slice(&answer.body)

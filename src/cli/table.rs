@@ -57,6 +57,10 @@ impl Columns {
             headings.iter().map(|(title, side)| columns.cell(&Field::toned(Tone::Faint, *title), *side));
         let header: Vec<Cell> = header.collect();
         columns.table.set_header(header);
+        columns.table.style_text_only();
+        if let Some(first) = columns.table.column_mut(0) {
+            first.set_padding((0, 1));
+        }
         columns
     }
 
@@ -71,8 +75,6 @@ impl Columns {
     pub(super) fn render(&self) -> String {
         let mut text = String::new();
         for line in self.table.lines() {
-            // The style has no border, yet every cell brings its left padding.
-            let line = line.strip_prefix(' ').unwrap_or(&line);
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -88,9 +90,9 @@ impl Columns {
         });
         match (self.colour, field.tone) {
             (Colour::Off, _) | (Colour::On, None) => cell,
-            (Colour::On, Some(Tone::Good)) => cell.fg(Color::Green),
-            (Colour::On, Some(Tone::Warning)) => cell.fg(Color::Yellow),
-            (Colour::On, Some(Tone::Bad)) => cell.fg(Color::Red),
+            (Colour::On, Some(Tone::Good)) => cell.fg(Color::DarkGreen),
+            (Colour::On, Some(Tone::Warning)) => cell.fg(Color::DarkYellow),
+            (Colour::On, Some(Tone::Bad)) => cell.fg(Color::DarkRed),
             (Colour::On, Some(Tone::Faint)) => cell.add_attribute(Attribute::Dim),
         }
     }
@@ -116,6 +118,7 @@ mod tests {
     fn colour_is_an_explicit_choice() {
         let mut columns = Columns::new(Colour::On, &[("NAME", Side::Left)]);
         columns.row([Field::toned(Tone::Bad, "down")]);
-        assert!(columns.render().contains("\x1b["), "{:?}", columns.render());
+        let text = columns.render();
+        assert!(text.starts_with("\x1b[2mNAME\x1b[0m\n"), "{text:?}");
     }
 }

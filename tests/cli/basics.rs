@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{command, run, vitald};
 
-const COMMANDS: [&str; 4] = ["status", "reload", "completions", "man"];
+const COMMANDS: [&str; 7] = ["run", "check", "probe", "status", "reload", "completions", "man"];
 
 #[test]
 fn help_goes_to_stdout_and_names_every_command() {
@@ -37,7 +37,7 @@ fn version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_2_with_a_message_on_stderr() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "Usage:"),
         (&["frobnicate"], "frobnicate"),
         (&["status", "--interval", "1s"], "--watch"),
@@ -45,7 +45,8 @@ fn wrong_usage_is_2_with_a_message_on_stderr() {
         (&["status", "--url", "https://127.0.0.1"], "only http"),
         (&["reload", "--frob"], "--frob"),
         (&["completions", "klingon"], "bash"),
-        (&["man", "frobnicate"], "status"),
+        (&["run", "--log-level", "vitald=loud"], "--log-level"),
+        (&["man", "frobnicate"], "probe"),
     ];
     for (arguments, expected) in cases {
         let outcome = vitald(arguments).expect_code(2);
@@ -68,8 +69,8 @@ fn completions_know_every_command_in_every_shell() {
 fn manual_pages_go_to_stdout_or_into_a_directory() {
     let page = vitald(&["man"]).expect_code(0).stdout;
     assert!(page.contains(".TH vitald 8"), "{}", &page[..200.min(page.len())]);
-    let page = vitald(&["man", "status"]).expect_code(0).stdout;
-    assert!(page.contains(".TH vitald-status 8"), "{}", &page[..200.min(page.len())]);
+    let page = vitald(&["man", "probe"]).expect_code(0).stdout;
+    assert!(page.contains(".TH vitald-probe 8"), "{}", &page[..200.min(page.len())]);
 
     let directory = tempfile::tempdir().expect("tempdir");
     let path = directory.path().to_str().expect("UTF-8");

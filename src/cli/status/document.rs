@@ -5,41 +5,41 @@ use serde::Deserialize;
 
 /// `GET /v1/status`.
 #[derive(Debug, Deserialize)]
-pub(super) struct StatusDocument {
-    pub(super) version: Option<String>,
-    pub(super) started_at: Option<String>,
-    pub(super) ready: bool,
-    pub(super) channels: Vec<ChannelDocument>,
+pub(in crate::cli) struct StatusDocument {
+    pub(in crate::cli) version: Option<String>,
+    pub(in crate::cli) started_at: Option<String>,
+    pub(in crate::cli) ready: bool,
+    pub(in crate::cli) channels: Vec<ChannelDocument>,
 }
 
 /// One channel, also `GET /v1/channels/{name}`.
 #[derive(Debug, Deserialize)]
-pub(super) struct ChannelDocument {
-    pub(super) name: String,
-    pub(super) on_backup: bool,
-    pub(super) members: Vec<MemberDocument>,
+pub(in crate::cli) struct ChannelDocument {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) on_backup: bool,
+    pub(in crate::cli) members: Vec<MemberDocument>,
 }
 
 /// One member.
 #[derive(Debug, Deserialize)]
-pub(super) struct MemberDocument {
-    pub(super) address: String,
+pub(in crate::cli) struct MemberDocument {
+    pub(in crate::cli) address: String,
     #[serde(default)]
-    pub(super) group: Option<String>,
-    pub(super) backup: bool,
-    pub(super) enabled: bool,
-    pub(super) weight: u32,
-    pub(super) health: HealthWord,
-    pub(super) in_rotation: bool,
-    pub(super) since: String,
+    pub(in crate::cli) group: Option<String>,
+    pub(in crate::cli) backup: bool,
+    pub(in crate::cli) enabled: bool,
+    pub(in crate::cli) weight: u32,
+    pub(in crate::cli) health: HealthWord,
+    pub(in crate::cli) in_rotation: bool,
+    pub(in crate::cli) since: String,
     #[serde(default)]
-    pub(super) last_probe: Option<ProbeDocument>,
+    pub(in crate::cli) last_probe: Option<ProbeDocument>,
 }
 
 /// A member's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum HealthWord {
+pub(in crate::cli) enum HealthWord {
     Healthy,
     Unhealthy,
     #[serde(other)]
@@ -48,17 +48,17 @@ pub(super) enum HealthWord {
 
 /// A member's last probe.
 #[derive(Debug, Deserialize)]
-pub(super) struct ProbeDocument {
-    pub(super) result: ProbeResult,
-    pub(super) reason: Option<String>,
-    pub(super) detail: Option<String>,
-    pub(super) seconds: f64,
+pub(in crate::cli) struct ProbeDocument {
+    pub(in crate::cli) result: ProbeResult,
+    pub(in crate::cli) reason: Option<String>,
+    pub(in crate::cli) detail: Option<String>,
+    pub(in crate::cli) seconds: f64,
 }
 
 /// What the last probe found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ProbeResult {
+pub(in crate::cli) enum ProbeResult {
     Success,
     Failure,
     #[serde(other)]

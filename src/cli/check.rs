@@ -1,0 +1,239 @@
+//! `vitald check`: all errors of a configuration, or what it means.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::console::{Console, Tone};
+use super::detection::Detection;
+use super::exit::{CliError, Exit};
+use super::table::{Columns, Field, Side};
+use super::{ConfigArgument, plural};
+use crate::channel::words::CheckStatus;
+use crate::channel::{Channel, HealthCheck, MemberStatus, Protocol, Role};
+use crate::config::{self, Config, Diagnostics, FileChannel};
+use crate::health::schedule::start_window;
+
+const MEANINGS: &str = "\
+Columns:
+  DOWN WITHIN    the longest time from a member's failure to `unhealthy`:
+                 threshold_abnormal x time_interval + timeout
+  UP WITHIN      the longest time from its return to `healthy`:
+                 threshold_normal x time_interval + timeout
+  FIRST VERDICT  the longest time from the daemon's start to a member's first
+                 verdict: spread of first probes + (the larger threshold - 1) x
+                 time_interval + timeout
+
+Nothing is bound, sent or changed, so a running daemon is not disturbed.
+
+Exit status: 0 good, 78 bad.
+
+Examples:
+  vitald check
+  vitald check --config ./vitald.toml
+  vitald check --json | jq '.channels[] | {name, down: .detection.down_seconds}'";
+
+/// Check a configuration: all its errors at once, or what it means
+#[derive(Debug, Args)]
+#[command(after_long_help = MEANINGS)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+
+    /// Print JSON, the errors too
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Result<Exit, CliError> {
+    let path = &arguments.config.config;
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(diagnostics) => {
+            if arguments.json {
+                console.print(super::json_text(&errors_document(&diagnostics)))?;
+            }
+            return Err(CliError::config(&diagnostics, console));
+        }
+    };
+    let file = path.display().to_string();
+    let text = match arguments.json {
+        true => super::json_text(&document(&file, &config)),
+        false => render(&file, &config, console),
+    };
+    console.print(text)?;
+    Ok(Exit::Success)
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    file: &'a str,
+    line: Option<usize>,
+    column: Option<usize>,
+    code: &'static str,
+    field: String,
+    message: &'a str,
+    remedy: &'a str,
+}
+
+fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
+    let errors = diagnostics.errors().iter().map(|error| {
+        let (file, position) = diagnostics.position(error);
+        ErrorDocument {
+            file,
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+            code: error.rule.code(),
+            field: error.path.to_string(),
+            message: &error.message,
+            remedy: &error.remedy,
+        }
+    });
+    json!({ "errors": errors.collect::<Vec<_>>() })
+}
+
+/// How many members a channel has, of each kind.
+struct Census {
+    members: usize,
+    standby: usize,
+    disabled: usize,
+}
+
+impl Census {
+    fn of(channel: &Channel) -> Self {
+        let members = channel.members();
+        Self {
+            members: members.len(),
+            standby: members.iter().filter(|member| member.role() == Role::Backup).count(),
+            disabled: members.iter().filter(|member| member.status() == MemberStatus::Disabled).count(),
+        }
+    }
+
+    fn words(&self) -> String {
+        let mut parts = Vec::new();
+        if self.standby > 0 {
+            parts.push(format!("{} standby", self.standby));
+        }
+        if self.disabled > 0 {
+            parts.push(format!("{} disabled", self.disabled));
+        }
+        match parts.is_empty() {
+            true => self.members.to_string(),
+            false => format!("{} ({})", self.members, parts.join(", ")),
+        }
+    }
+}
+
+/// The check that really runs: switched on, and there is one.
+fn active_check(channel: &Channel) -> Option<&HealthCheck> {
+    channel.health_check().filter(|check| check.status() == CheckStatus::On)
+}
+
+/// How far first probes are spread: the more members, the longer.
+fn window(config: &Config) -> Duration {
+    let probed = config.channels.iter().filter(|file| active_check(&file.channel).is_some());
+    start_window(probed.map(|file| file.channel.members().len()).sum())
+}
+
+/// Probes per second, on average, over all channels.
+fn probe_rate(config: &Config) -> f64 {
+    let rates = config.channels.iter().filter_map(|file| {
+        let interval = active_check(&file.channel)?.interval().as_secs_f64();
+        let members = u32::try_from(file.channel.members().len()).unwrap_or(u32::MAX);
+        (interval > 0.0).then(|| f64::from(members) / interval)
+    });
+    rates.sum()
+}
+
+fn render(file: &str, config: &Config, console: &Console) -> String {
+    let mut columns = Columns::new(
+        console.colour(),
+        &[
+            ("CHANNEL", Side::Left),
+            ("STRATEGY", Side::Left),
+            ("MEMBERS", Side::Left),
+            ("CHECK", Side::Left),
+            ("DOWN WITHIN", Side::Right),
+            ("UP WITHIN", Side::Right),
+            ("FIRST VERDICT", Side::Right),
+        ],
+    );
+    let window = window(config);
+    for FileChannel { channel, .. } in &config.channels {
+        let census = Census::of(channel);
+        let detection = active_check(channel).map(|check| Detection::of(check, window));
+        let [down, up, first] = match detection {
+            Some(bounds) => [bounds.down, bounds.up, bounds.first].map(|bound| super::exact(bound).into()),
+            None => ["", "", ""].map(Field::from),
+        };
+        columns.row([
+            channel.name().into(),
+            channel.strategy().word().into(),
+            census.words().into(),
+            check_words(channel),
+            down,
+            up,
+            first,
+        ]);
+    }
+    let members = config.channels.iter().map(|file| file.channel.members().len()).sum();
+    let verdict = format!(
+        "{file} is good: {}, {}, {:.1} probes a second",
+        plural(config.channels.len(), "channel"),
+        plural(members, "member"),
+        probe_rate(config),
+    );
+    let table = if config.channels.is_empty() { String::new() } else { format!("{}\n", columns.render()) };
+    format!("{table}{}\n", console.paint(Tone::Good, verdict))
+}
+
+/// `HTTP GET /health every 5s, timeout 2s`.
+fn check_words(channel: &Channel) -> Field {
+    let Some(check) = channel.health_check() else { return Field::toned(Tone::Warning, "none") };
+    if check.status() == CheckStatus::Off {
+        return Field::toned(Tone::Warning, "switched off");
+    }
+    let what = match check.protocol() {
+        Protocol::Tcp => "TCP".to_owned(),
+        Protocol::Http(http) => format!("HTTP {} {}", http.method.word(), http.path),
+        Protocol::Https(http) => format!("HTTPS {} {}", http.method.word(), http.path),
+    };
+    let (interval, timeout) = (super::exact(check.interval()), super::exact(check.timeout()));
+    format!("{what} every {interval}, timeout {timeout}").into()
+}
+
+fn document(file: &str, config: &Config) -> serde_json::Value {
+    let window = window(config);
+    let channels = config.channels.iter().map(|FileChannel { channel, file }| {
+        let census = Census::of(channel);
+        let check = active_check(channel);
+        let detection = check.map(|check| Detection::of(check, window));
+        json!({
+            "name": channel.name(),
+            "file": file,
+            "strategy": channel.strategy().word(),
+            "members": census.members,
+            "standby": census.standby,
+            "disabled": census.disabled,
+            "check": check.map(|check| json!({
+                "protocol": check.protocol().word(),
+                "interval_seconds": check.interval().as_secs_f64(),
+                "timeout_seconds": check.timeout().as_secs_f64(),
+                "threshold_normal": check.threshold_normal(),
+                "threshold_abnormal": check.threshold_abnormal(),
+            })),
+            "detection": detection.map(|bounds| json!({
+                "first_verdict_seconds": bounds.first.as_secs_f64(),
+                "down_seconds": bounds.down.as_secs_f64(),
+                "up_seconds": bounds.up.as_secs_f64(),
+            })),
+        })
+    });
+    json!({
+        "file": file,
+        "channels": channels.collect::<Vec<_>>(),
+        "probes_per_second": probe_rate(config),
+    })
+}

@@ -1,0 +1,182 @@
+//! `vitald probe`: every member of a configuration once, or one URL.
+//!
+//! The same rules, plans and probes as the daemon's, so that what it says of a
+//! member is what the daemon would say.
+
+mod explain;
+mod report;
+mod round;
+mod url;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use self::round::{Depth, Subject};
+use super::ConfigArgument;
+use super::console::Console;
+use super::exit::{CliError, Exit};
+use crate::channel::CodeSet;
+use crate::config;
+use crate::health::Outcome;
+
+const MEANINGS: &str = "\
+A URL is http://HOST[:PORT]/PATH, https://HOST[:PORT]/PATH or tcp://HOST:PORT; an
+IPv6 address stands in brackets. With a URL no configuration is read. HOST may be
+a name; it is resolved by the system.
+
+Exit status: 0 every probe succeeded; 1 some probe failed, or was inconclusive
+because the prober itself was at fault (so nothing is known of that member);
+2 wrong usage; 78 bad configuration.
+
+Examples:
+  vitald probe                                        every member, once
+  vitald probe --channel web --json
+  vitald probe http://10.0.0.7:8080/health --http-code 200-299 --timeout 2s
+  vitald probe https://10.0.0.7/ --verify --server-name app.internal --explain
+  vitald probe tcp://[2001:db8::7]:5432";
+
+/// Probe every member of a configuration once, or one URL
+#[derive(Debug, Args)]
+#[command(after_long_help = MEANINGS)]
+pub(super) struct ProbeArguments {
+    /// What to probe instead of a configuration's members
+    #[arg(value_name = "URL")]
+    url: Option<String>,
+
+    #[command(flatten)]
+    config: ConfigArgument,
+
+    /// Only the members of this channel
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    channel: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Print each phase: addresses, TLS, certificate, request, status line
+    #[arg(long)]
+    explain: bool,
+
+    /// How many probes run at once
+    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    at_once: NonZeroUsize,
+
+    #[command(flatten)]
+    options: UrlOptions,
+}
+
+/// What a channel would say, for a URL.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for a URL")]
+struct UrlOptions {
+    /// Status codes that count as success, such as 200,201,210-299 [default: 200]
+    #[arg(long, value_name = "CODES", requires = "url", value_parser = parse_codes)]
+    http_code: Option<String>,
+
+    /// The longest time of the whole probe, 10ms to 30s [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "url")]
+    timeout: Option<humantime::Duration>,
+
+    /// The request's method [default: GET]
+    #[arg(long, value_enum, value_name = "METHOD", requires = "url", ignore_case = true)]
+    method: Option<MethodWord>,
+
+    /// A request header; may be given more than once
+    #[arg(long, value_name = "NAME:VALUE", requires = "url", value_parser = parse_header)]
+    header: Vec<(String, String)>,
+
+    /// The Host header and, for HTTPS, the server name
+    #[arg(long, value_name = "HOST", requires = "url")]
+    host: Option<String>,
+
+    /// End the connection with a FIN instead of a reset
+    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
+    fin: bool,
+
+    /// Verify the certificate
+    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
+    verify: bool,
+
+    /// Trust these CA certificates (PEM) instead of the system's
+    #[arg(long, value_name = "PATH", requires = "verify")]
+    ca_file: Option<PathBuf>,
+
+    /// The name to send (SNI) and to verify
+    #[arg(long, value_name = "NAME", requires = "url")]
+    server_name: Option<String>,
+
+    /// Present this client certificate chain (PEM)
+    #[arg(long, value_name = "PATH", requires_all = ["url", "client_key"])]
+    client_certificate: Option<PathBuf>,
+
+    /// The client certificate's private key (PEM)
+    #[arg(long, value_name = "PATH", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+
+    /// The lowest TLS version to accept, 1.2 or 1.3 [default: 1.2]
+    #[arg(long, value_name = "VERSION", requires = "url", value_parser = ["1.2", "1.3"])]
+    min_tls: Option<String>,
+}
+
+/// `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodWord {
+    #[value(name = "GET")]
+    Get,
+    #[value(name = "HEAD")]
+    Head,
+}
+
+fn parse_codes(text: &str) -> Result<String, String> {
+    match CodeSet::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like X-Probe:vitald")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Result<Exit, CliError> {
+    let subjects = match &arguments.url {
+        Some(text) => vec![url::subject(text, &arguments.options)?],
+        None => configured(arguments, console)?,
+    };
+    if subjects.is_empty() {
+        console
+            .message("no member to probe: no channel of the configuration has a health check with members");
+    }
+    let depth = if arguments.explain { Depth::Explained } else { Depth::Reported };
+    let results = super::block_on(round::run(subjects, depth, arguments.at_once))??;
+    let text = match (arguments.json, arguments.explain) {
+        (true, _) => super::json_text(&report::document(&results)),
+        (false, true) => explain::render(&results, console.colour()),
+        (false, false) => report::table(&results, console.colour()),
+    };
+    console.print(text)?;
+    let is_success = results.iter().all(|result| result.report.outcome == Outcome::Success);
+    Ok(if is_success { Exit::Success } else { Exit::Failure })
+}
+
+/// The probed members of the configuration, or of one channel of it.
+fn configured(arguments: &ProbeArguments, console: &Console) -> Result<Vec<Subject>, CliError> {
+    let path = &arguments.config.config;
+    let config = config::load(path).map_err(|diagnostics| CliError::config(&diagnostics, console))?;
+    let Some(name) = &arguments.channel else {
+        return Ok(config.channels.into_iter().flat_map(|file| round::subjects(&file.channel)).collect());
+    };
+    let Some(file) = config.channels.iter().find(|file| file.channel.name() == name) else {
+        let names: Vec<&str> = config.channels.iter().map(|file| file.channel.name()).collect();
+        return Err(CliError::Usage(format!(
+            "no channel of {} is called {name:?}; there are: {}",
+            path.display(),
+            names.join(", ")
+        )));
+    };
+    Ok(round::subjects(&file.channel))
+}

@@ -1,0 +1,285 @@
+//! One URL and its flags as a channel with one member, so that the rules, and
+//! the probe, are those of a configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use toml::{Table, Value};
+
+use super::round::{self, Subject};
+use super::{MethodWord, UrlOptions};
+use crate::channel::FieldPath;
+use crate::cli::exit::CliError;
+use crate::config;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shortest interval the rules take; the interval itself has no meaning here.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a URL says.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    /// Path and query.
+    path: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Tcp,
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The one member that a URL and its flags stand for.
+///
+/// # Errors
+/// Usage: no URL, a flag that does not belong to its scheme, a value that a
+/// channel could not have.
+pub(super) fn subject(text: &str, options: &UrlOptions) -> Result<Subject, CliError> {
+    let place = parse(text).map_err(|problem| {
+        CliError::Usage(format!(
+            "{text:?}: {problem}; write http://HOST:PORT/PATH, https://... or tcp://HOST:PORT"
+        ))
+    })?;
+    refuse_foreign_flags(place.scheme, options)?;
+    let table =
+        Table::from_iter([("channels".to_owned(), Value::Array(vec![channel(&place, options).into()]))]);
+    // Paths of flags are relative to where the user is.
+    let config =
+        config::parse("the command line", &table.to_string(), Path::new("")).map_err(|diagnostics| {
+            let lines = diagnostics
+                .errors()
+                .iter()
+                .map(|error| format!("{}: {}; {}", flag_of(&error.path), error.message, error.remedy));
+            CliError::Usage(lines.collect::<Vec<_>>().join("\n"))
+        })?;
+    let subjects = config.channels.iter().flat_map(|file| round::subjects(&Arc::clone(&file.channel)));
+    // One channel with one member and a check went in.
+    subjects.last().ok_or_else(|| CliError::Usage(format!("{text:?} cannot be probed")))
+}
+
+fn parse(text: &str) -> Result<Place, &'static str> {
+    let uri: Uri = text.parse().map_err(|_| "this is no URL")?;
+    let (scheme, default_port) = match uri.scheme_str() {
+        Some("tcp") => (Scheme::Tcp, None),
+        Some("http") => (Scheme::Http, Some(80)),
+        Some("https") => (Scheme::Https, Some(443)),
+        Some(_) => return Err("only http, https and tcp can be probed"),
+        None => return Err("the scheme is missing"),
+    };
+    let authority = uri.authority().ok_or("the host is missing")?;
+    if authority.as_str().contains('@') {
+        return Err("a user name or password is not supported; use --header");
+    }
+    let host = authority.host();
+    let port = match authority.port_u16() {
+        Some(0) => return Err("the port is not one from 1 to 65535"),
+        Some(port) => port,
+        None if authority.as_str() != host => return Err("the port is not one from 1 to 65535"),
+        None => default_port.ok_or("the port is missing")?,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err("the host is missing");
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if scheme == Scheme::Tcp && !matches!(path, "" | "/") {
+        return Err("a tcp URL has no path");
+    }
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    Ok(Place { scheme, host: host.to_owned(), port, path })
+}
+
+/// A flag without effect would mislead, so it is refused.
+fn refuse_foreign_flags(scheme: Scheme, options: &UrlOptions) -> Result<(), CliError> {
+    let http = [
+        ("--http-code", options.http_code.is_some()),
+        ("--method", options.method.is_some()),
+        ("--header", !options.header.is_empty()),
+        ("--host", options.host.is_some()),
+    ];
+    let tls = [
+        ("--verify", options.verify),
+        ("--server-name", options.server_name.is_some()),
+        ("--client-certificate", options.client_certificate.is_some()),
+        ("--min-tls", options.min_tls.is_some()),
+    ];
+    let foreign_http = http.into_iter().filter(|_| scheme == Scheme::Tcp);
+    let foreign_tls = tls.into_iter().filter(|_| scheme != Scheme::Https);
+    let given: Vec<&str> =
+        foreign_http.chain(foreign_tls).filter(|(_, is_given)| *is_given).map(|(flag, _)| flag).collect();
+    match given.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(CliError::Usage(format!("{} has no effect on a {} URL", given.join(", "), scheme.word())))
+        }
+    }
+}
+
+/// The channel as a configuration would have it.
+fn channel(place: &Place, options: &UrlOptions) -> Table {
+    let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Into::into);
+    let mut check = Table::new();
+    check.insert("protocol".to_owned(), place.scheme.word().into());
+    check.insert("timeout".to_owned(), duration(timeout));
+    check.insert("time_interval".to_owned(), duration(timeout.max(SHORTEST_INTERVAL)));
+    check.insert("threshold_normal".to_owned(), 1.into());
+    check.insert("threshold_abnormal".to_owned(), 1.into());
+    if place.scheme != Scheme::Tcp {
+        check.insert("path".to_owned(), place.path.clone().into());
+        check.insert(
+            "http_code".to_owned(),
+            options.http_code.clone().unwrap_or_else(|| "200".to_owned()).into(),
+        );
+        let method = match options.method {
+            Some(MethodWord::Head) => "HEAD",
+            Some(MethodWord::Get) | None => "GET",
+        };
+        check.insert("method".to_owned(), method.into());
+        check.insert("enable_client_ssl".to_owned(), options.client_certificate.is_some().into());
+    }
+    let mut member = Table::new();
+    member.insert("host".to_owned(), place.host.clone().into());
+    let mut channel = Table::new();
+    channel.insert("name".to_owned(), place.scheme.word_as_name().into());
+    channel.insert("port".to_owned(), i64::from(place.port).into());
+    channel.insert("balance_strategy".to_owned(), 1.into());
+    channel.insert("member_type".to_owned(), "ip".into());
+    channel.insert("vpc_health_config".to_owned(), check.into());
+    channel.insert("probe".to_owned(), probe(options).into());
+    channel.insert("members".to_owned(), Value::Array(vec![member.into()]));
+    channel
+}
+
+impl Scheme {
+    /// A channel needs a name; this one is never seen by a daemon.
+    fn word_as_name(self) -> &'static str {
+        match self {
+            Self::Tcp => "url-tcp",
+            Self::Http => "url-http",
+            Self::Https => "url-https",
+        }
+    }
+}
+
+fn probe(options: &UrlOptions) -> Table {
+    let mut probe = Table::new();
+    if let Some(host) = &options.host {
+        probe.insert("host".to_owned(), host.clone().into());
+    }
+    if options.fin {
+        probe.insert("close".to_owned(), "fin".into());
+    }
+    if !options.header.is_empty() {
+        let headers = options.header.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
+        probe.insert("headers".to_owned(), Table::from_iter(headers).into());
+    }
+    let mut tls = Table::new();
+    if options.verify {
+        tls.insert("verify".to_owned(), true.into());
+    }
+    let texts = [
+        ("ca_file", options.ca_file.as_deref().map(path_text)),
+        ("server_name", options.server_name.clone()),
+        ("client_certificate", options.client_certificate.as_deref().map(path_text)),
+        ("client_key", options.client_key.as_deref().map(path_text)),
+        ("min_version", options.min_tls.clone()),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            tls.insert(key.to_owned(), text.into());
+        }
+    }
+    if !tls.is_empty() {
+        probe.insert("tls".to_owned(), tls.into());
+    }
+    probe
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn duration(duration: Duration) -> Value {
+    humantime::format_duration(duration).to_string().replace(' ', "").into()
+}
+
+/// The flag, or the part of the URL, that a field of the channel came from.
+fn flag_of(path: &FieldPath) -> &'static str {
+    let is_header =
+        path.0.iter().any(|step| matches!(step, crate::channel::Step::Key(key) if key == "headers"));
+    if is_header {
+        return "--header";
+    }
+    match path.field() {
+        Some("http_code") => "--http-code",
+        Some("timeout" | "time_interval") => "--timeout",
+        Some("host") if path.to_string().contains("probe") => "--host",
+        Some("host") => "the URL's host",
+        Some("path") => "the URL's path",
+        Some("ca_file") => "--ca-file",
+        Some("server_name") => "--server-name",
+        Some("client_certificate" | "enable_client_ssl") => "--client-certificate",
+        Some("client_key") => "--client-key",
+        _ => "the URL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_say_where_and_what() {
+        let place = |scheme, host: &str, port, path: &str| Place {
+            scheme,
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+        };
+        let cases = [
+            ("http://10.0.0.7", place(Scheme::Http, "10.0.0.7", 80, "/")),
+            ("http://10.0.0.7:8080/health?deep=1", place(Scheme::Http, "10.0.0.7", 8080, "/health?deep=1")),
+            ("https://app.internal/x", place(Scheme::Https, "app.internal", 443, "/x")),
+            ("https://[::1]:8443/", place(Scheme::Https, "::1", 8443, "/")),
+            ("tcp://db:5432", place(Scheme::Tcp, "db", 5432, "/")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text).expect(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_a_reason() {
+        let cases = [
+            ("10.0.0.7:80", "the scheme is missing"),
+            ("/health", "the scheme is missing"),
+            ("ftp://h/", "only http, https and tcp can be probed"),
+            ("tcp://db", "the port is missing"),
+            ("tcp://db:5432/x", "a tcp URL has no path"),
+            ("http://h:99999/", "the port is not one from 1 to 65535"),
+            ("http://h:0/", "the port is not one from 1 to 65535"),
+            ("http://user@h/", "a user name or password is not supported; use --header"),
+            ("http://", "this is no URL"),
+        ];
+        for (text, problem) in cases {
+            assert_eq!(parse(text), Err(problem), "{text}");
+        }
+    }
+}

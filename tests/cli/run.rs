@@ -1,0 +1,76 @@
+//! `vitald run` as a process, asked by `status` and `reload`.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use crate::check::ConfigFile;
+use crate::support::{Outcome, Running, command, vitald};
+
+/// A configuration with one TCP member that listens nowhere, `more` appended.
+fn config(listen: u16, more: &str) -> String {
+    format!(
+        "[server]\nlisten = \"127.0.0.1:{listen}\"\n[[channels]]\nname = \"web\"\nport = 1\n\
+         balance_strategy = 1\nmember_type = \"ip\"\n[channels.vpc_health_config]\nprotocol = \"TCP\"\n\
+         threshold_normal = 1\nthreshold_abnormal = 1\ntime_interval = \"200ms\"\ntimeout = \"100ms\"\n\
+         [[channels.members]]\nhost = \"127.0.0.1\"\n{more}"
+    )
+}
+
+/// Waits until the JSON log has a line with this message.
+fn wait_for(lines: &mut impl Iterator<Item = String>, message: &str) -> serde_json::Value {
+    lines
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))
+        })
+        .find(|line| line.get("message").and_then(|text| text.as_str()) == Some(message))
+        .unwrap_or_else(|| panic!("no line says {message:?}"))
+}
+
+#[test]
+fn run_logs_json_reloads_and_ends_in_order() {
+    let port = crate::support::closed_port();
+    let file = ConfigFile::new(&config(port, ""));
+    let mut child = command(&["run", "--config", file.path(), "--log-format", "json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let running = Running(child);
+    let started = wait_for(&mut lines, "probing");
+    assert_eq!(started.get("level").and_then(|level| level.as_str()), Some("INFO"));
+    let change = wait_for(&mut lines, "member changed");
+    let field = |name: &str| change.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    assert_eq!(
+        (field("channel"), field("member"), field("from"), field("to"), field("reason")),
+        (
+            "web".to_owned(),
+            "127.0.0.1:1".to_owned(),
+            "unknown".to_owned(),
+            "unhealthy".to_owned(),
+            "refused".to_owned()
+        )
+    );
+
+    // The address comes from the configuration, as for an operator.
+    vitald(&["status", "--config", file.path()]).expect_code(2);
+
+    std::fs::write(file.path(), config(port, "[[channels.members]]\nhost = \"127.0.0.2\"\n")).expect("write");
+    let Outcome { stdout, .. } = vitald(&["reload", "--config", file.path()]).expect_code(0);
+    assert!(stdout.contains("members added 1, removed 0, restarted 0"), "{stdout}");
+
+    std::fs::write(file.path(), config(port, "frob = 1\n")).expect("write");
+    let Outcome { stderr, .. } = vitald(&["reload", "--config", file.path()]).expect_code(78);
+    assert!(stderr.contains("E002") && stderr.contains("keeps its old configuration"), "{stderr}");
+
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(0));
+}
+
+#[test]
+fn run_that_cannot_listen_says_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let file = ConfigFile::new(&config(taken.local_addr().expect("address").port(), ""));
+    let outcome = vitald(&["run", "--config", file.path()]).expect_code(1);
+    assert!(outcome.stderr.contains("cannot listen on 127.0.0.1:"), "{}", outcome.stderr);
+}
