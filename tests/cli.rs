@@ -7,6 +7,8 @@ mod support;
 mod basics;
 #[path = "cli/check.rs"]
 mod check;
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/reload.rs"]

@@ -21,7 +21,7 @@ use super::DaemonArguments;
 use super::console::printable;
 
 /// Where the daemon listens by default.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9650);
+pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9650);
 
 /// A daemon with 100,000 members answers less than this.
 const LARGEST_BODY: usize = 256 << 20;
@@ -106,6 +106,11 @@ impl DaemonUrl {
             Some(listen) => Self::of_listen(listen, Origin::Config(config.clone())),
             None => Self::of_listen(DEFAULT_LISTEN, Origin::Default),
         })
+    }
+
+    /// A daemon of this very process.
+    pub(super) fn at(listen: SocketAddr) -> Self {
+        Self::of_listen(listen, Origin::Argument)
     }
 
     fn of_listen(listen: SocketAddr, origin: Origin) -> Self {

@@ -78,6 +78,13 @@ pub(super) fn install(arguments: &LogArguments, console: &Console) -> Result<(),
     Ok(())
 }
 
+/// Only errors, as text: for a command whose output already shows the rest.
+pub(super) fn install_errors_only(console: &Console) {
+    let subscriber = Registry::default().with(text(console).with_filter(LevelFilter::ERROR));
+    // Only a second call can fail, and the first subscriber then stays.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn text(console: &Console) -> Boxed {

@@ -10,6 +10,7 @@
 //! | `probe` | probes every member once, or one URL |
 //! | `status` | asks a running daemon how things are |
 //! | `reload` | tells a running daemon to read its configuration again |
+//! | `demo` | the daemon over backends of its own |
 //! | `completions`, `man` | what packages install |
 //! | `console`, `table` | stdout, stderr, colour, columns |
 //! | `client` | the HTTP client of `status` and `reload` |
@@ -21,6 +22,7 @@ mod check;
 mod client;
 mod completions;
 mod console;
+mod demo;
 mod detection;
 mod exit;
 mod logging;
@@ -53,6 +55,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("VITALD_RE
 
 const EXAMPLES: &str = "\
 Examples:
+  vitald demo                               see it work, nothing to set up
   vitald check --config vitald.toml         what a configuration means, or all its errors
   vitald probe --config vitald.toml         every member once
   vitald probe https://10.0.0.7/ --explain  one address, step by step
@@ -91,6 +94,7 @@ enum Command {
     Probe(Box<probe::ProbeArguments>),
     Status(status::StatusArguments),
     Reload(reload::ReloadArguments),
+    Demo(demo::DemoArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
 }
@@ -170,6 +174,7 @@ fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
         Command::Probe(arguments) => probe::execute(&arguments, console),
         Command::Status(arguments) => status::execute(&arguments, console),
         Command::Reload(arguments) => reload::execute(&arguments, console),
+        Command::Demo(arguments) => demo::execute(&arguments, console),
         Command::Completions(arguments) => completions::execute(&arguments, console),
         Command::Man(arguments) => man::execute(&arguments, console),
     }

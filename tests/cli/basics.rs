@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{command, run, vitald};
 
-const COMMANDS: [&str; 7] = ["run", "check", "probe", "status", "reload", "completions", "man"];
+const COMMANDS: [&str; 8] = ["run", "check", "probe", "status", "reload", "demo", "completions", "man"];
 
 #[test]
 fn help_goes_to_stdout_and_names_every_command() {
@@ -37,7 +37,7 @@ fn version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_2_with_a_message_on_stderr() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[], "Usage:"),
         (&["frobnicate"], "frobnicate"),
         (&["status", "--interval", "1s"], "--watch"),
@@ -46,6 +46,7 @@ fn wrong_usage_is_2_with_a_message_on_stderr() {
         (&["reload", "--frob"], "--frob"),
         (&["completions", "klingon"], "bash"),
         (&["run", "--log-level", "vitald=loud"], "--log-level"),
+        (&["demo", "--for", "ever"], "--for"),
         (&["man", "frobnicate"], "probe"),
     ];
     for (arguments, expected) in cases {

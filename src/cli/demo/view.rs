@@ -1,0 +1,116 @@
+//! The live view: one line for each verdict that moved.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::backends::Backend;
+use super::settings::CHANNELS;
+use crate::channel::Health;
+use crate::cli::console::{Console, Tone, printable};
+use crate::cli::status::document::ChannelDocument;
+use crate::daemon::TransitionEvent;
+use crate::health::Timestamp;
+
+/// What has been shown so far, and what members are called.
+#[derive(Debug)]
+pub(super) struct View {
+    names: HashMap<String, &'static str>,
+    changes: usize,
+}
+
+impl View {
+    pub(super) fn new(backends: &[Backend]) -> Self {
+        let names = backends.iter().map(|backend| (backend.address.to_string(), backend.name)).collect();
+        Self { names, changes: 0 }
+    }
+
+    /// What is about to be seen, and where to look.
+    pub(super) fn opening(
+        &self,
+        address: SocketAddr,
+        duration: Option<humantime::Duration>,
+        console: &Console,
+    ) -> String {
+        let end = match duration {
+            Some(duration) => format!("It ends after {duration}; Ctrl-C ends it sooner."),
+            None => "Ctrl-C ends it.".to_owned(),
+        };
+        let mut text = format!(
+            "The daemon probes {} backends of this process every 500 ms. {end}\n\n",
+            self.names.len()
+        );
+        for (channel, members) in CHANNELS {
+            text.push_str(&format!("  {} {members}\n", console.paint(Tone::Good, format!("{channel:<16}"))));
+        }
+        text.push_str(&format!(
+            "\n  status   http://{address}/v1/status\n  metrics  http://{address}/metrics\n  \
+             or       vitald status --watch --url http://{address}\n\n"
+        ));
+        text
+    }
+
+    /// One verdict that moved, and who takes the channel's traffic since.
+    pub(super) fn change(
+        &mut self,
+        event: &TransitionEvent,
+        channel: Option<&ChannelDocument>,
+        console: &Console,
+    ) -> String {
+        self.changes += 1;
+        let name = self.name(&event.member);
+        let tone = match event.to {
+            Health::Healthy => Tone::Good,
+            Health::Unhealthy => Tone::Bad,
+            Health::Unknown => Tone::Warning,
+        };
+        let reason = event.outcome.reason().map(|reason| format!("{reason}: ")).unwrap_or_default();
+        let change = format!("{} -> {}", event.from.word(), event.to.word());
+        let traffic = channel.map(|channel| self.traffic(channel)).unwrap_or_default();
+        let why = format!("{} x {reason}{}", event.consecutive, printable(&event.detail, 100));
+        format!(
+            "{}  {:<15}  {name:<8}  {}  {traffic:<39}  {}\n",
+            console.paint(Tone::Faint, time_of_day(event.at)),
+            event.channel,
+            console.paint(tone, format!("{change:<20}")),
+            console.paint(Tone::Faint, why),
+        )
+    }
+
+    /// `traffic to steady-1, steady-2`.
+    fn traffic(&self, channel: &ChannelDocument) -> String {
+        let members = channel.members.iter().filter(|member| member.in_rotation && member.weight > 0);
+        let names: Vec<String> = members.map(|member| printable(self.name(&member.address), 60)).collect();
+        match names.is_empty() {
+            true => "traffic to nobody".to_owned(),
+            false => format!("traffic to {}", names.join(", ")),
+        }
+    }
+
+    fn name<'a>(&'a self, address: &'a str) -> &'a str {
+        self.names.get(address).copied().unwrap_or(address)
+    }
+
+    /// The last line.
+    pub(super) fn closing(&self) -> String {
+        format!("\nThe demo is over: {} shown.\n", crate::cli::plural(self.changes, "change"))
+    }
+}
+
+/// `12:00:05.123`, UTC.
+fn time_of_day(at: Timestamp) -> String {
+    let time = UNIX_EPOCH + Duration::from_nanos(at.0);
+    let text = humantime::format_rfc3339_millis(time).to_string();
+    text.get(11..23).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_day() {
+        assert_eq!(time_of_day(Timestamp(1_767_225_605_123_456_789)), "00:00:05.123");
+        assert_eq!(time_of_day(Timestamp(0)).len(), 12);
+    }
+}
