@@ -376,6 +376,12 @@ impl Course<'_> {
             Err(Errno::NOTCONN) => {
                 return Some(match sockopt::socket_error(socket) {
                     Ok(Ok(())) => Step::Wait(Interest::WRITABLE),
+                    // It was established, and reset before we looked. A TCP check
+                    // asks for no more, and must not depend on who was faster.
+                    Ok(Err(Errno::CONNRESET | Errno::PIPE)) if !self.speaks_first() => {
+                        self.progress.end_phase();
+                        tcp::connected().into()
+                    }
                     Ok(Err(errno)) | Err(errno) => fault::connecting(errno).into(),
                 });
             }

@@ -4,10 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData, SigningKey,
-    date_time_ymd,
-};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -15,12 +11,13 @@ use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, Stream, version};
 
 use vitald::channel::{
-    ClientCertificate, ClientIdentity, CloseMode, HealthCheck, Host, Method, PemFile, ProbeOptions, Protocol,
+    ClientCertificate, ClientIdentity, CloseMode, HealthCheck, Host, Method, ProbeOptions, Protocol,
     TlsOptions, TlsVersion, VerifyCertificate,
 };
 use vitald::health::{MemberReason, Outcome, Report};
 use vitald::probe::{self, Plan, PlanError, Resolver, SystemLookup, Target};
 
+use crate::certificates::{Authority, Pair, pem_file, version_one};
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, explain, hold, http_check, plan, reset, run, runtime,
 };
@@ -37,70 +34,6 @@ fn https() -> Protocol {
 
 fn failure(reason: MemberReason) -> Outcome {
     Outcome::Failure(reason)
-}
-
-/// A certification authority of our own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate and its key, in the forms that the two sides want.
-struct Pair {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    pem: (String, String),
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
-    }
-
-    fn file(&self) -> PemFile {
-        pem_file("ca.pem", &self.0.pem())
-    }
-
-    /// A certificate for these names, valid from and to these years' first days.
-    fn issue(&self, names: &[&str], from: i32, to: i32) -> Pair {
-        let key = KeyPair::generate().expect("a key");
-        let certificate = leaf(names, from, to).signed_by(&key, &self.0).expect("a certificate");
-        Pair::new(certificate.der().clone(), &certificate.pem(), &key)
-    }
-}
-
-fn leaf(names: &[&str], from: i32, to: i32) -> CertificateParams {
-    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut params = CertificateParams::new(names).expect("names");
-    params.distinguished_name.push(DnType::CommonName, "a member");
-    params.not_before = date_time_ymd(from, 1, 1);
-    params.not_after = date_time_ymd(to, 1, 1);
-    params
-}
-
-impl Pair {
-    fn new(certificate: CertificateDer<'static>, pem: &str, key: &KeyPair) -> Self {
-        let der = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Self { chain: vec![certificate], key: der.into(), pem: (pem.to_owned(), key.serialize_pem()) }
-    }
-
-    fn self_signed(names: &[&str]) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let certificate = leaf(names, 2020, 2096).self_signed(&key).expect("a certificate");
-        Self::new(certificate.der().clone(), &certificate.pem(), &key)
-    }
-
-    fn identity(&self) -> ClientIdentity {
-        ClientIdentity {
-            certificate: pem_file("client.pem", &self.pem.0),
-            key: pem_file("client-key.pem", &self.pem.1),
-        }
-    }
-}
-
-fn pem_file(path: &str, pem: &str) -> PemFile {
-    PemFile { path: path.into(), pem: pem.as_bytes().into() }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -201,6 +134,23 @@ fn a_bad_certificate_is_refused_when_verified_and_its_expiry_known_anyway() {
     let report = shown(&pair, &named(verifying(&ca), "app.internal"));
     let detail = "certificate not valid for name app.internal";
     expect(&report, failure(MemberReason::TlsCertificate), detail, "connect");
+}
+
+#[test]
+fn the_systems_trust_anchors_do_not_hold_ours() {
+    let mut options = ProbeOptions::default();
+    options.tls.verify = VerifyCertificate::Yes;
+    let check = HealthCheck::once(https(), PATIENT, ClientCertificate::None);
+    match Plan::new(&check, &options) {
+        Ok(plan) => {
+            let ca = Authority::new("our CA");
+            let (member, _seen) = member(server(&ca.issue(&["127.0.0.1"], 2020, 2096)));
+            let detail = "certificate from an unknown issuer";
+            expect(&run(&plan, member.address), failure(MemberReason::TlsCertificate), detail, "connect");
+        }
+        // A machine without any, such as a bare container.
+        Err(error) => assert!(matches!(error, PlanError::SystemTrustAnchors(_)), "{error}"),
+    }
 }
 
 #[test]
@@ -448,38 +398,6 @@ fn a_member_must_hold_the_key_of_its_certificate() {
     let report = run(&plan(https(), PATIENT, &ProbeOptions::default()), member.address);
     let detail = "the member does not hold the key of its certificate";
     expect(&report, failure(MemberReason::TlsHandshake), detail, "connect");
-}
-
-/// A DER element (X.690, 8.1) of these parts.
-fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let mut element = vec![tag];
-    match u8::try_from(content.len()) {
-        Ok(length @ 0..128) => element.push(length),
-        Ok(length) => element.extend([0x81, length]),
-        Err(_) => {
-            element.push(0x82);
-            element.extend(u16::try_from(content.len()).expect("a short element").to_be_bytes());
-        }
-    }
-    element.extend(content);
-    element
-}
-
-/// A certificate of version 1, as `openssl x509 -req` makes without extensions.
-fn version_one() -> (CertificateDer<'static>, KeyPair) {
-    let key = KeyPair::generate().expect("a key");
-    // ecdsa-with-SHA256, what the key pair signs with.
-    let algorithm = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
-    let common_name = der(0x30, &[&[0x06, 3, 0x55, 4, 3], &der(0x0c, &[b"old member"])]);
-    let name = der(0x30, &[&der(0x31, &[&common_name])]);
-    let validity = der(0x30, &[&der(0x17, &[b"200101000000Z"]), &der(0x18, &[b"20960101000000Z"])]);
-    let serial = der(0x02, &[&[7]]);
-    let public_key = key.subject_public_key_info();
-    let body = der(0x30, &[&serial, &algorithm, &name, &validity, &name, &public_key]);
-    let signature = key.sign(&body).expect("a signature");
-    let certificate = der(0x30, &[&body, &algorithm, &der(0x03, &[&[0], &signature])]);
-    (certificate.into(), key)
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! Each case asserts the reason, the detail and the phases that were reached.
 
+mod certificates;
 mod http;
 mod https;
+mod lifecycle;
 mod local;
 mod members;
 mod resolve;

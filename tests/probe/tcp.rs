@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
+use vitald::probe::run as run_probe;
 
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, explain, hold, http, plan, probe, read_request, refusing, reset,
-    run, tcp,
+    run, runtime, target, tcp,
 };
 
 const CHECKS: usize = 200;
@@ -94,6 +95,40 @@ fn a_connection_that_takes_its_time_is_waited_for() {
         let connect = report.phases.connect.expect("a connection");
         assert!(connect > BRIEF, "not at once: {report:?}");
         drop(serving);
+    }
+}
+
+#[test]
+fn a_connection_that_is_reset_before_the_prober_looks_was_established() {
+    let reset_by_member = Outcome::Failure(MemberReason::Reset);
+    let cases = [
+        (tcp(), Outcome::Success, "connected", "connect"),
+        (http("200"), reset_by_member, "connection reset by the member", ""),
+    ];
+    for (protocol, outcome, detail, ended) in cases {
+        let (listener, _queued) = full_queue();
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            drop(listener.accept().expect("the queued connection"));
+            reset(listener.accept().expect("the prober's connection").0);
+        });
+        // Without a reset at its own end the handshake is completed at once.
+        let plan = plan(protocol, PATIENT, &closing(CloseMode::Fin));
+        let target = target(address);
+        let report = tokio::task::LocalSet::new().block_on(&runtime(), async {
+            tokio::task::spawn_local(async {
+                // The driver is held up until long after the second SYN.
+                tokio::task::yield_now().await;
+                thread::sleep(Duration::from_millis(1500));
+            });
+            run_probe(&plan, &target).await
+        });
+        if outcome == reset_by_member && report.phases.connect.is_some() {
+            // The reset met the request: told apart only by the phase.
+            assert_eq!(report.outcome, outcome);
+            continue;
+        }
+        expect(&report, outcome, detail, ended);
     }
 }
 
