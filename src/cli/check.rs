@@ -15,6 +15,7 @@ use crate::channel::words::CheckStatus;
 use crate::channel::{Channel, HealthCheck, MemberStatus, Protocol, Role};
 use crate::config::{self, Config, Diagnostics, FileChannel};
 use crate::health::schedule::start_window;
+use crate::probe::Plan;
 
 const MEANINGS: &str = "\
 Columns:
@@ -58,6 +59,10 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
             return Err(CliError::config(&diagnostics, console));
         }
     };
+    let problems = plan_problems(&config);
+    if !problems.is_empty() {
+        return Err(CliError::channels(&problems.join("\n"), console));
+    }
     let file = path.display().to_string();
     let text = match arguments.json {
         true => super::json_text(&document(&file, &config)),
@@ -65,6 +70,16 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
     };
     console.print(text)?;
     Ok(Exit::Success)
+}
+
+/// What only preparing the probes shows: files that changed since they were
+/// read, and what the TLS library alone knows. `run` would refuse the same.
+fn plan_problems(config: &Config) -> Vec<String> {
+    let problems = config.channels.iter().filter_map(|file| {
+        let error = Plan::new(active_check(&file.channel)?, file.channel.probe()).err()?;
+        Some(format!("channel \"{}\": {error}", file.channel.name()))
+    });
+    problems.collect()
 }
 
 #[derive(Serialize)]

@@ -53,7 +53,8 @@ pub(super) struct DemoArguments {
 
 pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Result<Exit, CliError> {
     logging::install_errors_only(console);
-    let backends = Backends::start(&settings::HABITS).map_err(|error| CliError::Plan(error.to_string()))?;
+    let backends =
+        Backends::start(&settings::HABITS).map_err(|error| CliError::Preparation(error.to_string()))?;
     let ending = match (run(arguments, DEFAULT_LISTEN, &backends, console), arguments.listen) {
         (Err(Failure::Daemon(DaemonError::Bind(_))), None) => {
             run(arguments, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &backends, console)
@@ -108,7 +109,9 @@ fn run(
     let ending = match daemon.join() {
         Ok(ending) => ending.map_err(Failure::Daemon)?,
         // The panic was printed by its thread.
-        Err(_) => return Err(Failure::Cli(CliError::Plan("the daemon ended unexpectedly".to_owned()))),
+        Err(_) => {
+            return Err(Failure::Cli(CliError::Preparation("the daemon ended unexpectedly".to_owned())));
+        }
     };
     shown.map_err(Failure::Cli)?;
     Ok(ending)

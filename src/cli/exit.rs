@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::console::{Colour, Console};
+use super::console::{Colour, Console, Tone, paint};
 use crate::config::{Diagnostics, Paint};
 use crate::daemon::DaemonError;
 
@@ -60,9 +60,9 @@ pub(super) enum CliError {
     /// The daemon did not start.
     #[error(transparent)]
     Daemon(DaemonError),
-    /// The probes of a URL or a channel cannot be prepared.
+    /// What a command needs of the system, and did not get.
     #[error("{0}")]
-    Plan(String),
+    Preparation(String),
     /// A file or directory of ours.
     #[error("{what}: {source}")]
     Io {
@@ -83,10 +83,19 @@ impl CliError {
         Self::Config { rendered: diagnostics.render(paint) }
     }
 
+    /// Channels whose probes cannot be prepared, one problem a line. What is
+    /// wrong with them stands in the configuration or in a file it names.
+    pub(super) fn channels(problems: &str, console: &Console) -> Self {
+        let word = paint(console.stderr_colour(), Tone::Bad, "error:");
+        let lines: Vec<String> = problems.lines().map(|problem| format!("{word} {problem}")).collect();
+        Self::Config { rendered: lines.join("\n") }
+    }
+
     /// Why the daemon did not start; a bad configuration keeps its carets.
     pub(super) fn daemon(error: DaemonError, console: &Console) -> Self {
         match error {
             DaemonError::Config(diagnostics) => Self::config(&diagnostics, console),
+            DaemonError::Channels(problems) => Self::channels(&problems, console),
             error => Self::Daemon(error),
         }
     }
@@ -96,7 +105,7 @@ impl CliError {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Config { .. } => Exit::BadConfig,
-            Self::Client(_) | Self::Output(_) | Self::Daemon(_) | Self::Plan(_) | Self::Io { .. } => {
+            Self::Client(_) | Self::Output(_) | Self::Daemon(_) | Self::Preparation(_) | Self::Io { .. } => {
                 Exit::Failure
             }
         }

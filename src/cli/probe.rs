@@ -152,7 +152,11 @@ pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Resu
             .message("no member to probe: no channel of the configuration has a health check with members");
     }
     let depth = if arguments.explain { Depth::Explained } else { Depth::Reported };
-    let results = super::block_on(round::run(subjects, depth, arguments.at_once))??;
+    let results = super::block_on(round::run(subjects, depth, arguments.at_once))?;
+    let results = results.map_err(|error| match &arguments.url {
+        Some(_) => CliError::Preparation(error.to_string()),
+        None => CliError::channels(&error.to_string(), console),
+    })?;
     let text = match (arguments.json, arguments.explain) {
         (true, _) => super::json_text(&report::document(&results)),
         (false, true) => explain::render(&results, console.colour()),

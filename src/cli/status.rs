@@ -103,7 +103,7 @@ async fn watch(
     console: &mut Console,
 ) -> Result<Exit, CliError> {
     let clear = match console.is_terminal() && !arguments.json {
-        true => "\x1b[H\x1b[2J\x1b[3J",
+        true => "\x1b[H\x1b[2J",
         false => "",
     };
     loop {

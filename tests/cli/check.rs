@@ -126,3 +126,20 @@ fn run_refuses_a_bad_configuration_with_78() {
     let outcome = vitald(&["run", "--config", bad.path()]).expect_code(78);
     assert!(outcome.stderr.contains("error[E002]"), "{}", outcome.stderr);
 }
+
+#[test]
+fn what_only_preparing_the_probes_shows_is_78_everywhere() {
+    let text = GOOD.replace("\"HTTP\"", "\"HTTPS\"").replace(
+        "[[channels.members]]\nhost = \"127.0.0.1\"",
+        "[channels.probe]\ntls = { verify = true }\n\n[[channels.members]]\nhost = \"127.0.0.1\"",
+    );
+    let file = ConfigFile::new(&text);
+    for name in ["check", "probe", "run"] {
+        // A machine without trust anchors.
+        let mut command = command(&[name, "--config", file.path()]);
+        let command = command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/nonexistent");
+        let outcome = run(command).expect_code(78);
+        assert!(outcome.stdout.is_empty(), "{}", outcome.stdout);
+        assert!(outcome.stderr.starts_with("error: channel \"web\": "), "{name}: {}", outcome.stderr);
+    }
+}

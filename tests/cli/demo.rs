@@ -34,6 +34,18 @@ fn the_demo_ends_by_itself() {
 }
 
 #[test]
+fn a_taken_default_port_is_no_obstacle() {
+    // Ours, or somebody else's already: taken in both cases.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:9650");
+    let outcome = vitald(&["demo", "--for", "300ms"]).expect_code(0);
+    assert!(
+        outcome.stdout.contains("http://127.0.0.1:") && !outcome.stdout.contains(":9650/"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
 fn the_demo_shows_itself_and_ends_on_an_interrupt() {
     let (running, url, mut lines) = demo();
     lines.find(|line| line.contains("slow") && line.contains("unhealthy")).expect("the slow backend fails");

@@ -8,11 +8,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::{Id, JoinSet};
 
-use super::super::exit::CliError;
 use crate::channel::words::CheckStatus;
 use crate::channel::{Channel, HealthCheck, Host, Member, MemberAddress, Protocol};
 use crate::health::{ProberReason, Report};
-use crate::probe::{self, Explanation, Plan, Resolver, SystemLookup, Target};
+use crate::probe::{self, Explanation, Plan, PlanError, Resolver, SystemLookup, Target};
 
 /// A name is looked up once: this is longer than any round.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -42,6 +41,14 @@ pub(super) struct Probed {
     pub(super) subject: Subject,
     pub(super) report: Report,
     pub(super) explanation: Option<Explanation>,
+}
+
+/// A channel whose probes cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("channel \"{channel}\": {source}")]
+pub(super) struct Unprepared {
+    channel: String,
+    source: PlanError,
 }
 
 /// The members of a channel that are probed: none without a health check that
@@ -97,7 +104,7 @@ pub(super) async fn run(
     subjects: Vec<Subject>,
     depth: Depth,
     at_once: NonZeroUsize,
-) -> Result<Vec<Probed>, CliError> {
+) -> Result<Vec<Probed>, Unprepared> {
     let (resolver, refresher) = Resolver::new(SystemLookup, RESOLVE_INTERVAL);
     tokio::spawn(refresher.run());
     let bar = progress_bar(subjects.len());
@@ -109,9 +116,8 @@ pub(super) async fn run(
             Some(plan) => Arc::clone(plan),
             None => {
                 let plan = Plan::new(check, subject.channel.probe());
-                let plan = plan.map_err(|error| {
-                    CliError::Plan(format!("channel {}: {error}", subject.channel.name()))
-                })?;
+                let plan =
+                    plan.map_err(|source| Unprepared { channel: subject.channel.name().to_owned(), source })?;
                 let plan = Arc::new(plan);
                 plans.insert(subject.channel.name().to_owned(), Arc::clone(&plan));
                 plan
