@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand, called by `main.rs`.
 //!
 //! Data goes to stdout, messages go to stderr, and the exit code says how it
-//! went ([`Exit`]). `docs/cli.md` is the reference for users.
+//! went (`Exit`). `docs/cli.md` is the reference for users.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! The prober's own shortages, and what only a namespace can provoke.
 //!
-//! The ignored tests are run by their parents, each in a process of its own
-//! with its limits or its network set up.
+//! Each test runs itself once more, in a process of its own with its limits or
+//! its network set up; the second run does the work.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,18 @@ use vitald::probe::run as run_probe;
 
 use crate::members::{BRIEF, PATIENT, expect, http, plan, probe, run, runtime, target, tcp};
 
-/// Runs an ignored test of this file in a shell prepared by `setup`, behind `wrapper`.
-fn in_child(wrapper: &[&str], setup: &str, test: &str) {
+/// Set in the second run of a test.
+const INSIDE: &str = "VITALD_TEST_INSIDE";
+
+/// Runs the test `name` of this file again, in a shell prepared by `setup`,
+/// behind `wrapper`. In that second run it does `work`.
+fn inside(wrapper: &[&str], setup: &str, name: &str, work: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return work();
+    }
     let binary = std::env::current_exe().expect("this test's binary");
-    let script = format!("{setup}\nexec \"$0\" --ignored --exact local::{test} --nocapture --test-threads=1");
+    let script =
+        format!("{setup}\nexport {INSIDE}=1\nexec \"$0\" --exact local::{name} --nocapture --test-threads=1");
     let mut words = wrapper.iter().copied().chain(["sh", "-ec", &script]);
     let output = Command::new(words.next().expect("a command"))
         .args(words)
@@ -35,6 +43,9 @@ const NAMESPACE: [&str; 2] = ["unshare", "-rn"];
 /// Whether a network namespace can be made here. It can in CI.
 #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn can_unshare() -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
     let can = Command::new("unshare")
         .args(["-rn", "ip", "link", "set", "lo", "up"])
         .output()
@@ -48,11 +59,14 @@ fn can_unshare() -> bool {
 
 #[test]
 fn no_file_descriptor_is_the_probers_shortage() {
-    in_child(&["env"], "ulimit -n 64", "inside_few_file_descriptors");
+    inside(
+        &["env"],
+        "ulimit -n 64",
+        "no_file_descriptor_is_the_probers_shortage",
+        inside_few_file_descriptors,
+    );
 }
 
-#[test]
-#[ignore = "run by its parent with a low file limit"]
 fn inside_few_file_descriptors() {
     // Nobody accepts: a member in this process would run out as well.
     let member = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -73,12 +87,10 @@ fn inside_few_file_descriptors() {
 fn no_local_port_is_the_probers_shortage() {
     if can_unshare() {
         let setup = "ip link set lo up; echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range";
-        in_child(&NAMESPACE, setup, "inside_few_ports");
+        inside(&NAMESPACE, setup, "no_local_port_is_the_probers_shortage", inside_few_ports);
     }
 }
 
-#[test]
-#[ignore = "run by its parent in a namespace with two local ports"]
 fn inside_few_ports() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).expect("the port");
     let address = listener.local_addr().expect("an address");
@@ -96,12 +108,10 @@ fn inside_few_ports() {
 fn a_connection_to_oneself_is_a_failure_and_frees_the_port() {
     if can_unshare() {
         let setup = "ip link set lo up; echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range";
-        in_child(&NAMESPACE, setup, "inside_one_port");
+        inside(&NAMESPACE, setup, "a_connection_to_oneself_is_a_failure_and_frees_the_port", inside_one_port);
     }
 }
 
-#[test]
-#[ignore = "run by its parent in a namespace with one local port"]
 fn inside_one_port() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40000));
     let detail = "nobody listens: the prober was connected to itself";
@@ -125,12 +135,10 @@ fn routes_that_lead_nowhere_have_their_own_words() {
             ip link add sink type dummy && ip link set sink up && ip route add 192.0.2.3 dev sink \
                 && ip neigh add 192.0.2.3 lladdr 02:00:00:00:00:01 dev sink \
                 && ip addr add 192.0.2.4/32 dev sink || ip route add 192.0.2.3 dev lo";
-        in_child(&NAMESPACE, setup, "inside_dead_routes");
+        inside(&NAMESPACE, setup, "routes_that_lead_nowhere_have_their_own_words", inside_dead_routes);
     }
 }
 
-#[test]
-#[ignore = "run by its parent in a namespace with dead routes"]
 fn inside_dead_routes() {
     let plan = plan(tcp(), BRIEF, &ProbeOptions::default());
     let unreachable = Outcome::Failure(MemberReason::Unreachable);
