@@ -109,3 +109,25 @@ fn a_full_disk_is_a_failure() {
     let outcome = run(command(&["man"]).stdout(full)).expect_code(1);
     assert!(outcome.stderr.contains("cannot write to stdout"), "{}", outcome.stderr);
 }
+
+#[test]
+fn the_reference_has_every_option_of_every_command() {
+    let reference = include_str!("../../docs/cli.md");
+    for name in COMMANDS {
+        // The section of the command; completions and man share one.
+        let (_, section) = reference.split_once(&format!("\n## vitald {name}")).unwrap_or_else(|| {
+            reference
+                .split_once(&format!(" and vitald {name}\n"))
+                .unwrap_or_else(|| panic!("no section for {name}"))
+        });
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let help = vitald(&[name, "--help"]).expect_code(0).stdout;
+        let words = help.lines().filter_map(|line| line.split_whitespace().next());
+        for option in words.filter(|word| word.starts_with("--") && *word != "--no-color") {
+            assert!(section.contains(option), "{option} of {name} is not in docs/cli.md");
+        }
+        for variable in help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next()) {
+            assert!(reference.contains(&format!("`{variable}`")), "{variable} is not in docs/cli.md");
+        }
+    }
+}
