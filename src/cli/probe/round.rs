@@ -110,7 +110,7 @@ pub(super) async fn run(
     let bar = progress_bar(subjects.len());
     let mut plans = HashMap::new();
     let mut queue = Vec::with_capacity(subjects.len());
-    for subject in &subjects {
+    for (index, subject) in subjects.iter().enumerate() {
         let Some((member, check)) = subject.parts() else { continue };
         let plan = match plans.get(subject.channel.name()) {
             Some(plan) => Arc::clone(plan),
@@ -124,7 +124,7 @@ pub(super) async fn run(
             }
         };
         let target = Target::new(member.host(), subject.channel.check_port(member).get(), &resolver);
-        queue.push((plan, target));
+        queue.push((index, plan, target));
     }
     let mut found = probe_all(queue, depth, at_once, &bar).await;
     bar.finish_and_clear();
@@ -139,9 +139,9 @@ pub(super) async fn run(
 
 type Found = (Report, Option<Explanation>);
 
-/// Results by position. A probe that panicked is missing.
+/// Results by the numbers in the queue. A probe that panicked is missing.
 async fn probe_all(
-    queue: Vec<(Arc<Plan>, Target)>,
+    queue: Vec<(usize, Arc<Plan>, Target)>,
     depth: Depth,
     at_once: NonZeroUsize,
     bar: &ProgressBar,
@@ -149,10 +149,10 @@ async fn probe_all(
     let mut found = HashMap::with_capacity(queue.len());
     let mut running = JoinSet::new();
     let mut positions: HashMap<Id, usize> = HashMap::new();
-    let mut waiting = queue.into_iter().enumerate();
+    let mut waiting = queue.into_iter();
     loop {
         while running.len() < at_once.get() {
-            let Some((index, (plan, target))) = waiting.next() else { break };
+            let Some((index, plan, target)) = waiting.next() else { break };
             let handle = running.spawn(async move { probe_one(&plan, &target, depth).await });
             positions.insert(handle.id(), index);
         }

@@ -44,6 +44,15 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+
+    /// A channel needs a name; the table of results shows it.
+    fn channel_name(self) -> &'static str {
+        match self {
+            Self::Tcp => "url-tcp",
+            Self::Http => "url-http",
+            Self::Https => "url-https",
+        }
+    }
 }
 
 /// The one member that a URL and its flags stand for.
@@ -157,7 +166,7 @@ fn channel(place: &Place, options: &UrlOptions) -> Table {
     let mut member = Table::new();
     member.insert("host".to_owned(), place.host.clone().into());
     let mut channel = Table::new();
-    channel.insert("name".to_owned(), place.scheme.word_as_name().into());
+    channel.insert("name".to_owned(), place.scheme.channel_name().into());
     channel.insert("port".to_owned(), i64::from(place.port).into());
     channel.insert("balance_strategy".to_owned(), 1.into());
     channel.insert("member_type".to_owned(), "ip".into());
@@ -165,17 +174,6 @@ fn channel(place: &Place, options: &UrlOptions) -> Table {
     channel.insert("probe".to_owned(), probe(options).into());
     channel.insert("members".to_owned(), Value::Array(vec![member.into()]));
     channel
-}
-
-impl Scheme {
-    /// A channel needs a name; this one is never seen by a daemon.
-    fn word_as_name(self) -> &'static str {
-        match self {
-            Self::Tcp => "url-tcp",
-            Self::Http => "url-http",
-            Self::Https => "url-https",
-        }
-    }
 }
 
 fn probe(options: &UrlOptions) -> Table {
