@@ -1,13 +1,13 @@
 //! Members that refuse, swallow, stall, hang up or babble: the reason names the
 //! deepest phase that was reached.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::support::address::own_address;
 use crate::support::backend::BlackHole;
 use crate::support::config::member;
+use crate::support::sockets::sockets;
 use crate::support::{Answer, Backend, Daemon, channel, http_check, tcp_check, wait};
 
 /// One channel with one member, and the reason its failures must have.
@@ -198,19 +198,8 @@ fn ipv6_members_are_probed() {
     daemon.wait_for_health("six", &format!("[::1]:{port}"), "healthy");
 }
 
-/// Sockets of this machine in TIME_WAIT with this local or remote address.
 fn time_wait_sockets(address: SocketAddr) -> usize {
-    let SocketAddr::V4(address) = address else { panic!("IPv4 here") };
-    let own = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
-    table
-        .lines()
-        .filter(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            matches!(fields.get(1..4), Some([local, remote, state])
-                if *state == "06" && (*local == own || *remote == own))
-        })
-        .count()
+    sockets().iter().filter(|socket| socket.is_time_wait_of(address)).count()
 }
 
 #[test]
