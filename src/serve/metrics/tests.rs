@@ -1,3 +1,5 @@
+//! Families, filters and values over a made-up observation.
+
 use std::collections::HashSet;
 
 use super::*;

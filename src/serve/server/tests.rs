@@ -1,3 +1,5 @@
+//! The server over real sockets: limits, slow clients, an orderly end.
+
 use std::io::Read as _;
 use std::sync::Mutex;
 
