@@ -31,6 +31,14 @@ pub struct CodeSetError {
 impl CodeSet {
     /// Reads the documented grammar.
     ///
+    /// ```
+    /// use vitald::channel::CodeSet;
+    ///
+    /// let codes = CodeSet::parse("200,201,210-299").expect("the documented grammar");
+    /// assert!(codes.contains(201) && codes.contains(250));
+    /// assert!(!codes.contains(204));
+    /// ```
+    ///
     /// # Errors
     /// The first item that breaks the grammar, with its place in the text.
     pub fn parse(text: &str) -> Result<Self, CodeSetError> {
