@@ -44,7 +44,7 @@ rust_tests() {
     local name=$1
     shift
     if cargo nextest --version >/dev/null 2>&1; then
-        suite "$name" cargo nextest run --no-fail-fast "$@"
+        suite "$name" cargo nextest run --no-fail-fast --status-level fail --final-status-level none "$@"
     else
         suite "$name" cargo test --no-fail-fast "$@"
     fi

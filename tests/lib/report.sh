@@ -71,23 +71,25 @@ step() { # NAME COMMAND...
 }
 
 # Adds up the closing lines of libtest ("test result: ok. 3 passed; 0 failed; 1
-# ignored; ...") and nextest ("Summary [ 1.0s] 4 tests run: 3 passed, 1 timed
-# out, 1 skipped"); prints "passed failed ignored".
+# ignored; ...") or nextest ("Summary [ 1.0s] 4 tests run: 3 passed, 1 timed
+# out, 1 skipped"); prints "passed failed ignored". With a summary of nextest,
+# nothing else counts: the lines of libtest are then those of single tests.
 read_totals() { # LOG
     awk '
-        function add(line,   items, count, i, words) {
+        function add(runner, line,   items, count, i, words) {
             gsub(/\([^)]*\)/, "", line)
             count = split(line, items, /[,;]/)
             for (i = 1; i <= count; i++) {
                 split(items[i], words, " ")
-                if (items[i] ~ /^ *[0-9]+ passed/) passed += words[1]
-                else if (items[i] ~ /^ *[0-9]+ (failed|timed out|exec failed)/) failed += words[1]
-                else if (items[i] ~ /^ *[0-9]+ (ignored|skipped)/) ignored += words[1]
+                if (items[i] ~ /^ *[0-9]+ passed/) passed[runner] += words[1]
+                else if (items[i] ~ /^ *[0-9]+ (failed|timed out|exec failed)/) failed[runner] += words[1]
+                else if (items[i] ~ /^ *[0-9]+ (ignored|skipped)/) ignored[runner] += words[1]
             }
         }
-        /^test result: [A-Za-z]+\. / { sub(/^test result: [A-Za-z]+\. /, ""); add($0) }
-        /^ *Summary \[[^]]*\] .* tests? run: / { sub(/^.* tests? run: /, ""); add($0) }
-        END { printf "%d %d %d\n", passed, failed, ignored }
+        BEGIN { runner = "libtest" }
+        /^test result: [A-Za-z]+\. / { sub(/^test result: [A-Za-z]+\. /, ""); add("libtest", $0) }
+        /^ *Summary \[[^]]*\] .* tests? run: / { sub(/^.* tests? run: /, ""); runner = "nextest"; add(runner, $0) }
+        END { printf "%d %d %d\n", passed[runner], failed[runner], ignored[runner] }
     ' "$1"
 }
 
