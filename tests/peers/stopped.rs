@@ -2,14 +2,17 @@
 //! answered. It must blame nobody, and not make up for what it missed.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::address::own_address;
+use crate::support::certificates::Authority;
 use crate::support::config::{member, pace};
-use crate::support::{Answer, Backend, Daemon, channel, wait};
+use crate::support::relay::slow_relay;
+use crate::support::{Answer, Backend, Daemon, Nginx, channel, wait};
 
 const MEMBERS: u16 = 24;
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -74,6 +77,49 @@ fn a_stop_makes_no_member_unhealthy_and_no_burst() {
     first.answer_with(Answer::Silence);
     let down = daemon.wait_for_health("web", &first.address.to_string(), "unhealthy");
     assert_eq!(down.reason.as_deref(), Some("response_timeout"));
+}
+
+/// A handshake takes several steps. Of a probe that was stopped in the middle the
+/// deadline is over when the daemon runs again, and the member has not had its
+/// chance: only the prober itself can be blamed.
+#[test]
+fn a_stop_in_the_middle_of_a_handshake_is_nobodys_failure() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let identity = Authority::new(folder.path(), "ours").issue("member", &["app.internal"], 2090);
+    let servers = format!(
+        "    server {{ listen IP:8443 ssl; ssl_certificate {}; ssl_certificate_key {}; HEALTH }}\n",
+        identity.certificate.display(),
+        identity.key.display()
+    );
+    let Some(nginx) = Nginx::start(&servers) else { return };
+    let ip = own_address();
+    for port in 8000..8000 + MEMBERS {
+        slow_relay(ip, port, SocketAddr::from((nginx.ip, 8443)), Duration::from_millis(100));
+    }
+    let members: Vec<String> = (8000..8000 + MEMBERS).map(|port| member(ip, port)).collect();
+    let check = format!(
+        "protocol = \"HTTPS\"\npath = \"/health\"\nhttp_code = \"200\"\n{}",
+        pace(1, 1, "400ms", "350ms")
+    );
+    let daemon = Daemon::start(&channel("web", &check, &members));
+    let labels = [("channel", "web")];
+    let all_healthy = || daemon.members("web").iter().all(|member| member.is("healthy")).then_some(());
+    wait::until("all members to be healthy", all_healthy);
+    let failures = || daemon.metrics().sum("vitald_probe_failures_total", &labels);
+    let before = failures();
+    let mut inconclusive = 0.0;
+    for _ in 0..4 {
+        stop_for(&daemon, Duration::from_millis(600));
+        let answered = nginx.requests().len();
+        wait::until("a round after the stop", || {
+            (nginx.requests().len() >= answered + usize::from(MEMBERS)).then_some(())
+        });
+        let of_stalls = [("channel", "web"), ("result", "inconclusive")];
+        inconclusive = daemon.metrics().sum("vitald_probes_total", &of_stalls);
+    }
+    assert_eq!(failures(), before, "a member was blamed");
+    assert!(inconclusive > 0.0, "no stop met a handshake: the test has shown nothing");
+    assert!(daemon.members("web").iter().all(|member| member.is("healthy")));
 }
 
 /// After the daemon ran again, each member is probed once per interval, and the

@@ -116,5 +116,5 @@ fn probes_keep_their_interval() {
     let arrivals = backend.arrivals();
     let (Some(first), Some(last)) = (arrivals.get(1), arrivals.get(39)) else { panic!("too few") };
     let mean = last.duration_since(*first).as_secs_f64() / 38.0;
-    assert!((0.145..0.19).contains(&mean), "mean gap {mean} s, wanted 0.15");
+    assert!((0.145..0.2).contains(&mean), "mean gap {mean} s, wanted 0.15");
 }

@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod nginx;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod sockets;
 pub(crate) mod wait;
 
