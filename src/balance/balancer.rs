@@ -1,0 +1,452 @@
+//! The balancer: the handle that everyone shares.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::control::{Control, UpdateError};
+use super::core::{Core, Counting};
+use super::key::Hashing;
+use super::local::{self, Life};
+use super::member::{Drain, FULL_RAMP, Member, MemberId, MemberView, UnknownMember};
+use super::options::Options;
+use super::picker::{Picker, key_of, load_cap, was_tried};
+use super::pool::{Active, Pool};
+use super::request::{NoPick, Request};
+use super::snapshot::Table;
+use super::sync::{Mutex, Ordering::Relaxed, lock};
+use crate::channel::{Health, MemberStatus, Strategy, Tier};
+
+/// Picks members of one channel by its strategy, from many threads, while health
+/// and membership change underneath.
+///
+/// A clone is another handle of the same balancer. A worker that picks often
+/// takes a [`picker`](Self::picker); anyone else calls [`pick`](Self::pick).
+///
+/// Changes are visible to every pick that begins after they return. They wait
+/// for each other, never for picks; picks never wait for them. (Least connections
+/// keeps one exact order under a short lock, which both sides take.)
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use vitald::balance::{Balancer, Member, Options, Request};
+/// use vitald::channel::{Health, Strategy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let addresses: [SocketAddr; 2] = ["192.0.2.1:80".parse()?, "192.0.2.2:80".parse()?];
+/// let members = addresses.map(|address| Member::new(address).weight(3));
+/// let balancer = Balancer::new(Strategy::WeightedRoundRobin, Options::default(), members)?;
+///
+/// let down = balancer.id_of("192.0.2.1:80").ok_or("not a member")?;
+/// balancer.set_health(down, Health::Unhealthy)?;
+/// assert_eq!(*balancer.pick(&Request::new())?.address(), addresses[1]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Balancer<A> {
+    id: u64,
+    core: Arc<Core<A>>,
+    control: Arc<Mutex<Control<A>>>,
+    life: Arc<Life>,
+}
+
+impl<A> Clone for Balancer<A> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            core: Arc::clone(&self.core),
+            control: Arc::clone(&self.control),
+            life: Arc::clone(&self.life),
+        }
+    }
+}
+
+impl<A> fmt::Debug for Balancer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancer")
+            .field("strategy", &self.core.strategy)
+            .field("options", &self.core.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Clone + Send + Sync + 'static> Balancer<A> {
+    /// A balancer over these members.
+    ///
+    /// A strategy is for life: for another one make another balancer; open picks
+    /// end in the one they came from.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
+    pub fn new(
+        strategy: Strategy,
+        options: Options,
+        members: impl IntoIterator<Item = Member<A>>,
+    ) -> Result<Self, UpdateError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let members: Vec<_> = members.into_iter().collect();
+        let hashing = Hashing::new(&options.hash);
+        let (mut control, first) = Control::new();
+        let core = Core::new(strategy, options, hashing, first, members.len());
+        control.update(&core, members)?;
+        Ok(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            core: Arc::new(core),
+            control: Arc::new(Mutex::new(control)),
+            life: Arc::new(()),
+        })
+    }
+
+    /// The strategy.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        self.core.strategy
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.core.options
+    }
+
+    /// A handle for a worker: the fast path.
+    #[must_use]
+    pub fn picker(&self) -> Picker<A> {
+        Picker::new(&self.core)
+    }
+
+    /// Picks a member for the request. The pick counts as open until dropped; it
+    /// may be dropped on another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPick`] says why there is nobody.
+    #[inline]
+    pub fn pick(&self, request: &Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
+        let (id, address) = self.begin(request)?;
+        Ok(SharedPick { balancer: self, id, address })
+    }
+
+    #[inline]
+    fn begin(&self, request: &Request<'_>) -> Result<(MemberId, A), NoPick> {
+        local::with(self.id, &self.core, &self.life, |picker| picker.begin(request))
+            // Without thread-locals, while a thread ends: a picker for this once.
+            .unwrap_or_else(|| self.picker().begin(request))
+    }
+
+    /// As [`pick`](Self::pick), but the pick keeps the balancer alive by itself:
+    /// for spawned tasks and for storing.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPick`] says why there is nobody.
+    pub fn pick_owned(&self, request: &Request<'_>) -> Result<OwnedPick<A>, NoPick> {
+        let (id, address) = self.begin(request)?;
+        Ok(OwnedPick { balancer: self.clone(), id, address })
+    }
+
+    /// Who would be picked for the request now, and why. Nothing is counted and
+    /// no turn is taken.
+    ///
+    /// For weighted round robin it is the next member of the shared order; a picker
+    /// may still be inside a block that it claimed before. Sampled least
+    /// connections has no next member and answers the least loaded one.
+    pub fn explain_pick(&self, request: &Request<'_>) -> Explanation<A> {
+        let control = lock(&self.control);
+        let snapshot = self.core.newest();
+        let roster = &snapshot.roster;
+        let tier = roster.active().tier();
+        let strategy = self.core.strategy;
+        let key_hash = key_of(&self.core, request);
+        let seat = match roster.active() {
+            Active::Nobody(reason) => Err(NoPick::Nobody(reason)),
+            Active::Pool(pool) => self
+                .would_pick(&snapshot, pool, request, key_hash)
+                .ok_or(if request.tried.is_empty() { no_longer(tier) } else { NoPick::AllTried }),
+        };
+        let member = seat.and_then(|seat| {
+            let view = self.views(&control).find(|view| view.id.seat == seat);
+            view.ok_or_else(|| no_longer(tier))
+        });
+        Explanation { member, strategy, tier, key_hash }
+    }
+
+    fn would_pick(
+        &self,
+        snapshot: &super::snapshot::Snapshot<A>,
+        pool: Pool,
+        request: &Request<'_>,
+        key_hash: Option<u64>,
+    ) -> Option<u32> {
+        let roster = &snapshot.roster;
+        let able = roster.able(pool);
+        let accepts = |seat: u32| able.contains(seat) && !was_tried(roster, request, seat);
+        if self.core.counting == Counting::Ordered {
+            return lock(&self.core.least.0).least_where(pool, |seat| !was_tried(roster, request, seat));
+        }
+        match snapshot.table(pool)? {
+            Table::RoundRobin(table) => {
+                let step = table.current.step();
+                let start = self.core.cursor.0.load(Relaxed);
+                let slots = 0..table.seats.len() as u64 * 64;
+                let order = slots.map(|slot| table.current.at(start.wrapping_add(step.wrapping_mul(slot))));
+                order.chain(table.seats.iter().copied()).find(|seat| accepts(*seat))
+            }
+            Table::Hash(table) => {
+                let ledger = &self.core.ledger;
+                let total = ledger.shared_open().saturating_add(1);
+                let factor = self.core.options.hash.bounded_load;
+                table.placement.find(key_hash.unwrap_or(0), |seat| {
+                    let has_room = factor.zip(table.loads.as_ref()).is_none_or(|(factor, loads)| {
+                        let cap = load_cap(factor, total, loads.weight(seat), loads.total());
+                        u64::from(ledger.shared_open_at(seat)) < cap
+                    });
+                    has_room && !was_tried(roster, request, seat)
+                })
+            }
+            Table::Sample(seats) => {
+                let able = seats.iter().filter(|(seat, _)| accepts(*seat));
+                let load = |seat| u64::from(self.core.ledger.shared_open_at(seat)) + 1;
+                able.min_by(|left, right| {
+                    let (one, other) = (load(left.0), load(right.0));
+                    (one * u64::from(right.1)).cmp(&(other * u64::from(left.1)))
+                })
+                .map(|(seat, _)| *seat)
+            }
+        }
+    }
+
+    /// Replaces the members, all at once. Who has the same identity as before
+    /// keeps its health, drain state, slow start and open picks. Who is missing
+    /// leaves: it gets no new picks, and its open picks end as they would have.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError`]; nothing was changed.
+    pub fn update(&self, members: impl IntoIterator<Item = Member<A>>) -> Result<(), UpdateError> {
+        let members = members.into_iter().collect();
+        lock(&self.control).update(&self.core, members)
+    }
+
+    /// The id of the member with this identity.
+    #[must_use]
+    pub fn id_of(&self, identity: &str) -> Option<MemberId> {
+        lock(&self.control).id_of(identity)
+    }
+
+    /// A verdict of the probes.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMember`] when the member has left.
+    pub fn set_health(&self, id: MemberId, health: Health) -> Result<(), UnknownMember> {
+        lock(&self.control).set_health(&self.core, id, health)
+    }
+
+    /// The user's switch.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMember`] when the member has left.
+    pub fn set_status(&self, id: MemberId, status: MemberStatus) -> Result<(), UnknownMember> {
+        lock(&self.control).set_status(&self.core, id, status)
+    }
+
+    /// Begins or ends emptying a member. While it drains it stands as disabled;
+    /// [`open_picks`](Self::open_picks) shows when it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMember`] when the member has left.
+    pub fn set_drain(&self, id: MemberId, drain: Drain) -> Result<(), UnknownMember> {
+        lock(&self.control).set_drain(&self.core, id, drain)
+    }
+
+    /// Another weight, 0 to 10000; more counts as that.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownMember`] when the member has left.
+    pub fn set_weight(&self, id: MemberId, weight: u16) -> Result<(), UnknownMember> {
+        lock(&self.control).set_weight(&self.core, id, weight)
+    }
+
+    /// Tells the time: slow starts go on, and a long order of weighted round robin
+    /// that changes of health have left uneven is written again. Call it
+    /// about every second, before a verdict if slow start matters, and at the
+    /// moment it answers if there is one. Without it everything else still holds.
+    ///
+    /// `now` counts from any fixed moment and never goes back.
+    pub fn advance(&self, now: Duration) -> Option<Duration> {
+        lock(&self.control).advance(&self.core, now)
+    }
+
+    /// The active tier, by the rule of [`Tier::of`].
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.core.newest().roster.active().tier()
+    }
+
+    /// All members as they stand, in a stable order.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView<A>> {
+        let control = lock(&self.control);
+        self.views(&control).collect()
+    }
+
+    /// Picks of a member that have begun and not ended. Also of a member that has
+    /// left, until its id is used again.
+    #[must_use]
+    pub fn open_picks(&self, id: MemberId) -> u32 {
+        self.core.open_picks(id.seat)
+    }
+
+    /// Picks since the balancer was made.
+    #[must_use]
+    pub fn total_picks(&self) -> u64 {
+        self.core.ledger.picks()
+    }
+
+    /// Bytes of the tables that picks use, without members' names and addresses
+    /// and without the counters of pickers (4 bytes a member each).
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        lock(&self.control).heap_bytes(&self.core)
+    }
+
+    fn views(&self, control: &Control<A>) -> impl Iterator<Item = MemberView<A>> {
+        let active = control.active();
+        control.members().map(move |(seat, record)| {
+            let standing = record.standing();
+            let weight = u32::from(record.weight);
+            let in_rotation = match active {
+                Active::Pool(pool) => super::pool::pools_of(standing, weight).contains(&Some(pool)),
+                Active::Nobody(_) => false,
+            };
+            MemberView {
+                id: MemberId { seat, serial: record.serial },
+                identity: record.identity.to_string(),
+                address: record.address.clone(),
+                weight: record.weight,
+                ramp_percent: u8::try_from(record.steps() * 100 / FULL_RAMP).unwrap_or(100),
+                in_rotation,
+                standing,
+                drain: record.drain,
+                open_picks: self.core.open_picks(seat),
+            }
+        })
+    }
+}
+
+impl<A: 'static> Balancer<A> {
+    /// Ends a shared pick, on whatever thread this is.
+    #[inline]
+    fn end(&self, seat: u32) {
+        if local::with_present(self.id, |picker: &Picker<A>| picker.end(seat)).is_none() {
+            self.end_elsewhere(seat);
+        }
+    }
+
+    #[cold]
+    fn end_elsewhere(&self, seat: u32) {
+        match self.core.counting {
+            Counting::Sharded => self.core.ledger.close_elsewhere(seat),
+            Counting::Shared => self.core.ledger.close_shared(seat),
+            Counting::Ordered => lock(&self.core.least.0).release(seat),
+        }
+    }
+}
+
+fn no_longer(tier: Tier) -> NoPick {
+    match tier {
+        Tier::Nobody(reason) => NoPick::Nobody(reason),
+        Tier::Primary | Tier::Backup | Tier::FailOpen => {
+            NoPick::Nobody(crate::channel::NobodyReason::AllUnhealthy)
+        }
+    }
+}
+
+/// Who would be picked, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation<A> {
+    /// The member, or why there is none.
+    pub member: Result<MemberView<A>, NoPick>,
+    /// The strategy that decided.
+    pub strategy: Strategy,
+    /// The tier that takes traffic.
+    pub tier: Tier,
+    /// The hash of the address or URI, for the strategies that place by it.
+    pub key_hash: Option<u64>,
+}
+
+/// A picked member; counts as open until dropped, on any thread.
+#[must_use = "the pick ends when it is dropped"]
+pub struct SharedPick<'b, A: 'static> {
+    balancer: &'b Balancer<A>,
+    id: MemberId,
+    address: A,
+}
+
+impl<A: 'static> SharedPick<'_, A> {
+    /// What the member was made with.
+    #[inline]
+    pub fn address(&self) -> &A {
+        &self.address
+    }
+
+    /// The member's name, for [`Request::tried`] and for changes.
+    #[must_use]
+    #[inline]
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for SharedPick<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedPick").field("id", &self.id).field("address", &self.address).finish()
+    }
+}
+
+impl<A: 'static> Drop for SharedPick<'_, A> {
+    #[inline]
+    fn drop(&mut self) {
+        self.balancer.end(self.id.seat);
+    }
+}
+
+/// A picked member that keeps its balancer alive; counts as open until dropped,
+/// on any thread.
+#[must_use = "the pick ends when it is dropped"]
+pub struct OwnedPick<A: 'static> {
+    balancer: Balancer<A>,
+    id: MemberId,
+    address: A,
+}
+
+impl<A: 'static> OwnedPick<A> {
+    /// What the member was made with.
+    pub fn address(&self) -> &A {
+        &self.address
+    }
+
+    /// The member's name, for [`Request::tried`] and for changes.
+    #[must_use]
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for OwnedPick<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedPick").field("id", &self.id).field("address", &self.address).finish()
+    }
+}
+
+impl<A: 'static> Drop for OwnedPick<A> {
+    fn drop(&mut self) {
+        self.balancer.end(self.id.seat);
+    }
+}

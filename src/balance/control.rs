@@ -1,0 +1,647 @@
+//! The one writer: members, health and switches in; snapshots and words out.
+//!
+//! Health, status and drain are words in the published tables; weights and
+//! membership replace what they change. Weighted round robin also keeps its order
+//! smooth: a short cycle is written again at every change of who is able, a long
+//! one at the next [`Control::advance`]; until then picks that meet a member out
+//! of rotation are spread over the others in proportion to their weights.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Core, Counting};
+use super::key::Hashing;
+use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
+use super::options::SlowStart;
+use super::placement::{Placed, Placement};
+use super::pool::{Active, Census, Pool, pools_of};
+use super::sequence::{Part, Sequence};
+use super::snapshot::{HashTable, Loads, Roster, RoundRobin, Seated, Snapshot, Table};
+use super::sync::lock;
+use crate::channel::{Health, MemberStatus, Role, Standing, Strategy};
+
+/// The first step of slow start: 10 %.
+const FIRST_STEP: u32 = 2;
+
+/// Why a list of members was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    /// Two members have one identity.
+    #[error("two members have the identity {0:?}; give each its own")]
+    DuplicateIdentity(String),
+    /// More members than weights of 32 bits can be added up for.
+    #[error("{0} members are too many for one balancer; the limit is {MAX_MEMBERS}")]
+    TooManyMembers(usize),
+}
+
+/// The most members of one balancer; 16 million.
+pub const MAX_MEMBERS: usize = 1 << 24;
+
+/// What the writer knows of a seat.
+#[derive(Debug)]
+pub(super) struct Record<A> {
+    pub(super) identity: Arc<str>,
+    hash: u64,
+    pub(super) serial: u32,
+    presence: Presence,
+    pub(super) weight: u16,
+    role: Role,
+    status: MemberStatus,
+    pub(super) drain: Drain,
+    health: Health,
+    ramp: Ramp,
+    pub(super) address: A,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Member,
+    /// Left; the seat waits for its open picks to end.
+    Left,
+}
+
+/// How much of its weight a member takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ramp {
+    Full,
+    /// Slow start since then, now at this many steps of `FULL_RAMP`.
+    Since(Duration, u32),
+}
+
+impl<A> Record<A> {
+    pub(super) fn is_member(&self) -> bool {
+        self.presence == Presence::Member
+    }
+
+    /// A draining member stands as disabled.
+    pub(super) fn standing(&self) -> Standing {
+        let status = match self.drain {
+            Drain::Off => self.status,
+            Drain::Draining => MemberStatus::Disabled,
+        };
+        Standing { role: self.role, status, health: self.health }
+    }
+
+    pub(super) fn steps(&self) -> u32 {
+        match self.ramp {
+            Ramp::Full => FULL_RAMP,
+            Ramp::Since(_, steps) => steps,
+        }
+    }
+
+    /// What it weighs now, in steps.
+    fn effective(&self) -> u32 {
+        u32::from(self.weight) * self.steps()
+    }
+
+    fn full(&self) -> u32 {
+        u32::from(self.weight) * FULL_RAMP
+    }
+
+    /// What it weighs among the weightless, or by its weight.
+    fn weight_in_pool(weight: u32) -> u32 {
+        if weight == 0 { FULL_RAMP } else { weight }
+    }
+}
+
+/// The writer's state, behind the balancer's lock.
+#[derive(Debug)]
+pub(super) struct Control<A> {
+    records: Vec<Record<A>>,
+    index: HashMap<Arc<str>, u32>,
+    /// Seats whose member has left.
+    left: Vec<u32>,
+    census: Census,
+    now: Duration,
+    /// Pools of weighted round robin whose order lags behind.
+    lagging: [bool; Pool::COUNT],
+    ramping: Vec<u32>,
+    snapshot: Arc<Snapshot<A>>,
+}
+
+impl<A: Clone> Control<A> {
+    /// A writer without members, and the snapshot that says so.
+    pub(super) fn new() -> (Self, Arc<Snapshot<A>>) {
+        let active = Census::default().active(crate::channel::FailOpen::Closed);
+        let roster = Arc::new(Roster::new(Box::default(), active));
+        let snapshot = Arc::new(Snapshot { generation: 0, roster, pools: Default::default() });
+        let control = Self {
+            records: Vec::new(),
+            index: HashMap::new(),
+            left: Vec::new(),
+            census: Census::default(),
+            now: Duration::ZERO,
+            lagging: [false; Pool::COUNT],
+            ramping: Vec::new(),
+            snapshot: Arc::clone(&snapshot),
+        };
+        (control, snapshot)
+    }
+
+    /// The id of an identity.
+    pub(super) fn id_of(&self, identity: &str) -> Option<MemberId> {
+        let seat = *self.index.get(identity)?;
+        self.records.get(seat as usize).map(|record| MemberId { seat, serial: record.serial })
+    }
+
+    pub(super) fn record(&self, id: MemberId) -> Result<&Record<A>, UnknownMember> {
+        let record = self.records.get(id.seat as usize).ok_or(UnknownMember)?;
+        if record.is_member() && record.serial == id.serial { Ok(record) } else { Err(UnknownMember) }
+    }
+
+    /// Seats and records of those who are members, in the order of seats.
+    pub(super) fn members(&self) -> impl Iterator<Item = (u32, &Record<A>)> {
+        (0..).zip(&self.records).filter(|(_, record)| record.is_member())
+    }
+
+    pub(super) fn active(&self) -> Active {
+        self.snapshot.roster.active()
+    }
+
+    /// Bytes of the tables.
+    pub(super) fn heap_bytes(&self, core: &Core<A>) -> usize {
+        self.snapshot.heap_bytes() + lock(&core.least.0).heap_bytes()
+    }
+
+    /// Replaces the members. Who is there already keeps health, drain, ramp and
+    /// open picks; a changed weight, role or status takes effect.
+    pub(super) fn update(&mut self, core: &Core<A>, members: Vec<Member<A>>) -> Result<(), UpdateError> {
+        if members.len() > MAX_MEMBERS {
+            return Err(UpdateError::TooManyMembers(members.len()));
+        }
+        let mut named = std::collections::HashSet::with_capacity(members.len());
+        if let Some(twice) = members.iter().find(|member| !named.insert(member.identity.as_str())) {
+            return Err(UpdateError::DuplicateIdentity(twice.identity.clone()));
+        }
+        let leavers: Vec<u32> = self
+            .members()
+            .filter(|(_, record)| !named.contains(&*record.identity))
+            .map(|(seat, _)| seat)
+            .collect();
+        drop(named);
+        for seat in leavers {
+            if let Some(record) = self.records.get_mut(seat as usize) {
+                record.presence = Presence::Left;
+                self.index.remove(&record.identity);
+                self.left.push(seat);
+            }
+        }
+        // Free seats first come the smallest, so that tables stay dense.
+        let (mut free, waiting): (Vec<u32>, Vec<u32>) =
+            std::mem::take(&mut self.left).into_iter().partition(|seat| core.open_picks(*seat) == 0);
+        free.sort_unstable_by(|left, right| right.cmp(left));
+        self.left = waiting;
+        for member in members {
+            match self.index.get(member.identity.as_str()).copied() {
+                Some(seat) => self.keep(seat, member),
+                None => self.seat(&core.hashing, member, free.pop()),
+            }
+        }
+        self.left.extend(free);
+        self.rebuild(core);
+        Ok(())
+    }
+
+    fn keep(&mut self, seat: u32, member: Member<A>) {
+        if let Some(record) = self.records.get_mut(seat as usize) {
+            record.weight = member.weight.min(MAX_WEIGHT);
+            record.role = member.role;
+            record.status = member.status;
+            record.address = member.address;
+        }
+    }
+
+    fn seat(&mut self, hashing: &Hashing, member: Member<A>, free: Option<u32>) {
+        let identity: Arc<str> = member.identity.into();
+        let mut record = Record {
+            hash: hashing.identity(&identity),
+            identity: Arc::clone(&identity),
+            serial: 0,
+            presence: Presence::Member,
+            weight: member.weight.min(MAX_WEIGHT),
+            role: member.role,
+            status: member.status,
+            drain: Drain::Off,
+            health: member.health,
+            ramp: Ramp::Full,
+            address: member.address,
+        };
+        let seat = match free.and_then(|seat| Some((seat, self.records.get_mut(seat as usize)?))) {
+            Some((seat, old)) => {
+                record.serial = old.serial.wrapping_add(1);
+                *old = record;
+                seat
+            }
+            None => {
+                self.records.push(record);
+                u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.index.insert(identity, seat);
+    }
+
+    /// Changes one member and makes that visible before it returns.
+    pub(super) fn change(
+        &mut self,
+        core: &Core<A>,
+        id: MemberId,
+        edit: impl FnOnce(&mut Record<A>),
+    ) -> Result<(), UnknownMember> {
+        self.record(id)?;
+        let record = self.records.get_mut(id.seat as usize).ok_or(UnknownMember)?;
+        let before = (record.standing(), record.effective());
+        edit(record);
+        let after = (record.standing(), record.effective());
+        if before == after {
+            return Ok(());
+        }
+        self.census.remove(before.0, before.1);
+        self.census.add(after.0, after.1);
+        if before.1 != after.1 {
+            self.reweigh(core, id.seat, before.1, after.1);
+        } else {
+            self.flip(core, id.seat, before.0, after.0, after.1);
+        }
+        Ok(())
+    }
+
+    /// A verdict: may start a slow start.
+    pub(super) fn set_health(
+        &mut self,
+        core: &Core<A>,
+        id: MemberId,
+        health: Health,
+    ) -> Result<(), UnknownMember> {
+        let now = self.now;
+        let mut started = false;
+        self.change(core, id, |record| {
+            let recovers = record.health == Health::Unhealthy && health != Health::Unhealthy;
+            record.health = health;
+            if health == Health::Unhealthy {
+                record.ramp = Ramp::Full;
+            } else if recovers && core.options.slow_start.is_some_and(|slow| !slow.window.is_zero()) {
+                record.ramp = Ramp::Since(now, FIRST_STEP);
+                started = true;
+            }
+        })?;
+        if started {
+            self.ramping.push(id.seat);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_status(
+        &mut self,
+        core: &Core<A>,
+        id: MemberId,
+        status: MemberStatus,
+    ) -> Result<(), UnknownMember> {
+        self.change(core, id, |record| record.status = status)
+    }
+
+    pub(super) fn set_drain(
+        &mut self,
+        core: &Core<A>,
+        id: MemberId,
+        drain: Drain,
+    ) -> Result<(), UnknownMember> {
+        self.change(core, id, |record| record.drain = drain)
+    }
+
+    pub(super) fn set_weight(
+        &mut self,
+        core: &Core<A>,
+        id: MemberId,
+        weight: u16,
+    ) -> Result<(), UnknownMember> {
+        self.change(core, id, |record| record.weight = weight.min(MAX_WEIGHT))
+    }
+
+    /// Time has passed: slow starts go on, lagging orders are written again.
+    /// Answers when there will be something to do next.
+    pub(super) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
+        self.now = self.now.max(now);
+        let next = core.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
+        for pool in Pool::ALL {
+            if self.lagging.get(pool.index()).copied().unwrap_or(false) {
+                self.compact(core, pool);
+            }
+        }
+        next
+    }
+
+    fn ramp_up(&mut self, core: &Core<A>, slow: SlowStart) -> Option<Duration> {
+        let mut next = None;
+        let mut changed = false;
+        let mut still = Vec::new();
+        for seat in std::mem::take(&mut self.ramping) {
+            let Some(record) = self.records.get_mut(seat as usize) else { continue };
+            let Ramp::Since(since, steps) = record.ramp else { continue };
+            if !record.is_member() || still.contains(&seat) {
+                continue;
+            }
+            let reached = slow.steps(self.now.saturating_sub(since));
+            if reached < FULL_RAMP {
+                still.push(seat);
+                let due = since.saturating_add(slow.reaches(reached + 1));
+                next = Some(next.map_or(due, |earliest: Duration| earliest.min(due)));
+            }
+            if reached == steps {
+                continue;
+            }
+            let before = (record.standing(), record.effective());
+            record.ramp = if reached < FULL_RAMP { Ramp::Since(since, reached) } else { Ramp::Full };
+            let after = record.effective();
+            self.census.remove(before.0, before.1);
+            self.census.add(before.0, after);
+            if core.strategy == Strategy::WeightedRoundRobin {
+                changed = true;
+            } else {
+                self.reweigh(core, seat, before.1, after);
+            }
+        }
+        self.ramping = still;
+        // One rebuild for all that moved.
+        if changed {
+            self.rebuild(core);
+        }
+        next
+    }
+
+    /// Standing changed, weight did not: words, no new tables.
+    fn flip(&mut self, core: &Core<A>, seat: u32, before: Standing, after: Standing, weight: u32) {
+        let old_active = self.active();
+        let active = self.census.active(core.options.fail_open);
+        let (old, new) = (pools_of(before, weight), pools_of(after, weight));
+        let joins = new.iter().flatten().count() > old.iter().flatten().count();
+        if core.counting == Counting::Ordered {
+            let mut least = lock(&core.least.0);
+            self.snapshot.roster.set_active(active);
+            if is_open(old_active) == is_open(active) {
+                least.link(seat, self.place(seat, active));
+            } else {
+                for (seat, _) in self.members() {
+                    least.link(seat, self.place(seat, active));
+                }
+            }
+            return;
+        }
+        self.write_words(seat, active, joins, after, weight);
+        if core.strategy == Strategy::WeightedRoundRobin {
+            let touched = [Pool::of(after.role, weight), Pool::open_of(weight)];
+            for pool in
+                touched.into_iter().filter(|pool| old.contains(&Some(*pool)) != new.contains(&Some(*pool)))
+            {
+                self.reorder(core, pool);
+            }
+        }
+    }
+
+    /// Writes one member's words: the active pool before it leaves, after it joins.
+    fn write_words(&self, seat: u32, active: Active, joins: bool, standing: Standing, weight: u32) {
+        let roster = &self.snapshot.roster;
+        if !joins {
+            roster.set_active(active);
+        }
+        roster.eligible.set(seat, standing.is_eligible());
+        roster.enabled.set(seat, standing.status == MemberStatus::Enabled);
+        let takes = pools_of(standing, weight);
+        for pool in [Pool::of(standing.role, weight), Pool::open_of(weight)] {
+            if let Some(Table::Hash(table)) = self.snapshot.table(pool) {
+                let able = takes.contains(&Some(pool));
+                table.set_weight(seat, if able { Record::<A>::weight_in_pool(weight) } else { 0 });
+            }
+        }
+        if joins {
+            roster.set_active(active);
+        }
+    }
+
+    /// A weight changed, perhaps with the standing: in place where the tables allow it.
+    fn reweigh(&mut self, core: &Core<A>, seat: u32, before: u32, after: u32) {
+        let Some(record) = self.records.get(seat as usize) else { return };
+        let standing = record.standing();
+        let same_pools = (before == 0) == (after == 0);
+        match core.strategy {
+            Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => {
+                let active = self.census.active(core.options.fail_open);
+                let mut least = lock(&core.least.0);
+                self.snapshot.roster.set_active(active);
+                least.link(seat, self.place(seat, active));
+            }
+            Strategy::SourceHash | Strategy::UriHash
+                if same_pools && self.layouts_fit(core, standing.role, after) =>
+            {
+                let active = self.census.active(core.options.fail_open);
+                self.write_words(seat, active, standing.is_eligible(), standing, after);
+            }
+            _ => self.rebuild(core),
+        }
+    }
+
+    /// Whether the layouts that hold a member would be laid out the same again.
+    fn layouts_fit(&self, core: &Core<A>, role: Role, weight: u32) -> bool {
+        let hash = &core.options.hash;
+        [Pool::of(role, weight), Pool::open_of(weight)].into_iter().all(|pool| {
+            match self.snapshot.table(pool) {
+                Some(Table::Hash(table)) => table.placement.fits(
+                    &self.placed(pool),
+                    hash.reserve_members,
+                    u32::from(hash.reserve_weight) * FULL_RAMP,
+                ),
+                _ => true,
+            }
+        })
+    }
+
+    /// Where least connections keeps a member while this pool is active.
+    fn place(&self, seat: u32, active: Active) -> Option<(Pool, u32)> {
+        let record = self.records.get(seat as usize).filter(|record| record.is_member())?;
+        let weight = record.effective();
+        let [own, open] = pools_of(record.standing(), weight);
+        let pool = if is_open(active) { open } else { own };
+        pool.map(|pool| (pool, Record::<A>::weight_in_pool(weight)))
+    }
+
+    /// The members of a pool, able or not.
+    fn pooled(&self, pool: Pool) -> impl Iterator<Item = (u32, &Record<A>)> {
+        self.members().filter(move |(_, record)| {
+            let weight = record.effective();
+            pool == Pool::of(record.role, weight) || pool == Pool::open_of(weight)
+        })
+    }
+
+    fn placed(&self, pool: Pool) -> Vec<Placed> {
+        self.pooled(pool)
+            .map(|(seat, record)| Placed {
+                seat,
+                identity: record.hash,
+                weight: Record::<A>::weight_in_pool(record.full()),
+            })
+            .collect()
+    }
+
+    /// The parts of a pool in weighted round robin, in the order of seats.
+    fn parts(&self, pool: Pool) -> Vec<Part> {
+        let part = |(seat, record): (u32, &Record<A>)| Part {
+            seat,
+            weight: Record::<A>::weight_in_pool(record.effective()),
+        };
+        self.pooled(pool).map(part).collect()
+    }
+
+    /// Who is able in a pool has changed: keeps the order smooth.
+    fn reorder(&mut self, core: &Core<A>, pool: Pool) {
+        let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
+        if table.full.is_small() {
+            return self.compact(core, pool);
+        }
+        if let Some(lagging) = self.lagging.get_mut(pool.index()) {
+            *lagging = true;
+        }
+        if !Arc::ptr_eq(&table.current, &table.full) {
+            let table = RoundRobin { current: Arc::clone(&table.full), ..table.clone() };
+            self.replace(core, pool, Table::RoundRobin(table));
+        }
+    }
+
+    /// Writes the order of a pool for those who are able now.
+    fn compact(&mut self, core: &Core<A>, pool: Pool) {
+        if let Some(lagging) = self.lagging.get_mut(pool.index()) {
+            *lagging = false;
+        }
+        let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
+        let able = self.snapshot.roster.able(pool);
+        let parts: Vec<Part> = self.parts(pool).into_iter().filter(|part| able.contains(part.seat)).collect();
+        let current = match Sequence::new(&parts) {
+            Some(sequence) if parts.len() < table.seats.len() => Arc::new(sequence),
+            // Everyone, or nobody: nothing to write.
+            _ => Arc::clone(&table.full),
+        };
+        let table = RoundRobin { current, ..table.clone() };
+        self.replace(core, pool, Table::RoundRobin(table));
+    }
+
+    fn replace(&mut self, core: &Core<A>, pool: Pool, table: Table) {
+        let mut pools = self.snapshot.pools.clone();
+        if let Some(slot) = pools.get_mut(pool.index()) {
+            *slot = Some(Arc::new(table));
+        }
+        let roster = Arc::clone(&self.snapshot.roster);
+        self.publish(core, Snapshot { generation: self.snapshot.generation + 1, roster, pools });
+    }
+
+    fn publish(&mut self, core: &Core<A>, snapshot: Snapshot<A>) {
+        self.snapshot = Arc::new(snapshot);
+        core.publish(Arc::clone(&self.snapshot));
+    }
+
+    /// Builds everything anew from the records, and publishes it.
+    fn rebuild(&mut self, core: &Core<A>) {
+        let mut census = Census::default();
+        for (_, record) in self.members() {
+            census.add(record.standing(), record.effective());
+        }
+        self.census = census;
+        let active = census.active(core.options.fail_open);
+        let seats = self.records.iter().map(|record| {
+            record.is_member().then(|| Seated { address: record.address.clone(), serial: record.serial })
+        });
+        let roster = Roster::new(seats.collect(), active);
+        for (seat, record) in self.members() {
+            let standing = record.standing();
+            roster.eligible.set(seat, standing.is_eligible());
+            roster.enabled.set(seat, standing.status == MemberStatus::Enabled);
+        }
+        self.lagging = [false; Pool::COUNT];
+        let pools = Pool::ALL.map(|pool| {
+            let open_needed = core.options.fail_open == crate::channel::FailOpen::AllEnabled;
+            if pool.is_open() && !open_needed {
+                return None;
+            }
+            self.table(core, pool, &roster).map(Arc::new)
+        });
+        let snapshot = Snapshot { generation: self.snapshot.generation + 1, roster: Arc::new(roster), pools };
+        if core.counting == Counting::Ordered {
+            // Picks hold this lock before they look at the snapshot.
+            let mut least = lock(&core.least.0);
+            least.reserve_seats(self.records.len());
+            for (seat, _) in (0..).zip(&self.records) {
+                least.link(seat, self.place(seat, active));
+            }
+            self.publish(core, snapshot);
+        } else {
+            self.publish(core, snapshot);
+        }
+    }
+
+    /// The table of a pool; none if it is empty or the strategy needs none.
+    fn table(&mut self, core: &Core<A>, pool: Pool, roster: &Roster<A>) -> Option<Table> {
+        match core.strategy {
+            Strategy::WeightedRoundRobin => {
+                let parts = self.parts(pool);
+                let full = Arc::new(Sequence::new(&parts)?);
+                let seats: Arc<[u32]> = parts.iter().map(|part| part.seat).collect();
+                let able: Vec<Part> =
+                    parts.into_iter().filter(|part| roster.able(pool).contains(part.seat)).collect();
+                let current = match Sequence::new(&able) {
+                    Some(sequence) if able.len() < seats.len() => Arc::new(sequence),
+                    _ => Arc::clone(&full),
+                };
+                Some(Table::RoundRobin(RoundRobin { current, full, seats }))
+            }
+            Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => None,
+            Strategy::WeightedLeastConnections => {
+                let seats: Box<[(u32, u32)]> = self
+                    .pooled(pool)
+                    .map(|(seat, record)| (seat, Record::<A>::weight_in_pool(record.effective())))
+                    .collect();
+                (!seats.is_empty()).then_some(Table::Sample(seats))
+            }
+            Strategy::SourceHash | Strategy::UriHash => {
+                let options = &core.options.hash;
+                let reserve = u32::from(options.reserve_weight.min(MAX_WEIGHT)) * FULL_RAMP;
+                let placement = Placement::new(&self.placed(pool), options.reserve_members, reserve)?;
+                let loads = options.bounded_load.map(|_| Loads::new(self.records.len()));
+                let table = HashTable { placement, loads };
+                for (seat, record) in self.pooled(pool) {
+                    let weight = record.effective();
+                    if pools_of(record.standing(), weight).contains(&Some(pool)) {
+                        table.set_weight(seat, Record::<A>::weight_in_pool(weight));
+                    }
+                }
+                Some(Table::Hash(table))
+            }
+        }
+    }
+}
+
+fn is_open(active: Active) -> bool {
+    matches!(active, Active::Pool(pool) if pool.is_open())
+}
+
+impl SlowStart {
+    fn exponent(&self) -> f64 {
+        if self.aggression > 0.0 { self.aggression } else { 1.0 }
+    }
+
+    /// The steps of `FULL_RAMP` that a member takes after this time.
+    fn steps(&self, elapsed: Duration) -> u32 {
+        if elapsed >= self.window {
+            return FULL_RAMP;
+        }
+        let part = elapsed.as_secs_f64() / self.window.as_secs_f64();
+        let share = part.powf(1.0 / self.exponent()) * f64::from(FULL_RAMP);
+        // Rounded down, with room for the error of the power.
+        let steps = (0..FULL_RAMP).rev().find(|steps| f64::from(*steps) <= share + 1e-9);
+        steps.unwrap_or(0).max(FIRST_STEP)
+    }
+
+    /// When a member reaches so many steps.
+    fn reaches(&self, steps: u32) -> Duration {
+        let share = f64::from(steps) / f64::from(FULL_RAMP);
+        // One nanosecond more, so that rounding cannot put it before the step.
+        self.window.mul_f64(share.powf(self.exponent()).min(1.0)).saturating_add(Duration::from_nanos(1))
+    }
+}

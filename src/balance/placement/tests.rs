@@ -1,0 +1,196 @@
+//! Shares, flips, weights, histories; small tables and large.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::balance::member::FULL_RAMP;
+
+fn hash(number: u64) -> u64 {
+    fold(number.wrapping_add(1).wrapping_mul(GOLDEN), 0xD6E8_FEB8_6659_FD93)
+}
+
+fn members(weights: &[u32]) -> Vec<Placed> {
+    (0..)
+        .zip(weights)
+        .map(|(seat, &weight)| Placed {
+            seat,
+            identity: hash(u64::from(seat) << 32),
+            weight: weight * FULL_RAMP,
+        })
+        .collect()
+}
+
+fn up(members: &[Placed]) -> Placement {
+    let table = Placement::new(members, 0, 0).unwrap();
+    for member in members {
+        table.set_weight(member.seat, member.weight);
+    }
+    table
+}
+
+fn map(table: &Placement, keys: u64) -> Vec<u32> {
+    (0..keys).map(|key| table.find(hash(key), |_| true).unwrap()).collect()
+}
+
+/// Chi-square per degree of freedom of the shares.
+fn spread(map: &[u32], weights: &[u32]) -> f64 {
+    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let mut counts = vec![0_u32; weights.len()];
+    for &seat in map {
+        counts[seat as usize] += 1;
+    }
+    let square: f64 = counts
+        .iter()
+        .zip(weights)
+        .map(|(&count, &weight)| {
+            let expected = map.len() as f64 * f64::from(weight) / total;
+            (f64::from(count) - expected).powi(2) / expected
+        })
+        .sum();
+    square / (weights.len() - 1) as f64
+}
+
+#[test]
+fn shares_follow_weights() {
+    let sets: [Vec<u32>; 6] = [
+        (0..1000).map(|member| 1 + member % 10).collect(),
+        vec![1; 1000],
+        (0..1000).map(|member| 1 + (member * 7919) % 100).collect(),
+        vec![3, 1, 4, 1, 5],
+        vec![100; 64],
+        std::iter::once(200).chain(std::iter::repeat_n(1, 299)).collect(),
+    ];
+    for weights in sets {
+        let keys = 400 * weights.len() as u64 + 100_000;
+        let ratio = spread(&map(&up(&members(&weights)), keys), &weights);
+        let allowed = 5.0 * (2.0 / (weights.len() - 1) as f64).sqrt();
+        assert!((ratio - 1.0).abs() <= allowed, "{ratio} +- {allowed} for {} members", weights.len());
+    }
+}
+
+#[test]
+fn shares_follow_weights_when_most_are_down() {
+    let weights = vec![1_u32; 1000];
+    let all = members(&weights);
+    let table = up(&all);
+    for member in &all[20..] {
+        table.set_weight(member.seat, 0);
+    }
+    let ratio = spread(&map(&table, 200_000), &weights[..20]);
+    assert!((ratio - 1.0).abs() <= 5.0 * (2.0_f64 / 19.0).sqrt(), "{ratio}");
+    for member in &all[1..] {
+        table.set_weight(member.seat, 0);
+    }
+    assert!(map(&table, 2000).iter().all(|seat| *seat == 0));
+    table.set_weight(0, 0);
+    assert_eq!(table.find(7, |_| true), None);
+}
+
+#[test]
+fn a_heavy_member_among_many_light_ones_gets_several_columns() {
+    let weights: Vec<u32> = std::iter::once(10_000).chain(std::iter::repeat_n(1, 999)).collect();
+    let table = up(&members(&weights));
+    assert!(!table.further.is_empty());
+    let before = map(&table, 50_000);
+    let share = before.iter().filter(|seat| **seat == 0).count() as f64 / 50_000.0;
+    assert!((share - 10_000.0 / 10_999.0).abs() < 0.01, "{share}");
+    table.set_weight(0, 0);
+    assert!(map(&table, 2000).iter().all(|seat| *seat != 0));
+    table.set_weight(0, 10_000 * FULL_RAMP);
+    assert_eq!(map(&table, 50_000), before);
+}
+
+#[test]
+fn tables_beyond_seventeen_bits_work() {
+    let weights = vec![1; 140_000];
+    let table = up(&members(&weights));
+    let found = map(&table, 300_000);
+    assert!(found.iter().any(|seat| *seat >= 65_536));
+    let upper = found.iter().filter(|seat| **seat >= 70_000).count() as f64 / 300_000.0;
+    assert!((upper - 0.5).abs() < 0.01, "{upper}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn who_goes_down_moves_only_its_own_keys(
+        weights in prop::collection::vec(1_u32..50, 2..40),
+        downs in prop::collection::vec(any::<prop::sample::Index>(), 1..8),
+    ) {
+        let all = members(&weights);
+        let table = up(&all);
+        let first = map(&table, 3000);
+        let mut before = first.clone();
+        let mut gone = std::collections::BTreeSet::new();
+        for down in downs {
+            let seat = down.index(weights.len()) as u32;
+            if gone.len() + 1 == weights.len() && !gone.contains(&seat) {
+                continue;
+            }
+            gone.insert(seat);
+            table.set_weight(seat, 0);
+            let after = map(&table, 3000);
+            for (old, new) in before.iter().zip(&after) {
+                prop_assert!(old == new || *old == seat);
+                prop_assert!(!gone.contains(new));
+            }
+            before = after;
+        }
+        for seat in gone {
+            table.set_weight(seat, all[seat as usize].weight);
+        }
+        prop_assert_eq!(map(&table, 3000), first);
+    }
+
+    #[test]
+    fn a_raised_weight_moves_keys_only_to_it(
+        weights in prop::collection::vec(1_u32..=64, 2..40),
+        who in any::<prop::sample::Index>(),
+        raise in 1_u32..64,
+    ) {
+        // The reserve is what holds the full height when the raise is the maximum.
+        let reserve = 128 * FULL_RAMP;
+        let seat = who.index(weights.len());
+        let mut raised = weights.clone();
+        raised[seat] += raise;
+        let made = |weights: &[u32]| {
+            let all = members(weights);
+            let table = Placement::new(&all, 0, reserve).unwrap();
+            for member in &all {
+                table.set_weight(member.seat, member.weight);
+            }
+            table
+        };
+        let before = map(&made(&weights), 3000);
+        let after = map(&made(&raised), 3000);
+        for (old, new) in before.iter().zip(&after) {
+            prop_assert!(old == new || *new == seat as u32);
+        }
+        for (old, new) in after.iter().zip(&before) {
+            prop_assert!(old == new || *old == seat as u32, "lowering moves only its own keys");
+        }
+    }
+
+    #[test]
+    fn order_of_members_does_not_matter(
+        weights in prop::collection::vec(1_u32..1000, 1..60),
+        shuffle in any::<u64>(),
+    ) {
+        let plain = members(&weights);
+        let mut other = plain.clone();
+        other.sort_by_key(|member| hash(member.identity ^ shuffle));
+        prop_assert_eq!(map(&up(&plain), 1000), map(&up(&other), 1000));
+    }
+
+    #[test]
+    fn a_joining_member_moves_little_else(weights in prop::collection::vec(1_u32..8, 20..30)) {
+        // 20 to 31 columns fit 32 slots: the table keeps its size.
+        let mut all = members(&weights);
+        let before = map(&up(&all), 3000);
+        all.push(Placed { seat: 99, identity: hash(99 << 32), weight: FULL_RAMP });
+        let after = map(&up(&all), 3000);
+        let moved = before.iter().zip(&after).filter(|(old, new)| old != new && **new != 99).count();
+        prop_assert!(moved < 3000 / 3, "{} moved between others", moved);
+    }
+}

@@ -1,0 +1,205 @@
+//! Which members a pick chooses among: pools, and the one that is active.
+//!
+//! `channel::rotation` decides tiers from all members in one pass; here the same
+//! decision is kept up to date by counting, so that fail-over is one store by
+//! the writer and one branch in a pick. A property test holds both against each
+//! other. Weightless members form pools of their own: they take part only when
+//! nobody eligible in their tier has a weight, and then count as equal.
+
+use crate::channel::{FailOpen, MemberStatus, NobodyReason, Role, Standing, Tier};
+
+/// A set of members that take picks together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Pool {
+    Primary = 0,
+    PrimaryWeightless = 1,
+    Backup = 2,
+    BackupWeightless = 3,
+    /// Everyone enabled, of both roles: fail-open.
+    Everyone = 4,
+    EveryoneWeightless = 5,
+}
+
+impl Pool {
+    pub(super) const COUNT: usize = 6;
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Primary,
+        Self::PrimaryWeightless,
+        Self::Backup,
+        Self::BackupWeightless,
+        Self::Everyone,
+        Self::EveryoneWeightless,
+    ];
+
+    /// The pool a member belongs to in its own tier.
+    pub(super) fn of(role: Role, weight: u32) -> Self {
+        match (role, weight) {
+            (Role::Primary, 0) => Self::PrimaryWeightless,
+            (Role::Primary, _) => Self::Primary,
+            (Role::Backup, 0) => Self::BackupWeightless,
+            (Role::Backup, _) => Self::Backup,
+        }
+    }
+
+    /// The pool a member belongs to when the balancer fails open.
+    pub(super) fn open_of(weight: u32) -> Self {
+        if weight == 0 { Self::EveryoneWeightless } else { Self::Everyone }
+    }
+
+    /// Whether this is a fail-open pool.
+    #[inline]
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Everyone | Self::EveryoneWeightless)
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Who takes picks now, as one byte that pickers read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Active {
+    Pool(Pool),
+    Nobody(NobodyReason),
+}
+
+impl Active {
+    pub(super) fn to_byte(self) -> u8 {
+        match self {
+            Self::Pool(pool) => pool as u8,
+            Self::Nobody(NobodyReason::NoMembers) => 6,
+            Self::Nobody(NobodyReason::AllDisabled) => 7,
+            Self::Nobody(NobodyReason::AllUnhealthy) => 8,
+        }
+    }
+
+    #[inline]
+    pub(super) fn from_byte(byte: u8) -> Self {
+        match Pool::ALL.get(usize::from(byte)) {
+            Some(pool) => Self::Pool(*pool),
+            None => Self::Nobody(match byte {
+                6 => NobodyReason::NoMembers,
+                7 => NobodyReason::AllDisabled,
+                _ => NobodyReason::AllUnhealthy,
+            }),
+        }
+    }
+
+    pub(super) fn tier(self) -> Tier {
+        match self {
+            Self::Pool(Pool::Primary | Pool::PrimaryWeightless) => Tier::Primary,
+            Self::Pool(Pool::Backup | Pool::BackupWeightless) => Tier::Backup,
+            Self::Pool(Pool::Everyone | Pool::EveryoneWeightless) => Tier::FailOpen,
+            Self::Nobody(reason) => Tier::Nobody(reason),
+        }
+    }
+}
+
+/// How many members could take picks in each pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    members: usize,
+    able: [usize; Pool::COUNT],
+}
+
+impl Census {
+    /// A member joins the count.
+    pub(super) fn add(&mut self, standing: Standing, weight: u32) {
+        self.members += 1;
+        for pool in pools_of(standing, weight).into_iter().flatten() {
+            if let Some(count) = self.able.get_mut(pool.index()) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// A member leaves the count, with what it was added with.
+    pub(super) fn remove(&mut self, standing: Standing, weight: u32) {
+        self.members -= 1;
+        for pool in pools_of(standing, weight).into_iter().flatten() {
+            if let Some(count) = self.able.get_mut(pool.index()) {
+                *count -= 1;
+            }
+        }
+    }
+
+    /// Members of the pool that could take picks were it active.
+    pub(super) fn able(&self, pool: Pool) -> usize {
+        self.able.get(pool.index()).copied().unwrap_or(0)
+    }
+
+    /// The rule of `channel::rotation`, from the counts.
+    pub(super) fn active(&self, fail_open: FailOpen) -> Active {
+        use Pool::{Backup, BackupWeightless, Everyone, EveryoneWeightless, Primary, PrimaryWeightless};
+        let able = |pool: &Pool| self.able(*pool) > 0;
+        if let Some(pool) = [Primary, PrimaryWeightless, Backup, BackupWeightless].into_iter().find(able) {
+            return Active::Pool(pool);
+        }
+        match (fail_open, [Everyone, EveryoneWeightless].into_iter().find(able)) {
+            (FailOpen::AllEnabled, Some(pool)) => Active::Pool(pool),
+            (FailOpen::Closed, Some(_)) => Active::Nobody(NobodyReason::AllUnhealthy),
+            (_, None) if self.members > 0 => Active::Nobody(NobodyReason::AllDisabled),
+            (_, None) => Active::Nobody(NobodyReason::NoMembers),
+        }
+    }
+}
+
+/// The pools in which a member of this standing could take picks.
+pub(super) fn pools_of(standing: Standing, weight: u32) -> [Option<Pool>; 2] {
+    [
+        standing.is_eligible().then(|| Pool::of(standing.role, weight)),
+        (standing.status == MemberStatus::Enabled).then(|| Pool::open_of(weight)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::channel::Health;
+
+    fn standings() -> impl Strategy<Value = (Standing, u32)> {
+        let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
+        let status = prop_oneof![Just(MemberStatus::Enabled), Just(MemberStatus::Disabled)];
+        let health = prop::sample::select(&Health::ALL[..]);
+        (role, status, health, 0_u32..3)
+            .prop_map(|(role, status, health, weight)| (Standing { role, status, health }, weight))
+    }
+
+    proptest! {
+        #[test]
+        fn the_census_agrees_with_rotation(
+            members in prop::collection::vec(standings(), 0..6),
+            gone in prop::collection::vec(standings(), 0..6),
+            open in any::<bool>(),
+        ) {
+            let fail_open = if open { FailOpen::AllEnabled } else { FailOpen::Closed };
+            let mut census = Census::default();
+            for (standing, weight) in members.iter().chain(&gone) {
+                census.add(*standing, *weight);
+            }
+            for (standing, weight) in gone {
+                census.remove(standing, weight);
+            }
+            let active = census.active(fail_open);
+            let tier = Tier::of(members.iter().map(|(standing, _)| *standing), fail_open);
+            prop_assert_eq!(active.tier(), tier);
+            prop_assert_eq!(Active::from_byte(active.to_byte()), active);
+            // The pool holds exactly those that the tier admits and that the
+            // rule of weights lets through.
+            let admitted: Vec<_> = members.iter().filter(|(standing, _)| tier.admits(*standing)).collect();
+            let weighted = admitted.iter().any(|(_, weight)| *weight > 0);
+            for (standing, weight) in &members {
+                let takes = tier.admits(*standing) && (*weight > 0 || !weighted);
+                let pooled = match active {
+                    Active::Pool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
+                    Active::Nobody(_) => false,
+                };
+                prop_assert_eq!(pooled, takes);
+            }
+        }
+    }
+}

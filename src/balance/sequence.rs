@@ -1,0 +1,278 @@
+//! Weighted round robin: the order of one cycle, and where a cursor is in it.
+//!
+//! A cursor is *virtual time*: a 64-bit fraction of the cycle, advanced by one
+//! slot per pick. It does not name a slot of a certain table, so members keep
+//! their phase when a table is replaced by one of another length.
+//!
+//! | kind | when | deviation |
+//! |---|---|---|
+//! | listed | up to `LISTED_LIMIT` picks a cycle | below 1 pick |
+//! | spread | longer cycles | about 4 picks |
+//!
+//! *Listed*: members of one weight form a class (up to 32 members, each its own). The order of the classes is
+//! Tijdeman's: the pick of a class that must come soonest, among those that may
+//! come already, which keeps every class within one pick of its share. Inside a
+//! class members strictly rotate, and so are within one pick themselves.
+//! *Spread*: the golden ratio steps through the cumulated weights and needs no
+//! table of the cycle at all.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "indices and counts come from this file's own tables, never from a peer"
+)]
+
+use std::collections::BinaryHeap;
+
+use super::key::{GOLDEN, scale};
+
+/// The longest cycle that is written out, in picks.
+pub(super) const LISTED_LIMIT: u64 = 1 << 22;
+
+/// The longest cycle that is written again at every change of health.
+const SMALL: u64 = 1 << 12;
+
+/// Up to so many classes a plain search for the next one beats a heap.
+const FEW: usize = 32;
+
+/// One member's part in a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Who.
+    pub(super) seat: u32,
+    /// Above 0.
+    pub(super) weight: u32,
+}
+
+/// One cycle of picks.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// What a cursor advances by.
+    step: u64,
+    /// Slots of the cycle: picks, or for `Spread` the sum of weights.
+    length: u64,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// The seat of every pick, short seats where they suffice.
+    Short(Box<[u16]>),
+    Listed(Box<[u32]>),
+    Spread(Spread),
+}
+
+impl Sequence {
+    /// The sequence of these members; none of none.
+    pub(super) fn new(parts: &[Part]) -> Option<Self> {
+        let divisor = parts.iter().fold(0, |divisor, part| gcd(divisor, part.weight));
+        if divisor == 0 {
+            return None;
+        }
+        let length: u64 = parts.iter().map(|part| u64::from(part.weight / divisor)).sum();
+        if length > LISTED_LIMIT {
+            return Some(Self { step: GOLDEN, length, kind: Kind::Spread(Spread::new(parts, divisor)) });
+        }
+        let order = listed(parts, divisor, length);
+        let step = (u64::MAX / length).wrapping_add(1);
+        let kind = if parts.iter().all(|part| part.seat <= u32::from(u16::MAX)) {
+            Kind::Short(order.iter().map(|&seat| seat as u16).collect())
+        } else {
+            Kind::Listed(order.into_boxed_slice())
+        };
+        Some(Self { step, length, kind })
+    }
+
+    /// What a cursor advances by per pick.
+    #[inline]
+    pub(super) fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Whose turn it is at this virtual time.
+    #[inline]
+    pub(super) fn at(&self, cursor: u64) -> u32 {
+        let slot = scale(cursor, self.length);
+        match &self.kind {
+            Kind::Short(order) => u32::from(order[slot as usize]),
+            Kind::Listed(order) => order[slot as usize],
+            Kind::Spread(spread) => spread.at(cursor, slot),
+        }
+    }
+
+    /// Whether writing it again takes a few microseconds at most.
+    pub(super) fn is_small(&self) -> bool {
+        self.length <= SMALL
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Short(order) => size_of_val(&**order),
+            Kind::Listed(order) => size_of_val(&**order),
+            Kind::Spread(spread) => {
+                size_of_val(&*spread.ends) + size_of_val(&*spread.seats) + size_of_val(&*spread.guide)
+            }
+        }
+    }
+}
+
+fn gcd(mut left: u32, mut right: u32) -> u32 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
+}
+
+/// The order of one cycle.
+fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
+    let mut by_weight: Vec<(u32, u32)> = parts.iter().map(|part| (part.weight, part.seat)).collect();
+    // Heavy first, as ties go to the first; members in the order of their seats.
+    by_weight.sort_unstable_by_key(|&(weight, seat)| (std::cmp::Reverse(weight), seat));
+    // So few members are ordered one by one, which mixes equals more finely.
+    let alone = by_weight.len() <= FEW;
+    let classes: Vec<&[(u32, u32)]> = by_weight.chunk_by(|left, right| left.0 == right.0 && !alone).collect();
+    let weights: Vec<u64> =
+        classes.iter().map(|class| u64::from(class[0].0 / divisor) * class.len() as u64).collect();
+    let repeats = weights.iter().copied().reduce(gcd64).unwrap_or(1);
+    let rates: Vec<u64> = weights.iter().map(|weight| weight / repeats).collect();
+    let order = tijdeman(&rates, length / repeats);
+    let mut turns = vec![0_usize; classes.len()];
+    let mut seats = Vec::with_capacity(length as usize);
+    for _ in 0..repeats {
+        for &class in &order {
+            let members = classes[class as usize];
+            let turn = &mut turns[class as usize];
+            seats.push(members[*turn].1);
+            *turn = if *turn + 1 == members.len() { 0 } else { *turn + 1 };
+        }
+    }
+    seats
+}
+
+fn gcd64(mut left: u64, mut right: u64) -> u64 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
+}
+
+/// Bits of a deadline behind the slot.
+const FRACTION: u32 = 24;
+
+/// When the next pick of a class may come, and when it must.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Picks of the class so far.
+    picks: u64,
+    release: u64,
+    deadline: u64,
+}
+
+/// Tijdeman's chairman assignment: the earliest deadline among those released.
+/// Pick x (from 0) of a class with rate w may take the slots from
+/// `ceil((x + 1/m) L / w) - 1` to `floor((x + 1 - 1/m) L / w)`, where m is 2n - 2.
+fn tijdeman(rates: &[u64], length: u64) -> Vec<u32> {
+    let wide = 2 * (rates.len() as u128).max(2) - 2;
+    let window = |class: usize, picks: u64| {
+        let unit = u128::from(rates[class]) * wide;
+        let release = ((u128::from(picks) * wide + 1) * u128::from(length)).div_ceil(unit) - 1;
+        // In fractions of a slot, so that ties within a slot go to the truly earlier.
+        let deadline = ((u128::from(picks + 1) * wide - 1) * u128::from(length) << FRACTION) / unit;
+        Window { picks, release: release as u64, deadline: deadline as u64 }
+    };
+    if rates.len() == 1 {
+        return vec![0; length as usize];
+    }
+    if rates.len() <= FEW {
+        search_few(rates.len(), length, window)
+    } else {
+        search_many(rates.len(), length, window)
+    }
+}
+
+fn search_few(classes: usize, length: u64, window: impl Fn(usize, u64) -> Window) -> Vec<u32> {
+    let mut windows: Vec<Window> = (0..classes).map(|class| window(class, 0)).collect();
+    let mut order = Vec::with_capacity(length as usize);
+    for slot in 0..length {
+        let released = (0..classes).filter(|class| windows[*class].release <= slot);
+        // Tijdeman's theorem: somebody is always released.
+        let next = released.min_by_key(|class| windows[*class].deadline).unwrap_or(0);
+        order.push(next as u32);
+        windows[next] = window(next, windows[next].picks + 1);
+    }
+    order
+}
+
+fn search_many(classes: usize, length: u64, window: impl Fn(usize, u64) -> Window) -> Vec<u32> {
+    use std::cmp::Reverse;
+    let mut windows: Vec<Window> = (0..classes).map(|class| window(class, 0)).collect();
+    let mut waiting: BinaryHeap<Reverse<(u64, u32)>> =
+        windows.iter().zip(0..).map(|(window, class)| Reverse((window.release, class))).collect();
+    let mut released: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
+    let mut order = Vec::with_capacity(length as usize);
+    for slot in 0..length {
+        while let Some(&Reverse((release, class))) = waiting.peek()
+            && (release <= slot || released.is_empty())
+        {
+            waiting.pop();
+            released.push(Reverse((windows[class as usize].deadline, class)));
+        }
+        let Some(Reverse((_, class))) = released.pop() else { break };
+        order.push(class);
+        let next = window(class as usize, windows[class as usize].picks + 1);
+        windows[class as usize] = next;
+        // Mostly the next pick is not due for long; else it is released at once.
+        waiting.push(Reverse((next.release, class)));
+    }
+    order
+}
+
+/// Inverse of the cumulated weights, through a table that points near the answer.
+#[derive(Debug)]
+struct Spread {
+    /// The cumulated weights, including the member's own.
+    ends: Box<[u32]>,
+    seats: Box<[u32]>,
+    /// For each part of the cycle the first member that reaches into it.
+    guide: Box<[u32]>,
+}
+
+impl Spread {
+    fn new(parts: &[Part], divisor: u32) -> Self {
+        let mut sum = 0_u64;
+        let ends: Box<[u32]> = parts
+            .iter()
+            .map(|part| {
+                sum += u64::from(part.weight / divisor);
+                // 100,000 members of 10,000 are 10^9; beyond 2^32 the last ones
+                // are cut off by the caller's limit on members.
+                u32::try_from(sum).unwrap_or(u32::MAX)
+            })
+            .collect();
+        let buckets = 2 * parts.len() as u64;
+        let mut member = 0;
+        let guide = (0..buckets)
+            .map(|bucket| {
+                let first = (u128::from(bucket) * u128::from(sum) / u128::from(buckets)) as u64;
+                while member + 1 < ends.len() && u64::from(ends[member]) <= first {
+                    member += 1;
+                }
+                member as u32
+            })
+            .collect();
+        Self { ends, seats: parts.iter().map(|part| part.seat).collect(), guide }
+    }
+
+    #[inline]
+    fn at(&self, cursor: u64, slot: u64) -> u32 {
+        let mut member = self.guide[scale(cursor, self.guide.len() as u64) as usize] as usize;
+        while u64::from(self.ends[member]) <= slot && member + 1 < self.ends.len() {
+            member += 1;
+        }
+        self.seats[member]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,701 @@
+//! The balancer against a plain model, through its public surface.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use vitald::balance::{
+    Balancer, Drain, HashOptions, LeastRule, MAX_WEIGHT, Member, MemberId, NoPick, Options, Request,
+    SlowStart, UpdateError,
+};
+use vitald::channel::{FailOpen, Health, MemberStatus, NobodyReason, Role, Standing, Strategy as Way, Tier};
+
+fn balancer(way: Way, options: Options, weights: &[u16]) -> Balancer<u32> {
+    let members = (0..).zip(weights).map(|(address, &weight)| Member::new(address).weight(weight));
+    Balancer::new(way, options, members).unwrap()
+}
+
+fn id(balancer: &Balancer<u32>, address: u32) -> MemberId {
+    balancer.id_of(&address.to_string()).unwrap()
+}
+
+fn uri(key: u64) -> String {
+    format!("/object/{key}")
+}
+
+fn map(balancer: &Balancer<u32>, keys: u64) -> Vec<u32> {
+    let picker = balancer.picker();
+    (0..keys).map(|key| *picker.pick(&Request::new().uri(uri(key).as_bytes())).unwrap().address()).collect()
+}
+
+#[test]
+fn wrr_follows_the_known_order() {
+    let table: &[(&[u16], &str)] =
+        &[(&[5, 1, 1], "aabaaca"), (&[4, 3, 2], "abcabacba"), (&[10, 1], "aaaaabaaaaa"), (&[1, 1, 1], "abc")];
+    for (weights, expected) in table {
+        let picked = |mut pick: Box<dyn FnMut() -> u32>| -> String {
+            (0..expected.len()).map(|_| char::from(b'a' + u8::try_from(pick()).unwrap())).collect()
+        };
+        let one = balancer(Way::WeightedRoundRobin, Options::default(), weights);
+        let picker = one.picker();
+        assert_eq!(picked(Box::new(move || *picker.pick(&Request::new()).unwrap().address())), *expected);
+        let other = balancer(Way::WeightedRoundRobin, Options::default(), weights);
+        assert_eq!(picked(Box::new(move || *other.pick(&Request::new()).unwrap().address())), *expected);
+    }
+}
+
+#[test]
+fn pickers_share_every_slot_of_the_order() {
+    // Two pickers claim blocks of one order: over whole cycles shares are exact.
+    let balancer = balancer(Way::WeightedRoundRobin, Options::default(), &[3, 2, 2, 1]);
+    let pickers = [balancer.picker(), balancer.picker()];
+    let mut counts = [0; 4];
+    for picker in &pickers {
+        for _ in 0..320 {
+            counts[*picker.pick(&Request::new()).unwrap().address() as usize] += 1;
+        }
+    }
+    assert_eq!(counts, [240, 160, 160, 80]);
+}
+
+/// While one member flaps, the others keep their exact share of the time.
+fn flaps(weights: &[u16], every: u64, advance: bool) {
+    let balancer = balancer(Way::WeightedRoundRobin, Options::default(), weights);
+    let picker = balancer.picker();
+    let flapping = 7;
+    let total: f64 = weights.iter().copied().map(f64::from).sum();
+    let mut counts = vec![0.0; weights.len()];
+    let mut expected = vec![0.0; weights.len()];
+    let rounds: u64 = if advance { 400 } else { 10_000 };
+    for round in 0..rounds {
+        let down = round % 2 == 1;
+        balancer
+            .set_health(id(&balancer, flapping), if down { Health::Unhealthy } else { Health::Healthy })
+            .unwrap();
+        if advance && round % 10 == 0 {
+            balancer.advance(Duration::from_secs(round));
+        }
+        let able = if down { total - f64::from(weights[flapping as usize]) } else { total };
+        for (expected, &weight) in expected.iter_mut().zip(weights) {
+            *expected += f64::from(weight) / able * every as f64;
+        }
+        if down {
+            expected[flapping as usize] -= f64::from(weights[flapping as usize]) / able * every as f64;
+        }
+        for _ in 0..every {
+            counts[*picker.pick(&Request::new()).unwrap().address() as usize] += 1.0;
+        }
+    }
+    for (member, (count, expected)) in counts.iter().zip(&expected).enumerate() {
+        if member != flapping as usize {
+            let off = (count / expected - 1.0).abs();
+            assert!(
+                off < if advance { 0.02 } else { 0.005 },
+                "member {member} got {count}, due {expected}: {off}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flapping_member_leaves_the_others_their_share() {
+    flaps(&[1; 40], 30, false);
+    let mixed: Vec<u16> = (0..40).map(|member| 1 + member % 10).collect();
+    flaps(&mixed, 30, false);
+    flaps(&mixed, 31, false);
+}
+
+#[test]
+fn a_flapping_member_of_a_long_order_leaves_the_others_their_share() {
+    // Cycles of 79,000 picks are not written again at once: redirects do it.
+    let weights: Vec<u16> = (0..40).map(|member| 1000 + 50 * member + member % 7).collect();
+    flaps(&weights, 30, false);
+    flaps(&weights, 30, true);
+}
+
+#[test]
+fn least_connections_counts_and_releases() {
+    let balancer = balancer(Way::WeightedLeastConnections, Options::default(), &[1, 2]);
+    let picker = balancer.picker();
+    let first = picker.pick(&Request::new()).unwrap();
+    let second = balancer.pick(&Request::new()).unwrap();
+    let third = balancer.pick_owned(&Request::new()).unwrap();
+    assert_eq!((*first.address(), *second.address() + *third.address()), (1, 1), "0.5, then both at 1");
+    assert_eq!(balancer.open_picks(id(&balancer, 0)), 1);
+    assert_eq!(balancer.open_picks(id(&balancer, 1)), 2);
+    drop((first, second, third));
+    assert_eq!(balancer.members().iter().map(|member| member.open_picks).sum::<u32>(), 0);
+    assert_eq!(balancer.total_picks(), 3);
+}
+
+#[test]
+fn picks_outlive_their_member_and_end_once() {
+    for way in Way::ALL {
+        for options in [Options::default(), bounded(1.25), sampled()] {
+            let balancer = balancer(way, options, &[1, 1]);
+            let request = Request::new().uri(b"/a").source("192.0.2.1".parse().unwrap());
+            let picker = balancer.picker();
+            let pick = picker.pick(&request).unwrap();
+            let shared = balancer.pick_owned(&request).unwrap();
+            let ids = [pick.id(), shared.id()];
+            balancer.update([Member::new(9)]).unwrap();
+            assert_eq!(balancer.pick(&request).unwrap().address(), &9);
+            assert!(ids.iter().all(|id| balancer.open_picks(*id) > 0));
+            assert!(balancer.set_health(ids[0], Health::Healthy).is_err());
+            // A newcomer does not inherit the open picks of who left.
+            balancer.update([Member::new(9), Member::new(10), Member::new(11)]).unwrap();
+            assert!(balancer.members().iter().all(|member| member.open_picks == 0));
+            std::thread::scope(|scope| scope.spawn(|| drop(shared)).join().unwrap());
+            drop(pick);
+            assert!(ids.iter().all(|id| balancer.open_picks(*id) == 0), "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_panic_ends_the_pick() {
+    for way in Way::ALL {
+        let balancer = balancer(way, Options::default(), &[1]);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _pick = balancer.pick(&Request::new()).unwrap();
+            panic!("in the middle of a request");
+        }));
+        assert!(result.is_err());
+        assert_eq!(balancer.open_picks(id(&balancer, 0)), 0);
+    }
+}
+
+#[derive(Debug)]
+struct ClonePanics(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Clone for ClonePanics {
+    fn clone(&self) -> Self {
+        assert!(!self.0.load(std::sync::atomic::Ordering::Relaxed), "clone fails");
+        Self(std::sync::Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_panicking_address_leaves_no_open_pick() {
+    for (way, options) in [
+        (Way::WeightedRoundRobin, Options::default()),
+        (Way::WeightedLeastConnections, Options::default()),
+        (Way::UriHash, bounded(1.0)),
+    ] {
+        let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let member = Member::named("a", ClonePanics(std::sync::Arc::clone(&fails)));
+        let balancer = Balancer::new(way, options, [member]).unwrap();
+        let id = balancer.id_of("a").unwrap();
+        fails.store(true, std::sync::atomic::Ordering::Relaxed);
+        for _ in 0..3 {
+            let picked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                balancer.pick(&Request::new()).is_ok()
+            }));
+            assert!(picked.is_err());
+        }
+        fails.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(balancer.open_picks(id), 0, "{way:?}");
+        assert!(balancer.pick(&Request::new()).is_ok());
+    }
+}
+
+fn bounded(factor: f64) -> Options {
+    Options { hash: HashOptions { bounded_load: Some(factor), ..Default::default() }, ..Default::default() }
+}
+
+fn sampled() -> Options {
+    Options { least: LeastRule::Sampled(NonZeroUsize::new(2).unwrap()), ..Default::default() }
+}
+
+#[test]
+fn nobody_is_said_with_a_reason() {
+    let request = Request::new().uri(b"/a").source("192.0.2.1".parse().unwrap());
+    for way in Way::ALL {
+        for options in [Options::default(), bounded(1.0), sampled()] {
+            let none = balancer(way, options, &[]);
+            let reason = |balancer: &Balancer<u32>| balancer.pick(&request).map(|_| ()).unwrap_err();
+            assert_eq!(reason(&none), NoPick::Nobody(NobodyReason::NoMembers));
+            let two = balancer(way, options, &[1, 0]);
+            two.set_health(id(&two, 0), Health::Unhealthy).unwrap();
+            assert_eq!(*two.pick(&request).unwrap().address(), 1, "weightless, but alone");
+            two.set_health(id(&two, 1), Health::Unhealthy).unwrap();
+            assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllUnhealthy));
+            two.set_status(id(&two, 0), MemberStatus::Disabled).unwrap();
+            two.set_drain(id(&two, 1), Drain::Draining).unwrap();
+            assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllDisabled));
+            two.set_drain(id(&two, 1), Drain::Off).unwrap();
+            two.set_health(id(&two, 1), Health::Unknown).unwrap();
+            let only = two.pick(&request).unwrap();
+            assert_eq!(*only.address(), 1);
+            let tried = [only.id()];
+            assert_eq!(two.pick(&request.tried(&tried)).map(|_| ()).unwrap_err(), NoPick::AllTried);
+            two.update([]).unwrap();
+            assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::NoMembers));
+        }
+    }
+}
+
+#[test]
+fn refused_updates_change_nothing() {
+    let one = balancer(Way::WeightedRoundRobin, Options::default(), &[1]);
+    let twice = one.update([Member::new(5), Member::new(6), Member::new(5)]);
+    assert_eq!(twice, Err(UpdateError::DuplicateIdentity("5".into())));
+    assert_eq!(*one.pick(&Request::new()).unwrap().address(), 0);
+}
+
+#[test]
+fn large_balancers_reach_everyone() {
+    for count in [65_537_u32, 100_000] {
+        for way in Way::ALL {
+            let members = (0..count).map(|member| Member::new(member).weight(1));
+            let balancer = Balancer::new(way, Options::default(), members).unwrap();
+            let picker = balancer.picker();
+            let mut seen = vec![false; count as usize];
+            let mut open = Vec::new();
+            for key in 0..count {
+                let key = uri(key.into());
+                let pick = picker.pick(&Request::new().uri(key.as_bytes())).unwrap();
+                seen[*pick.address() as usize] = true;
+                open.push(pick);
+            }
+            let reached = seen.iter().filter(|seen| **seen).count();
+            match way {
+                Way::WeightedRoundRobin | Way::WeightedLeastConnections => {
+                    assert_eq!(reached, count as usize)
+                }
+                // n keys over n members leave 1/e without one.
+                Way::SourceHash | Way::UriHash => assert!(reached as f64 > 0.6 * f64::from(count)),
+            }
+            let upper = open.iter().filter(|pick| *pick.address() >= 65_536).count();
+            assert!(upper >= (count as usize - 65_536) / 2, "{upper} of the members beyond 2^16");
+        }
+    }
+}
+
+#[test]
+fn weights_of_one_and_ten_thousand_together() {
+    for way in Way::ALL {
+        let balancer = balancer(way, Options::default(), &[1, MAX_WEIGHT]);
+        let mut heavy = 0;
+        for key in 0..20_002_u64 {
+            let source = IpAddr::from(u128::from(key).to_be_bytes());
+            let key = uri(key);
+            let pick = balancer.pick(&Request::new().uri(key.as_bytes()).source(source)).unwrap();
+            heavy += u32::from(*pick.address() == 1);
+            if way == Way::WeightedLeastConnections {
+                std::mem::forget(pick);
+            }
+        }
+        assert!(heavy >= 19_980, "{way:?}: {heavy}");
+        assert!(way != Way::WeightedRoundRobin || heavy == 20_000);
+    }
+}
+
+#[test]
+fn slow_start_ramps_up() {
+    for aggression in [1.0, 2.0] {
+        let slow = SlowStart { window: Duration::from_secs(100), aggression };
+        for way in Way::ALL {
+            let options = Options { slow_start: Some(slow), ..Default::default() };
+            let balancer = balancer(way, options, &[10, 10]);
+            let percent = || balancer.members()[0].ramp_percent;
+            let start = Duration::from_secs(1000);
+            assert_eq!(balancer.advance(start), None);
+            assert_eq!(percent(), 100, "members that begin healthy need no slow start");
+            balancer.set_health(id(&balancer, 0), Health::Unhealthy).unwrap();
+            balancer.set_health(id(&balancer, 0), Health::Healthy).unwrap();
+            assert_eq!(percent(), 10);
+            let mut now = start;
+            let mut seen = Vec::new();
+            while let Some(next) = balancer.advance(now) {
+                assert!(next > now, "time moves on");
+                seen.push(percent());
+                now = next;
+            }
+            assert_eq!(percent(), 100);
+            assert_eq!(seen.first(), Some(&10));
+            assert!(seen.is_sorted() && seen.len() >= 15, "{seen:?}");
+            let took = now - start;
+            assert!(took >= slow.window && took < slow.window + Duration::from_secs(1), "{took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_ramping_member_takes_its_part() {
+    let slow = SlowStart::linear(Duration::from_secs(100));
+    let options = Options { slow_start: Some(slow), ..Default::default() };
+    for way in [Way::WeightedRoundRobin, Way::UriHash] {
+        let balancer = balancer(way, options, &[10, 10]);
+        balancer.set_health(id(&balancer, 0), Health::Unhealthy).unwrap();
+        balancer.set_health(id(&balancer, 0), Health::Healthy).unwrap();
+        balancer.advance(Duration::from_secs(50));
+        let mine = map(&balancer, 30_000).iter().filter(|member| **member == 0).count() as f64;
+        assert!((mine / 30_000.0 - 1.0 / 3.0).abs() < 0.02, "{way:?}: half of a half: {mine}");
+    }
+}
+
+#[test]
+fn raised_weights_move_keys_only_to_the_member() {
+    let weights: Vec<u16> = (0..100).map(|member| 1 + member % 10).collect();
+    let balancer = balancer(Way::UriHash, Options::default(), &weights);
+    let before = map(&balancer, 20_000);
+    balancer.set_weight(id(&balancer, 4), 16).unwrap();
+    let after = map(&balancer, 20_000);
+    assert!(before.iter().zip(&after).all(|(old, new)| old == new || *new == 4));
+    assert!(before != after);
+    balancer.set_weight(id(&balancer, 4), 5).unwrap();
+    assert_eq!(map(&balancer, 20_000), before);
+}
+
+#[test]
+fn instances_with_different_histories_agree() {
+    let options = Options { hash: HashOptions { seed: 42, ..Default::default() }, ..Default::default() };
+    let members = |addresses: &[u32]| -> Vec<Member<u32>> {
+        addresses.iter().map(|&address| Member::new(address).weight(1 + address as u16 % 5)).collect()
+    };
+    let straight = Balancer::new(Way::UriHash, options, members(&[1, 2, 3, 5, 8, 13])).unwrap();
+    let crooked = Balancer::new(Way::UriHash, options, members(&[13, 99, 3])).unwrap();
+    crooked.update(members(&[99, 8, 2])).unwrap();
+    crooked.update(members(&[7, 13, 5, 2])).unwrap();
+    crooked.set_health(id(&crooked, 5), Health::Unhealthy).unwrap();
+    crooked.update(members(&[13, 8, 5, 3, 2, 1])).unwrap();
+    crooked.set_health(id(&crooked, 5), Health::Healthy).unwrap();
+    assert_eq!(map(&straight, 5000), map(&crooked, 5000));
+    let other_seed = Balancer::new(Way::UriHash, Options::default(), members(&[1, 2, 3, 5, 8, 13])).unwrap();
+    assert_ne!(map(&straight, 5000), map(&other_seed, 5000));
+}
+
+#[test]
+fn mapped_sources_go_where_ipv4_goes() {
+    let balancer = balancer(Way::SourceHash, Options::default(), &[1; 50]);
+    for last in 0..=255 {
+        let plain: IpAddr = format!("192.0.2.{last}").parse().unwrap();
+        let mapped: IpAddr = format!("::ffff:192.0.2.{last}").parse().unwrap();
+        let of = |source| *balancer.pick(&Request::new().source(source)).unwrap().address();
+        assert_eq!(of(plain), of(mapped));
+    }
+}
+
+#[test]
+fn explanations_tell_who_and_why() {
+    for way in Way::ALL {
+        let balancer = balancer(way, Options::default(), &[2, 3, 4]);
+        for key in 0..50 {
+            let text = uri(key);
+            let source = IpAddr::from([192, 0, 2, u8::try_from(key).unwrap()]);
+            let request = Request::new().uri(text.as_bytes()).source(source);
+            let before = balancer.total_picks();
+            let explained = balancer.explain_pick(&request);
+            assert_eq!(balancer.total_picks(), before);
+            assert_eq!((explained.strategy, explained.tier), (way, Tier::Primary));
+            let hashes = matches!(way, Way::SourceHash | Way::UriHash);
+            assert_eq!(explained.key_hash.is_some(), hashes);
+            // A fresh picker begins where the shared order is.
+            let picked = if way == Way::WeightedRoundRobin {
+                *balancer.picker().pick(&request).unwrap().address()
+            } else {
+                *balancer.pick(&request).unwrap().address()
+            };
+            assert_eq!(explained.member.unwrap().address, picked, "{way:?}");
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Health(u32, Health),
+    Status(u32, MemberStatus),
+    Drain(u32, Drain),
+    Weight(u32, u16),
+    Update(u64),
+    Advance(u64),
+    Release(usize),
+    Pick(u64),
+    Retry(u64),
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let member = 0_u32..8;
+    let one = prop_oneof![
+        3 => (member.clone(), prop::sample::select(&Health::ALL[..])).prop_map(|(m, h)| Operation::Health(m, h)),
+        1 => (member.clone(), any::<bool>()).prop_map(|(m, on)| {
+            Operation::Status(m, if on { MemberStatus::Enabled } else { MemberStatus::Disabled })
+        }),
+        1 => (member.clone(), any::<bool>()).prop_map(|(m, on)| {
+            Operation::Drain(m, if on { Drain::Draining } else { Drain::Off })
+        }),
+        1 => (member, prop_oneof![Just(0), 1_u16..20, Just(10_000)]).prop_map(|(m, w)| Operation::Weight(m, w)),
+        1 => any::<u64>().prop_map(Operation::Update),
+        1 => (0_u64..100).prop_map(Operation::Advance),
+        3 => any::<usize>().prop_map(Operation::Release),
+        8 => any::<u64>().prop_map(Operation::Pick),
+        1 => any::<u64>().prop_map(Operation::Retry),
+    ];
+    prop::collection::vec(one, 1..150)
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let least = prop_oneof![
+        Just(LeastRule::Exact),
+        Just(LeastRule::IdleFirst),
+        Just(LeastRule::Sampled(NonZeroUsize::new(2).unwrap())),
+    ];
+    let bound = prop_oneof![Just(None), (1.0_f64..2.0).prop_map(Some)];
+    (any::<bool>(), any::<bool>(), least, bound).prop_map(|(open, slow, least, bounded_load)| Options {
+        fail_open: if open { FailOpen::AllEnabled } else { FailOpen::Closed },
+        slow_start: slow.then(|| SlowStart::linear(Duration::from_secs(30))),
+        least,
+        hash: HashOptions { bounded_load, ..Default::default() },
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    standing: Standing,
+    drain: Drain,
+    weight: u16,
+}
+
+impl Known {
+    fn standing(self) -> Standing {
+        match self.drain {
+            Drain::Off => self.standing,
+            Drain::Draining => Standing { status: MemberStatus::Disabled, ..self.standing },
+        }
+    }
+}
+
+fn members_of(bits: u64) -> Vec<Member<u32>> {
+    (0..8)
+        .filter(|member| bits >> member & 1 == 1)
+        .map(|member| {
+            let role = if bits >> (8 + member) & 1 == 1 { Role::Backup } else { Role::Primary };
+            let weight = (bits >> (16 + 4 * member) & 15) as u16;
+            Member::new(member).role(role).weight(weight)
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn the_balancer_agrees_with_the_model(
+        way in prop::sample::select(&Way::ALL[..]),
+        options in options(),
+        first in any::<u64>(),
+        operations in operations(),
+    ) {
+        let balancer = Balancer::new(way, options, members_of(first)).unwrap();
+        let mut model: BTreeMap<u32, Known> = BTreeMap::new();
+        let known = |member: &Member<u32>| Known {
+            standing: Standing { role: member.role, status: member.status, health: member.health },
+            drain: Drain::Off,
+            weight: member.weight,
+        };
+        model.extend(members_of(first).iter().map(|member| (member.address, known(member))));
+        let pickers = [balancer.picker(), balancer.picker()];
+        let mut open: Vec<(u32, Box<dyn std::any::Any + '_>)> = Vec::new();
+        let mut left: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut now = Duration::ZERO;
+        let mut picks = 0;
+        for operation in operations {
+            match operation {
+                Operation::Health(member, health) => match balancer.id_of(&member.to_string()) {
+                    Some(id) => {
+                        balancer.set_health(id, health).unwrap();
+                        model.get_mut(&member).unwrap().standing.health = health;
+                    }
+                    None => prop_assert!(!model.contains_key(&member)),
+                },
+                Operation::Status(member, status) => if let Some(id) = balancer.id_of(&member.to_string()) {
+                    balancer.set_status(id, status).unwrap();
+                    model.get_mut(&member).unwrap().standing.status = status;
+                },
+                Operation::Drain(member, drain) => if let Some(id) = balancer.id_of(&member.to_string()) {
+                    balancer.set_drain(id, drain).unwrap();
+                    model.get_mut(&member).unwrap().drain = drain;
+                },
+                Operation::Weight(member, weight) => if let Some(id) = balancer.id_of(&member.to_string()) {
+                    balancer.set_weight(id, weight).unwrap();
+                    model.get_mut(&member).unwrap().weight = weight;
+                },
+                Operation::Update(bits) => {
+                    balancer.update(members_of(bits)).unwrap();
+                    let mut next = BTreeMap::new();
+                    for member in members_of(bits) {
+                        let mut entry = known(&member);
+                        if let Some(old) = model.get(&member.address) {
+                            entry.standing.health = old.standing.health;
+                            entry.drain = old.drain;
+                        }
+                        next.insert(member.address, entry);
+                    }
+                    // Open picks of who left no longer show under the address.
+                    for (address, _) in &model {
+                        if !next.contains_key(address) {
+                            let count = open.iter().filter(|(member, _)| member == address).count();
+                            *left.entry(*address).or_default() = count;
+                            open.iter_mut().filter(|(member, _)| member == address).for_each(|pick| pick.0 += 100);
+                        }
+                    }
+                    model = next;
+                }
+                Operation::Advance(seconds) => {
+                    now += Duration::from_secs(seconds);
+                    balancer.advance(now);
+                }
+                Operation::Release(which) => if !open.is_empty() {
+                    drop(open.swap_remove(which % open.len()));
+                },
+                Operation::Pick(key) | Operation::Retry(key) => {
+                    let text = uri(key);
+                    let source = IpAddr::from((key as u128).to_be_bytes());
+                    let mut request = Request::new();
+                    if key % 7 != 0 {
+                        request = request.uri(text.as_bytes()).source(source);
+                    }
+                    let some: Vec<MemberId> = (0..8)
+                        .filter(|member| key >> member & 1 == 1)
+                        .filter_map(|member: u32| balancer.id_of(&member.to_string()))
+                        .collect();
+                    let retry = matches!(operation, Operation::Retry(_));
+                    if retry {
+                        request = request.tried(&some);
+                    }
+                    let tier = Tier::of(model.values().map(|known| known.standing()), options.fail_open);
+                    prop_assert_eq!(balancer.tier(), tier);
+                    let admitted: BTreeMap<_, _> =
+                        model.iter().filter(|(_, known)| tier.admits(known.standing())).collect();
+                    let weighted = admitted.values().any(|known| known.weight > 0);
+                    let takes = |address: u32| {
+                        admitted.get(&address).is_some_and(|known| known.weight > 0 || !weighted)
+                    };
+                    let tried = |address: u32| {
+                        retry && balancer.id_of(&address.to_string()).is_some_and(|id| some.contains(&id))
+                    };
+                    let due: Vec<u32> = (0..8).filter(|address| takes(*address) && !tried(*address)).collect();
+                    let views = balancer.members();
+                    for view in &views {
+                        prop_assert_eq!(view.in_rotation, takes(view.address));
+                        let counted = open.iter().filter(|(member, _)| *member == view.address).count();
+                        prop_assert_eq!(view.open_picks as usize, counted);
+                    }
+                    let total: usize = open.len();
+                    let result: Result<(u32, Box<dyn std::any::Any>), NoPick> = match key % 3 {
+                        0 => balancer.pick_owned(&request).map(|pick| (*pick.address(), Box::new(pick) as _)),
+                        _ => {
+                            // Through a picker, kept open as a picker's pick.
+                            let picker = &pickers[(key % 2) as usize];
+                            match picker.pick(&request) {
+                                Ok(pick) => {
+                                    let address = *pick.address();
+                                    drop(pick);
+                                    picks += 1;
+                                    let again = balancer.pick_owned(&request.tried(
+                                        &views.iter().map(|view| view.id).filter(|id| {
+                                            Some(*id) != balancer.id_of(&address.to_string())
+                                        }).collect::<Vec<_>>(),
+                                    ));
+                                    again.map(|pick| (*pick.address(), Box::new(pick) as _))
+                                }
+                                Err(error) => Err(error),
+                            }
+                        }
+                    };
+                    match result {
+                        Ok((address, pick)) => {
+                            prop_assert!(due.contains(&address), "{} is not due", address);
+                            picks += 1;
+                            // Exact least connections: nobody due was less loaded.
+                            let view = |address: u32| views.iter().find(|view| view.address == address).unwrap();
+                            let weight = |address: u32| {
+                                let view = view(address);
+                                if view.weight == 0 { 100 } else { u64::from(view.weight) * u64::from(view.ramp_percent) }
+                            };
+                            let load = |address: u32| u64::from(view(address).open_picks) + 1;
+                            if way == Way::WeightedLeastConnections && options.least == LeastRule::Exact {
+                                for &other in &due {
+                                    prop_assert!(load(address) * weight(other) <= load(other) * weight(address));
+                                }
+                            }
+                            let hashes = matches!(way, Way::SourceHash | Way::UriHash);
+                            if let (true, false, Some(factor)) = (hashes, retry || key % 3 != 0, options.hash.bounded_load) {
+                                let all: u64 = due.iter().map(|address| weight(*address)).sum();
+                                let share = factor * (total + 1) as f64 * weight(address) as f64 / all as f64;
+                                prop_assert!(load(address) as f64 <= share.ceil().max(1.0) + 1e-3 * share);
+                            }
+                            open.push((address, pick));
+                        }
+                        Err(error) => {
+                            prop_assert!(due.is_empty(), "{:?} though {:?} are due", error, due);
+                            let expected = match tier {
+                                Tier::Nobody(reason) => NoPick::Nobody(reason),
+                                _ => NoPick::AllTried,
+                            };
+                            prop_assert_eq!(error, expected);
+                        }
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(balancer.total_picks(), picks);
+        open.clear();
+        prop_assert!(balancer.members().iter().all(|member| member.open_picks == 0));
+    }
+
+    #[test]
+    fn flips_in_any_order_give_one_map(
+        weights in prop::collection::vec(1_u16..20, 2..20),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..30),
+    ) {
+        let one = balancer(Way::UriHash, Options::default(), &weights);
+        let other = balancer(Way::UriHash, Options::default(), &weights);
+        let mut last = BTreeMap::new();
+        for (member, up) in &flips {
+            let member = member.index(weights.len()) as u32;
+            let health = if *up { Health::Healthy } else { Health::Unhealthy };
+            one.set_health(id(&one, member), health).unwrap();
+            last.insert(member, health);
+        }
+        // The other saw only the outcome, in the order of members.
+        for (member, health) in last {
+            other.set_health(id(&other, member), health).unwrap();
+        }
+        if let Tier::Primary = one.tier() {
+            prop_assert_eq!(map(&one, 1000), map(&other, 1000));
+        }
+    }
+}
+
+#[test]
+fn options_that_are_off_change_nothing() {
+    let weights = [5, 3, 2, 9];
+    for way in Way::ALL {
+        let plain = balancer(way, Options::default(), &weights);
+        let window = Duration::ZERO;
+        let off = Options {
+            slow_start: Some(SlowStart::linear(window)),
+            hash: HashOptions { reserve_members: 1, reserve_weight: 1, ..Default::default() },
+            ..Default::default()
+        };
+        let other = balancer(way, off, &weights);
+        for balancer in [&plain, &other] {
+            balancer.set_health(id(balancer, 1), Health::Unhealthy).unwrap();
+            balancer.set_health(id(balancer, 1), Health::Healthy).unwrap();
+        }
+        assert_eq!(map(&plain, 2000), map(&other, 2000), "{way:?}");
+    }
+}
+
+#[test]
+fn addresses_are_what_members_were_made_with() {
+    let address: SocketAddr = "[2001:db8::1]:443".parse().unwrap();
+    let balancer =
+        Balancer::new(Way::WeightedRoundRobin, Options::default(), [Member::new(address)]).unwrap();
+    assert_eq!(balancer.pick(&Request::new()).unwrap().address(), &address);
+    assert!(balancer.id_of("[2001:db8::1]:443").is_some());
+}
