@@ -103,12 +103,10 @@ fn memory_kib(field: &str) -> u64 {
 
 /// One channel of healthy members on one driver.
 fn observation(members: u32) -> Observation {
-    let entry = Entry {
-        channel: Arc::new(channel(members)),
-        source: Source::File("vitald.toml".into()),
-        seat: ChannelSeat(0),
-        members: (0..members).map(|slot| MemberSeat { driver: 0, slot, generation: 0 }).collect(),
-    };
+    let seats = (0..members).map(|slot| MemberSeat { driver: 0, slot, generation: 0 }).collect();
+    let source = Source::File("vitald.toml".into());
+    let entry =
+        Entry::new(Arc::new(channel(members)), source, ChannelSeat(0), seats).expect("balanced members");
     let states: Vec<MemberState> = (0..members).map(state).collect();
     let mut driver = DriverSnapshot::empty();
     driver.pages =

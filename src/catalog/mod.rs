@@ -4,13 +4,15 @@
 //! published [`Directory`]. `serve` reads an [`Observation`]: a directory and
 //! the drivers' snapshots, taken together.
 
+mod balancing;
 mod change;
 mod observation;
 mod seating;
 
+pub use balancing::set_health;
 pub use change::{Change, Changes, MemberProbe, Summary};
 pub use observation::{
-    ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView, Observation,
-    ReloadState, Source,
+    ChannelBalancer, ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView,
+    Observation, ReloadState, Source,
 };
-pub use seating::{Catalog, CatalogError, Wanted};
+pub use seating::{Catalog, CatalogError, ChannelError, Wanted};

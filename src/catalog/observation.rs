@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::balancing::Balancing;
+use crate::balance::{Balancer, MemberId, UpdateError};
 use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, Standing, Tier};
 use crate::health::histogram::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
@@ -43,7 +45,31 @@ pub struct Entry {
     pub seat: ChannelSeat,
     /// Where its members' states are, in the order of `channel.members()`.
     pub members: Vec<MemberSeat>,
+    /// Picks among its members; shared by all entries the channel has over time,
+    /// as long as its strategy stays.
+    pub balancer: ChannelBalancer,
+    /// What the balancer calls the members, in the order of `channel.members()`.
+    pub balancer_ids: Vec<Option<MemberId>>,
 }
+
+impl Entry {
+    /// An entry with a balancer of its own.
+    ///
+    /// # Errors
+    /// The members cannot be balanced.
+    pub fn new(
+        channel: Arc<Channel>,
+        source: Source,
+        seat: ChannelSeat,
+        members: Vec<MemberSeat>,
+    ) -> Result<Self, UpdateError> {
+        let (balancer, balancer_ids) = Balancing::prepare(&channel, None)?.settle(&channel);
+        Ok(Self { channel, source, seat, members, balancer, balancer_ids })
+    }
+}
+
+/// A channel's balancer: a pick hands out `host:port`.
+pub type ChannelBalancer = Balancer<MemberAddress>;
 
 /// All channels, in name order. Replaced whole, never edited.
 #[derive(Debug, Clone, Default)]
@@ -145,8 +171,11 @@ impl<'a> ChannelView<'a> {
     /// The members, in the order of the configuration.
     pub fn members(self) -> impl Iterator<Item = MemberView<'a>> + 'a {
         let channel = &*self.entry.channel;
-        self.observation.states(self.entry).map(move |(member, state)| MemberView {
+        let open_picks = move |id: &Option<MemberId>| id.map_or(0, |id| self.entry.balancer.open_picks(id));
+        let ids = self.entry.balancer_ids.iter();
+        self.observation.states(self.entry).zip(ids).map(move |((member, state), id)| MemberView {
             member,
+            open_picks: open_picks(id),
             address: channel.member_address(member),
             weight: channel.effective_weight(member),
             in_rotation: self.tier.admits(standing(member, state)),
@@ -206,6 +235,8 @@ pub struct MemberView<'a> {
     pub weight: u16,
     /// Whether it takes traffic.
     pub in_rotation: bool,
+    /// Picks of the balancer that have begun and not ended.
+    pub open_picks: u32,
     /// What its driver knows; none in the turn before the driver has seen it.
     pub state: Option<&'a MemberState>,
 }

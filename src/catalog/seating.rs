@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::balancing::{Balancing, set_health};
 use super::change::{Change, Changes, MemberProbe, Summary};
 use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
+use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
 use crate::health::schedule::{AllottedPhase, PhaseAllotter, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
@@ -26,10 +28,21 @@ pub struct Wanted {
     pub source: Source,
 }
 
+/// What one channel's part of a change fails on.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// Its probes cannot be prepared.
+    #[error(transparent)]
+    Probe(#[from] PlanError),
+    /// Its members cannot be balanced.
+    #[error(transparent)]
+    Balance(#[from] UpdateError),
+}
+
 /// Why a change was refused; nothing of it took effect.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|(channel, error)| format!("channel \"{channel}\": {error}")).collect::<Vec<_>>().join("\n"))]
-pub struct CatalogError(pub Vec<(String, PlanError)>);
+pub struct CatalogError(pub Vec<(String, ChannelError)>);
 
 /// Which channels exist and where their members sit.
 #[derive(Debug)]
@@ -44,7 +57,6 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Held {
     entry: Arc<Entry>,
-    plan: Option<Arc<Plan>>,
     phases: Vec<Option<AllottedPhase>>,
 }
 
@@ -76,6 +88,12 @@ struct Occupant {
     generation: u32,
     channel: Arc<str>,
     position: u32,
+}
+
+/// What a wanted channel needs before anything changes. `None`: it is as it was.
+struct Prepared {
+    plan: Option<Arc<Plan>>,
+    balancing: Balancing,
 }
 
 /// A member's identity within its channel.
@@ -113,19 +131,24 @@ impl Catalog {
     /// # Errors
     /// A channel whose probes cannot be prepared; then nothing changes.
     pub fn replace_all(&mut self, wanted: Vec<Wanted>) -> Result<Changes, CatalogError> {
-        let plans = self.prepare(&wanted)?;
+        let prepared = self.prepare_all(&wanted)?;
         let mut ledger = Ledger::new(self.drivers.len());
         let mut before = std::mem::take(&mut self.held);
         let mut arrivals = Vec::with_capacity(wanted.len());
-        for (wanted, plan) in wanted.into_iter().zip(plans) {
+        for (wanted, prepared) in wanted.into_iter().zip(prepared) {
             let old = before.remove(wanted.channel.name());
-            arrivals.push((wanted, plan, old));
+            arrivals.push((wanted, prepared, old));
         }
         for held in before.into_values() {
             self.remove_channel(&held, &mut ledger);
         }
-        for (wanted, plan, old) in arrivals {
-            let held = self.seat_channel(wanted, plan, old, &mut ledger);
+        for (wanted, prepared, old) in arrivals {
+            let held = match (prepared, old) {
+                (None, Some(old)) => self.leave_channel(wanted, old, &mut ledger),
+                (Some(prepared), old) => self.seat_channel(wanted, prepared, old, &mut ledger),
+                // Only a channel that is held is left as it was.
+                (None, None) => continue,
+            };
             self.held.insert(held.entry.channel.name().to_owned(), held);
         }
         Ok(self.close(ledger))
@@ -133,36 +156,42 @@ impl Catalog {
 
     /// The channel and the position of the member in a seat, if it still sits there.
     #[must_use]
-    pub fn occupant(&self, seat: MemberSeat) -> Option<(&Entry, &Member)> {
+    pub fn occupant(&self, seat: MemberSeat) -> Option<(&Entry, usize)> {
         let slots = self.drivers.get(usize::from(seat.driver))?;
         let occupant = slots.occupants.get(seat.slot as usize)?;
         if occupant.generation != seat.generation {
             return None;
         }
         let entry = &self.held.get(&*occupant.channel)?.entry;
-        let member = entry.channel.members().get(occupant.position as usize)?;
-        Some((entry, member))
+        Some((entry, usize::try_from(occupant.position).ok()?))
     }
 
-    /// Builds every plan that is needed, before anything changes.
-    fn prepare(&self, wanted: &[Wanted]) -> Result<Vec<Option<Arc<Plan>>>, CatalogError> {
+    /// Builds everything that can fail, before anything changes.
+    fn prepare_all(&self, wanted: &[Wanted]) -> Result<Vec<Option<Prepared>>, CatalogError> {
         let mut errors = Vec::new();
-        let mut plans = Vec::with_capacity(wanted.len());
+        let mut prepared = Vec::with_capacity(wanted.len());
         for Wanted { channel, .. } in wanted {
-            let unchanged = self.held.get(channel.name()).filter(|held| held.entry.channel == *channel);
-            plans.push(match (unchanged, active_check(channel)) {
-                (Some(held), _) => held.plan.clone(),
-                (None, None) => None,
-                (None, Some(check)) => match Plan::new(check, channel.probe()) {
-                    Ok(plan) => Some(Arc::new(plan)),
-                    Err(error) => {
-                        errors.push((channel.name().to_owned(), error));
-                        None
-                    }
-                },
-            });
+            let old = self.held.get(channel.name());
+            if old.is_some_and(|held| held.entry.channel == *channel) {
+                prepared.push(None);
+                continue;
+            }
+            match prepare(channel, old) {
+                Ok(ready) => prepared.push(Some(ready)),
+                Err(error) => errors.push((channel.name().to_owned(), error)),
+            }
         }
-        if errors.is_empty() { Ok(plans) } else { Err(CatalogError(errors)) }
+        if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
+    }
+
+    /// A channel that is as it was, but for who wants it.
+    fn leave_channel(&self, wanted: Wanted, held: Held, ledger: &mut Ledger) -> Held {
+        ledger.summary.members += held.entry.members.len();
+        if held.entry.source == wanted.source {
+            return held;
+        }
+        let entry = Entry { source: wanted.source, ..Entry::clone(&held.entry) };
+        Held { entry: Arc::new(entry), ..held }
     }
 
     fn remove_channel(&mut self, held: &Held, ledger: &mut Ledger) {
@@ -185,19 +214,14 @@ impl Catalog {
     fn seat_channel(
         &mut self,
         wanted: Wanted,
-        plan: Option<Arc<Plan>>,
+        prepared: Prepared,
         old: Option<Held>,
         ledger: &mut Ledger,
     ) -> Held {
         let Wanted { channel, source } = wanted;
+        let Prepared { plan, balancing } = prepared;
         ledger.summary.members += channel.members().len();
         let seat = match &old {
-            Some(held) if held.entry.channel == channel => {
-                if held.entry.source == source {
-                    return Held { entry: Arc::clone(&held.entry), plan, phases: held.phases.clone() };
-                }
-                held.entry.seat
-            }
             Some(held) => held.entry.seat,
             None => {
                 let seat = ChannelSeat(self.channel_seats.take());
@@ -205,14 +229,23 @@ impl Catalog {
                 seat
             }
         };
+        let (balancer, balancer_ids) = balancing.settle(&channel);
         let mut leaving = old.as_ref().map(places_by_key).unwrap_or_default();
         let mut members = Vec::with_capacity(channel.members().len());
         let mut phases = Vec::with_capacity(channel.members().len());
         let name: Arc<str> = channel.name().into();
+        let mut restarted = Vec::new();
         for (position, member) in channel.members().iter().enumerate() {
             let kept = leaving.remove(&key(&channel, member)).zip(old.as_ref());
             let (member_seat, phase) = match kept {
-                Some((place, held)) => self.keep(&channel, seat, member, &plan, held, place, ledger),
+                Some((place, held)) => {
+                    let before = held.entry.members.get(place).copied();
+                    let (now, phase) = self.keep(&channel, seat, member, &plan, held, place, ledger);
+                    if before != Some(now) {
+                        restarted.push(position);
+                    }
+                    (now, phase)
+                }
                 None => self.add(&channel, seat, member, &plan, ledger),
             };
             self.occupy(member_seat, &name, position);
@@ -227,7 +260,11 @@ impl Catalog {
                 self.remove_member(*seat, *phase, ledger);
             }
         }
-        Held { entry: Arc::new(Entry { channel, source, seat, members }), plan, phases }
+        let entry = Entry { channel, source, seat, members, balancer, balancer_ids };
+        for position in restarted {
+            set_health(&entry, position, entry.channel.probe().initial_state);
+        }
+        Held { entry: Arc::new(entry), phases }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the two sides of one member, before and after")]
@@ -366,6 +403,15 @@ impl Ledger {
             changes.push(Change::ResetChannel(seat.0));
         }
     }
+}
+
+fn prepare(channel: &Channel, old: Option<&Held>) -> Result<Prepared, ChannelError> {
+    let plan = match active_check(channel) {
+        Some(check) => Some(Arc::new(Plan::new(check, channel.probe())?)),
+        None => None,
+    };
+    let balancing = Balancing::prepare(channel, old.map(|held| &*held.entry))?;
+    Ok(Prepared { plan, balancing })
 }
 
 /// The check, if members are probed at all.

@@ -15,7 +15,7 @@ use super::observer::{Observer, ReloadRequest};
 use super::signals::{Signals, Wish};
 use super::surface::Surface;
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
-use crate::catalog::{Catalog, Directory, MemberSeat, ReloadState, Source, Summary, Wanted};
+use crate::catalog::{Catalog, Directory, MemberSeat, ReloadState, Source, Summary, Wanted, set_health};
 use crate::channel::Health;
 use crate::config::Config;
 use crate::health::Transition;
@@ -161,7 +161,9 @@ impl Control {
         for transition in batch {
             let seat = MemberSeat { driver, slot: transition.slot, generation: transition.generation };
             // A member that went while its transition was under way is nobody's news.
-            let Some((entry, member)) = self.channels.catalog.occupant(seat) else { continue };
+            let Some((entry, position)) = self.channels.catalog.occupant(seat) else { continue };
+            let Some(member) = entry.channel.members().get(position) else { continue };
+            set_health(entry, position, transition.to);
             let event = TransitionEvent {
                 channel: entry.channel.name().to_owned(),
                 member: entry.channel.member_address(member).to_string(),

@@ -64,14 +64,7 @@ fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Observation {
         .into_iter()
         .zip(seats)
         .zip(0..)
-        .map(|((channel, members), position)| {
-            Arc::new(Entry {
-                channel: Arc::new(channel),
-                source: crate::catalog::Source::File(PathBuf::from("vitald.toml")),
-                seat: ChannelSeat(position),
-                members,
-            })
-        })
+        .map(|((channel, members), position)| Arc::new(entry(channel, ChannelSeat(position), members)))
         .collect();
     Observation {
         taken_at: Timestamp(START + 60 * SECOND),
@@ -86,14 +79,16 @@ fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Observation {
 /// One channel with so many members that no driver knows of: 7 series each.
 pub(super) fn large(members: u32) -> Observation {
     let address = |number| member(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).to_string());
-    let entry = Entry {
-        channel: Arc::new(channel("large", None, (0..members).map(address).collect())),
-        source: crate::catalog::Source::File(PathBuf::from("vitald.toml")),
-        seat: ChannelSeat(0),
-        members: (0..members).map(|slot| seat(0, slot)).collect(),
-    };
+    let channel = channel("large", None, (0..members).map(address).collect());
+    let entry = entry(channel, ChannelSeat(0), (0..members).map(|slot| seat(0, slot)).collect());
     let directory = Arc::new(Directory { entries: vec![Arc::new(entry)] });
     Observation { directory, drivers: Vec::new(), ..observation() }
+}
+
+/// An entry whose balancer knows all members as healthy as they are configured.
+fn entry(channel: Channel, seat: ChannelSeat, members: Vec<MemberSeat>) -> Entry {
+    let source = crate::catalog::Source::File(PathBuf::from("vitald.toml"));
+    Entry::new(Arc::new(channel), source, seat, members).expect("members that can be balanced")
 }
 
 fn seat(driver: u16, slot: u32) -> MemberSeat {

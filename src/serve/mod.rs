@@ -11,6 +11,7 @@
 //! | `connection` | one connection's time limits |
 //! | `routes` | which path answers what |
 //! | `health` | `/livez`, `/readyz` |
+//! | `pick` | who would be picked, and why |
 //! | `reload` | `POST /v1/reload`, and who may send it |
 //! | `selection` | query parameters: which channels, how much detail |
 //! | `metrics` | the Prometheus text of an observation |
@@ -24,6 +25,7 @@ mod encoding;
 mod fixture;
 mod health;
 mod metrics;
+mod pick;
 mod reload;
 mod routes;
 mod selection;

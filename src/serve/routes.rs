@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 use super::source::{Source, SourceError};
 use super::stream::Writers;
-use super::{health, metrics, reload, status};
+use super::{health, metrics, pick, reload, status};
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -38,6 +38,7 @@ pub(super) fn router<S: Source>(source: S) -> Router {
         .route("/metrics", get(metrics::metrics::<S>))
         .route("/v1/status", get(status::status::<S>))
         .route("/v1/channels/{name}", get(status::channel::<S>))
+        .route("/v1/channels/{name}/pick", get(pick::pick::<S>))
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

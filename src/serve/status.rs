@@ -94,6 +94,7 @@ pub(super) fn write_channel(text: &mut Text<'_>, observation: &Observation, entr
         name: entry.channel.name(),
         strategy: entry.channel.strategy().word(),
         on_backup: view.tier == Tier::Backup,
+        tier: tier_word(view.tier),
         healthy: counts.healthy,
         unhealthy: counts.unhealthy,
         unknown: counts.unknown,
@@ -107,6 +108,16 @@ pub(super) fn write_channel(text: &mut Text<'_>, observation: &Observation, entr
     }
     text.push("]}");
     Ok(())
+}
+
+/// Which members take traffic.
+pub(super) fn tier_word(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Primary => "primary",
+        Tier::Backup => "backup",
+        Tier::FailOpen => "fail_open",
+        Tier::Nobody(_) => "nobody",
+    }
 }
 
 /// Writes an object that stays open for a list: `{.., "list":[`.
@@ -132,6 +143,7 @@ struct ChannelHead<'a> {
     name: &'a str,
     strategy: &'static str,
     on_backup: bool,
+    tier: &'static str,
     healthy: usize,
     unhealthy: usize,
     unknown: usize,
@@ -147,6 +159,7 @@ struct MemberBody<'a> {
     weight: u16,
     health: &'static str,
     in_rotation: bool,
+    open_picks: u32,
     since: Option<Time>,
     consecutive_successes: u32,
     consecutive_failures: u32,
@@ -163,6 +176,7 @@ impl<'a> MemberBody<'a> {
             weight: view.weight,
             health: view.state.map_or(Health::Unknown, |state| state.health).word(),
             in_rotation: view.in_rotation,
+            open_picks: view.open_picks,
             since: view.state.map(|state| Time(state.since)),
             consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),
             consecutive_failures: view.state.map_or(0, |state| state.consecutive_failures),

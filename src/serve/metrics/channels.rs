@@ -23,6 +23,8 @@ const ON_BACKUP: Family = Family {
     kind: Kind::Gauge,
     help: "Whether the standby members take the traffic.",
 };
+const PICKS: Family =
+    Family { name: "vitald_picks_total", kind: Kind::Counter, help: "Members picked by the balancer." };
 const FAILURES: Family = Family {
     name: "vitald_probe_failures_total",
     kind: Kind::Counter,
@@ -63,6 +65,10 @@ pub(super) fn write(
     text.family(ON_BACKUP);
     for (channel, entry) in &channels {
         text.sample(ON_BACKUP.name, channel, observation.view(entry).tier == Tier::Backup)?;
+    }
+    text.family(PICKS);
+    for (channel, entry) in &channels {
+        text.sample(PICKS.name, channel, Value::Count(entry.balancer.total_picks()))?;
     }
     text.family(FAILURES);
     for (channel, entry) in &channels {

@@ -23,6 +23,11 @@ const WEIGHT: Family = Family {
     kind: Kind::Gauge,
     help: "Effective weight: the group's, else the member's, else 1.",
 };
+const OPEN_PICKS: Family = Family {
+    name: "vitald_member_open_picks",
+    kind: Kind::Gauge,
+    help: "Picks of the balancer that have begun and not ended.",
+};
 const LAST_CHANGE: Family = Family {
     name: "vitald_member_last_change_timestamp_seconds",
     kind: Kind::Gauge,
@@ -55,6 +60,7 @@ pub(super) fn write(text: &mut Text<'_>, table: &Table) -> io::Result<()> {
     })?;
     by_member(text, table, IN_ROTATION, |row| Some(row.in_rotation.into()))?;
     by_member(text, table, WEIGHT, |row| Some(Value::Count(row.weight.into())))?;
+    by_member(text, table, OPEN_PICKS, |row| Some(Value::Count(row.open_picks.into())))?;
     by_member(text, table, LAST_CHANGE, |row| row.since.map(|since| Value::Nanos(milliseconds(since))))?;
     by_member(text, table, LAST_DURATION, |row| row.last_duration.map(Value::Nanos))?;
     by_address(text, table, PROBES, |row| {

@@ -49,6 +49,7 @@ pub(super) struct Row {
     pub(super) health: Health,
     pub(super) in_rotation: bool,
     pub(super) weight: u16,
+    pub(super) open_picks: u32,
     /// Nanoseconds since the Unix epoch, none before the driver knows the member.
     pub(super) since: Option<u64>,
     /// Nanoseconds, none before the first probe.
@@ -140,6 +141,7 @@ impl Table {
             health: member.health(),
             in_rotation: member.in_rotation,
             weight: member.weight,
+            open_picks: member.open_picks,
             since: state.map(|state| state.since.0),
             last_duration: state.and_then(|state| state.last.as_ref()).map(|last| nanos(last.total)),
             counts: state.map_or_else(ResultCounts::default, |state| state.counts),

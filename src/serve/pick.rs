@@ -1,0 +1,132 @@
+//! `/v1/channels/{name}/pick`: who would be picked, and why. For debugging.
+//!
+//! Nothing is counted and no turn is taken; see `docs/status.md`.
+
+use std::net::IpAddr;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::routes::{App, error, json as answer, unavailable};
+use super::selection::unknown_channel;
+use super::source::Source;
+use super::status::tier_word;
+use crate::balance::Request;
+use crate::catalog::Entry;
+use crate::channel::Role;
+
+/// The parameters, decoded, in order.
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// What is known of the request that needs a member.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    source: Option<IpAddr>,
+    uri: Option<String>,
+}
+
+/// `GET /v1/channels/{name}/pick?source=ADDRESS&uri=PATH`.
+pub(super) async fn pick<S: Source>(
+    State(app): State<App<S>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Response {
+    let asked =
+        match parameters.map_err(|rejection| rejection.body_text()).and_then(|Query(pairs)| read(pairs)) {
+            Ok(asked) => asked,
+            Err(text) => return error(StatusCode::BAD_REQUEST, &text),
+        };
+    let observation = match app.source.observe().await {
+        Ok(observation) => observation,
+        Err(cause) => return unavailable(&cause),
+    };
+    match observation.directory.find(&name) {
+        Some(entry) => answer(StatusCode::OK, &explain(entry, &asked)),
+        None => unknown_channel(&name),
+    }
+}
+
+fn read(pairs: Vec<(String, String)>) -> Result<Asked, String> {
+    let mut asked = Asked::default();
+    for (name, value) in pairs {
+        match name.as_str() {
+            "source" => {
+                let address = value.parse().map_err(|_| format!("source={value}: write an IP address"))?;
+                asked.source = Some(address);
+            }
+            "uri" => asked.uri = Some(value),
+            _ => return Err(format!("the parameter \"{name}\" is not known here; known: source and uri")),
+        }
+    }
+    Ok(asked)
+}
+
+fn explain(entry: &Entry, asked: &Asked) -> Value {
+    let mut request = Request::new();
+    if let Some(source) = asked.source {
+        request = request.source(source);
+    }
+    if let Some(uri) = &asked.uri {
+        request = request.uri(uri.as_bytes());
+    }
+    let explanation = entry.balancer.explain_pick(&request);
+    let (member, reason) = match explanation.member {
+        Ok(view) => {
+            let position = entry.balancer_ids.iter().position(|id| *id == Some(view.id));
+            let member = position.and_then(|position| entry.channel.members().get(position));
+            let body = json!({
+                "address": view.address.to_string(),
+                "group": member.and_then(|member| member.group()),
+                "backup": view.standing.role == Role::Backup,
+                "weight": view.weight,
+                "health": view.standing.health.word(),
+                "open_picks": view.open_picks,
+            });
+            (body, None)
+        }
+        Err(nobody) => (Value::Null, Some(nobody.to_string())),
+    };
+    json!({
+        "channel": entry.channel.name(),
+        "strategy": explanation.strategy.word(),
+        "tier": tier_word(explanation.tier),
+        // Text, because JSON readers round numbers of 64 bits.
+        "key_hash": explanation.key_hash.map(|hash| format!("{hash:016x}")),
+        "member": member,
+        "reason": reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::fixture::observation;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn parameters_are_read_or_refused_by_name() {
+        let asked = read(pairs(&[("source", "::ffff:192.0.2.1"), ("uri", "/a?b=1")])).unwrap();
+        assert_eq!(asked.uri.as_deref(), Some("/a?b=1"));
+        assert_eq!(read(pairs(&[("source", "web")])), Err("source=web: write an IP address".to_owned()));
+        let unknown = "the parameter \"url\" is not known here; known: source and uri";
+        assert_eq!(read(pairs(&[("url", "/")])), Err(unknown.to_owned()));
+    }
+
+    #[test]
+    fn a_pick_is_explained_and_takes_nothing() {
+        let observation = observation();
+        let entry = observation.directory.find("web").unwrap();
+        let asked = Asked { source: Some("192.0.2.1".parse().unwrap()), uri: None };
+        let first = explain(entry, &asked);
+        assert_eq!(explain(entry, &asked), first);
+        assert_eq!((&first["channel"], &first["tier"]), (&json!("web"), &json!("primary")));
+        assert!(first["member"]["address"].is_string() && first["reason"].is_null(), "{first}");
+        assert_eq!(entry.balancer.total_picks(), 0);
+    }
+}
