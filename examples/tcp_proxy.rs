@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
-use vitald::balance::{Balancer, Member, OwnedPick, Options, Request};
+use vitald::balance::{Balancer, Member, Options, OwnedPick, Request};
 use vitald::channel::Strategy;
 
 /// Members that one client is sent to before it is turned away.

@@ -5,6 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::balance::Request;
+use crate::channel::Health;
 use crate::config;
 use crate::probe::SystemLookup;
 
@@ -110,6 +112,41 @@ fn a_channel_seat_is_reset_when_it_changes_hands() {
     assert_eq!(changes_of(&first)[0], "reset 0");
     let renamed = apply(&mut catalog, &channel("shop", CHECK, &[("10.0.0.1", 80)]));
     assert_eq!(changes_of(&renamed), ["remove 0", "reset 0", "assign 0.1 probed=true"]);
+}
+
+/// The addresses of so many picks, in order.
+fn picks(changes: &Changes, count: usize) -> Vec<String> {
+    let balancer = &changes.directory.entries[0].balancer;
+    let pick = |_| balancer.pick(&Request::new()).map(|pick| pick.address().to_string());
+    (0..count).map(|number| pick(number).unwrap_or_else(|nobody| nobody.to_string())).collect()
+}
+
+#[test]
+fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
+    let mut catalog = catalog(1);
+    let text = channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]);
+    let first = apply(&mut catalog, &text);
+    assert_eq!(picks(&first, 2), ["10.0.0.1:80", "10.0.0.2:80"], "unknown members take traffic");
+    set_health(&first.directory.entries[0], 1, Health::Unhealthy);
+    assert_eq!(picks(&first, 3), ["10.0.0.1:80"; 3]);
+
+    // A new weight changes neither the balancer nor what it knows.
+    let weighted = apply(&mut catalog, &format!("{text}weight = 7\n"));
+    let picked = first.directory.entries[0].balancer.total_picks();
+    assert_eq!(weighted.directory.entries[0].balancer.total_picks(), picked);
+    assert_eq!(picks(&weighted, 3), ["10.0.0.1:80"; 3]);
+
+    // Neither does a new strategy make anybody healthier.
+    let least = format!("{text}weight = 7\n").replace("balance_strategy = 1", "balance_strategy = 2");
+    let least = apply(&mut catalog, &least);
+    assert_eq!(picks(&least, 3), ["10.0.0.1:80"; 3]);
+
+    // A changed check starts at unknown, and unknown members take traffic.
+    let slower = text.replace("time_interval = 5", "time_interval = 6");
+    let restarted = apply(&mut catalog, &slower);
+    let mut both = picks(&restarted, 2);
+    both.sort();
+    assert_eq!(both, ["10.0.0.1:80", "10.0.0.2:80"]);
 }
 
 proptest! {
