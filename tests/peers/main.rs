@@ -18,5 +18,6 @@ mod prometheus;
 mod reload;
 mod rotation;
 mod service_manager;
+mod shortage;
 mod stopped;
 mod thresholds;
