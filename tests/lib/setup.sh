@@ -86,5 +86,9 @@ set_up() { # PART...
             show missing set-up "cannot install ${packages[*]}; see $log"
         fi
     fi
-    run_logged toolchain complete_toolchain || show missing set-up "rustfmt or clippy; see $log"
+    case " $* " in
+        *' format '* | *' lint '* | *' pure '*)
+            run_logged toolchain complete_toolchain || show missing set-up "rustfmt or clippy; see $log"
+            ;;
+    esac
 }
