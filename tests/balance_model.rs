@@ -1,5 +1,12 @@
 //! The balancer against a plain model, through its public surface.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -68,7 +75,7 @@ fn flaps(weights: &[u16], every: u64, advance: bool) {
     let total: f64 = weights.iter().copied().map(f64::from).sum();
     let mut counts = vec![0.0; weights.len()];
     let mut expected = vec![0.0; weights.len()];
-    let rounds: u64 = if advance { 400 } else { 10_000 };
+    let rounds: u64 = if advance { 400 } else { 40_000 };
     for round in 0..rounds {
         let down = round % 2 == 1;
         balancer
@@ -92,7 +99,7 @@ fn flaps(weights: &[u16], every: u64, advance: bool) {
         if member != flapping as usize {
             let off = (count / expected - 1.0).abs();
             assert!(
-                off < if advance { 0.02 } else { 0.005 },
+                off < if advance { 0.06 } else { 0.005 },
                 "member {member} got {count}, due {expected}: {off}"
             );
         }
@@ -263,7 +270,7 @@ fn large_balancers_reach_everyone() {
             let reached = seen.iter().filter(|seen| **seen).count();
             match way {
                 Way::WeightedRoundRobin | Way::WeightedLeastConnections => {
-                    assert_eq!(reached, count as usize)
+                    assert_eq!(reached, count as usize);
                 }
                 // n keys over n members leave 1/e without one.
                 Way::SourceHash | Way::UriHash => assert!(reached as f64 > 0.6 * f64::from(count)),
@@ -535,7 +542,7 @@ proptest! {
                         next.insert(member.address, entry);
                     }
                     // Open picks of who left no longer show under the address.
-                    for (address, _) in &model {
+                    for address in model.keys() {
                         if !next.contains_key(address) {
                             let count = open.iter().filter(|(member, _)| member == address).count();
                             *left.entry(*address).or_default() = count;

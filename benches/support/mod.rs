@@ -1,5 +1,11 @@
 //! What both bench packages measure: vitald, and the floors under it.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "benches run on their own small numbers; both packages share this file"
+)]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint::black_box;
@@ -271,25 +277,4 @@ pub(crate) fn build(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
             );
         });
     }
-}
-
-pub(crate) fn all(criterion: &mut Criterion) {
-    let runs: [(&str, fn(&mut BenchmarkGroup<'_, WallTime>, usize)); 6] = [
-        ("wrr", wrr),
-        ("wleastconn", wleastconn),
-        ("source", source),
-        ("uri", uri),
-        ("flip", flip),
-        ("build", build),
-    ];
-    for (name, run) in runs {
-        let mut group = group(criterion, name);
-        for count in SIZES {
-            run(&mut group, count);
-        }
-        group.finish();
-    }
-    let mut group = group(criterion, "wrr_wide");
-    wide_wrr(&mut group, 100_000);
-    group.finish();
 }

@@ -131,9 +131,11 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
 
     #[inline]
     fn begin(&self, request: &Request<'_>) -> Result<(MemberId, A), NoPick> {
-        local::with(self.id, &self.core, &self.life, |picker| picker.begin(request))
+        let begin = |picker: &Picker<A>| picker.begin(request).ok_or_else(|| picker.refuse(request));
+        let begun = local::with(self.id, &self.core, &self.life, begin)
             // Without thread-locals, while a thread ends: a picker for this once.
-            .unwrap_or_else(|| self.picker().begin(request))
+            .unwrap_or_else(|| begin(&self.picker()))?;
+        Ok((MemberId { seat: begun.seat, serial: begun.serial }, begun.address))
     }
 
     /// As [`pick`](Self::pick), but the pick keeps the balancer alive by itself:

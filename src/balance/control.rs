@@ -500,8 +500,8 @@ impl<A: Clone> Control<A> {
         if let Some(lagging) = self.lagging.get_mut(pool.index()) {
             *lagging = true;
         }
-        if !Arc::ptr_eq(&table.current, &table.full) {
-            let table = RoundRobin { current: Arc::clone(&table.full), ..table.clone() };
+        if !table.current.is_same(&table.full) {
+            let table = RoundRobin { current: table.full.clone(), ..table.clone() };
             self.replace(core, pool, Table::RoundRobin(table));
         }
     }
@@ -515,9 +515,9 @@ impl<A: Clone> Control<A> {
         let able = self.snapshot.roster.able(pool);
         let parts: Vec<Part> = self.parts(pool).into_iter().filter(|part| able.contains(part.seat)).collect();
         let current = match Sequence::new(&parts) {
-            Some(sequence) if parts.len() < table.seats.len() => Arc::new(sequence),
+            Some(sequence) if parts.len() < table.seats.len() => sequence,
             // Everyone, or nobody: nothing to write.
-            _ => Arc::clone(&table.full),
+            _ => table.full.clone(),
         };
         let table = RoundRobin { current, ..table.clone() };
         self.replace(core, pool, Table::RoundRobin(table));
@@ -581,13 +581,13 @@ impl<A: Clone> Control<A> {
         match core.strategy {
             Strategy::WeightedRoundRobin => {
                 let parts = self.parts(pool);
-                let full = Arc::new(Sequence::new(&parts)?);
+                let full = Sequence::new(&parts)?;
                 let seats: Arc<[u32]> = parts.iter().map(|part| part.seat).collect();
                 let able: Vec<Part> =
                     parts.into_iter().filter(|part| roster.able(pool).contains(part.seat)).collect();
                 let current = match Sequence::new(&able) {
-                    Some(sequence) if able.len() < seats.len() => Arc::new(sequence),
-                    _ => Arc::clone(&full),
+                    Some(sequence) if able.len() < seats.len() => sequence,
+                    _ => full.clone(),
                 };
                 Some(Table::RoundRobin(RoundRobin { current, full, seats }))
             }

@@ -1,5 +1,7 @@
 //! From a request to the 64 bits that `source` and `uri` place.
 
+#![expect(clippy::cast_possible_truncation, reason = "halves of products and addresses are taken on purpose")]
+
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -34,7 +34,7 @@ impl Counters {
     }
 
     /// The counter of a seat; none beyond 2^32 seats, which cannot be made.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(&self, seat: u32) -> Option<&AtomicU32> {
         match self.base.get(seat as usize) {
             Some(counter) => Some(counter),
@@ -65,7 +65,7 @@ impl Counters {
     }
 
     /// Adds from the only thread that writes these counters.
-    #[inline]
+    #[inline(always)]
     fn add_alone(&self, seat: u32, amount: u32) {
         if let Some(counter) = self.at(seat) {
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
@@ -91,20 +91,20 @@ pub(super) struct Shard {
 
 impl Shard {
     /// A pick begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(&self, seat: u32) {
         self.open.add_alone(seat, 1);
         self.count();
     }
 
     /// A pick that this thread or another began ends.
-    #[inline]
+    #[inline(always)]
     pub(super) fn close(&self, seat: u32) {
         self.open.add_alone(seat, u32::MAX);
     }
 
     /// A pick whose open count is kept elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(&self) {
         self.picks.store(self.picks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }

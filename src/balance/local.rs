@@ -59,7 +59,7 @@ pub(super) fn with<A: Clone + 'static, R>(
 /// As `with`, but makes no picker.
 #[inline]
 pub(super) fn with_present<A: 'static, R>(id: u64, work: impl Fn(&Picker<A>) -> R) -> Option<R> {
-    PICKERS.try_with(|pickers| with_existing(&*pickers.try_borrow().ok()?, id, &work)).ok().flatten()
+    PICKERS.try_with(|pickers| with_existing(&pickers.try_borrow().ok()?, id, &work)).ok().flatten()
 }
 
 #[inline]

@@ -1,5 +1,11 @@
 //! Picking: the fast path of a worker, and the pick it hands out.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "indices are below the length that scaled them; the load factor is clamped"
+)]
+
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +46,13 @@ pub struct Picker<A> {
     cursor: Cursor,
 }
 
+/// A pick that counts as open, before it has someone to end it.
+pub(super) struct Begun<A> {
+    pub(super) seat: u32,
+    pub(super) serial: u32,
+    pub(super) address: A,
+}
+
 /// Where a picker is.
 #[derive(Debug)]
 struct Cursor {
@@ -53,7 +66,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    #[inline]
+    #[inline(always)]
     fn next(&self, shared: &AtomicU64, step: u64) -> u64 {
         let left = self.left.get();
         if left == 0 {
@@ -65,6 +78,7 @@ impl Cursor {
         time
     }
 
+    #[cold]
     fn claim(&self, shared: &AtomicU64, step: u64) -> u64 {
         let time = shared.fetch_add(step.wrapping_mul(u64::from(BLOCK)), Ordering::Relaxed);
         self.left.set(BLOCK - 1);
@@ -94,12 +108,20 @@ impl<A> Drop for Picker<A> {
 
 impl<A> Picker<A> {
     /// Ends a pick on the thread that owns this picker.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&self, seat: u32) {
         match self.core.counting {
             Counting::Sharded => self.shard.close(seat),
-            Counting::Shared => self.core.ledger.close_shared(seat),
-            Counting::Ordered => lock(&self.core.least.0).release(seat),
+            Counting::Shared | Counting::Ordered => self.end_decided_by_load(seat),
+        }
+    }
+
+    #[inline(never)]
+    fn end_decided_by_load(&self, seat: u32) {
+        if self.core.counting == Counting::Ordered {
+            lock(&self.core.least.0).release(seat);
+        } else {
+            self.core.ledger.close_shared(seat);
         }
     }
 }
@@ -127,39 +149,66 @@ impl<A: Clone> Picker<A> {
     /// # Errors
     ///
     /// [`NoPick`] says why there is nobody.
-    #[inline]
+    #[inline(always)]
     pub fn pick(&self, request: &Request<'_>) -> Result<Pick<'_, A>, NoPick> {
-        let (id, address) = self.begin(request)?;
-        Ok(Pick { picker: self, id, address })
+        match self.begin(request) {
+            Some(Begun { seat, serial, address }) => Ok(Pick { picker: self, seat, serial, address }),
+            None => Err(self.refuse(request)),
+        }
+    }
+
+    /// Why `begin` found nobody.
+    #[cold]
+    pub(super) fn refuse(&self, request: &Request<'_>) -> NoPick {
+        let snapshot = self.take_snapshot();
+        let refusal = nobody(&snapshot.roster, request);
+        self.cached.set(Some(snapshot));
+        refusal
     }
 
     /// A pick that is counted as open; the caller sees to it that it ends.
-    #[inline]
-    pub(super) fn begin(&self, request: &Request<'_>) -> Result<(MemberId, A), NoPick> {
+    #[inline(always)]
+    pub(super) fn begin(&self, request: &Request<'_>) -> Option<Begun<A>> {
+        if self.core.counting != Counting::Sharded {
+            return self.begin_decided_by_load(request);
+        }
+        let snapshot = self.take_snapshot();
+        let roster = &*snapshot.roster;
+        let found = match self.search(roster, &snapshot, request) {
+            None => self.search_again(&snapshot, request),
+            found => found,
+        };
+        let begun = found.and_then(|seat| {
+            let seated = roster.seats.get(seat as usize)?.as_ref()?;
+            // Cloned before it counts: a clone that panics leaves nothing open.
+            let begun = Begun { seat, serial: seated.serial, address: seated.address.clone() };
+            self.shard.open(seat);
+            Some(begun)
+        });
+        self.cached.set(Some(snapshot));
+        begun
+    }
+
+    /// As `begin`, where open picks decide.
+    #[inline(never)]
+    fn begin_decided_by_load(&self, request: &Request<'_>) -> Option<Begun<A>> {
         // Least connections: nothing may change between the look and the pick.
         if self.core.counting == Counting::Ordered {
             return self.begin_ordered(request);
         }
         let snapshot = self.take_snapshot();
         let found = self.search(&snapshot.roster, &snapshot, request);
+        // Opened when it was accepted.
         let found = found.or_else(|| self.search_again(&snapshot, request));
-        let picked = found.and_then(|seat| self.seated(&snapshot, seat));
-        let picked = match picked {
-            Some(picked) => {
-                match self.core.counting {
-                    Counting::Sharded => self.shard.open(picked.0.seat),
-                    // Opened when it was accepted.
-                    Counting::Shared | Counting::Ordered => self.shard.count(),
-                }
-                Ok(picked)
-            }
-            None => Err(nobody(&snapshot.roster, request)),
-        };
+        let begun = found.and_then(|seat| self.seated(&snapshot, seat));
+        if begun.is_some() {
+            self.shard.count();
+        }
         self.cached.set(Some(snapshot));
-        picked
+        begun
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_snapshot(&self) -> Arc<Snapshot<A>> {
         match self.cached.take() {
             Some(snapshot) if snapshot.generation == self.core.generation() => snapshot,
@@ -167,21 +216,20 @@ impl<A: Clone> Picker<A> {
         }
     }
 
-    /// The picked member. A pick that is open already ends if `clone` panics.
+    /// The member of a pick that is open already, and ends if `clone` panics.
     #[inline]
-    fn seated(&self, snapshot: &Snapshot<A>, seat: u32) -> Option<(MemberId, A)> {
+    fn seated(&self, snapshot: &Snapshot<A>, seat: u32) -> Option<Begun<A>> {
         struct EndOnPanic<'p, A>(&'p Picker<A>, u32);
         impl<A> Drop for EndOnPanic<'_, A> {
             fn drop(&mut self) {
                 self.0.end(self.1);
             }
         }
-        let opened = self.core.counting != Counting::Sharded;
-        let guard = opened.then(|| EndOnPanic(self, seat));
+        let guard = EndOnPanic(self, seat);
         let seated = snapshot.roster.seats.get(seat as usize)?.as_ref()?;
-        let picked = (MemberId { seat, serial: seated.serial }, seated.address.clone());
+        let begun = Begun { seat, serial: seated.serial, address: seated.address.clone() };
         std::mem::forget(guard);
-        Some(picked)
+        Some(begun)
     }
 
     /// The first search found nobody: the tables changed under it, or nobody is
@@ -202,7 +250,7 @@ impl<A: Clone> Picker<A> {
         None
     }
 
-    #[inline]
+    #[inline(always)]
     fn search(&self, roster: &Roster<A>, snapshot: &Snapshot<A>, request: &Request<'_>) -> Option<u32> {
         let Active::Pool(pool) = roster.active() else { return None };
         match snapshot.table(pool)? {
@@ -212,7 +260,7 @@ impl<A: Clone> Picker<A> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn round_robin(
         &self,
         roster: &Roster<A>,
@@ -220,7 +268,7 @@ impl<A: Clone> Picker<A> {
         table: &RoundRobin,
         request: &Request<'_>,
     ) -> Option<u32> {
-        let sequence = &*table.current;
+        let sequence = &table.current;
         let seat = sequence.at(self.cursor.next(&self.core.cursor.0, sequence.step()));
         if roster.able(pool).contains(seat) && request.tried.is_empty() {
             return Some(seat);
@@ -252,7 +300,7 @@ impl<A: Clone> Picker<A> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(&self, roster: &Roster<A>, table: &HashTable, request: &Request<'_>) -> Option<u32> {
         let key = self.key(request);
         if self.core.counting == Counting::Shared {
@@ -264,7 +312,7 @@ impl<A: Clone> Picker<A> {
         table.placement.find(key, |seat| !was_tried(roster, request, seat))
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&self, request: &Request<'_>) -> u64 {
         // Without a key every member gets its share.
         key_of(&self.core, request).unwrap_or_else(|| fold(self.cursor.turn(), GOLDEN))
@@ -325,7 +373,7 @@ impl<A: Clone> Picker<A> {
     }
 
     #[inline]
-    fn begin_ordered(&self, request: &Request<'_>) -> Result<(MemberId, A), NoPick> {
+    fn begin_ordered(&self, request: &Request<'_>) -> Option<Begun<A>> {
         let mut least = lock(&self.core.least.0);
         // After the lock: the writer publishes while it holds it.
         let snapshot = self.take_snapshot();
@@ -336,13 +384,12 @@ impl<A: Clone> Picker<A> {
             Active::Nobody(_) => None,
         };
         drop(least);
-        let picked = seat.and_then(|seat| self.seated(&snapshot, seat));
-        let picked = picked.ok_or_else(|| nobody(roster, request));
-        if picked.is_ok() {
+        let begun = seat.and_then(|seat| self.seated(&snapshot, seat));
+        if begun.is_some() {
             self.shard.count();
         }
         self.cached.set(Some(snapshot));
-        picked
+        begun
     }
 }
 
@@ -388,7 +435,8 @@ fn nobody<A>(roster: &Roster<A>, request: &Request<'_>) -> NoPick {
 #[must_use = "the pick ends when it is dropped"]
 pub struct Pick<'p, A> {
     picker: &'p Picker<A>,
-    id: MemberId,
+    seat: u32,
+    serial: u32,
     address: A,
 }
 
@@ -403,19 +451,22 @@ impl<A> Pick<'_, A> {
     #[must_use]
     #[inline]
     pub fn id(&self) -> MemberId {
-        self.id
+        MemberId { seat: self.seat, serial: self.serial }
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for Pick<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pick").field("id", &self.id).field("address", &self.address).finish()
+        f.debug_struct("Pick")
+            .field("id", &MemberId { seat: self.seat, serial: self.serial })
+            .field("address", &self.address)
+            .finish()
     }
 }
 
 impl<A> Drop for Pick<'_, A> {
     #[inline]
     fn drop(&mut self) {
-        self.picker.end(self.id.seat);
+        self.picker.end(self.seat);
     }
 }

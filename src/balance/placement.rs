@@ -159,7 +159,7 @@ impl Placement {
     fn slot_of_draw(&self, hash: u64, draw: u32) -> usize {
         // Half a word serves a draw, as for keys; heights do not matter here.
         let word = dice(hash, u64::from(draw / 2));
-        let half = if draw % 2 == 0 { word as u32 } else { (word >> 32) as u32 };
+        let half = if draw.is_multiple_of(2) { word as u32 } else { (word >> 32) as u32 };
         let wide = if self.seats.len() > NARROW_SLOTS { dice(hash, u64::from(draw)) } else { half.into() };
         wide as usize & (self.seats.len() - 1)
     }
@@ -214,7 +214,7 @@ impl Placement {
     }
 
     /// The member of a key: the first one hit that `accept` takes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
         if self.seats.len() > NARROW_SLOTS {
             return self.find_wide(key, &mut accept);

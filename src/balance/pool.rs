@@ -75,15 +75,18 @@ impl Active {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn from_byte(byte: u8) -> Self {
-        match Pool::ALL.get(usize::from(byte)) {
-            Some(pool) => Self::Pool(*pool),
-            None => Self::Nobody(match byte {
-                6 => NobodyReason::NoMembers,
-                7 => NobodyReason::AllDisabled,
-                _ => NobodyReason::AllUnhealthy,
-            }),
+        match byte {
+            0 => Self::Pool(Pool::Primary),
+            1 => Self::Pool(Pool::PrimaryWeightless),
+            2 => Self::Pool(Pool::Backup),
+            3 => Self::Pool(Pool::BackupWeightless),
+            4 => Self::Pool(Pool::Everyone),
+            5 => Self::Pool(Pool::EveryoneWeightless),
+            6 => Self::Nobody(NobodyReason::NoMembers),
+            7 => Self::Nobody(NobodyReason::AllDisabled),
+            _ => Self::Nobody(NobodyReason::AllUnhealthy),
         }
     }
 

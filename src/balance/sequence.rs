@@ -23,6 +23,7 @@
 )]
 
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use super::key::{GOLDEN, scale};
 
@@ -45,7 +46,7 @@ pub(super) struct Part {
 }
 
 /// One cycle of picks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sequence {
     /// What a cursor advances by.
     step: u64,
@@ -54,12 +55,13 @@ pub(super) struct Sequence {
     kind: Kind,
 }
 
-#[derive(Debug)]
+/// Shared, so that a copy of a sequence is cheap and its slots are one step away.
+#[derive(Debug, Clone)]
 enum Kind {
     /// The seat of every pick, short seats where they suffice.
-    Short(Box<[u16]>),
-    Listed(Box<[u32]>),
-    Spread(Spread),
+    Short(Arc<[u16]>),
+    Listed(Arc<[u32]>),
+    Spread(Arc<Spread>),
 }
 
 impl Sequence {
@@ -71,14 +73,18 @@ impl Sequence {
         }
         let length: u64 = parts.iter().map(|part| u64::from(part.weight / divisor)).sum();
         if length > LISTED_LIMIT {
-            return Some(Self { step: GOLDEN, length, kind: Kind::Spread(Spread::new(parts, divisor)) });
+            return Some(Self {
+                step: GOLDEN,
+                length,
+                kind: Kind::Spread(Arc::new(Spread::new(parts, divisor))),
+            });
         }
         let order = listed(parts, divisor, length);
         let step = (u64::MAX / length).wrapping_add(1);
         let kind = if parts.iter().all(|part| part.seat <= u32::from(u16::MAX)) {
             Kind::Short(order.iter().map(|&seat| seat as u16).collect())
         } else {
-            Kind::Listed(order.into_boxed_slice())
+            Kind::Listed(order.into())
         };
         Some(Self { step, length, kind })
     }
@@ -90,13 +96,23 @@ impl Sequence {
     }
 
     /// Whose turn it is at this virtual time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(&self, cursor: u64) -> u32 {
         let slot = scale(cursor, self.length);
         match &self.kind {
             Kind::Short(order) => u32::from(order[slot as usize]),
             Kind::Listed(order) => order[slot as usize],
             Kind::Spread(spread) => spread.at(cursor, slot),
+        }
+    }
+
+    /// Whether both are the same copy.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Short(one), Kind::Short(other)) => Arc::ptr_eq(one, other),
+            (Kind::Listed(one), Kind::Listed(other)) => Arc::ptr_eq(one, other),
+            (Kind::Spread(one), Kind::Spread(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 
@@ -178,7 +194,7 @@ fn tijdeman(rates: &[u64], length: u64) -> Vec<u32> {
         let unit = u128::from(rates[class]) * wide;
         let release = ((u128::from(picks) * wide + 1) * u128::from(length)).div_ceil(unit) - 1;
         // In fractions of a slot, so that ties within a slot go to the truly earlier.
-        let deadline = ((u128::from(picks + 1) * wide - 1) * u128::from(length) << FRACTION) / unit;
+        let deadline = (((u128::from(picks + 1) * wide - 1) * u128::from(length)) << FRACTION) / unit;
         Window { picks, release: release as u64, deadline: deadline as u64 }
     };
     if rates.len() == 1 {

@@ -22,7 +22,7 @@ impl Bits {
         Self((0..seats.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn contains(&self, seat: u32) -> bool {
         let word = self.0.get(seat as usize / 64).map_or(0, |word| word.load(Ordering::Acquire));
         word >> (seat % 64) & 1 == 1
@@ -68,7 +68,7 @@ impl<A> Roster<A> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn active(&self) -> Active {
         Active::from_byte(self.active.load(Ordering::Acquire))
     }
@@ -78,7 +78,7 @@ impl<A> Roster<A> {
     }
 
     /// The bits that say who may take picks from a pool.
-    #[inline]
+    #[inline(always)]
     pub(super) fn able(&self, pool: Pool) -> &Bits {
         if pool.is_open() { &self.enabled } else { &self.eligible }
     }
@@ -97,9 +97,9 @@ pub(super) enum Table {
 #[derive(Debug, Clone)]
 pub(super) struct RoundRobin {
     /// What picks follow: `full`, or a sequence of those who were able lately.
-    pub(super) current: Arc<Sequence>,
+    pub(super) current: Sequence,
     /// Everyone in the pool, able or not.
-    pub(super) full: Arc<Sequence>,
+    pub(super) full: Sequence,
     /// Everyone in the pool.
     pub(super) seats: Arc<[u32]>,
 }
@@ -170,7 +170,7 @@ pub(super) struct Snapshot<A> {
 }
 
 impl<A> Snapshot<A> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn table(&self, pool: Pool) -> Option<&Table> {
         self.pools.get(pool.index()).and_then(Option::as_deref)
     }
@@ -180,8 +180,7 @@ impl<A> Snapshot<A> {
         let bits = self.roster.seats.len().div_ceil(64) * 16;
         let tables = self.pools.iter().flatten().map(|table| match &**table {
             Table::RoundRobin(table) => {
-                let compact =
-                    if Arc::ptr_eq(&table.current, &table.full) { 0 } else { table.current.heap_bytes() };
+                let compact = if table.current.is_same(&table.full) { 0 } else { table.current.heap_bytes() };
                 table.full.heap_bytes() + compact + size_of_val(&*table.seats)
             }
             Table::Hash(table) => {
