@@ -706,3 +706,16 @@ fn addresses_are_what_members_were_made_with() {
     assert_eq!(balancer.pick(&Request::new()).unwrap().address(), &address);
     assert!(balancer.id_of("[2001:db8::1]:443").is_some());
 }
+
+#[test]
+fn all_four_strategies_together_take_a_hundred_bytes_a_member() {
+    for count in [1000_u32, 10_000, 100_000] {
+        let bytes = Way::ALL.map(|way| {
+            let members = (0..count).map(|member| Member::new(member).weight(1 + (member % 10) as u16));
+            Balancer::new(way, Options::default(), members).unwrap().table_bytes()
+        });
+        let each = bytes.map(|bytes| bytes / count as usize);
+        println!("{count}: {each:?}");
+        assert!(bytes.iter().sum::<usize>() <= 100 * count as usize, "{count}: {bytes:?}");
+    }
+}
