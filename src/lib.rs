@@ -9,7 +9,7 @@
 //!            at once)   publish)        driver 1 .. n
 //!                          │                 │ Transition
 //!                          v                 v
-//!                       Directory ──>  rotation, balancers, logs
+//!                       Directory ──>  balancers, logs
 //!                          │                 │
 //!                          └── Observation <─┘ (snapshots, on demand)
 //!                                   │
@@ -28,6 +28,9 @@
 //! | `serve` | the HTTP surface | the above |
 //! | `daemon` | drivers, clock, signals, reload, systemd | the above |
 //! | `cli` | one file per subcommand | the above |
+//!
+//! As a library: [`balance::Balancer`] picks members by four strategies; see
+//! `examples/balance.rs` and `docs/balance.md`.
 //!
 //! `channel`, `health` and `balance` are pure: time is an argument, no I/O, no
 //! runtime, no logging. Without the `daemon` feature they are the whole crate.

@@ -6,23 +6,21 @@
 //! one at the next [`Control::advance`]; until then picks that meet a member out
 //! of rotation are spread over the others in proportion to their weights.
 
+mod ramp;
+mod tables;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::ramp::FIRST_STEP;
 use super::core::{Core, Counting};
 use super::key::Hashing;
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
-use super::options::SlowStart;
-use super::placement::{Placed, Placement};
 use super::pool::{Active, Census, Pool, pools_of};
-use super::sequence::{Part, Sequence};
-use super::snapshot::{HashTable, Loads, Roster, RoundRobin, Seated, Snapshot, Table};
+use super::snapshot::{Roster, Snapshot, Table};
 use super::sync::lock;
 use crate::channel::{Health, MemberStatus, Role, Standing, Strategy};
-
-/// The first step of slow start: 10 %.
-const FIRST_STEP: u32 = 2;
 
 /// Why a list of members was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -318,57 +316,6 @@ impl<A: Clone> Control<A> {
         self.change(core, id, |record| record.weight = weight.min(MAX_WEIGHT))
     }
 
-    /// Time has passed: slow starts go on, lagging orders are written again.
-    /// Answers when there will be something to do next.
-    pub(super) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
-        self.now = self.now.max(now);
-        let next = core.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
-        for pool in Pool::ALL {
-            if self.lagging.get(pool.index()).copied().unwrap_or(false) {
-                self.compact(core, pool);
-            }
-        }
-        next
-    }
-
-    fn ramp_up(&mut self, core: &Core<A>, slow: SlowStart) -> Option<Duration> {
-        let mut next = None;
-        let mut changed = false;
-        let mut still = Vec::new();
-        for seat in std::mem::take(&mut self.ramping) {
-            let Some(record) = self.records.get_mut(seat as usize) else { continue };
-            let Ramp::Since(since, steps) = record.ramp else { continue };
-            if !record.is_member() || still.contains(&seat) {
-                continue;
-            }
-            let reached = slow.steps(self.now.saturating_sub(since));
-            if reached < FULL_RAMP {
-                still.push(seat);
-                let due = since.saturating_add(slow.reaches(reached + 1));
-                next = Some(next.map_or(due, |earliest: Duration| earliest.min(due)));
-            }
-            if reached == steps {
-                continue;
-            }
-            let before = (record.standing(), record.effective());
-            record.ramp = if reached < FULL_RAMP { Ramp::Since(since, reached) } else { Ramp::Full };
-            let after = record.effective();
-            self.census.remove(before.0, before.1);
-            self.census.add(before.0, after);
-            if core.strategy == Strategy::WeightedRoundRobin {
-                changed = true;
-            } else {
-                self.reweigh(core, seat, before.1, after);
-            }
-        }
-        self.ramping = still;
-        // One rebuild for all that moved.
-        if changed {
-            self.rebuild(core);
-        }
-        next
-    }
-
     /// Standing changed, weight did not: words, no new tables.
     fn flip(&mut self, core: &Core<A>, seat: u32, before: Standing, after: Standing, weight: u32) {
         let old_active = self.active();
@@ -463,185 +410,8 @@ impl<A: Clone> Control<A> {
         let pool = if is_open(active) { open } else { own };
         pool.map(|pool| (pool, Record::<A>::weight_in_pool(weight)))
     }
-
-    /// The members of a pool, able or not.
-    fn pooled(&self, pool: Pool) -> impl Iterator<Item = (u32, &Record<A>)> {
-        self.members().filter(move |(_, record)| {
-            let weight = record.effective();
-            pool == Pool::of(record.role, weight) || pool == Pool::open_of(weight)
-        })
-    }
-
-    fn placed(&self, pool: Pool) -> Vec<Placed> {
-        self.pooled(pool)
-            .map(|(seat, record)| Placed {
-                seat,
-                identity: record.hash,
-                weight: Record::<A>::weight_in_pool(record.full()),
-            })
-            .collect()
-    }
-
-    /// The parts of a pool in weighted round robin, in the order of seats.
-    fn parts(&self, pool: Pool) -> Vec<Part> {
-        let part = |(seat, record): (u32, &Record<A>)| Part {
-            seat,
-            weight: Record::<A>::weight_in_pool(record.effective()),
-        };
-        self.pooled(pool).map(part).collect()
-    }
-
-    /// Who is able in a pool has changed: keeps the order smooth.
-    fn reorder(&mut self, core: &Core<A>, pool: Pool) {
-        let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
-        if table.full.is_small() {
-            return self.compact(core, pool);
-        }
-        if let Some(lagging) = self.lagging.get_mut(pool.index()) {
-            *lagging = true;
-        }
-        if !table.current.is_same(&table.full) {
-            let table = RoundRobin { current: table.full.clone(), ..table.clone() };
-            self.replace(core, pool, Table::RoundRobin(table));
-        }
-    }
-
-    /// Writes the order of a pool for those who are able now.
-    fn compact(&mut self, core: &Core<A>, pool: Pool) {
-        if let Some(lagging) = self.lagging.get_mut(pool.index()) {
-            *lagging = false;
-        }
-        let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
-        let able = self.snapshot.roster.able(pool);
-        let parts: Vec<Part> = self.parts(pool).into_iter().filter(|part| able.contains(part.seat)).collect();
-        let current = match Sequence::new(&parts) {
-            Some(sequence) if parts.len() < table.seats.len() => sequence,
-            // Everyone, or nobody: nothing to write.
-            _ => table.full.clone(),
-        };
-        let table = RoundRobin { current, ..table.clone() };
-        self.replace(core, pool, Table::RoundRobin(table));
-    }
-
-    fn replace(&mut self, core: &Core<A>, pool: Pool, table: Table) {
-        let mut pools = self.snapshot.pools.clone();
-        if let Some(slot) = pools.get_mut(pool.index()) {
-            *slot = Some(Arc::new(table));
-        }
-        let roster = Arc::clone(&self.snapshot.roster);
-        self.publish(core, Snapshot { generation: self.snapshot.generation + 1, roster, pools });
-    }
-
-    fn publish(&mut self, core: &Core<A>, snapshot: Snapshot<A>) {
-        self.snapshot = Arc::new(snapshot);
-        core.publish(Arc::clone(&self.snapshot));
-    }
-
-    /// Builds everything anew from the records, and publishes it.
-    fn rebuild(&mut self, core: &Core<A>) {
-        let mut census = Census::default();
-        for (_, record) in self.members() {
-            census.add(record.standing(), record.effective());
-        }
-        self.census = census;
-        let active = census.active(core.options.fail_open);
-        let seats = self.records.iter().map(|record| {
-            record.is_member().then(|| Seated { address: record.address.clone(), serial: record.serial })
-        });
-        let roster = Roster::new(seats.collect(), active);
-        for (seat, record) in self.members() {
-            let standing = record.standing();
-            roster.eligible.set(seat, standing.is_eligible());
-            roster.enabled.set(seat, standing.status == MemberStatus::Enabled);
-        }
-        self.lagging = [false; Pool::COUNT];
-        let pools = Pool::ALL.map(|pool| {
-            let open_needed = core.options.fail_open == crate::channel::FailOpen::AllEnabled;
-            if pool.is_open() && !open_needed {
-                return None;
-            }
-            self.table(core, pool, &roster).map(Arc::new)
-        });
-        let snapshot = Snapshot { generation: self.snapshot.generation + 1, roster: Arc::new(roster), pools };
-        if core.counting == Counting::Ordered {
-            // Picks hold this lock before they look at the snapshot.
-            let mut least = lock(&core.least.0);
-            least.reserve_seats(self.records.len());
-            for (seat, _) in (0..).zip(&self.records) {
-                least.link(seat, self.place(seat, active));
-            }
-            self.publish(core, snapshot);
-        } else {
-            self.publish(core, snapshot);
-        }
-    }
-
-    /// The table of a pool; none if it is empty or the strategy needs none.
-    fn table(&mut self, core: &Core<A>, pool: Pool, roster: &Roster<A>) -> Option<Table> {
-        match core.strategy {
-            Strategy::WeightedRoundRobin => {
-                let parts = self.parts(pool);
-                let full = Sequence::new(&parts)?;
-                let seats: Arc<[u32]> = parts.iter().map(|part| part.seat).collect();
-                let able: Vec<Part> =
-                    parts.into_iter().filter(|part| roster.able(pool).contains(part.seat)).collect();
-                let current = match Sequence::new(&able) {
-                    Some(sequence) if able.len() < seats.len() => sequence,
-                    _ => full.clone(),
-                };
-                Some(Table::RoundRobin(RoundRobin { current, full, seats }))
-            }
-            Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => None,
-            Strategy::WeightedLeastConnections => {
-                let seats: Box<[(u32, u32)]> = self
-                    .pooled(pool)
-                    .map(|(seat, record)| (seat, Record::<A>::weight_in_pool(record.effective())))
-                    .collect();
-                (!seats.is_empty()).then_some(Table::Sample(seats))
-            }
-            Strategy::SourceHash | Strategy::UriHash => {
-                let options = &core.options.hash;
-                let reserve = u32::from(options.reserve_weight.min(MAX_WEIGHT)) * FULL_RAMP;
-                let placement = Placement::new(&self.placed(pool), options.reserve_members, reserve)?;
-                let loads = options.bounded_load.map(|_| Loads::new(self.records.len()));
-                let table = HashTable { placement, loads };
-                for (seat, record) in self.pooled(pool) {
-                    let weight = record.effective();
-                    if pools_of(record.standing(), weight).contains(&Some(pool)) {
-                        table.set_weight(seat, Record::<A>::weight_in_pool(weight));
-                    }
-                }
-                Some(Table::Hash(table))
-            }
-        }
-    }
 }
 
 fn is_open(active: Active) -> bool {
     matches!(active, Active::Pool(pool) if pool.is_open())
-}
-
-impl SlowStart {
-    fn exponent(&self) -> f64 {
-        if self.aggression > 0.0 { self.aggression } else { 1.0 }
-    }
-
-    /// The steps of `FULL_RAMP` that a member takes after this time.
-    fn steps(&self, elapsed: Duration) -> u32 {
-        if elapsed >= self.window {
-            return FULL_RAMP;
-        }
-        let part = elapsed.as_secs_f64() / self.window.as_secs_f64();
-        let share = part.powf(1.0 / self.exponent()) * f64::from(FULL_RAMP);
-        // Rounded down, with room for the error of the power.
-        let steps = (0..FULL_RAMP).rev().find(|steps| f64::from(*steps) <= share + 1e-9);
-        steps.unwrap_or(0).max(FIRST_STEP)
-    }
-
-    /// When a member reaches so many steps.
-    fn reaches(&self, steps: u32) -> Duration {
-        let share = f64::from(steps) / f64::from(FULL_RAMP);
-        // One nanosecond more, so that rounding cannot put it before the step.
-        self.window.mul_f64(share.powf(self.exponent()).min(1.0)).saturating_add(Duration::from_nanos(1))
-    }
 }

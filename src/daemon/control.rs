@@ -4,7 +4,9 @@
 //! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
 //! [`super::run`] once everything is built.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -15,7 +17,9 @@ use super::observer::{Observer, ReloadRequest};
 use super::signals::{Signals, Wish};
 use super::surface::Surface;
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
-use crate::catalog::{Catalog, Directory, MemberSeat, ReloadState, Source, Summary, Wanted, set_health};
+use crate::catalog::{
+    Catalog, ChannelBalancer, Directory, MemberSeat, ReloadState, Source, Summary, Wanted, set_health,
+};
 use crate::channel::Health;
 use crate::config::Config;
 use crate::health::Transition;
@@ -158,12 +162,17 @@ impl Control {
     }
 
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
+        // Channels whose balancer has to catch up; few, however long the batch.
+        let mut touched: BTreeMap<String, ChannelBalancer> = BTreeMap::new();
         for transition in batch {
             let seat = MemberSeat { driver, slot: transition.slot, generation: transition.generation };
             // A member that went while its transition was under way is nobody's news.
             let Some((entry, position)) = self.channels.catalog.occupant(seat) else { continue };
             let Some(member) = entry.channel.members().get(position) else { continue };
             set_health(entry, position, transition.to);
+            if !touched.contains_key(entry.channel.name()) {
+                touched.insert(entry.channel.name().to_owned(), entry.balancer.clone());
+            }
             let event = TransitionEvent {
                 channel: entry.channel.name().to_owned(),
                 member: entry.channel.member_address(member).to_string(),
@@ -179,6 +188,11 @@ impl Control {
                 // A listener that does not keep up misses events rather than holding us up.
                 let _ = events.try_send(event);
             }
+        }
+        let now = Duration::from_nanos(self.observer.0.clock.now().moment.0);
+        for balancer in touched.into_values() {
+            // Long orders of the rotation are written again for who is able now.
+            balancer.advance(now);
         }
     }
 
@@ -219,23 +233,38 @@ impl Control {
 /// Three times as often as the manager asks, so that one late beat is no failure;
 /// every five seconds when it does not ask.
 fn beat() -> Interval {
-    let five_seconds = std::time::Duration::from_secs(5);
+    let five_seconds = Duration::from_secs(5);
     let period = systemd::watchdog_interval().map_or(five_seconds, |asked| (asked / 3).min(five_seconds));
-    let mut interval = tokio::time::interval(period.max(std::time::Duration::from_millis(10)));
+    let mut interval = tokio::time::interval(period.max(Duration::from_millis(10)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
 
+/// The text says it all by itself, for `journalctl`, which shows no fields.
 fn log_transition(event: &TransitionEvent) {
     let reason = event.outcome.reason().unwrap_or("success");
     let (channel, member, from, to) = (&event.channel, &event.member, event.from.word(), event.to.word());
     let (consecutive, detail) = (event.consecutive, &*event.detail);
     match event.to {
-        Health::Unhealthy => {
-            tracing::warn!(channel, member, from, to, reason, consecutive, detail, "member changed");
-        }
-        Health::Healthy | Health::Unknown => {
-            tracing::info!(channel, member, from, to, reason, consecutive, detail, "member changed");
-        }
+        Health::Unhealthy => tracing::warn!(
+            channel,
+            member,
+            from,
+            to,
+            reason,
+            consecutive,
+            detail,
+            "{member} of {channel} is {to}"
+        ),
+        Health::Healthy | Health::Unknown => tracing::info!(
+            channel,
+            member,
+            from,
+            to,
+            reason,
+            consecutive,
+            detail,
+            "{member} of {channel} is {to}"
+        ),
     }
 }

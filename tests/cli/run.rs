@@ -39,7 +39,7 @@ fn run_logs_json_reloads_and_ends_in_order() {
     let running = Running(child);
     let started = wait_for(&mut lines, "probing");
     assert_eq!(started.get("level").and_then(|level| level.as_str()), Some("INFO"));
-    let change = wait_for(&mut lines, "member changed");
+    let change = wait_for(&mut lines, "127.0.0.1:1 of web is unhealthy");
     let field = |name: &str| change.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
     assert_eq!(
         (field("channel"), field("member"), field("from"), field("to"), field("reason")),
