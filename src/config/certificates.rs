@@ -53,39 +53,14 @@ impl Disk<'_> {
 impl Surroundings for Disk<'_> {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
         let file = self.pem_file(path)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates_of(&file)? {
-            roots.add(certificate).map_err(|_| "it holds a certificate that cannot be read".to_owned())?;
-        }
+        check_trust_anchors(&file)?;
         Ok(file)
     }
 
     fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
         let certificate = self.pem_file(certificate).map_err(ClientIdentityError::Certificate);
         let key = self.pem_file(key).map_err(ClientIdentityError::Key);
-        let (certificate, key) = (certificate?, key?);
-        let chain = certificates_of(&certificate).map_err(ClientIdentityError::Certificate)?;
-        let der = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|error| {
-            ClientIdentityError::Key(match error {
-                pem::Error::NoItemsFound => no_items(&key.pem, "private key without a passphrase"),
-                _ => "it is damaged PEM".to_owned(),
-            })
-        })?;
-        let signer =
-            rustls::crypto::ring::default_provider().key_provider.load_private_key(der).map_err(|_| {
-                ClientIdentityError::Key("its private key is of a kind that TLS cannot use".to_owned())
-            })?;
-        match CertifiedKey::new(chain, signer).keys_match() {
-            // Unknown: the signer cannot show its public key, so nothing speaks against it.
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Ok(ClientIdentity { certificate, key })
-            }
-            Err(Error::InconsistentKeys(_)) => Err(ClientIdentityError::Mismatch),
-            Err(_) => {
-                let problem = "it holds a certificate that cannot be read".to_owned();
-                Err(ClientIdentityError::Certificate(problem))
-            }
-        }
+        client_identity_of(certificate?, key?)
     }
 
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
@@ -95,6 +70,48 @@ impl Surroundings for Disk<'_> {
     fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
         self.shared.ecs.get(ecs_id).cloned()
     }
+}
+
+/// A client certificate and its key, from PEM that was read already: from files,
+/// or from a feature that an API client set.
+///
+/// # Errors
+/// Which of the two is to blame, or that they do not belong together.
+pub fn client_identity_of(certificate: PemFile, key: PemFile) -> Result<ClientIdentity, ClientIdentityError> {
+    let chain = certificates_of(&certificate).map_err(ClientIdentityError::Certificate)?;
+    let der = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|error| {
+        ClientIdentityError::Key(match error {
+            pem::Error::NoItemsFound => no_items(&key.pem, "private key without a passphrase"),
+            _ => "it is damaged PEM".to_owned(),
+        })
+    })?;
+    let signer =
+        rustls::crypto::ring::default_provider().key_provider.load_private_key(der).map_err(|_| {
+            ClientIdentityError::Key("its private key is of a kind that TLS cannot use".to_owned())
+        })?;
+    match CertifiedKey::new(chain, signer).keys_match() {
+        // Unknown: the signer cannot show its public key, so nothing speaks against it.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Ok(ClientIdentity { certificate, key })
+        }
+        Err(Error::InconsistentKeys(_)) => Err(ClientIdentityError::Mismatch),
+        Err(_) => {
+            let problem = "it holds a certificate that cannot be read".to_owned();
+            Err(ClientIdentityError::Certificate(problem))
+        }
+    }
+}
+
+/// Whether PEM that was read already can serve as trust anchors.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check_trust_anchors(file: &PemFile) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates_of(file)? {
+        roots.add(certificate).map_err(|_| "it holds a certificate that cannot be read".to_owned())?;
+    }
+    Ok(())
 }
 
 fn certificates_of(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use crate::channel::Channel;
 
+pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
 pub use loader::{load, parse};
 pub use source::Source;
