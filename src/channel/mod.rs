@@ -12,6 +12,7 @@
 //! | `reader` | the rules: tree to channel |
 //! | `model` | the checked channel, its members, groups and health check |
 //! | `words` | the closed vocabularies |
+//! | `edit` | changes of a checked channel that keep its rules |
 //! | `code_set` | `http_code` |
 //! | `rotation` | who takes traffic |
 //! | `detection` | how long a failure can go unseen |
@@ -21,6 +22,7 @@ pub mod detection;
 pub mod document;
 #[cfg(all(test, feature = "daemon"))]
 pub(crate) mod fixture;
+pub mod edit;
 pub mod model;
 pub mod reader;
 pub mod rotation;
@@ -29,6 +31,7 @@ pub mod words;
 
 pub use code_set::CodeSet;
 pub use detection::Detection;
+pub use edit::{EditError, MemberIdentity, Server};
 pub use model::{
     BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,

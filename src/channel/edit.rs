@@ -1,0 +1,234 @@
+//! Edits of a checked channel that keep its rules.
+//!
+//! The management API changes parts of a channel that exists: it adds members,
+//! switches them off, renames a group. Every edit gives a new channel or names
+//! the rule it would break, so that an invalid channel still cannot exist.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::model::{Channel, EcsIdentity, HealthCheck, Host, Member, MemberAddress, MemberGroup, TlsOptions};
+use super::words::{ChannelKind, MemberStatus};
+
+/// What makes two members of a channel the same one (reference 3.1): the group,
+/// the server, and the traffic port. Host names compare without case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberIdentity {
+    /// The group, none for members outside all groups.
+    pub group: Option<Arc<str>>,
+    /// The server.
+    pub server: Server,
+    /// The traffic port, resolved; 0 where [`Channel::inherited_identity`] says so.
+    pub port: u16,
+}
+
+/// How a [`MemberIdentity`] names the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Server {
+    /// By address, a name in lower case.
+    Address(Host),
+    /// By `ecs_id`.
+    Ecs(Arc<str>),
+}
+
+/// The rule that an edit would break.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// Two members would have one identity.
+    #[error("two members would be {0}")]
+    SameMember(MemberAddress),
+    /// Two groups would have one name.
+    #[error("two groups would be named \"{0}\"")]
+    SameGroup(String),
+    /// A member would be in a group that the channel does not have.
+    #[error("no group would be named \"{0}\"")]
+    NoGroup(String),
+}
+
+impl Member {
+    /// The same member, switched on or off.
+    #[must_use]
+    pub fn with_status(self, status: MemberStatus) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The same member with another `weight` of its own.
+    #[must_use]
+    pub fn with_weight(self, weight: Option<u16>) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// The same member in another group.
+    #[must_use]
+    pub fn with_group(self, group: Option<Arc<str>>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The name of its group, shared.
+    #[must_use]
+    pub fn shared_group(&self) -> Option<&Arc<str>> {
+        self.group.as_ref()
+    }
+}
+
+impl Channel {
+    /// What makes a member of this channel the same as another.
+    #[must_use]
+    pub fn identity(&self, member: &Member) -> MemberIdentity {
+        let port = self.traffic_port(member).get();
+        MemberIdentity { group: member.group.clone(), server: server_of(member), port }
+    }
+
+    /// The identity of a member that inherits its port, whatever that port is;
+    /// none for a member with a port of its own.
+    #[must_use]
+    pub fn inherited_identity(&self, member: &Member) -> Option<MemberIdentity> {
+        match member.port {
+            Some(_) => None,
+            None => Some(MemberIdentity { group: member.group.clone(), server: server_of(member), port: 0 }),
+        }
+    }
+
+    /// The same channel with other groups and members.
+    ///
+    /// # Errors
+    /// Two groups of one name, two members of one identity or one address in a
+    /// group, or a member of a group that is not there.
+    pub fn with_parts(&self, groups: Vec<MemberGroup>, members: Vec<Member>) -> Result<Self, EditError> {
+        let mut names = HashSet::with_capacity(groups.len());
+        for group in &groups {
+            if !names.insert(group.name.as_str()) {
+                return Err(EditError::SameGroup(group.name.clone()));
+            }
+        }
+        for member in &members {
+            if let Some(name) = member.group().filter(|name| !names.contains(name)) {
+                return Err(EditError::NoGroup(name.to_owned()));
+            }
+        }
+        let edited = Self { groups, members, ..self.without_parts() };
+        edited.check_identities()?;
+        Ok(edited)
+    }
+
+    /// The same channel with another health check, or none.
+    #[must_use]
+    pub fn with_health_check(self, health_check: Option<HealthCheck>) -> Self {
+        Self { health_check, ..self }
+    }
+
+    /// The same channel under another name. Not checked against the documented
+    /// form: what is shown of several instances is told apart by a prefix that
+    /// no user can write.
+    #[must_use]
+    pub fn with_name(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same channel with other options for TLS of its checks.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsOptions) -> Self {
+        self.probe.tls = tls;
+        self
+    }
+
+    /// What a reference channel balances over: for each of its groups the
+    /// members of the channel that the group stands for, with the ports,
+    /// weights, roles and switches they have there. A group's own weight rules
+    /// over theirs. Without a check of its own, it uses the one that its
+    /// targets have in common. `target` finds the channel of a group.
+    #[must_use]
+    pub fn standing_for<'t>(&self, target: impl Fn(&MemberGroup) -> Option<&'t Self>) -> Self {
+        let mut members = Vec::new();
+        let mut seen = HashSet::new();
+        let mut common_check: Option<Option<&HealthCheck>> = None;
+        for group in &self.groups {
+            let Some(target) = target(group) else { continue };
+            let name: Arc<str> = group.name.as_str().into();
+            for member in &target.members {
+                let port = target.traffic_port(member);
+                let stand_in = Member {
+                    port: Some(port),
+                    weight: Some(target.effective_weight(member)),
+                    group: Some(Arc::clone(&name)),
+                    ..member.clone()
+                };
+                // One address of two groups of the target is one address here.
+                if seen.insert((Arc::clone(&name), address_of(&stand_in.host), port)) {
+                    members.push(stand_in);
+                }
+            }
+            let check = target.health_check.as_ref();
+            common_check = Some(match common_check {
+                None => check,
+                Some(before) if before == check => check,
+                Some(_) => None,
+            });
+        }
+        let inherited = common_check.flatten().cloned();
+        let health_check = self.health_check.clone().or(inherited);
+        Self { groups: self.groups.clone(), members, health_check, ..self.without_parts() }
+    }
+
+    /// A copy of everything but groups and members.
+    fn without_parts(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            port: self.port,
+            strategy: self.strategy,
+            member_type: self.member_type,
+            kind: self.kind,
+            groups: Vec::new(),
+            members: Vec::new(),
+            health_check: self.health_check.clone(),
+            probe: self.probe.clone(),
+            balance: self.balance,
+        }
+    }
+
+    fn check_identities(&self) -> Result<(), EditError> {
+        // A microservice group's port rules over its members' own; looked up
+        // once per group, not once per member.
+        let group_ports: HashMap<&str, u16> = match self.kind {
+            ChannelKind::Microservice => self
+                .groups
+                .iter()
+                .filter_map(|group| Some((group.name.as_str(), group.microservice_port?.get())))
+                .collect(),
+            ChannelKind::Builtin | ChannelKind::Reference => HashMap::new(),
+        };
+        let mut addresses = HashSet::with_capacity(self.members.len());
+        let mut servers = HashSet::new();
+        for member in &self.members {
+            let group_port = member.group().and_then(|name| group_ports.get(name)).copied();
+            let port = group_port.or(member.port.map(Into::into)).unwrap_or(self.port.get());
+            let is_new_address = addresses.insert((member.group(), address_of(&member.host), port));
+            let ecs = member.ecs.as_ref().filter(|ecs| !ecs.id.is_empty());
+            let is_new_server = ecs.is_none_or(|ecs| servers.insert((member.group(), ecs.id.as_str(), port)));
+            if !is_new_address || !is_new_server {
+                return Err(EditError::SameMember(MemberAddress { host: member.host.clone(), port }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn server_of(member: &Member) -> Server {
+    match &member.ecs {
+        Some(EcsIdentity { id, .. }) if !id.is_empty() => Server::Ecs(id.as_str().into()),
+        Some(_) | None => Server::Address(address_of(&member.host)),
+    }
+}
+
+/// The host as it compares: names in lower case.
+fn address_of(host: &Host) -> Host {
+    match host {
+        Host::Name(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Host::Name(name.to_ascii_lowercase().into())
+        }
+        host => host.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
