@@ -17,6 +17,8 @@ use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 pub enum Source {
     /// A configuration file.
     File(PathBuf),
+    /// The management API; kept in the store.
+    Api,
 }
 
 /// The position of a channel's counters in every driver.

@@ -39,6 +39,16 @@ pub enum ChannelError {
     Balance(#[from] UpdateError),
 }
 
+/// What one channel is to become.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The name it is known by; none for a channel that is not there yet. A
+    /// channel that changes its name keeps its seats and verdicts.
+    pub was: Option<String>,
+    /// What it is to be; none removes it.
+    pub wanted: Option<Wanted>,
+}
+
 /// Why a change was refused; nothing of it took effect.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|(channel, error)| format!("channel \"{channel}\": {error}")).collect::<Vec<_>>().join("\n"))]
@@ -131,7 +141,10 @@ impl Catalog {
     /// # Errors
     /// A channel whose probes cannot be prepared; then nothing changes.
     pub fn replace_all(&mut self, wanted: Vec<Wanted>) -> Result<Changes, CatalogError> {
-        let prepared = self.prepare_all(&wanted)?;
+        let prepared = prepare_all(wanted.iter().map(|wanted| {
+            let held = self.held.get(wanted.channel.name());
+            (&*wanted.channel, held)
+        }))?;
         let mut ledger = Ledger::new(self.drivers.len());
         let mut before = std::mem::take(&mut self.held);
         let mut arrivals = Vec::with_capacity(wanted.len());
@@ -143,13 +156,36 @@ impl Catalog {
             self.remove_channel(&held, &mut ledger);
         }
         for (wanted, prepared, old) in arrivals {
-            let held = match (prepared, old) {
-                (None, Some(old)) => self.leave_channel(wanted, old, &mut ledger),
-                (Some(prepared), old) => self.seat_channel(wanted, prepared, old, &mut ledger),
-                // Only a channel that is held is left as it was.
-                (None, None) => continue,
-            };
-            self.held.insert(held.entry.channel.name().to_owned(), held);
+            self.arrive(wanted, prepared, old, &mut ledger);
+        }
+        Ok(self.close(ledger))
+    }
+
+    /// Changes these channels and leaves the others alone: the cost is that of
+    /// the channels named, and of publishing a list of all. A channel may stand
+    /// there once.
+    ///
+    /// # Errors
+    /// A channel whose probes cannot be prepared; then nothing changes.
+    pub fn apply(&mut self, edits: Vec<Edit>) -> Result<Changes, CatalogError> {
+        let prepared = prepare_all(edits.iter().filter_map(|edit| {
+            let held = edit.was.as_ref().and_then(|name| self.held.get(name));
+            edit.wanted.as_ref().map(|wanted| (&*wanted.channel, held))
+        }))?;
+        let mut prepared = prepared.into_iter();
+        let mut ledger = Ledger::new(self.drivers.len());
+        // Taken out first, so that one channel may take another's name.
+        let before: Vec<Option<Held>> =
+            edits.iter().map(|edit| edit.was.as_ref().and_then(|name| self.held.remove(name))).collect();
+        for (edit, old) in edits.into_iter().zip(before) {
+            match edit.wanted {
+                Some(wanted) => self.arrive(wanted, prepared.next().flatten(), old, &mut ledger),
+                None => {
+                    if let Some(old) = old {
+                        self.remove_channel(&old, &mut ledger);
+                    }
+                }
+            }
         }
         Ok(self.close(ledger))
     }
@@ -166,22 +202,15 @@ impl Catalog {
         Some((entry, usize::try_from(occupant.position).ok()?))
     }
 
-    /// Builds everything that can fail, before anything changes.
-    fn prepare_all(&self, wanted: &[Wanted]) -> Result<Vec<Option<Prepared>>, CatalogError> {
-        let mut errors = Vec::new();
-        let mut prepared = Vec::with_capacity(wanted.len());
-        for Wanted { channel, .. } in wanted {
-            let old = self.held.get(channel.name());
-            if old.is_some_and(|held| held.entry.channel == *channel) {
-                prepared.push(None);
-                continue;
-            }
-            match prepare(channel, old) {
-                Ok(ready) => prepared.push(Some(ready)),
-                Err(error) => errors.push((channel.name().to_owned(), error)),
-            }
-        }
-        if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
+    /// Takes a wanted channel in, or leaves it where nothing had to be prepared.
+    fn arrive(&mut self, wanted: Wanted, prepared: Option<Prepared>, old: Option<Held>, ledger: &mut Ledger) {
+        let held = match (prepared, old) {
+            (None, Some(old)) => self.leave_channel(wanted, old, ledger),
+            (Some(prepared), old) => self.seat_channel(wanted, prepared, old, ledger),
+            // Only a channel that is held is left as it was.
+            (None, None) => return,
+        };
+        self.held.insert(held.entry.channel.name().to_owned(), held);
     }
 
     /// A channel that is as it was, but for who wants it.
@@ -403,6 +432,26 @@ impl Ledger {
             changes.push(Change::ResetChannel(seat.0));
         }
     }
+}
+
+/// Builds everything that can fail, before anything changes; nothing for a
+/// channel that is as it was.
+fn prepare_all<'a>(
+    channels: impl Iterator<Item = (&'a Channel, Option<&'a Held>)>,
+) -> Result<Vec<Option<Prepared>>, CatalogError> {
+    let mut errors = Vec::new();
+    let mut prepared = Vec::new();
+    for (channel, old) in channels {
+        if old.is_some_and(|held| *held.entry.channel == *channel) {
+            prepared.push(None);
+            continue;
+        }
+        match prepare(channel, old) {
+            Ok(ready) => prepared.push(Some(ready)),
+            Err(error) => errors.push((channel.name().to_owned(), error)),
+        }
+    }
+    if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
 }
 
 fn prepare(channel: &Channel, old: Option<&Held>) -> Result<Prepared, ChannelError> {

@@ -20,9 +20,9 @@
 pub mod code_set;
 pub mod detection;
 pub mod document;
+pub mod edit;
 #[cfg(all(test, feature = "daemon"))]
 pub(crate) mod fixture;
-pub mod edit;
 pub mod model;
 pub mod reader;
 pub mod rotation;

@@ -149,6 +149,40 @@ fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
     assert_eq!(both, ["10.0.0.1:80", "10.0.0.2:80"]);
 }
 
+fn edit(was: Option<&str>, text: &str) -> Edit {
+    Edit { was: was.map(str::to_owned), wanted: wanted(text).pop() }
+}
+
+#[test]
+fn one_channel_changes_and_the_others_are_left_alone() {
+    let mut catalog = catalog(1);
+    let both = channel("api", CHECK, &[("10.0.0.1", 80)]) + &channel("web", CHECK, &[("10.0.0.2", 80)]);
+    let before = apply(&mut catalog, &both);
+    let more = channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]);
+    let changed = catalog.apply(vec![edit(Some("web"), &more)]).unwrap();
+    assert_eq!(changes_of(&changed), ["refresh 1", "assign 2.0 probed=true"]);
+    assert!(Arc::ptr_eq(&before.directory.entries[0], &changed.directory.entries[0]));
+
+    let gone = catalog.apply(vec![Edit { was: Some("api".to_owned()), wanted: None }]).unwrap();
+    assert_eq!(changes_of(&gone), ["remove 0"]);
+    assert_eq!(gone.directory.entries.len(), 1);
+}
+
+#[test]
+fn a_channel_that_changes_its_name_keeps_its_seats() {
+    let mut catalog = catalog(1);
+    let both = channel("api", CHECK, &[("10.0.0.1", 80)]) + &channel("web", CHECK, &[("10.0.0.2", 80)]);
+    apply(&mut catalog, &both);
+    // The one takes the other's name while that one goes.
+    let renamed = channel("web", CHECK, &[("10.0.0.1", 80)]);
+    let edits = vec![edit(Some("api"), &renamed), Edit { was: Some("web".to_owned()), wanted: None }];
+    let changed = catalog.apply(edits).unwrap();
+    assert_eq!(changes_of(&changed), ["remove 1", "refresh 0"]);
+    let entry = &changed.directory.entries[0];
+    let (named, position) = catalog.occupant(entry.members[0]).unwrap();
+    assert_eq!((named.channel.name(), position), ("web", 0));
+}
+
 proptest! {
     /// However the members change: every member has a seat of its own, seats name
     /// their member, and a member that stays keeps its seat.
