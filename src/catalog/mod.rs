@@ -2,11 +2,13 @@
 //!
 //! The daemon's control loop is the one writer; everybody else reads a
 //! published [`Directory`]. `serve` reads an [`Observation`]: a directory and
-//! the drivers' snapshots, taken together.
+//! the drivers' snapshots, taken together. [`registry`] holds what the management
+//! API knows of channels beyond what is probed and balanced.
 
 mod balancing;
 mod change;
 mod observation;
+pub mod registry;
 mod seating;
 
 pub use balancing::set_health;

@@ -1,0 +1,106 @@
+//! What the store keeps, read back.
+
+use std::sync::Arc;
+
+use super::*;
+
+const FULL: &str = r#","vpc_channel_type":"microservice","microservice_info":{"service_type":"NACOS",
+    "nacos_info":{"service_name":"s","server_config":[{"ip_address":"192.0.2.1","port":8848}],
+    "user_info":{"user_name":"u","password":"hunter2"}}},
+    "member_groups":[{"member_group_name":"blue","member_group_remark":"r","microservice_version":"v",
+        "microservice_port":9000,"microservice_labels":[{"label_name":"a","label_value":"b"}]}],
+    "members":[{"host":"192.0.2.1","weight":0,"is_backup":true,"status":2,"member_group_name":"blue"},
+        {"host":"App.Example","port":81}],
+    "vpc_health_config":{"protocol":"HTTPS","path":"/a?b","method":"HEAD","http_code":"200-299",
+        "threshold_normal":1,"threshold_abnormal":2,"time_interval":30,"timeout":30,"port":8,"status":2}"#;
+
+fn restored(office: &Office) -> Registry {
+    let mut records = Vec::new();
+    let working = office.desk.working();
+    for instance in working.instances() {
+        records.push(Record::encode_instance(instance).expect("JSON"));
+    }
+    for resource in working.channels(None) {
+        records.push(Record::encode_channel(resource).expect("JSON"));
+    }
+    let records = records.iter().map(|bytes| Record::decode(bytes).expect("good")).collect();
+    let project = working.project().clone();
+    let mut registry = Registry::new(project, Quotas::default(), vec![FIRST.into(), SECOND.into()]);
+    registry.restore(records, &Nowhere);
+    registry
+}
+
+fn assert_same(before: &Resource, after: &Resource) {
+    assert_eq!(before.written, after.written);
+    assert_eq!(before.effective, after.effective);
+    assert_eq!(before.groups, after.groups);
+    assert_eq!(before.members.tags(), after.members.tags());
+    assert_eq!((before.check, before.created), (after.check, after.created));
+    assert_eq!(before.microservice, after.microservice);
+    assert_eq!(before.instance, after.instance);
+}
+
+#[test]
+fn a_restart_finds_everything() {
+    let mut office = Office::new();
+    let full = office.create(&small("full", FULL)).expect("good");
+    let ecs = small("ecs", r#","members":[{"host":"192.0.2.1","ecs_id":"i-1","ecs_name":"web"}]"#);
+    office.create(&ecs.replace("\"ip\"", "\"ecs\"")).expect("good");
+    office.fresh.now = 7;
+    office.create_in(SECOND, &small("web", r#","members":[{"host":"2001:db8::1"}]"#)).expect("good");
+    let group = format!(r#"[{{"member_group_name":"all","reference_vpc_channel_id":"{}"}}]"#, full.id);
+    let front = small("front", &format!(r#","vpc_channel_type":"reference","member_groups":{group}"#));
+    office.create(&front).expect("good");
+    let toggle = json(r#"{"name":"vpc_name_modifiable","enable":true,"config":"off"}"#);
+    office.call(Write::SetFeature { instance: FIRST.to_owned(), body: toggle }).expect("good");
+
+    let registry = restored(&office);
+    assert_eq!(registry.count(None), 4);
+    for before in office.desk.working().channels(None) {
+        let after = registry.resource(before.id).expect("it is there");
+        assert_same(before, after);
+    }
+    let order = |registry: &Registry| -> Vec<String> {
+        registry.channels(None).map(|resource| resource.id.to_string()).collect()
+    };
+    assert_eq!(order(&registry), order(office.desk.working()));
+    let first = registry.instance(FIRST).expect("it is there");
+    assert!(!first.has(FeatureName::VpcNameModifiable));
+    assert_eq!(registry.first_instance().map(|id| &**id), Some(FIRST));
+}
+
+#[test]
+fn passwords_are_not_kept() {
+    let mut office = Office::new();
+    let full = office.create(&small("full", FULL)).expect("good");
+    let record = String::from_utf8(Record::encode_channel(&full).expect("JSON")).expect("UTF-8");
+    assert!(!record.contains("hunter2"), "{record}");
+}
+
+#[test]
+fn damage_is_told_apart_from_a_newer_format() {
+    let mut office = Office::new();
+    let held = office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
+    let good = String::from_utf8(Record::encode_channel(&held).expect("JSON")).expect("UTF-8");
+    let decode = |text: &str| Record::decode(text.as_bytes()).expect_err(text);
+    assert!(matches!(decode(&good[..good.len() / 2]), RecordError::Damaged(_)));
+    assert!(matches!(decode(""), RecordError::Damaged(_)));
+    let newer = good.replace("\"format\":1", "\"format\":2");
+    assert_eq!(decode(&newer), RecordError::TooNew(2));
+    assert!(matches!(decode(&good.replace("\"port\":80", "\"port\":0")), RecordError::Broken(_)));
+    assert!(matches!(decode(&good.replace("\"created\"", "\"made\"")), RecordError::Damaged(_)));
+    let without_instance = good.replace(FIRST, "");
+    assert!(matches!(decode(&without_instance), RecordError::Damaged(_)));
+}
+
+#[test]
+fn what_is_exported_can_be_created_again() {
+    let mut office = Office::new();
+    let full = office.create(&small("full", FULL)).expect("good");
+    let exported = Record::export_channel(&full).expect("JSON");
+    let text = exported.to_string().replace("\"full\"", "\"copy\"");
+    let copy = office.create(&text).expect("good");
+    let renamed = crate::channel::Channel::clone(&copy.written).with_name("full".to_owned());
+    assert_eq!(full.written, Arc::new(renamed));
+    assert!(!text.contains(&full.id.to_string()));
+}

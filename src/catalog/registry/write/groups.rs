@@ -1,0 +1,126 @@
+//! Calls 13, 16 and 17: the groups of a channel.
+
+use std::sync::Arc;
+
+use super::super::body::{Body, field};
+use super::super::draft::Draft;
+use super::super::fault::Fault;
+use super::super::ids::Id;
+use super::super::resource::{GroupTag, Members, Resource, Tag};
+use super::channels::{check_sizes, refuse_fixed_weights};
+use super::matching::{new_tag, shared_name, updated};
+use super::{ChannelPath, Context, Outcome, Planned, blame, checked};
+use crate::channel::reader::{read_group, read_groups};
+use crate::channel::{Member, MemberGroup};
+
+/// Upsert by name: groups that are there are replaced in place, others join at
+/// the end.
+pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> Result<Planned, Fault> {
+    let old = context.writable(at)?;
+    let list = field(body.object()?, "member_groups").ok_or(Fault::Missing("member_groups"))?;
+    let asked = checked(|dialect, violations| read_groups(list, dialect, violations))?;
+    if asked.is_empty() {
+        return Err(Fault::Missing("member_groups"));
+    }
+    let mut groups = old.written.groups().to_vec();
+    let mut tags = old.groups.clone();
+    let mut touched = Vec::with_capacity(asked.len());
+    let now = context.fresh.now();
+    for group in asked {
+        let place = groups.iter().position(|there| there.name() == group.name());
+        let slot = place.and_then(|place| groups.get_mut(place).zip(tags.get_mut(place)));
+        match (slot, place) {
+            (Some((there, tag)), Some(place)) => {
+                tag.updated = updated(there, &group, *tag, now);
+                *there = group;
+                touched.push(place);
+            }
+            _ => {
+                touched.push(groups.len());
+                groups.push(group);
+                tags.push(GroupTag { tag: new_tag(context.fresh), updated: now });
+            }
+        }
+    }
+    let members = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
+    finish(context, old, (groups, tags), members, |resource| Outcome::Groups(resource, touched))
+}
+
+/// Replaces a group; its members follow a new name.
+pub(super) fn update(
+    context: &mut Context<'_>,
+    at: &ChannelPath,
+    group: &str,
+    body: &Body,
+) -> Result<Planned, Fault> {
+    let old = context.writable(at)?;
+    let place = position(old, group)?;
+    let object = body.object()?;
+    let asked = checked(|dialect, violations| read_group(object, dialect, violations))?;
+    let mut groups = old.written.groups().to_vec();
+    let mut tags = old.groups.clone();
+    let is_taken =
+        groups.iter().enumerate().any(|(other, there)| other != place && there.name() == asked.name());
+    if is_taken {
+        let why = format!("another group is named \"{}\"", asked.name());
+        return Err(Fault::Invalid("member_group_name", why));
+    }
+    let (Some(there), Some(tag)) = (groups.get_mut(place), tags.get_mut(place)) else {
+        return Err(Fault::NoGroup(group.to_owned()));
+    };
+    let before = std::mem::replace(there, asked);
+    tag.updated = updated(&before, there, *tag, context.fresh.now());
+    let new_name = shared_name(there.name());
+    let members = old.members().map(|(member, tag)| {
+        let member = member.clone();
+        let follows = member.group() == Some(before.name()) && before.name() != &*new_name;
+        (if follows { member.with_group(Some(Arc::clone(&new_name))) } else { member }, tag)
+    });
+    let members = members.collect();
+    finish(context, old, (groups, tags), members, |resource| Outcome::Group(resource, place))
+}
+
+/// Removes a group and its members (reference 3.1: an update with fewer groups
+/// does the same).
+pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, group: &str) -> Result<Planned, Fault> {
+    let old = context.writable(at)?;
+    let place = position(old, group)?;
+    let mut groups = old.written.groups().to_vec();
+    let mut tags = old.groups.clone();
+    let gone = groups.remove(place);
+    tags.remove(place);
+    let stay = old.members().filter(|(member, _)| member.group() != Some(gone.name()));
+    let members = stay.map(|(member, tag)| (member.clone(), tag)).collect();
+    finish(context, old, (groups, tags), members, |_| Outcome::Nothing)
+}
+
+fn position(old: &Resource, group: &str) -> Result<usize, Fault> {
+    Id::parse(group).and_then(|id| old.group_position(id)).ok_or_else(|| Fault::NoGroup(group.to_owned()))
+}
+
+/// The channel with other groups, as the whole change of a call.
+fn finish(
+    context: &Context<'_>,
+    old: &Resource,
+    (groups, group_tags): (Vec<MemberGroup>, Vec<GroupTag>),
+    members: Vec<(Member, Tag)>,
+    outcome: impl FnOnce(Arc<Resource>) -> Outcome,
+) -> Result<Planned, Fault> {
+    let (members, tags): (Vec<Member>, Vec<Tag>) = members.into_iter().unzip();
+    // Only a group's port can make two addresses one.
+    let written = old.written.with_parts(groups, members).map_err(blame("microservice_port"))?;
+    refuse_fixed_weights(&written, old.microservice.as_ref().map(|held| &held.service))?;
+    if written.groups().len() > old.groups.len() {
+        check_sizes(context, &written)?;
+    }
+    let written = Arc::new(written);
+    let mut draft = Draft::new(context.registry, context.surroundings);
+    let resource = draft.put(Resource {
+        effective: Arc::clone(&written),
+        written,
+        groups: group_tags,
+        members: Arc::new(Members::new(tags)),
+        ..old.clone()
+    })?;
+    Ok(Planned { delta: draft.finish(), outcome: outcome(resource) })
+}

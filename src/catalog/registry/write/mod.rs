@@ -1,0 +1,228 @@
+//! The calls that change something: one function each, all or nothing.
+//!
+//! A call looks at the state, the body and a source of ids and times, and gives
+//! the change and what to answer, or the reason why not. Nothing here changes
+//! the registry. The order of the checks is that of reference 3.1: instance,
+//! channel, kind, body, uniqueness, quota.
+
+mod channels;
+mod features;
+mod groups;
+mod health_check;
+mod matching;
+mod members;
+mod project;
+
+use std::sync::Arc;
+
+use super::body::Body;
+use super::delta::Delta;
+use super::fault::Fault;
+use super::ids::{Fresh, InstanceId};
+use super::instance::{FeatureName, Instance};
+use super::resource::{Origin, Resource};
+use super::state::Registry;
+use crate::channel::reader::{ClientIdentityError, Dialect, Surroundings};
+use crate::channel::{ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation};
+
+/// Which of the vendor's two families of paths a call came by; few rules differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `/apigw/`: API Gateway.
+    Apig,
+    /// `/apic/`: ROMA Connect.
+    Roma,
+}
+
+/// A call that changes something. Ids are texts as they stood in the path.
+#[expect(missing_docs, reason = "the fields are the ids of the call's path and its body")]
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Call 1.
+    CreateChannel { instance: String, body: Body },
+    /// Call 4.
+    UpdateChannel { family: Family, at: ChannelPath, body: Body },
+    /// Call 5.
+    DeleteChannel { at: ChannelPath },
+    /// Call 6.
+    AddMembers { at: ChannelPath, body: Body },
+    /// Call 8.
+    ReplaceMembers { at: ChannelPath, body: Body },
+    /// Call 9.
+    DeleteMember { at: ChannelPath, member: String },
+    /// Calls 10 and 11.
+    SwitchMembers { at: ChannelPath, status: MemberStatus, body: Body },
+    /// Call 12.
+    UpdateHealthCheck { at: ChannelPath, body: Body },
+    /// Call 13.
+    AddGroups { at: ChannelPath, body: Body },
+    /// Call 16.
+    UpdateGroup { at: ChannelPath, group: String, body: Body },
+    /// Call 17.
+    DeleteGroup { at: ChannelPath, group: String },
+    /// Call 18.
+    CreateProjectChannels { body: Body },
+    /// Call 20.
+    UpdateProjectChannels { body: Body },
+    /// Call 21.
+    SyncProjectChannels { body: Body },
+    /// `POST I/features`.
+    SetFeature { instance: String, body: Body },
+}
+
+/// The ids that lead to a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelPath {
+    /// The instance.
+    pub instance: String,
+    /// The channel.
+    pub channel: String,
+}
+
+/// What a call does, once it is clear that it can.
+#[derive(Debug)]
+pub struct Planned {
+    /// What changes.
+    pub delta: Delta,
+    /// What to answer.
+    pub outcome: Outcome,
+}
+
+/// What to answer: resources as they are after the call.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// 204.
+    Nothing,
+    /// A channel without its members.
+    Channel(Arc<Resource>),
+    /// Members, by position.
+    Members(Arc<Resource>, Vec<usize>),
+    /// The health check.
+    HealthCheck(Arc<Resource>),
+    /// Groups, by position.
+    Groups(Arc<Resource>, Vec<usize>),
+    /// One group, by position.
+    Group(Arc<Resource>, usize),
+    /// One channel per instance.
+    ProjectChannels(Vec<Arc<Resource>>),
+    /// A feature.
+    Feature(Arc<Instance>, FeatureName),
+}
+
+/// What every call may use.
+pub(super) struct Context<'c> {
+    pub(super) registry: &'c Registry,
+    pub(super) surroundings: &'c dyn Surroundings,
+    pub(super) fresh: &'c mut dyn Fresh,
+}
+
+impl Registry {
+    /// Works out what a call would do.
+    ///
+    /// # Errors
+    /// Why it cannot be done.
+    pub fn plan(
+        &self,
+        write: &Write,
+        surroundings: &dyn Surroundings,
+        fresh: &mut dyn Fresh,
+    ) -> Result<Planned, Fault> {
+        let mut context = Context { registry: self, surroundings, fresh };
+        let context = &mut context;
+        match write {
+            Write::CreateChannel { instance, body } => channels::create(context, instance, body),
+            Write::UpdateChannel { family, at, body } => channels::update(context, *family, at, body),
+            Write::DeleteChannel { at } => channels::delete(context, at),
+            Write::AddMembers { at, body } => members::add(context, at, body),
+            Write::ReplaceMembers { at, body } => members::replace(context, at, body),
+            Write::DeleteMember { at, member } => members::delete(context, at, member),
+            Write::SwitchMembers { at, status, body } => members::switch(context, at, *status, body),
+            Write::UpdateHealthCheck { at, body } => health_check::update(context, at, body),
+            Write::AddGroups { at, body } => groups::add(context, at, body),
+            Write::UpdateGroup { at, group, body } => groups::update(context, at, group, body),
+            Write::DeleteGroup { at, group } => groups::delete(context, at, group),
+            Write::CreateProjectChannels { body } => project::create(context, body),
+            Write::UpdateProjectChannels { body } => project::update(context, body),
+            Write::SyncProjectChannels { body } => project::sync(context, body),
+            Write::SetFeature { instance, body } => features::set(context, instance, body),
+        }
+    }
+}
+
+impl<'c> Context<'c> {
+    /// The channel, if the API may write it.
+    fn writable(&self, at: &ChannelPath) -> Result<&'c Arc<Resource>, Fault> {
+        let resource = self.registry.channel(&at.instance, &at.channel)?;
+        refuse_file(resource)?;
+        Ok(resource)
+    }
+
+    /// The channel, if the API may write it and it has members of its own.
+    fn with_own_members(&self, at: &ChannelPath) -> Result<&'c Arc<Resource>, Fault> {
+        let resource = self.writable(at)?;
+        if resource.written.kind() == ChannelKind::Reference {
+            return Err(Fault::WrongKind(
+                "a reference channel has the members of the channels it stands for",
+            ));
+        }
+        Ok(resource)
+    }
+
+    /// What the rules of bodies need to know outside the body.
+    fn around(&self, instance: &str) -> Result<Around<'c>, Fault> {
+        Ok(Around { surroundings: self.surroundings, instance: self.registry.instance(instance)? })
+    }
+}
+
+fn refuse_file(resource: &Resource) -> Result<(), Fault> {
+    match &resource.origin {
+        Origin::File(file) => Err(Fault::FromFile(file.display().to_string())),
+        Origin::Api => Ok(()),
+    }
+}
+
+/// Runs one of the readers of [`crate::channel::reader`]: its breaches become
+/// the fault.
+fn checked<T>(read: impl FnOnce(Dialect, &mut Vec<Violation>) -> Option<T>) -> Result<T, Fault> {
+    let mut violations = Vec::new();
+    match read(Dialect::Api, &mut violations) {
+        Some(value) if violations.is_empty() => Ok(value),
+        _ if violations.is_empty() => Err(Fault::MalformedBody("the body cannot be read".to_owned())),
+        _ => Err(Fault::Broken(violations)),
+    }
+}
+
+/// The field that an impossible edit is blamed on.
+fn blame(field: &'static str) -> impl FnOnce(EditError) -> Fault {
+    move |error| Fault::Invalid(field, error.to_string())
+}
+
+/// The daemon's surroundings with an instance's certificate.
+struct Around<'a> {
+    surroundings: &'a dyn Surroundings,
+    instance: &'a Instance,
+}
+
+impl Surroundings for Around<'_> {
+    fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
+        self.surroundings.trust_anchors(path)
+    }
+
+    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
+        self.surroundings.client_identity(certificate, key)
+    }
+
+    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        let own = self.instance.certificate.as_ref().map(|certificate| certificate.identity.clone());
+        own.or_else(|| self.surroundings.daemon_client_identity())
+    }
+
+    fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
+        self.surroundings.ecs_address(ecs_id)
+    }
+}
+
+/// Ids of instances in answers and records are shared, not copied.
+fn shared_id(instance: &Instance) -> InstanceId {
+    Arc::clone(&instance.id)
+}
