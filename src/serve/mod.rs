@@ -6,6 +6,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `api` | the vendor's VPC channel API |
 //! | `source` | what the surface asks of the daemon |
 //! | `server` | accepting, limits, draining |
 //! | `connection` | one connection's time limits |
@@ -19,6 +20,7 @@
 //! | `stream` | long texts in chunks |
 //! | `encoding` | gzip or not |
 
+pub mod api;
 mod connection;
 mod encoding;
 #[cfg(test)]

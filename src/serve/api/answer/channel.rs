@@ -1,0 +1,157 @@
+//! Channel, ChannelDetail and ProjectChannel (reference 2.7 to 2.9).
+
+use serde::Serialize;
+
+use super::Shown;
+use super::part::{GroupAnswer, HealthConfigAnswer, MembersAnswer};
+use super::verdict::Verdicts;
+use crate::catalog::registry::{FeatureName, Id, Instance, Microservice, Moment, Resource, Service};
+use crate::channel::ChannelKind;
+
+/// Channel: without members and health check.
+#[derive(Serialize)]
+pub(in crate::serve::api) struct ChannelAnswer<'r> {
+    #[serde(flatten)]
+    head: Head<'r>,
+    r#type: u8,
+    vpc_channel_type: &'static str,
+}
+
+/// ChannelDetail.
+#[derive(Serialize)]
+pub(in crate::serve::api) struct DetailAnswer<'r> {
+    #[serde(flatten)]
+    channel: ChannelAnswer<'r>,
+    members: MembersAnswer<'r>,
+    vpc_health_config: Option<HealthConfigAnswer<'r>>,
+}
+
+/// ProjectChannel. Its `type` is a word, not a number (reference 2.9).
+#[derive(Serialize)]
+pub(in crate::serve::api) struct ProjectAnswer<'r> {
+    #[serde(flatten)]
+    head: Head<'r>,
+    r#type: &'static str,
+    vpc_channel_type: &'static str,
+    instance_id: &'r str,
+    instance_name: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<MembersAnswer<'r>>,
+    vpc_health_config: Option<HealthConfigAnswer<'r>>,
+}
+
+#[derive(Serialize)]
+struct Head<'r> {
+    name: &'r str,
+    port: u16,
+    balance_strategy: u8,
+    member_type: &'static str,
+    dict_code: &'static str,
+    create_time: Shown<Moment>,
+    id: Shown<Id>,
+    status: u8,
+    member_groups: Vec<GroupAnswer<'r>>,
+    microservice_info: Option<MicroserviceAnswer<'r>>,
+}
+
+#[derive(Serialize)]
+struct MicroserviceAnswer<'r> {
+    id: Shown<Id>,
+    instance_id: &'r str,
+    #[serde(flatten)]
+    service: &'r Service,
+    create_time: Shown<Moment>,
+    update_time: Shown<Moment>,
+}
+
+impl<'r> ChannelAnswer<'r> {
+    pub(in crate::serve::api) fn of(resource: &'r Resource, verdicts: Verdicts<'r>) -> Self {
+        let kind = resource.written.kind();
+        Self {
+            head: Head::of(resource, verdicts),
+            // The number of a reference channel is in no document.
+            r#type: match kind {
+                ChannelKind::Builtin | ChannelKind::Reference => 2,
+                ChannelKind::Microservice => 3,
+            },
+            vpc_channel_type: kind.word(),
+        }
+    }
+}
+
+impl<'r> DetailAnswer<'r> {
+    pub(in crate::serve::api) fn of(
+        resource: &'r Resource,
+        instance: &Instance,
+        verdicts: Verdicts<'r>,
+    ) -> Self {
+        Self {
+            channel: ChannelAnswer::of(resource, verdicts),
+            members: members_of(resource, instance, verdicts),
+            vpc_health_config: HealthConfigAnswer::of(resource),
+        }
+    }
+}
+
+impl<'r> ProjectAnswer<'r> {
+    pub(in crate::serve::api) fn of(
+        resource: &'r Resource,
+        instance: &'r Instance,
+        verdicts: Verdicts<'r>,
+        with_members: bool,
+    ) -> Self {
+        let kind = resource.written.kind();
+        Self {
+            head: Head::of(resource, verdicts),
+            r#type: match kind {
+                ChannelKind::Builtin | ChannelKind::Reference => "BUILTIN",
+                ChannelKind::Microservice => "MICROSERVICE",
+            },
+            vpc_channel_type: kind.word(),
+            instance_id: &instance.id,
+            instance_name: &instance.name,
+            members: with_members.then(|| members_of(resource, instance, verdicts)),
+            vpc_health_config: HealthConfigAnswer::of(resource),
+        }
+    }
+}
+
+impl<'r> Head<'r> {
+    fn of(resource: &'r Resource, verdicts: Verdicts<'r>) -> Self {
+        let channel = &*resource.written;
+        let microservice = resource.microservice.as_deref();
+        Self {
+            name: channel.name(),
+            port: channel.port().get(),
+            balance_strategy: channel.strategy().number(),
+            member_type: channel.member_type().word(),
+            dict_code: "",
+            create_time: Shown(resource.created),
+            id: Shown(resource.id),
+            status: verdicts.status(resource),
+            member_groups: GroupAnswer::all(resource),
+            microservice_info: microservice.map(|held| MicroserviceAnswer::of(resource, held)),
+        }
+    }
+}
+
+impl<'r> MicroserviceAnswer<'r> {
+    fn of(resource: &'r Resource, held: &'r Microservice) -> Self {
+        Self {
+            id: Shown(held.id),
+            instance_id: &resource.instance,
+            service: &held.service,
+            create_time: Shown(held.created),
+            update_time: Shown(held.updated),
+        }
+    }
+}
+
+/// All members of a channel, `health_status` as the instance's feature says.
+pub(in crate::serve::api) fn members_of<'r>(
+    resource: &'r Resource,
+    instance: &Instance,
+    verdicts: Verdicts<'r>,
+) -> MembersAnswer<'r> {
+    MembersAnswer::new(resource, verdicts.channel(resource), instance.has(FeatureName::VpcHealthStatus))
+}

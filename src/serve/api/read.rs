@@ -1,0 +1,191 @@
+//! The calls that look: lists and details.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+
+use super::answer::List;
+use super::answer::channel::{ChannelAnswer, DetailAnswer, ProjectAnswer, members_of};
+use super::answer::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
+use super::answer::part::GroupAnswer;
+use super::answer::verdict::Verdicts;
+use super::backend::ApiBackend;
+use super::exchange::{Exchange, Stop, json};
+use super::parameters::Parameters;
+use super::route::Place;
+use crate::catalog::Observation;
+use crate::catalog::registry::{ChannelPath, Fault, Id, Instance, Resource};
+
+/// Answers with more members than this are written on a thread of their own, so
+/// that other requests need not wait for them.
+const LONG_ANSWER: usize = 2_000;
+
+pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Result<Response, Stop> {
+    let parameters = Parameters::read(exchange.query.as_deref());
+    match &exchange.route.place {
+        Place::Instances => instances(backend, &parameters),
+        Place::Instance(instance) => instance_detail(backend, instance),
+        Place::Features(instance) => features(backend, instance, &parameters),
+        Place::Channels(instance) => {
+            let (filter, paging) = {
+                // The instance is looked at before the parameters (reference 3.1).
+                backend.registry().read().instance(instance)?;
+                (parameters.channel_filter(exchange.route.family)?, parameters.paging()?)
+            };
+            let page = backend.registry().read().list_channels(Some(instance), &filter, paging)?;
+            let observation = observe(backend, page.items.iter().map(|item| &**item)).await?;
+            let verdicts = Verdicts::of(observation.as_ref());
+            let items = page.items.iter().map(|resource| ChannelAnswer::of(resource, verdicts)).collect();
+            Ok(json(200, &List { name: "vpc_channels", total: page.total, items }))
+        }
+        Place::Channel(at) => channel(backend, at).await,
+        Place::Members(at) => members(backend, at, &parameters).await,
+        Place::Groups(at) => groups(backend, at, &parameters),
+        Place::Group(at, group) => group_detail(backend, at, group),
+        Place::ProjectChannels => project_channels(backend, &exchange, &parameters).await,
+        // The table of methods lets no GET through to these.
+        Place::Member(..)
+        | Place::BatchEnable(_)
+        | Place::BatchDisable(_)
+        | Place::HealthConfig(_)
+        | Place::ProjectSyncs => Err(Stop::NoRoute),
+    }
+}
+
+fn instances<B: ApiBackend>(backend: &B, parameters: &Parameters<'_>) -> Result<Response, Stop> {
+    let paging = parameters.paging()?;
+    let published = backend.registry();
+    let registry = published.read();
+    let page = registry.list_instances(&parameters.instance_filter(), paging);
+    let project = &registry.project().id;
+    let items = page.items.iter().map(|instance| InstanceAnswer::of(instance, project)).collect();
+    Ok(json(200, &List { name: "instances", total: page.total, items }))
+}
+
+fn instance_detail<B: ApiBackend>(backend: &B, id: &str) -> Result<Response, Stop> {
+    let published = backend.registry();
+    let registry = published.read();
+    let instance = registry.instance(id)?;
+    Ok(json(200, &InstanceDetailAnswer::of(instance, &registry.project().id, &backend.addresses())))
+}
+
+fn features<B: ApiBackend>(backend: &B, id: &str, parameters: &Parameters<'_>) -> Result<Response, Stop> {
+    let instance = Arc::clone(backend.registry().read().instance(id)?);
+    let page = instance.list_features(parameters.paging()?);
+    let items = page.items.iter().map(|name| FeatureAnswer::of(&instance, *name)).collect();
+    Ok(json(200, &List { name: "features", total: page.total, items }))
+}
+
+async fn channel<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<Response, Stop> {
+    let (resource, instance) = find(backend, at)?;
+    let observation = observe(backend, std::iter::once(&*resource)).await?;
+    let size = resource.written.members().len();
+    written(size, move || {
+        let verdicts = Verdicts::of(observation.as_ref());
+        json(200, &DetailAnswer::of(&resource, &instance, verdicts))
+    })
+    .await
+}
+
+async fn members<B: ApiBackend>(
+    backend: &B,
+    at: &ChannelPath,
+    parameters: &Parameters<'_>,
+) -> Result<Response, Stop> {
+    let (resource, instance) = find(backend, at)?;
+    let (filter, paging) = (parameters.member_filter(), parameters.paging()?);
+    let observation = observe(backend, std::iter::once(&*resource)).await?;
+    let size = resource.written.members().len();
+    written(size, move || {
+        let page = resource.list_members(&filter, paging);
+        let verdicts = Verdicts::of(observation.as_ref());
+        let members = members_of(&resource, &instance, verdicts);
+        let items = members.at(page.items.into_iter());
+        json(200, &List { name: "members", total: page.total, items })
+    })
+    .await
+}
+
+fn groups<B: ApiBackend>(
+    backend: &B,
+    at: &ChannelPath,
+    parameters: &Parameters<'_>,
+) -> Result<Response, Stop> {
+    let (resource, _) = find(backend, at)?;
+    let page = resource.list_groups(parameters.group_filter().as_ref(), parameters.paging()?);
+    let items = page.items.iter().filter_map(|place| GroupAnswer::at(&resource, *place)).collect();
+    Ok(json(200, &List { name: "member_groups", total: page.total, items }))
+}
+
+fn group_detail<B: ApiBackend>(backend: &B, at: &ChannelPath, group: &str) -> Result<Response, Stop> {
+    let (resource, _) = find(backend, at)?;
+    let place = Id::parse(group).and_then(|id| resource.group_position(id));
+    let answer = place.and_then(|place| GroupAnswer::at(&resource, place));
+    Ok(json(200, &answer.ok_or_else(|| Fault::NoGroup(group.to_owned()))?))
+}
+
+async fn project_channels<B: ApiBackend>(
+    backend: &B,
+    exchange: &Exchange,
+    parameters: &Parameters<'_>,
+) -> Result<Response, Stop> {
+    let filter = parameters.channel_filter(exchange.route.family)?;
+    let (paging, with_members) = (parameters.paging()?, parameters.members_return()?);
+    let (page, instances) = {
+        let published = backend.registry();
+        let registry = published.read();
+        let page = registry.list_channels(None, &filter, paging)?;
+        let instances: Result<Vec<_>, Fault> =
+            page.items.iter().map(|item| registry.instance(&item.instance).cloned()).collect();
+        (page, instances?)
+    };
+    let observation = if with_members || page.items.iter().any(|item| item.effective.health_check().is_some())
+    {
+        Some(observed(backend).await?)
+    } else {
+        None
+    };
+    let size =
+        if with_members { page.items.iter().map(|item| item.written.members().len()).sum() } else { 0 };
+    written(size, move || {
+        let verdicts = Verdicts::of(observation.as_ref());
+        let pairs = page.items.iter().zip(&instances);
+        let items = pairs
+            .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, with_members))
+            .collect();
+        json(200, &List { name: "project_vpc_channels", total: page.total, items })
+    })
+    .await
+}
+
+fn find<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<(Arc<Resource>, Arc<Instance>), Fault> {
+    let published = backend.registry();
+    let registry = published.read();
+    let resource = registry.channel(&at.instance, &at.channel)?;
+    Ok((Arc::clone(resource), Arc::clone(registry.instance(&at.instance)?)))
+}
+
+/// The live verdicts, when any of these channels has a check at all.
+async fn observe<B: ApiBackend>(
+    backend: &B,
+    mut channels: impl Iterator<Item = &Resource> + Send,
+) -> Result<Option<Observation>, Fault> {
+    if channels.any(|resource| resource.effective.health_check().is_some()) {
+        observed(backend).await.map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+async fn observed<B: ApiBackend>(backend: &B) -> Result<Observation, Fault> {
+    backend.observe().await.map_err(|error| Fault::Unavailable(error.to_string()))
+}
+
+/// Writes an answer, on a thread of its own if it is long.
+async fn written(size: usize, write: impl FnOnce() -> Response + Send + 'static) -> Result<Response, Stop> {
+    if size <= LONG_ANSWER {
+        return Ok(write());
+    }
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|error| Stop::Fault(Fault::Unavailable(error.to_string())))
+}
