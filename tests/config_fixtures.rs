@@ -4,10 +4,12 @@
 //! read the difference before committing it.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vitald::channel::{Health, Protocol, Rule, Strategy};
+use vitald::config::api::{ClearText, Role};
 use vitald::config::{self, Config, Paint};
 
 // Relative: tests run in the package's root, so that the texts are the same everywhere.
@@ -108,6 +110,55 @@ fn included_files_are_read_in_order_with_paths_of_their_own() {
     let hosts: Vec<String> = shop.members().iter().map(|member| member.host().to_string()).collect();
     assert_eq!(hosts, ["192.0.2.12", "app.internal", "2001:db8::7"]);
     assert!(shop.probe().tls.ca.is_some());
+}
+
+#[test]
+fn the_management_api_and_its_listener() {
+    let config = load("good/api.toml");
+    let api = config.api.expect("an API");
+    assert_eq!((api.project.name.as_str(), api.instances.len()), ("cn-north-4", 1));
+    let users: Vec<_> =
+        api.users.iter().map(|user| (user.name.as_str(), user.domain.as_str(), user.role)).collect();
+    assert_eq!(users, [("ops", "local", Role::Admin), ("ops", "other", Role::Viewer)]);
+    assert!(api.users[0].password.matches(b"password"));
+    assert!(config.server.tls.is_some_and(|tls| tls.client_ca.is_some()));
+    assert_eq!(config.server.socket.as_deref(), Some(Path::new("/run/vitald/vitald.sock")));
+
+    let parse = |text: &str| config::parse("api.toml", text, Path::new(FIXTURES)).expect("a good file").api;
+    assert_eq!(parse("[api]\nenabled = false\n"), None);
+    assert_eq!(parse(""), None);
+    let least = parse("[api]\n").expect("an API");
+    assert_eq!(least.project.name, "local");
+    assert_eq!(least.clear_text, ClearText::LoopbackOnly);
+}
+
+#[test]
+fn a_secret_key_comes_from_a_file_that_others_cannot_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = directory.path().join("ak.secret");
+    std::fs::write(&secret, "hidden-value\n").expect("the secret is written");
+    let text = "[[api.access_keys]]\nid = \"AK1\"\nsecret_file = \"ak.secret\"\nrole = \"viewer\"\n";
+    let parse = || config::parse("api.toml", text, directory.path());
+
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let keys = parse().expect("a good file").api.expect("an API").access_keys;
+    assert_eq!(keys[0].secret_key.expose(), b"hidden-value");
+
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o604)).expect("chmod");
+    let refusal = parse().expect_err("everybody may read it").to_string();
+    assert!(refusal.contains("chmod o-r") && !refusal.contains("hidden-value"), "{refusal}");
+}
+
+/// Somebody who writes the password itself where its hash belongs must not find
+/// it in a terminal, a log or a bug report.
+#[test]
+fn no_error_shows_what_stands_for_a_password_hash() {
+    for fixture in ["bad/e001-api-hash.toml", "bad/e007-api.toml", "bad/e007-api-hash.toml"] {
+        let errors = config::load(&Path::new(FIXTURES).join(fixture)).expect_err(fixture);
+        for text in [errors.to_string(), errors.render(Paint::Ansi), format!("{errors:?}")] {
+            assert!(!text.contains("plain text") && !text.contains("5550123"), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::api::{Transport, judge_exposure};
 use super::certificates::{Disk, Shared, read_regular_file};
 use super::diagnostics::{Diagnostic, Diagnostics, Related};
+use super::secret::SecretPlaces;
 use super::source::Source;
 use super::tables::{self, DaemonIdentity, Pattern, Tables};
-use super::{Config, FileChannel, json, toml};
+use super::{Config, FileChannel, api_tables, json, toml};
 use crate::channel::document::{Kind, Place, Value};
 use crate::channel::reader::section::{Field, Reading, Section};
 use crate::channel::reader::wording::quoted;
@@ -59,10 +61,11 @@ struct Loader {
 }
 
 impl Loader {
-    fn finish(self) -> Result<Config, Diagnostics> {
+    fn finish(mut self) -> Result<Config, Diagnostics> {
         if self.errors.is_empty() {
             Ok(self.config)
         } else {
+            self.sources.iter_mut().for_each(Source::hide_password_hashes);
             Err(Diagnostics::new(self.sources, self.errors))
         }
     }
@@ -150,6 +153,8 @@ impl Loader {
         shared.ecs = ecs;
         self.config.server = server;
         self.config.prober = prober;
+        self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut reading);
+        self.judge_exposure(&root, &mut reading);
         let mut named = Vec::new();
         if let Some(field) = root.field("channels")
             && let Some(items) = field.items(&mut reading)
@@ -175,6 +180,16 @@ impl Loader {
         }
         for file in self.included_files(&include, source, path, base) {
             self.read_channel_file(&file, &shared);
+        }
+    }
+
+    /// The API on an address that others reach needs TLS and accounts.
+    fn judge_exposure(&self, root: &Section<'_>, reading: &mut Reading<'_>) {
+        let (Some(api), Some(field)) = (&self.config.api, root.field("api")) else { return };
+        let server = &self.config.server;
+        let transport = if server.tls.is_some() { Transport::Tls } else { Transport::Plain };
+        if let Err(exposure) = judge_exposure(api, server.listen, transport) {
+            field.report(Rule::Conflict, exposure.to_string(), exposure.remedy(), reading);
         }
     }
 

@@ -10,15 +10,21 @@
 //! |---|---|
 //! | `loader` | which files are read, in which order; duplicates across files |
 //! | `tables` | `[server]`, `[prober]`, `[include]`, `[tls]`, `[ecs]` |
+//! | `api`, `api_tables` | `[api]`: what it says, and reading it |
+//! | `secret`, `password` | secret files, password hashes |
 //! | `toml`, `json` | text to the neutral tree, syntax errors included |
 //! | `certificates` | PEM files; what the channel rules ask of the disk |
 //! | `source` | a file's text and where its lines begin |
 //! | `diagnostics` | all errors, ordered and rendered |
 
+pub mod api;
+mod api_tables;
 mod certificates;
 mod diagnostics;
 mod json;
 mod loader;
+pub mod password;
+pub mod secret;
 mod source;
 mod tables;
 mod toml;
@@ -29,7 +35,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, ClientIdentity, PemFile};
+use api::Api;
 
 pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
@@ -44,6 +51,8 @@ pub struct Config {
     pub server: Server,
     /// `[prober]`.
     pub prober: Prober,
+    /// `[api]`; none when it is absent or switched off.
+    pub api: Option<Api>,
     /// The channels: those of the main file first, then one per included file,
     /// in the lexical order of their paths. No two share a name.
     pub channels: Vec<FileChannel>,
@@ -58,17 +67,30 @@ pub struct FileChannel {
     pub file: PathBuf,
 }
 
-/// `[server]`: metrics and status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `[server]`: where the HTTP surface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// `listen`; loopback unless said otherwise.
     pub listen: SocketAddr,
+    /// `[server.tls]`; none for plain HTTP.
+    pub tls: Option<ServerTls>,
+    /// `socket`: a Unix socket beside the address, for the local command line.
+    pub socket: Option<PathBuf>,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9650)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9650)), tls: None, socket: None }
     }
+}
+
+/// `[server.tls]`: read at every load, so a reload brings new certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// `certificate` and `key`.
+    pub identity: ClientIdentity,
+    /// `client_ca`: only clients with a certificate of these are heard.
+    pub client_ca: Option<PemFile>,
 }
 
 /// `[prober]`: how the daemon probes, over all channels.

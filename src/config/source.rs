@@ -34,6 +34,29 @@ impl Source {
         &self.text
     }
 
+    /// Makes the value of every `password_hash` unreadable, and what follows on
+    /// its line, so that no excerpt shows it. Offsets stay.
+    pub(super) fn hide_password_hashes(&mut self) {
+        const KEY: &str = "password_hash";
+        let mut hidden = String::with_capacity(self.text.len());
+        for line in self.text.split_inclusive('\n') {
+            let value = line.match_indices(KEY).find_map(|(at, _)| {
+                let after = line.get(at + KEY.len()..)?;
+                let value = after.trim_start_matches(['"', '\'', ' ', '\t']).strip_prefix('=')?;
+                Some(line.len() - value.len())
+            });
+            let (shown, secret) = line.split_at(value.unwrap_or(line.len()));
+            hidden.push_str(shown);
+            for character in secret.chars() {
+                match character.is_whitespace() {
+                    true => hidden.push(character),
+                    false => hidden.extend(std::iter::repeat_n('*', character.len_utf8())),
+                }
+            }
+        }
+        self.text = hidden;
+    }
+
     /// Line and column of an offset, both from 1, columns in characters.
     #[must_use]
     pub fn line_and_column(&self, offset: usize) -> (usize, usize) {

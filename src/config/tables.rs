@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{MaxInFlight, Prober, Server};
+use super::{MaxInFlight, Prober, Server, ServerTls, api_tables};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, Field, Reading, Section};
 use crate::channel::reader::wording::quoted;
 use crate::channel::reader::{Surroundings, client_identity_of, host};
 use crate::channel::{ClientIdentity, Host, Rule};
 
-const ROOT_KEYS: [&str; 6] = ["server", "prober", "include", "tls", "ecs", "channels"];
-const SERVER_KEYS: [&str; 1] = ["listen"];
+const ROOT_KEYS: [&str; 7] = ["server", "prober", "api", "include", "tls", "ecs", "channels"];
+const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
+const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
 const PROBER_KEYS: [&str; 3] = ["max_in_flight", "ready_within", "resolve_interval"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
@@ -21,10 +23,17 @@ const IDENTITY_KEYS: [&str; 2] = ["certificate", "key"];
 
 /// Every key of the main file outside its channels, by table. `[ecs]` has keys
 /// of the user's choice.
-pub const KNOWN_KEYS: [(&str, &[&str]); 6] = [
+pub const KNOWN_KEYS: [(&str, &[&str]); 13] = [
     ("vitald.toml", &ROOT_KEYS),
     ("server", &SERVER_KEYS),
+    ("server.tls", &SERVER_TLS_KEYS),
     ("prober", &PROBER_KEYS),
+    ("api", &api_tables::API_KEYS),
+    ("api.project", &api_tables::PROJECT_KEYS),
+    ("api.instances", &api_tables::INSTANCE_KEYS),
+    ("features", &api_tables::FEATURE_KEYS),
+    ("api.users", &api_tables::USER_KEYS),
+    ("api.access_keys", &api_tables::ACCESS_KEY_KEYS),
     ("include", &INCLUDE_KEYS),
     ("tls", &TLS_KEYS),
     ("backend_client_certificate", &IDENTITY_KEYS),
@@ -65,7 +74,7 @@ pub(super) fn read(root: &Section<'_>, surroundings: &dyn Surroundings, reading:
     if let Some(field) = root.field("server")
         && let Some(server) = field.section("server table", reading)
     {
-        tables.server = server_of(&server, reading);
+        tables.server = server_of(&server, surroundings, reading);
     }
     if let Some(field) = root.field("prober")
         && let Some(prober) = field.section("prober table", reading)
@@ -100,7 +109,7 @@ pub(super) fn read(root: &Section<'_>, surroundings: &dyn Surroundings, reading:
     tables
 }
 
-fn server_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Server {
+fn server_of(section: &Section<'_>, surroundings: &dyn Surroundings, reading: &mut Reading<'_>) -> Server {
     section.refuse_unknown_keys(&SERVER_KEYS, reading);
     let listen = section.field("listen").and_then(|field| {
         let text = field.text(reading)?;
@@ -112,7 +121,50 @@ fn server_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Server {
         }
         address
     });
-    listen.map_or_else(Server::default, |listen| Server { listen })
+    let socket = section.field("socket").and_then(|field| socket_of(&field, reading));
+    let tls = section.field("tls").and_then(|field| {
+        let section = field.section("server TLS table", reading)?;
+        server_tls_of(&section, surroundings, reading)
+    });
+    Server { listen: listen.unwrap_or(Server::default().listen), tls, socket }
+}
+
+/// An absolute path: the daemon's directory is nobody's business. Linux holds
+/// at most 107 bytes of it.
+fn socket_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<PathBuf> {
+    let text = field.text(reading)?;
+    if text.starts_with('/') && text.len() <= 107 && !text.contains('\0') {
+        return Some(PathBuf::from(text));
+    }
+    let message = format!("`socket` is {}, which is no path for a Unix socket", quoted(text));
+    let remedy = "write an absolute path of at most 107 bytes, such as \"/run/vitald/vitald.sock\"";
+    field.report(Rule::WrongFormat, message, remedy, reading);
+    None
+}
+
+fn server_tls_of(
+    section: &Section<'_>,
+    surroundings: &dyn Surroundings,
+    reading: &mut Reading<'_>,
+) -> Option<ServerTls> {
+    section.refuse_unknown_keys(&SERVER_TLS_KEYS, reading);
+    if section.is_empty() {
+        section.report_missing("certificate", "give `certificate` and `key`, two PEM files", reading);
+    }
+    let identity = client_identity_of(section, ("certificate", "key"), surroundings, reading);
+    let client_ca = match section.field("client_ca") {
+        None => None,
+        Some(field) => match surroundings.trust_anchors(field.text(reading)?) {
+            Ok(anchors) => Some(anchors),
+            Err(problem) => {
+                let message = format!("`client_ca`: {problem}");
+                let remedy = "name a PEM file that holds the authorities of your clients' certificates";
+                field.report(Rule::BadFile, message, remedy, reading);
+                return None;
+            }
+        },
+    };
+    Some(ServerTls { identity: identity?, client_ca })
 }
 
 fn prober_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Prober {
@@ -198,7 +250,7 @@ fn identity_of(
 
 fn misplaced_key(key: &str) -> Option<String> {
     let table = match key {
-        "listen" => "[server]",
+        "listen" | "socket" => "[server]",
         "max_in_flight" | "ready_within" | "resolve_interval" => "[prober]",
         "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {
             return Some(

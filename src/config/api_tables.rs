@@ -1,0 +1,286 @@
+//! Reads `[api]`.
+//!
+//! Secrets come from files or systemd credentials. The one exception, an inline
+//! `password_hash`, is never repeated in an error; `source` hides its line.
+
+use std::path::Path;
+
+use super::api::{AccessKey, Api, ClearText, Feature, FeatureSwitch, Instance, Project, Role, User};
+use super::password::PasswordHash;
+use super::secret::{Secret, SecretPlaces};
+use crate::channel::document::Place;
+use crate::channel::reader::section::{Case, Field, Reading, Section};
+use crate::channel::reader::wording::quoted;
+use crate::channel::{Rule, Violation};
+
+pub(super) const API_KEYS: [&str; 6] =
+    ["enabled", "project", "instances", "users", "access_keys", "insecure_allow_remote_without_tls"];
+pub(super) const PROJECT_KEYS: [&str; 2] = ["id", "name"];
+pub(super) const INSTANCE_KEYS: [&str; 3] = ["id", "name", "features"];
+pub(super) const USER_KEYS: [&str; 5] = ["name", "domain", "password_hash", "password_hash_file", "role"];
+pub(super) const ACCESS_KEY_KEYS: [&str; 3] = ["id", "secret_file", "role"];
+pub(super) const FEATURE_KEYS: [&str; 4] =
+    ["vpc_name_modifiable", "vpc_health_status", "backend_client_certificate", "vpc_backup"];
+
+const FEATURES: [Feature; 4] = [
+    Feature::VpcNameModifiable,
+    Feature::VpcHealthStatus,
+    Feature::BackendClientCertificate,
+    Feature::VpcBackup,
+];
+const ROLES: [(&str, Role); 2] = [("admin", Role::Admin), ("viewer", Role::Viewer)];
+const SWITCHES: [(&str, FeatureSwitch); 2] = [("on", FeatureSwitch::On), ("off", FeatureSwitch::Off)];
+const HOME_DOMAIN: &str = "local";
+
+/// Reads `[api]`; none when there is none or it is switched off. What is wrong
+/// in a table that is switched off is reported all the same.
+pub(super) fn read(root: &Section<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<Api> {
+    let field = root.field("api")?;
+    let section = field.section("API table", reading)?;
+    section.refuse_unknown_keys(&API_KEYS, reading);
+    let enabled = section.field("enabled").and_then(|field| field.boolean(reading)).unwrap_or(true);
+    let insecure = section.field("insecure_allow_remote_without_tls");
+    let clear_text = match insecure.and_then(|field| field.boolean(reading)) {
+        Some(true) => ClearText::EverywhereInsecurely,
+        Some(false) | None => ClearText::LoopbackOnly,
+    };
+    let project = section.field("project").and_then(|field| project_of(&field, reading)).unwrap_or_default();
+    let instances = entries(&section, "instances", reading, instance_of);
+    let users = entries(&section, "users", reading, |field, reading| user_of(field, places, reading));
+    let access_keys =
+        entries(&section, "access_keys", reading, |field, reading| access_key_of(field, places, reading));
+    refuse_twins(&instances, "instances", "id", |instance| instance.id.clone(), reading);
+    refuse_twins(&users, "users", "name", |user| format!("{}@{}", user.name, user.domain), reading);
+    refuse_twins(&access_keys, "access keys", "id", |key| key.id.clone(), reading);
+    let api = Api {
+        project,
+        instances: values(instances),
+        users: values(users),
+        access_keys: values(access_keys),
+        clear_text,
+    };
+    enabled.then_some(api)
+}
+
+/// An entry of a list, and where it stands.
+type Placed<T> = (T, Place);
+
+fn values<T>(entries: Vec<Placed<T>>) -> Vec<T> {
+    entries.into_iter().map(|(value, _)| value).collect()
+}
+
+/// The good entries of a list of tables.
+fn entries<T>(
+    section: &Section<'_>,
+    key: &str,
+    reading: &mut Reading<'_>,
+    read: impl Fn(&Field<'_>, &mut Reading<'_>) -> Option<T>,
+) -> Vec<Placed<T>> {
+    let Some(field) = section.field(key) else { return Vec::new() };
+    let Some(items) = field.items(reading) else { return Vec::new() };
+    items.filter_map(|item| Some((read(&item, reading)?, item.place()))).collect()
+}
+
+fn refuse_twins<T>(
+    entries: &[Placed<T>],
+    noun: &str,
+    key: &str,
+    identity: impl Fn(&T) -> String,
+    reading: &mut Reading<'_>,
+) {
+    let mut seen = std::collections::HashMap::new();
+    for (entry, place) in entries {
+        let identity = identity(entry);
+        let Some(first) = seen.get(&identity).copied() else {
+            seen.insert(identity, *place);
+            continue;
+        };
+        reading.report(Violation {
+            rule: Rule::Conflict,
+            path: crate::channel::FieldPath::default().key("api").key(key),
+            place: *place,
+            message: format!("two {noun} are {}", quoted(&identity)),
+            remedy: "rename or remove one of them".to_owned(),
+            related: Some((first, "the first one".to_owned())),
+        });
+    }
+}
+
+fn project_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Project> {
+    let section = field.section("project", reading)?;
+    section.refuse_unknown_keys(&PROJECT_KEYS, reading);
+    let remedy = "write the 32 hexadecimal digits that requests have in their path";
+    let id = section.required("id", remedy, reading).and_then(|field| project_id_of(&field, reading));
+    let name = match section.field("name") {
+        Some(field) => name_of(&field, reading),
+        None => Some(Project::default().name),
+    };
+    Some(Project { id: id?, name: name? })
+}
+
+fn project_id_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = field.text(reading)?;
+    if is_hexadecimal(text) {
+        return Some(text.to_owned());
+    }
+    let message = format!("`id` is {}, which is no project id", quoted(text));
+    field.report(Rule::WrongFormat, message, "write 32 lower-case hexadecimal digits", reading);
+    None
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && is_hexadecimal(&text.replace('-', ""))
+}
+
+fn instance_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Instance> {
+    let section = field.section("instance", reading)?;
+    section.refuse_unknown_keys(&INSTANCE_KEYS, reading);
+    let remedy = "write the 32 hexadecimal digits that requests have in their path";
+    let id = section.required("id", remedy, reading).and_then(|field| {
+        let text = field.text(reading)?;
+        if is_hexadecimal(text) || is_uuid(text) {
+            return Some(text.to_owned());
+        }
+        let message = format!("`id` is {}, which is no instance id", quoted(text));
+        let remedy = "write 32 lower-case hexadecimal digits, or a UUID";
+        field.report(Rule::WrongFormat, message, remedy, reading);
+        None
+    });
+    let name = match section.field("name") {
+        Some(field) => name_of(&field, reading),
+        None => Some("local".to_owned()),
+    };
+    let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, reading));
+    Some(Instance { id: id?, name: name?, features })
+}
+
+fn features_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Vec<(Feature, FeatureSwitch)> {
+    let Some(section) = field.section("features table", reading) else { return Vec::new() };
+    section.refuse_unknown_keys(&FEATURE_KEYS, reading);
+    let switch = |(key, feature)| {
+        let switch = section.field(key)?.word(&SWITCHES, Case::Exact, reading)?;
+        Some((feature, switch))
+    };
+    FEATURE_KEYS.into_iter().zip(FEATURES).filter_map(switch).collect()
+}
+
+/// A name of 1 to 64 characters that no header or log line breaks on.
+fn name_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    let text = field.text(reading)?;
+    let length = text.chars().count();
+    if !(1..=64).contains(&length) {
+        let message = format!("`{}` has {length} characters", field.key());
+        field.report(Rule::WrongLength, message, "write 1 to 64 characters", reading);
+        return None;
+    }
+    if text.chars().any(char::is_control) {
+        let message = format!("`{}` is {}, with control characters", field.key(), quoted(text));
+        field.report(Rule::WrongFormat, message, "write printable characters", reading);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn user_of(field: &Field<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<User> {
+    let section = field.section("user", reading)?;
+    section.refuse_unknown_keys(&USER_KEYS, reading);
+    let name = section
+        .required("name", "write the name that the user logs in with", reading)
+        .and_then(|field| name_of(&field, reading));
+    let domain = match section.field("domain") {
+        Some(field) => name_of(&field, reading),
+        None => Some(HOME_DOMAIN.to_owned()),
+    };
+    let password = password_of(&section, places, reading);
+    let role = role_of(&section, reading);
+    Some(User { name: name?, domain: domain?, password: password?, role: role? })
+}
+
+fn password_of(
+    section: &Section<'_>,
+    places: &SecretPlaces,
+    reading: &mut Reading<'_>,
+) -> Option<PasswordHash> {
+    let (inline, file) = (section.field("password_hash"), section.field("password_hash_file"));
+    let field = match (inline, file) {
+        (Some(_), Some(file)) => {
+            let message = "a user has one password: `password_hash` or `password_hash_file`".to_owned();
+            file.report(Rule::Conflict, message, "remove one of the two", reading);
+            return None;
+        }
+        (Some(inline), None) => inline,
+        (None, Some(file)) => file,
+        (None, None) => {
+            let remedy = "make a hash with `vitald hash-password` and name its file here";
+            section.report_missing("password_hash_file", remedy, reading);
+            return None;
+        }
+    };
+    let text = field.text(reading)?;
+    if field.key() == "password_hash" {
+        return hash_of(text, &field, reading);
+    }
+    let secret = secret_of(text, &field, places, reading)?;
+    let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
+    hash_of(text, &field, reading)
+}
+
+fn hash_of(text: &str, field: &Field<'_>, reading: &mut Reading<'_>) -> Option<PasswordHash> {
+    match PasswordHash::parse(text) {
+        Ok(hash) => Some(hash),
+        Err(error) => {
+            let message = format!("`{}`: {error}", field.key());
+            let remedy = "run `vitald hash-password`, type the password, and keep what it prints";
+            field.report(Rule::WrongFormat, message, remedy, reading);
+            None
+        }
+    }
+}
+
+fn access_key_of(field: &Field<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<AccessKey> {
+    let section = field.section("access key", reading)?;
+    section.refuse_unknown_keys(&ACCESS_KEY_KEYS, reading);
+    let id =
+        section.required("id", "write the access key that clients sign with", reading).and_then(|field| {
+            let text = field.text(reading)?;
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) {
+                return Some(text.to_owned());
+            }
+            let message = format!("`id` is {}, which is no access key", quoted(text));
+            let remedy = "write 1 to 128 letters, digits, hyphens and underscores";
+            field.report(Rule::WrongFormat, message, remedy, reading);
+            None
+        });
+    let secret_key = section
+        .required("secret_file", "name the file that holds the secret key", reading)
+        .and_then(|field| secret_of(field.text(reading)?, &field, places, reading));
+    let role = role_of(&section, reading);
+    Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
+}
+
+fn role_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Role> {
+    section.required("role", "write \"admin\" or \"viewer\"", reading)?.word(&ROLES, Case::Exact, reading)
+}
+
+fn secret_of(
+    file: &str,
+    field: &Field<'_>,
+    places: &SecretPlaces,
+    reading: &mut Reading<'_>,
+) -> Option<Secret> {
+    match places.read(Path::new(file)) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            let message = format!("`{}`: {error}", field.key());
+            field.report(Rule::BadFile, message, error.remedy(), reading);
+            None
+        }
+    }
+}

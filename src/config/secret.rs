@@ -1,0 +1,241 @@
+//! Secrets: how they are held, and how they are read from files.
+//!
+//! A [`Secret`] is wiped when it is dropped and has no text form, so it cannot
+//! reach a log, an error or a debug print. Secrets come from files or systemd
+//! credentials, never from arguments: those are in every process list.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::certificates::plain_error;
+
+/// Largest secret file that is read.
+const LARGEST_SECRET: u64 = 4096;
+/// Permission bits that let everybody read a file.
+const EVERYBODY_READS: u32 = 0o004;
+
+/// Bytes that nobody may see.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one who has to compute with them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(..)")
+    }
+}
+
+/// Compared in constant time.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        bool::from(self.0.ct_eq(&other.0))
+    }
+}
+
+impl Eq for Secret {}
+
+/// Why a secret file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {}", path.display(), plain_error(source))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Everybody on the machine could read it.
+    #[error("everybody may read {}", path.display())]
+    ReadableByEverybody {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory, a device or the like.
+    #[error("{} is no regular file", path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing is in it.
+    #[error("{} is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No secret is that long.
+    #[error("{} is larger than {LARGEST_SECRET} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl SecretFileError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "name a file that the daemon may read, or a systemd credential",
+            Self::ReadableByEverybody { .. } => "run `chmod o-r` on it",
+            Self::NoFile { .. } => "name a file",
+            Self::Empty { .. } => "write the secret into it",
+            Self::TooLarge { .. } => "name the file that holds the secret, and nothing else",
+        }
+    }
+}
+
+/// Where secret files are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct SecretPlaces {
+    /// What relative paths are relative to: the configuration's directory.
+    pub base: PathBuf,
+    /// `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=`
+    /// names. A bare file name is looked for here first.
+    pub credentials: Option<PathBuf>,
+}
+
+impl SecretPlaces {
+    /// These places, with the credentials directory of the environment.
+    #[must_use]
+    pub fn of_environment(base: &Path) -> Self {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty());
+        Self { base: base.to_owned(), credentials: credentials.map(PathBuf::from) }
+    }
+
+    /// Reads a secret. One newline at its end does not belong to it.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty or too large, or everybody may read it.
+    /// systemd's credentials have their own protection.
+    pub fn read(&self, file: &Path) -> Result<Secret, SecretFileError> {
+        if let Some(credentials) = &self.credentials
+            && is_bare_name(file)
+        {
+            let path = credentials.join(file);
+            if path.exists() {
+                return read_file(path, Access::Guarded);
+            }
+        }
+        read_file(self.base.join(file), Access::ByPermission)
+    }
+}
+
+fn is_bare_name(path: &Path) -> bool {
+    let mut components = path.components();
+    matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// The file's permission bits protect it.
+    ByPermission,
+    /// Its directory does.
+    Guarded,
+}
+
+fn read_file(path: PathBuf, access: Access) -> Result<Secret, SecretFileError> {
+    let unreadable = |source| SecretFileError::Unreadable { path: path.clone(), source };
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+        return Err(SecretFileError::NoFile { path });
+    }
+    let file = File::open(&path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.mode();
+    if access == Access::ByPermission && mode & EVERYBODY_READS != 0 {
+        return Err(SecretFileError::ReadableByEverybody { path });
+    }
+    // Room for all of it, so that no copy stays behind where the buffer grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(LARGEST_SECRET + 2).unwrap_or(0)));
+    file.take(LARGEST_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_SECRET {
+        return Err(SecretFileError::TooLarge { path });
+    }
+    let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    if secret.is_empty() {
+        return Err(SecretFileError::Empty { path });
+    }
+    Ok(Secret::new(secret.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn place(directory: &Path, name: &str, text: &[u8], mode: u32) {
+        let path = directory.join(name);
+        fs::write(&path, text).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    #[test]
+    fn files_and_credentials() {
+        let (base, credentials) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        place(base.path(), "ak.secret", b"from a file\n", 0o600);
+        place(base.path(), "crlf", b"line\r\n", 0o640);
+        place(base.path(), "inner", b" a\nb \n\n", 0o600);
+        place(credentials.path(), "token", b"from systemd", 0o444);
+        fs::create_dir(base.path().join("sub")).expect("mkdir");
+        place(&base.path().join("sub"), "token", b"in sub", 0o600);
+        let places =
+            SecretPlaces { base: base.path().to_owned(), credentials: Some(credentials.path().to_owned()) };
+        let read = |file: &str| places.read(Path::new(file)).expect(file).expose().to_vec();
+        assert_eq!(read("ak.secret"), b"from a file");
+        assert_eq!(read("crlf"), b"line");
+        assert_eq!(read("inner"), b" a\nb \n");
+        assert_eq!(read("token"), b"from systemd");
+        assert_eq!(read("sub/token"), b"in sub");
+    }
+
+    #[test]
+    fn files_that_are_refused() {
+        let base = tempfile::tempdir().expect("dir");
+        place(base.path(), "open", b"hidden-value", 0o644);
+        place(base.path(), "empty", b"\n", 0o600);
+        place(base.path(), "large", &[b'x'; 4097], 0o600);
+        let places = SecretPlaces { base: base.path().to_owned(), credentials: None };
+        for (file, words) in [
+            ("open", "everybody may read"),
+            ("empty", "is empty"),
+            ("large", "larger"),
+            ("absent", "cannot read"),
+            (".", "no regular"),
+        ] {
+            let error = places.read(Path::new(file)).expect_err(file).to_string();
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains("hidden-value"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_no_text_form() {
+        let secret = Secret::new(b"hidden-value".to_vec());
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(..) Secret(..)");
+        assert_eq!(secret, secret.clone());
+        assert_ne!(secret, Secret::new(b"hidden-valuf".to_vec()));
+        assert_ne!(secret, Secret::new(b"hidden".to_vec()));
+    }
+}
