@@ -184,6 +184,33 @@ impl Claim {
     }
 }
 
+/// The `Authorization` header for a request with `host` and `x-sdk-date`, as a
+/// client would make it: for tests of what lies behind.
+#[cfg(test)]
+pub(super) fn sign<B>(
+    request: &axum::http::Request<B>,
+    body: &[u8],
+    access_key: &str,
+    secret_key: &[u8],
+) -> String {
+    let head = RequestHead {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+        headers: request.headers(),
+    };
+    let signed_headers = vec![axum::http::header::HOST, DATE];
+    let credential = Credential { access_key, signed_headers, signature: [0; 32] };
+    let canonical = canonical_head(head, &credential).expect("host and date");
+    let canonical = format!("{canonical}{}", hex(&BodyHash::of(body).0));
+    let date = request.headers()[DATE].to_str().expect("text");
+    let to_sign = format!("{ALGORITHM}\n{date}\n{}", hex(&Sha256::digest(canonical)));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret_key).expect("any key");
+    mac.update(to_sign.as_bytes());
+    let signature = hex(&mac.finalize().into_bytes());
+    format!("{ALGORITHM} Access={access_key}, SignedHeaders=host;x-sdk-date, Signature={signature}")
+}
+
 /// The `Authorization` header of the scheme, taken apart.
 struct Credential<'a> {
     access_key: &'a str,
@@ -403,6 +430,11 @@ fn digit(character: u8) -> Option<u8> {
         b'A'..=b'F' => Some(character - b'A' + 10),
         _ => None,
     }
+}
+
+/// A query's name or value, decoded; what is not UTF-8 becomes U+FFFD.
+pub(super) fn form_decoded(text: &str) -> String {
+    String::from_utf8_lossy(&percent_decoded(text.as_bytes(), Plus::IsSpace)).into_owned()
 }
 
 /// Lower-case hexadecimal.

@@ -1,0 +1,313 @@
+//! Who is this? The one place that answers it for a request.
+//!
+//! The gate holds the accounts of the configuration, the tokens, and who failed
+//! lately. Requests are judged in two steps, so that nobody without a known
+//! access key makes the daemon read a body: [`AuthGate::inspect`] reads the head,
+//! [`AuthGate::conclude`] the body's hash. A failed attempt is counted and its
+//! answer waits ([`AuthGate::penalty`]); a good one never does.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::http::header::{AUTHORIZATION, HeaderName};
+use axum::http::request::Parts;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::accounts::{Accounts, UserAccount, UserName};
+use super::fault::AuthFault;
+use super::hashing::{Busy, HashingQueue};
+use super::identity::{Identity, Origin, PeerAddress, Principal};
+use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
+use super::slowdown::Slowdown;
+use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
+use crate::config::api::{Api, Role};
+use crate::config::secret::Secret;
+use crate::health::Now;
+
+/// Where a client puts its token.
+pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// Answers that may wait at once. They hold connections, so they must stay few;
+/// beyond that failures are answered at once, and guessing passwords is bounded
+/// by [`HashingQueue`] alone.
+const WAITING_ANSWERS: usize = 32;
+
+/// Reads both clocks.
+pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+/// Who may use the management API. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct AuthGate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: ReadClock,
+    /// Replaced whole on reload.
+    accounts: RwLock<Arc<Accounts>>,
+    tokens: Mutex<TokenTable>,
+    slowdown: Mutex<Slowdown>,
+    hashing: HashingQueue,
+    waiting_answers: Semaphore,
+}
+
+impl fmt::Debug for AuthGate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AuthGate").field("accounts", &self.accounts()).finish_non_exhaustive()
+    }
+}
+
+/// What a request's head says about its sender.
+#[derive(Debug)]
+pub enum Inspected {
+    /// Who it is; the body does not matter.
+    Known(Identity),
+    /// Who it is if the signature fits the body.
+    Signed(SignedClaim),
+}
+
+/// A signature with a known access key, still to be checked.
+#[derive(Debug)]
+pub struct SignedClaim {
+    claim: Claim,
+    secret_key: Secret,
+    identity: Identity,
+}
+
+/// Why a login failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginFault {
+    /// No such user, or another password. Which of the two is nobody's business.
+    Refused,
+    /// Too many logins at once.
+    Busy,
+}
+
+impl AuthGate {
+    /// A gate for the accounts of a configuration. `cores` bounds how many
+    /// passwords are checked at once.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn new(api: &Api, clock: ReadClock, cores: usize) -> Result<Self, getrandom::Error> {
+        let shared = Shared {
+            clock,
+            accounts: RwLock::new(Arc::new(accounts_of(api)?)),
+            tokens: Mutex::default(),
+            slowdown: Mutex::default(),
+            hashing: HashingQueue::new(cores),
+            waiting_answers: Semaphore::new(WAITING_ANSWERS),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Puts the accounts of a new configuration into effect. Tokens of users who
+    /// are gone or have another password are no good from now on; roles change
+    /// at once.
+    ///
+    /// # Errors
+    /// The system has no random numbers; the old accounts stay.
+    pub fn replace(&self, api: &Api) -> Result<(), getrandom::Error> {
+        let accounts = Arc::new(accounts_of(api)?);
+        lock(&self.shared.tokens).retain_users(|user| accounts.user_by_id(user).is_some());
+        *self.shared.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+        Ok(())
+    }
+
+    /// The accounts in effect.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.shared.accounts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Judges a request's head. A token wins over a signature, because SDKs
+    /// that are given a token sign all the same.
+    ///
+    /// # Errors
+    /// The credentials are missing or no good; see [`Self::penalty`].
+    pub fn inspect(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
+        let mut tokens = parts.headers.get_all(&TOKEN_HEADER).iter();
+        if let Some(token) = tokens.next() {
+            // Which of two would be meant?
+            let is_only = tokens.next().is_none();
+            let token = token.as_bytes().trim_ascii();
+            return match (token.is_empty(), is_only) {
+                (true, true) => Err(AuthFault::TokenMissing),
+                (false, true) => self.identify_token(token).map(Inspected::Known),
+                (_, false) => Err(AuthFault::TokenUnknown),
+            };
+        }
+        if parts.headers.contains_key(AUTHORIZATION) {
+            return self.inspect_signature(parts).map(Inspected::Signed);
+        }
+        match Origin::of(&parts.extensions).peer {
+            PeerAddress::UnixSocket => Ok(Inspected::Known(Identity {
+                principal: Principal::LocalSocket,
+                project: Some(self.accounts().project_id()),
+                role: Role::Admin,
+            })),
+            PeerAddress::Network(_) => Err(AuthFault::TokenMissing),
+        }
+    }
+
+    /// Judges a signature over the body.
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub fn conclude(&self, signed: SignedClaim, body: BodyHash) -> Result<Identity, AuthFault> {
+        signed.claim.verify(body, signed.secret_key.expose())?;
+        Ok(signed.identity)
+    }
+
+    /// Both steps for a body that is at hand, and the wait of a failure: all
+    /// that a handler of its own needs.
+    ///
+    /// # Errors
+    /// The sender is not who they say, or says nothing.
+    pub async fn check(&self, parts: &Parts, body: &[u8]) -> Result<Identity, AuthFault> {
+        let verdict = match self.inspect(parts) {
+            Ok(Inspected::Known(identity)) => Ok(identity),
+            Ok(Inspected::Signed(signed)) => self.conclude(signed, BodyHash::of(body)),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &verdict {
+            self.penalty(fault, Origin::of(&parts.extensions).peer).await;
+        }
+        verdict
+    }
+
+    /// Counts a guess and waits for as long as its source deserves. To be
+    /// awaited before a fault is answered; cancelling it only ends the wait.
+    pub async fn penalty(&self, fault: &AuthFault, peer: PeerAddress) {
+        let is_guess = matches!(
+            fault,
+            AuthFault::TokenUnknown
+                | AuthFault::Signature(SignatureFault::Mismatch | SignatureFault::UnknownAccessKey(_))
+        );
+        if is_guess {
+            self.wait_after_failure(peer).await;
+        }
+    }
+
+    /// The user whose password this is. Takes the same time whether the user
+    /// exists or not; a refusal has waited already.
+    ///
+    /// # Errors
+    /// See [`LoginFault`].
+    pub async fn log_in(
+        &self,
+        name: &UserName,
+        password: Zeroizing<String>,
+        peer: PeerAddress,
+    ) -> Result<Arc<UserAccount>, LoginFault> {
+        let accounts = self.accounts();
+        let user = accounts.user(name);
+        let hash = user.map_or_else(|| accounts.decoy(), |user| Some(&user.password));
+        let matches = match hash {
+            Some(hash) => {
+                let check = self.shared.hashing.matches(Arc::clone(hash), password);
+                check.await.map_err(|Busy| LoginFault::Busy)?
+            }
+            // Nobody can log in: there is nothing to find out.
+            None => false,
+        };
+        match user.filter(|_| matches) {
+            Some(user) => Ok(Arc::clone(user)),
+            None => {
+                self.wait_after_failure(peer).await;
+                Err(LoginFault::Refused)
+            }
+        }
+    }
+
+    /// Makes a token for a user who has logged in.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn issue(&self, user: &UserAccount, scope: Scope) -> Result<Issued, getrandom::Error> {
+        let grant = Grant { user_id: Arc::clone(&user.id), stamp: user.stamp, scope };
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(random.as_mut_slice())?;
+        Ok(lock(&self.shared.tokens).issue(grant, &random, (self.shared.clock)()))
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// It is no good.
+    pub fn owner_of(&self, token: &[u8]) -> Result<Principal, AuthFault> {
+        self.identify_token(token).map(|identity| identity.principal)
+    }
+
+    /// Takes a token back.
+    pub fn revoke(&self, token: &[u8]) {
+        lock(&self.shared.tokens).revoke(token);
+    }
+
+    fn identify_token(&self, token: &[u8]) -> Result<Identity, AuthFault> {
+        let now = (self.shared.clock)().moment;
+        let grant = lock(&self.shared.tokens).find(token, now).cloned().map_err(|fault| match fault {
+            TokenFault::Unknown => AuthFault::TokenUnknown,
+            TokenFault::Expired => AuthFault::TokenExpired,
+        })?;
+        let accounts = self.accounts();
+        let user = accounts
+            .user_by_id(&grant.user_id)
+            .filter(|user| user.stamp == grant.stamp)
+            .ok_or(AuthFault::TokenUnknown)?;
+        Ok(Identity {
+            principal: Principal::User {
+                name: Arc::clone(&user.name),
+                domain: Arc::clone(&user.domain.name),
+            },
+            project: (grant.scope == Scope::Project).then(|| accounts.project_id()),
+            role: user.role,
+        })
+    }
+
+    fn inspect_signature(&self, parts: &Parts) -> Result<SignedClaim, AuthFault> {
+        let head = RequestHead {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+        };
+        let claim = Claim::read(head, (self.shared.clock)().wall)?;
+        let accounts = self.accounts();
+        let key = accounts
+            .access_key(claim.access_key())
+            .ok_or_else(|| SignatureFault::UnknownAccessKey(claim.access_key().to_owned()))?;
+        let identity = Identity {
+            principal: Principal::AccessKey(Arc::from(key.id.as_str())),
+            project: Some(accounts.project_id()),
+            role: key.role,
+        };
+        Ok(SignedClaim { claim, secret_key: key.secret_key.clone(), identity })
+    }
+
+    async fn wait_after_failure(&self, peer: PeerAddress) {
+        let delay = lock(&self.shared.slowdown).note_failure(peer, (self.shared.clock)().moment);
+        if delay > Duration::ZERO
+            && let Ok(_seat) = self.shared.waiting_answers.try_acquire()
+        {
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+fn accounts_of(api: &Api) -> Result<Accounts, getrandom::Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(Accounts::new(api, random))
+}
+
+/// No code panics while it holds one of these locks, and what they hold would
+/// still be whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

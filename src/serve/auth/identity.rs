@@ -1,0 +1,143 @@
+//! Who sent a request, and what they may do with which project.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::http::{Extensions, Method};
+
+use super::fault::AuthFault;
+use crate::config::api::{Role, Transport};
+
+/// Somebody who has proved who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub principal: Principal,
+    /// The project that the credential is for; none for a token without a project.
+    pub project: Option<Arc<str>>,
+    /// What they may do in it.
+    pub role: Role,
+}
+
+/// How somebody proved who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// With a token.
+    User {
+        /// The user's name.
+        name: Arc<str>,
+        /// The account it belongs to.
+        domain: Arc<str>,
+    },
+    /// With a signature.
+    AccessKey(Arc<str>),
+    /// By being let in to the Unix socket, whose permissions are the proof.
+    LocalSocket,
+}
+
+/// For logs: `ops@local`, `access key AK1`, `local socket`.
+impl fmt::Display for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User { name, domain } => write!(formatter, "{name}@{domain}"),
+            Self::AccessKey(id) => write!(formatter, "access key {id}"),
+            Self::LocalSocket => formatter.write_str("local socket"),
+        }
+    }
+}
+
+/// What a request wants of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Look.
+    Read,
+    /// Change.
+    Write,
+}
+
+impl Action {
+    /// What a method wants. Unknown ones count as changes.
+    #[must_use]
+    pub fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET | Method::HEAD | Method::OPTIONS => Self::Read,
+            _ => Self::Write,
+        }
+    }
+}
+
+impl Identity {
+    /// Whether this identity may do this in that project.
+    ///
+    /// # Errors
+    /// The credential is for no project or another one, or the role forbids it.
+    pub fn admit(&self, project_id: &str, action: Action) -> Result<(), AuthFault> {
+        match &self.project {
+            None => return Err(AuthFault::NoProject),
+            Some(own) if **own != *project_id => return Err(AuthFault::Forbidden),
+            Some(_) => {}
+        }
+        match (self.role, action) {
+            (Role::Admin, _) | (Role::Viewer, Action::Read) => Ok(()),
+            (Role::Viewer, Action::Write) => Err(AuthFault::Forbidden),
+        }
+    }
+}
+
+/// Where a request came from: an extension that the server puts on every one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The other end of the connection.
+    pub peer: PeerAddress,
+    /// What the connection speaks.
+    pub transport: Transport,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// A host.
+    Network(IpAddr),
+    /// A process of this machine that the socket's permissions let in.
+    UnixSocket,
+}
+
+impl Origin {
+    /// What the server noted; if it noted nothing, a stranger over plain HTTP.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        let stranger = PeerAddress::Network(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        extensions.get().copied().unwrap_or(Self { peer: stranger, transport: Transport::Plain })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_and_projects() {
+        let identity = |project: Option<&str>, role| Identity {
+            principal: Principal::LocalSocket,
+            project: project.map(Arc::from),
+            role,
+        };
+        let cases = [
+            (Some("p"), Role::Admin, Method::GET, Ok(())),
+            (Some("p"), Role::Admin, Method::DELETE, Ok(())),
+            (Some("p"), Role::Viewer, Method::GET, Ok(())),
+            (Some("p"), Role::Viewer, Method::HEAD, Ok(())),
+            (Some("p"), Role::Viewer, Method::POST, Err(AuthFault::Forbidden)),
+            (Some("p"), Role::Viewer, Method::PUT, Err(AuthFault::Forbidden)),
+            (Some("p"), Role::Viewer, Method::PATCH, Err(AuthFault::Forbidden)),
+            (Some("p"), Role::Viewer, Method::DELETE, Err(AuthFault::Forbidden)),
+            (Some("q"), Role::Admin, Method::GET, Err(AuthFault::Forbidden)),
+            (None, Role::Admin, Method::GET, Err(AuthFault::NoProject)),
+        ];
+        for (project, role, method, expected) in cases {
+            let verdict = identity(project, role).admit("p", Action::of(&method));
+            assert_eq!(verdict, expected, "{project:?} {role:?} {method}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads the body of `POST /v3/auth/tokens`. Pure.
+//!
+//! Read by hand rather than derived, so that every mistake is named and the
+//! password moves into memory that is wiped. No error repeats the body.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::super::accounts::{Accounts, NamedOrId, UserAccount, UserName};
+use super::super::tokens::Scope;
+use super::KeystoneFault;
+
+type Object = Map<String, Value>;
+
+/// Who wants a token, and for what.
+pub(super) struct Login {
+    pub(super) user: UserName,
+    pub(super) password: Zeroizing<String>,
+    /// None: for nothing in particular.
+    pub(super) scope: Option<WantedScope>,
+}
+
+/// What a token is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WantedScope {
+    Project { project: NamedOrId, domain: Option<NamedOrId> },
+    Domain(NamedOrId),
+}
+
+impl WantedScope {
+    /// The scope of the token, if the user may have one for this.
+    pub(super) fn judge(&self, accounts: &Accounts, user: &UserAccount) -> Result<Scope, KeystoneFault> {
+        let is_own_domain = |domain: &NamedOrId| match domain {
+            NamedOrId::Name(name) => **name == *user.domain.name,
+            NamedOrId::Id(id) => *id == user.domain.id,
+        };
+        let refused = |message: String| Err(KeystoneFault::new(StatusCode::UNAUTHORIZED, message));
+        match self {
+            Self::Domain(domain) if !is_own_domain(domain) => {
+                refused(format!("The user belongs to the domain {:?}.", user.domain.name))
+            }
+            Self::Project { domain: Some(domain), .. } if !is_own_domain(domain) => {
+                refused(format!("The project belongs to the domain {:?}.", user.domain.name))
+            }
+            Self::Project { project, .. } if !accounts.is_project(project) => {
+                let own = accounts.project();
+                refused(format!("There is one project here: id {:?}, name {:?}.", own.id, own.name))
+            }
+            Self::Domain(_) => Ok(Scope::Domain),
+            Self::Project { .. } => Ok(Scope::Project),
+        }
+    }
+}
+
+impl Login {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, KeystoneFault> {
+        let mut document: Value = serde_json::from_slice(body)
+            .map_err(|_| KeystoneFault::bad_request("The request body is not valid JSON."))?;
+        let read = Self::read(&mut document);
+        wipe(&mut document);
+        read
+    }
+
+    fn read(document: &mut Value) -> Result<Self, KeystoneFault> {
+        let auth = object(document.get_mut("auth"), "auth")?;
+        let scope = scope_of(auth.get("scope"))?;
+        let identity = object(auth.get_mut("identity"), "auth.identity")?;
+        judge_methods(identity.get("methods"))?;
+        let password = object(identity.get_mut("password"), "auth.identity.password")?;
+        let user = object(password.get_mut("user"), "auth.identity.password.user")?;
+        let password = match user.get_mut("password").map(Value::take) {
+            Some(Value::String(password)) => Zeroizing::new(password),
+            _ => return Err(expected("auth.identity.password.user.password")),
+        };
+        Ok(Self { user: user_of(user)?, password, scope })
+    }
+}
+
+/// Overwrites every string: one of them may be the password in the wrong place.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn expected(field: &str) -> KeystoneFault {
+    KeystoneFault::bad_request(format!("Expecting to find {field} in the request body."))
+}
+
+fn object<'v>(value: Option<&'v mut Value>, field: &str) -> Result<&'v mut Object, KeystoneFault> {
+    value.and_then(Value::as_object_mut).ok_or_else(|| expected(field))
+}
+
+fn judge_methods(methods: Option<&Value>) -> Result<(), KeystoneFault> {
+    let Some(Value::Array(methods)) = methods else { return Err(expected("auth.identity.methods")) };
+    match methods.as_slice() {
+        [Value::String(method)] if method == "password" => Ok(()),
+        [] => Err(expected("auth.identity.methods")),
+        _ => Err(KeystoneFault::new(
+            StatusCode::UNAUTHORIZED,
+            "Attempted to authenticate with an unsupported method. Use \"password\".",
+        )),
+    }
+}
+
+fn user_of(user: &Object) -> Result<UserName, KeystoneFault> {
+    const USER: &str = "auth.identity.password.user";
+    if let Some(Value::String(id)) = user.get("id") {
+        return Ok(UserName::Id(id.clone()));
+    }
+    let Some(Value::String(name)) = user.get("name") else {
+        return Err(expected(&format!("{USER}.name")));
+    };
+    let domain =
+        user.get("domain").and_then(named_or_id).ok_or_else(|| expected(&format!("{USER}.domain")))?;
+    Ok(UserName::Named { name: name.clone(), domain })
+}
+
+/// Both given: the project wins.
+fn scope_of(scope: Option<&Value>) -> Result<Option<WantedScope>, KeystoneFault> {
+    let scope = match scope {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(word)) if word == "unscoped" => return Ok(None),
+        Some(Value::Object(scope)) => scope,
+        Some(_) => return Err(expected("auth.scope.project")),
+    };
+    if let Some(project) = scope.get("project") {
+        let domain = project.get("domain").and_then(named_or_id);
+        let project = named_or_id(project).ok_or_else(|| expected("auth.scope.project.name"))?;
+        return Ok(Some(WantedScope::Project { project, domain }));
+    }
+    if let Some(domain) = scope.get("domain") {
+        let domain = named_or_id(domain).ok_or_else(|| expected("auth.scope.domain.name"))?;
+        return Ok(Some(WantedScope::Domain(domain)));
+    }
+    match scope.contains_key("unscoped") {
+        true => Ok(None),
+        false => Err(expected("auth.scope.project")),
+    }
+}
+
+fn named_or_id(value: &Value) -> Option<NamedOrId> {
+    match (value.get("id"), value.get("name")) {
+        (Some(Value::String(id)), _) => Some(NamedOrId::Id(id.clone())),
+        (_, Some(Value::String(name))) => Some(NamedOrId::Name(name.clone())),
+        _ => None,
+    }
+}
+
+/// The decoded value of a query parameter.
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
+    let parameter = query.split('&').find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        (key == name).then_some(value)
+    })?;
+    Some(super::super::signature::form_decoded(parameter))
+}

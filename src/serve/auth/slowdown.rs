@@ -1,0 +1,164 @@
+//! How long the answer to a failed login or signature waits, by its source.
+//!
+//! Pure: the clock is an argument. A wrong answer waits, a right one never
+//! does, so nobody can lock others out by failing in their name or from their
+//! address; there is no lock at all (reference 5.3 has one: not copied). Sources
+//! are kept in two generations: when the newer is full it becomes the older, and
+//! the older is forgotten. That bounds memory and keeps who failed lately.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::identity::PeerAddress;
+use crate::health::Moment;
+
+/// Failures that cost nothing: typing errors.
+const FREE_FAILURES: u32 = 3;
+/// The wait after the next one; doubles with each.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// The longest wait. Holds a connection that long, so it is short.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// Time without failures that makes one forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// Sources per generation.
+const SOURCES: usize = 2048;
+
+/// Who is slowed: a host, or the network that an IPv6 host can pick its
+/// addresses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    Address(IpAddr),
+    Local,
+}
+
+impl Source {
+    fn of(peer: PeerAddress) -> Self {
+        match peer {
+            PeerAddress::UnixSocket => Self::Local,
+            PeerAddress::Network(address) => match address.to_canonical() {
+                IpAddr::V6(address) => {
+                    let network = u128::from(address) & !u128::from(u64::MAX);
+                    Self::Address(IpAddr::V6(Ipv6Addr::from(network)))
+                }
+                address => Self::Address(address),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    last: Moment,
+}
+
+impl Failures {
+    /// Those that are not forgotten yet.
+    fn left(self, now: Moment) -> u32 {
+        let forgotten = now.since(self.last).as_secs() / FORGOTTEN_AFTER.as_secs();
+        self.count.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+}
+
+/// The sources that failed lately.
+#[derive(Debug, Default)]
+pub struct Slowdown {
+    newer: HashMap<Source, Failures>,
+    older: HashMap<Source, Failures>,
+}
+
+impl Slowdown {
+    /// Counts a failure and says how long its answer waits.
+    pub fn note_failure(&mut self, peer: PeerAddress, now: Moment) -> Duration {
+        let source = Source::of(peer);
+        let before = self.newer.get(&source).or_else(|| self.older.get(&source));
+        let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);
+        if self.newer.len() >= SOURCES && !self.newer.contains_key(&source) {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(source, Failures { count, last: now });
+        delay_of(count)
+    }
+
+    /// How many sources are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.newer.len() + self.older.len()
+    }
+
+    /// Whether nobody failed lately.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.newer.is_empty() && self.older.is_empty()
+    }
+}
+
+fn delay_of(count: u32) -> Duration {
+    let Some(doublings) = count.checked_sub(FREE_FAILURES + 1) else { return Duration::ZERO };
+    // 2^16 is beyond the longest delay already.
+    FIRST_DELAY.saturating_mul(1 << doublings.min(16)).min(LONGEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1_000_000_000)
+    }
+
+    fn host(text: &str) -> PeerAddress {
+        PeerAddress::Network(text.parse().expect(text))
+    }
+
+    #[test]
+    fn typing_errors_are_free_and_guessing_is_slow() {
+        let mut slowdown = Slowdown::default();
+        let delays: Vec<_> =
+            (0..11).map(|_| slowdown.note_failure(host("192.0.2.1"), at(0)).as_millis()).collect();
+        assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
+        assert_eq!(slowdown.note_failure(host("192.0.2.2"), at(0)), Duration::ZERO);
+        for _ in 0..100_000 {
+            assert!(slowdown.note_failure(host("192.0.2.1"), at(0)) <= LONGEST_DELAY);
+        }
+    }
+
+    #[test]
+    fn time_heals() {
+        let mut slowdown = Slowdown::default();
+        for _ in 0..5 {
+            slowdown.note_failure(host("192.0.2.1"), at(0));
+        }
+        assert_eq!(slowdown.note_failure(host("192.0.2.1"), at(29)), Duration::from_millis(1000));
+        assert_eq!(slowdown.note_failure(host("192.0.2.1"), at(29 + 60)), Duration::from_millis(500));
+        assert_eq!(slowdown.note_failure(host("192.0.2.1"), at(100_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_its_network() {
+        let mut slowdown = Slowdown::default();
+        for last in 1..=4 {
+            slowdown.note_failure(host(&format!("2001:db8::{last}")), at(0));
+        }
+        assert!(slowdown.note_failure(host("2001:db8::ffff:1"), at(0)) > FIRST_DELAY);
+        assert_eq!(slowdown.note_failure(host("2001:db8:0:1::1"), at(0)), Duration::ZERO);
+        slowdown.note_failure(host("::ffff:192.0.2.1"), at(0));
+        assert_eq!(slowdown.len(), 3);
+        slowdown.note_failure(host("192.0.2.1"), at(0));
+        assert_eq!(slowdown.len(), 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_late_failures_are_kept() {
+        let mut slowdown = Slowdown::default();
+        for number in 0..100_000_u32 {
+            slowdown.note_failure(PeerAddress::Network(IpAddr::from(number.to_be_bytes())), at(0));
+            if number % 1000 == 0 {
+                slowdown.note_failure(host("192.0.2.1"), at(0));
+            }
+        }
+        assert!(slowdown.len() <= 2 * SOURCES);
+        assert_eq!(slowdown.note_failure(host("192.0.2.1"), at(0)), LONGEST_DELAY);
+    }
+}

@@ -1,0 +1,167 @@
+//! Which tokens are good: a bounded table of their hashes.
+//!
+//! Pure: the clock and the random bytes are arguments. A token is 256 random
+//! bits; only its SHA-256 is kept, so whoever reads this memory cannot use it.
+//! The table lives in memory: after a restart clients log in again, as they do
+//! after 24 hours.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::signature::hex;
+use crate::health::{Moment, Now, Timestamp};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a token is good (reference 5.1).
+pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long after that it is still known to have expired.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// Tokens of one user. One more, and the user's oldest goes; nobody else's. So
+/// the table's size is bounded by the number of users.
+const TOKENS_PER_USER: usize = 1000;
+
+type TokenHash = [u8; 32];
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Whose it is.
+    pub user_id: Arc<str>,
+    /// Changes when the user's password does; see [`super::accounts`].
+    pub stamp: [u8; 32],
+    /// What it is good for.
+    pub scope: Scope,
+}
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The project.
+    Project,
+    /// The user's account, which has nothing to manage here.
+    Domain,
+    /// Nothing but asking which projects there are.
+    #[default]
+    Unscoped,
+}
+
+/// A new token; the only time its text exists on this side.
+#[derive(Debug)]
+pub struct Issued {
+    /// The text, to be sent and forgotten. Not printed by `Debug`.
+    pub token: TokenText,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A token's text: 64 hexadecimal digits.
+pub struct TokenText(Zeroizing<String>);
+
+impl TokenText {
+    /// The text, for the answer's header.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for TokenText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenText(..)")
+    }
+}
+
+/// Why a token is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFault {
+    /// Never issued, or forgotten.
+    Unknown,
+    /// Issued more than 24 hours ago.
+    Expired,
+}
+
+#[derive(Debug)]
+struct Record {
+    grant: Grant,
+    expires: Moment,
+}
+
+/// All tokens that are good or have expired lately.
+#[derive(Debug, Default)]
+pub struct TokenTable {
+    records: HashMap<TokenHash, Record>,
+    /// Oldest first. All live equally long, so this is also who expires first.
+    of_user: HashMap<Arc<str>, VecDeque<TokenHash>>,
+}
+
+impl TokenTable {
+    /// Makes a token of 32 random bytes.
+    pub fn issue(&mut self, grant: Grant, random: &Zeroizing<[u8; 32]>, now: Now) -> Issued {
+        let token = TokenText(Zeroizing::new(hex(random.as_slice())));
+        let hash = hash_of(token.expose().as_bytes());
+        let own = self.of_user.entry(Arc::clone(&grant.user_id)).or_default();
+        while let Some(oldest) = own.front() {
+            let is_forgotten =
+                self.records.get(oldest).is_none_or(|record| now.moment.since(record.expires) > REMEMBERED);
+            if own.len() < TOKENS_PER_USER && !is_forgotten {
+                break;
+            }
+            self.records.remove(oldest);
+            own.pop_front();
+        }
+        own.push_back(hash);
+        self.records.insert(hash, Record { grant, expires: now.moment + LIFETIME });
+        let lifetime = u64::try_from(LIFETIME.as_nanos()).unwrap_or(u64::MAX);
+        Issued { token, issued_at: now.wall, expires_at: Timestamp(now.wall.0.saturating_add(lifetime)) }
+    }
+
+    /// What a token stands for.
+    ///
+    /// # Errors
+    /// It is no good.
+    pub fn find(&self, token: &[u8], now: Moment) -> Result<&Grant, TokenFault> {
+        // Looking up a hash tells a prober nothing: it cannot choose the hash.
+        let record = self.records.get(&hash_of(token)).ok_or(TokenFault::Unknown)?;
+        if now >= record.expires { Err(TokenFault::Expired) } else { Ok(&record.grant) }
+    }
+
+    /// Forgets a token.
+    pub fn revoke(&mut self, token: &[u8]) {
+        let hash = hash_of(token);
+        if let Some(record) = self.records.remove(&hash)
+            && let Some(own) = self.of_user.get_mut(&record.grant.user_id)
+        {
+            own.retain(|other| *other != hash);
+        }
+    }
+
+    /// Forgets the tokens of every user that is not wanted any more.
+    pub fn retain_users(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.of_user.retain(|user, _| is_wanted(user));
+        self.records.retain(|_, record| is_wanted(&record.grant.user_id));
+    }
+
+    /// How many tokens are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+fn hash_of(token: &[u8]) -> TokenHash {
+    Sha256::digest(token).into()
+}
