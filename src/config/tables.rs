@@ -129,15 +129,17 @@ fn server_of(section: &Section<'_>, surroundings: &dyn Surroundings, reading: &m
     Server { listen: listen.unwrap_or(Server::default().listen), tls, socket }
 }
 
-/// An absolute path: the daemon's directory is nobody's business. Linux holds
-/// at most 107 bytes of it.
+/// Linux holds 107 bytes of a socket's path; one is needed while it is bound.
+const LONGEST_SOCKET: usize = 106;
+
+/// An absolute path: where the daemon was started is nobody's business.
 fn socket_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<PathBuf> {
     let text = field.text(reading)?;
-    if text.starts_with('/') && text.len() <= 107 && !text.contains('\0') {
+    if text.starts_with('/') && text.len() <= LONGEST_SOCKET && !text.contains('\0') {
         return Some(PathBuf::from(text));
     }
     let message = format!("`socket` is {}, which is no path for a Unix socket", quoted(text));
-    let remedy = "write an absolute path of at most 107 bytes, such as \"/run/vitald/vitald.sock\"";
+    let remedy = "write an absolute path of at most 106 bytes, such as \"/run/vitald/vitald.sock\"";
     field.report(Rule::WrongFormat, message, remedy, reading);
     None
 }

@@ -13,21 +13,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-/// A socket whose writes fail once the peer has accepted nothing for `limit`.
+/// A stream whose writes fail once the peer has accepted nothing for `limit`.
 #[derive(Debug)]
-pub(super) struct WriteLimit {
-    stream: TcpStream,
+pub(super) struct WriteLimit<S> {
+    stream: S,
     limit: Duration,
     /// Runs while a write waits; none while writes go through.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl WriteLimit {
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
+impl<S> WriteLimit<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, stalled: None }
     }
 
@@ -43,7 +42,7 @@ impl WriteLimit {
     }
 }
 
-impl AsyncRead for WriteLimit {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteLimit<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,7 +52,7 @@ impl AsyncRead for WriteLimit {
     }
 }
 
-impl AsyncWrite for WriteLimit {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -9,6 +9,8 @@
 //! | `api` | the vendor's VPC channel API |
 //! | `source` | what the surface asks of the daemon |
 //! | `server` | accepting, limits, draining |
+//! | `listener` | TCP, TLS, Unix socket; where a request came from |
+//! | `tls` | certificates that can be replaced |
 //! | `connection` | one connection's time limits |
 //! | `routes` | which path answers what |
 //! | `health` | `/livez`, `/readyz` |
@@ -28,6 +30,7 @@ mod encoding;
 #[cfg(test)]
 mod fixture;
 mod health;
+mod listener;
 mod metrics;
 mod pick;
 mod reload;
@@ -37,6 +40,10 @@ mod server;
 mod source;
 mod status;
 mod stream;
+mod tls;
 
-pub use server::{Drain, Limits, run, run_with};
+pub use listener::{Listener, Origin, PeerAddress, bind_unix};
+pub use routes::router;
+pub use server::{Drain, Limits, run, run_router, run_with};
 pub use source::{Liveness, ReloadSummary, Source, SourceError};
+pub use tls::{Tls, TlsError};

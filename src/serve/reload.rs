@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
 use axum::response::Response;
 use serde_json::json;
 
-use super::routes::{App, Peer, error, json};
+use super::listener::{Origin, PeerAddress};
+use super::routes::{App, error, json};
 use super::source::Source;
 
 const ACTION: &str = "x-vitald-action";
@@ -20,10 +21,10 @@ const ACTION: &str = "x-vitald-action";
 /// configuration was refused and the old one stays.
 pub(super) async fn reload<S: Source>(
     State(app): State<App<S>>,
-    Extension(peer): Extension<Peer>,
+    Extension(origin): Extension<Origin>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(remedy) = admit(peer, &headers) {
+    if let Err(remedy) = admit(origin.peer, &headers) {
         return error(StatusCode::FORBIDDEN, remedy);
     }
     match app.source.reload().await {
@@ -43,8 +44,12 @@ pub(super) async fn reload<S: Source>(
 }
 
 /// Whether this request may reload; if not, what to do instead.
-fn admit(Peer(peer): Peer, headers: &HeaderMap) -> Result<(), &'static str> {
-    if !peer.ip().to_canonical().is_loopback() {
+fn admit(peer: PeerAddress, headers: &HeaderMap) -> Result<(), &'static str> {
+    let is_local = match peer {
+        PeerAddress::Network(address) => address.to_canonical().is_loopback(),
+        PeerAddress::UnixSocket => true,
+    };
+    if !is_local {
         return Err("only a loopback client may reload: send the request from this machine, \
                     or send the daemon SIGHUP");
     }
@@ -75,7 +80,10 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (header::HeaderName::from_static(name), value.parse().expect("a header value"))
         });
-        admit(Peer(peer.parse().expect("an address")), &headers.collect())
+        {
+            let address: std::net::SocketAddr = peer.parse().expect("an address");
+            admit(PeerAddress::Network(address.ip()), &headers.collect())
+        }
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Which path answers what, and the answers that every path shares.
 
-use std::net::SocketAddr;
-
 use axum::Router;
-use axum::http::{Method, Request, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -18,17 +16,8 @@ pub(super) struct App<S> {
     pub(super) writers: Writers,
 }
 
-/// The address of the client, as an extension of its requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// Notes who sent a request.
-pub(super) fn set_peer<B>(request: &mut Request<B>, peer: SocketAddr) {
-    request.extensions_mut().insert(Peer(peer));
-}
-
 /// All routes over one source.
-pub(super) fn router<S: Source>(source: S) -> Router {
+pub fn router<S: Source>(source: S) -> Router {
     Router::new()
         .route("/", get(landing_page))
         .route("/livez", get(health::live::<S>))

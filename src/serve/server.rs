@@ -4,23 +4,24 @@
 //! client or the network does ends the accept loop; only the token does.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{AnswerBody, Exchange, WriteLimit};
+use super::listener::{Incoming, Listener, Origin};
 use super::routes;
 use super::source::Source;
 
@@ -43,6 +44,8 @@ pub struct Limits {
     /// From the moment a connection waits for a request to the end of its head;
     /// so also how long an idle connection is kept.
     pub head: Duration,
+    /// From accepting a TLS connection to the end of its handshake.
+    pub handshake: Duration,
     /// How long a client may accept no byte of an answer.
     pub write_stall: Duration,
     /// From a request's head to the end of its answer.
@@ -52,11 +55,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 128 connections, 30 s idle, 10 s without progress, 60 s an answer, 5 s to drain.
+    /// 128 connections, 30 s idle, 10 s for a handshake, 10 s without progress,
+    /// 60 s an answer, 5 s to drain.
     fn default() -> Self {
         Self {
             connections: 128,
             head: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
             write_stall: Duration::from_secs(10),
             exchange: Duration::from_secs(60),
             drain: Duration::from_secs(5),
@@ -78,19 +83,30 @@ pub enum Drain {
 
 /// Serves until `shutdown`, then finishes the answers under way within
 /// [`Limits::drain`].
-pub async fn run(listener: TcpListener, source: impl Source, shutdown: CancellationToken) -> Drain {
+pub async fn run(listener: impl Into<Listener>, source: impl Source, shutdown: CancellationToken) -> Drain {
     run_with(listener, source, shutdown, Limits::default()).await
 }
 
 /// [`run`], with limits of one's own.
 pub async fn run_with(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     source: impl Source,
     shutdown: CancellationToken,
     limits: Limits,
 ) -> Drain {
+    run_router(listener, routes::router(source), shutdown, limits).await
+}
+
+/// [`run_with`], over any routes: those of [`routes::router`] and more.
+pub async fn run_router(
+    listener: impl Into<Listener>,
+    router: Router,
+    shutdown: CancellationToken,
+    limits: Limits,
+) -> Drain {
+    let listener = listener.into();
     let server = Server {
-        router: routes::router(source),
+        router,
         slots: Arc::new(Semaphore::new(limits.connections)),
         connections: TaskTracker::new(),
         closing: CancellationToken::new(),
@@ -119,18 +135,18 @@ struct Server {
 }
 
 impl Server {
-    async fn accept_forever(&self, listener: &TcpListener) {
+    async fn accept_forever(&self, listener: &Listener) {
         let mut pause = FIRST_PAUSE;
         loop {
             // The semaphore is never closed.
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, peer)) => {
+                Ok((incoming, origin)) => {
                     if pause != FIRST_PAUSE {
                         tracing::info!("accepting connections again");
                         pause = FIRST_PAUSE;
                     }
-                    self.spawn(stream, peer, slot);
+                    self.spawn(incoming, origin, slot);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -145,13 +161,13 @@ impl Server {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    fn spawn(&self, incoming: Incoming, origin: Origin, slot: OwnedSemaphorePermit) {
         let router = TowerToHyperService::new(self.router.clone());
         let (limits, closing, cut_off) = (self.limits, self.closing.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
             // Cancel-safe: both ways the connection is dropped, which closes it.
             tokio::select! {
-                () = serve_connection(stream, peer, router, limits, closing) => {}
+                () = serve_incoming(incoming, origin, router, limits, closing) => {}
                 () = cut_off.cancelled() => {}
             }
             drop(slot);
@@ -179,21 +195,51 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// Shakes hands where that is due, and serves.
+async fn serve_incoming(
+    incoming: Incoming,
+    origin: Origin,
     router: TowerToHyperService<Router>,
     limits: Limits,
     closing: CancellationToken,
 ) {
     // An answer's last segment must not wait for an acknowledgement. Failing
     // that it is merely slower.
-    drop(stream.set_nodelay(true));
+    if let Incoming::Tcp(stream) | Incoming::Tls(stream, _) = &incoming {
+        drop(stream.set_nodelay(true));
+    }
+    match incoming {
+        Incoming::Tcp(stream) => serve_connection(stream, origin, router, limits, closing).await,
+        Incoming::Unix(stream) => serve_connection(stream, origin, router, limits, closing).await,
+        Incoming::Tls(stream, tls) => {
+            // Cancel-safe: a connection without a request is simply closed.
+            let stream = tokio::select! {
+                stream = tls.accept(stream, limits.handshake) => stream,
+                () = closing.cancelled() => return,
+            };
+            match stream {
+                Ok(stream) => serve_connection(stream, origin, router, limits, closing).await,
+                Err(error) => tracing::debug!(peer = %origin.peer, %error, "handshake failed"),
+            }
+        }
+    }
+}
+
+async fn serve_connection<S>(
+    stream: S,
+    origin: Origin,
+    router: TowerToHyperService<Router>,
+    limits: Limits,
+    closing: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = origin.peer;
     let exchange = Exchange::new();
     let answers = exchange.clone();
-    let service = service_fn(move |mut request| {
+    let service = service_fn(move |mut request: Request<_>| {
         let answering = answers.begin();
-        routes::set_peer(&mut request, peer);
+        request.extensions_mut().insert(origin);
         let response = router.call(request);
         async move { response.await.map(|answer| answer.map(|body| AnswerBody { body, _answering: answering })) }
     });

@@ -18,13 +18,14 @@ use zeroize::Zeroizing;
 use super::accounts::{Accounts, UserAccount, UserName};
 use super::fault::AuthFault;
 use super::hashing::{Busy, HashingQueue};
-use super::identity::{Identity, Origin, PeerAddress, Principal};
+use super::identity::{Identity, Principal};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
 use super::slowdown::Slowdown;
 use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
 use crate::config::api::{Api, Role};
 use crate::config::secret::Secret;
 use crate::health::Now;
+use crate::serve::listener::{Origin, PeerAddress};
 
 /// Where a client puts its token.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");

@@ -22,8 +22,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::fault::AuthFault;
 use super::gate::{AuthGate, Inspected};
-use super::identity::{Action, Identity, Origin};
+use super::identity::{Action, Identity};
 use super::signature::{BodyHash, hex};
+use crate::serve::listener::Origin;
 
 /// Largest body of a signed request (reference 6.3).
 pub const LARGEST_BODY: usize = 12 * 1024 * 1024;

@@ -1,13 +1,12 @@
 //! Who sent a request, and what they may do with which project.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::http::{Extensions, Method};
+use axum::http::Method;
 
 use super::fault::AuthFault;
-use crate::config::api::{Role, Transport};
+use crate::config::api::Role;
 
 /// Somebody who has proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,33 +81,6 @@ impl Identity {
             (Role::Admin, _) | (Role::Viewer, Action::Read) => Ok(()),
             (Role::Viewer, Action::Write) => Err(AuthFault::Forbidden),
         }
-    }
-}
-
-/// Where a request came from: an extension that the server puts on every one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// The other end of the connection.
-    pub peer: PeerAddress,
-    /// What the connection speaks.
-    pub transport: Transport,
-}
-
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerAddress {
-    /// A host.
-    Network(IpAddr),
-    /// A process of this machine that the socket's permissions let in.
-    UnixSocket,
-}
-
-impl Origin {
-    /// What the server noted; if it noted nothing, a stranger over plain HTTP.
-    #[must_use]
-    pub fn of(extensions: &Extensions) -> Self {
-        let stranger = PeerAddress::Network(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        extensions.get().copied().unwrap_or(Self { peer: stranger, transport: Transport::Plain })
     }
 }
 

@@ -25,9 +25,10 @@ use zeroize::Zeroizing;
 
 use super::gate::{AuthGate, LoginFault, TOKEN_HEADER};
 use super::guard::RequestId;
-use super::identity::{Identity, Origin, Principal};
+use super::identity::{Identity, Principal};
 use super::tokens::Scope;
 use crate::config::api::Transport;
+use crate::serve::listener::Origin;
 
 mod documents;
 mod login;

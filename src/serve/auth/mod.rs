@@ -37,4 +37,4 @@ pub mod tokens;
 pub use fault::AuthFault;
 pub use gate::AuthGate;
 pub use guard::{RequestId, require};
-pub use identity::{Action, Identity, Origin, PeerAddress, Principal};
+pub use identity::{Action, Identity, Principal};

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::identity::PeerAddress;
 use crate::health::Moment;
+use crate::serve::listener::PeerAddress;
 
 /// Failures that cost nothing: typing errors.
 const FREE_FAILURES: u32 = 3;

@@ -1,12 +1,15 @@
 //! The server over real sockets: limits, slow clients, an orderly end.
+//! Whole exchanges over real sockets: answers, limits, draining.
 
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

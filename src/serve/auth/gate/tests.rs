@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::Request;
 
 use super::super::accounts::NamedOrId;
-use super::super::identity::{Action, Origin};
+use super::super::identity::Action;
 use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;
 use crate::health::{Moment, Timestamp};
+use crate::serve::listener::Origin;
 
 const PASSWORD: &str = "hidden-password";
 const SECRET: &[u8] = b"probe-secret-key-0123456789";

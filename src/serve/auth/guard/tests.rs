@@ -7,12 +7,12 @@ use axum::routing::get;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use super::super::identity::PeerAddress;
 use super::super::signature::sign;
 use super::*;
 use crate::config::api::{AccessKey, Api, ClearText, Project, Role, Transport};
 use crate::config::secret::Secret;
 use crate::health::{Moment, Now, Timestamp};
+use crate::serve::listener::PeerAddress;
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 

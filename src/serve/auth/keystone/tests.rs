@@ -6,11 +6,11 @@ use axum::http::Method;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use super::super::identity::PeerAddress;
 use super::*;
 use crate::config::api::{Api, ClearText, Project, Role, User};
 use crate::config::password::PasswordHash;
 use crate::health::{Moment, Now, Timestamp};
+use crate::serve::listener::PeerAddress;
 
 const PASSWORD: &str = "hidden-password";
 
