@@ -9,6 +9,8 @@ mod basics;
 mod check;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/passwords.rs"]
+mod passwords;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/reload.rs"]

@@ -11,6 +11,7 @@
 //! | `status` | asks a running daemon how things are |
 //! | `reload` | tells a running daemon to read its configuration again |
 //! | `demo` | the daemon over backends of its own |
+//! | `hash_password`, `user` | passwords of the management API |
 //! | `completions`, `man` | what packages install |
 //! | `console`, `table` | stdout, stderr, colour, columns |
 //! | `client` | the HTTP client of `status` and `reload` |
@@ -25,6 +26,7 @@ mod console;
 mod demo;
 mod detection;
 mod exit;
+mod hash_password;
 mod logging;
 mod man;
 mod probe;
@@ -32,6 +34,7 @@ mod reload;
 mod run;
 mod status;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -95,6 +98,8 @@ enum Command {
     Status(status::StatusArguments),
     Reload(reload::ReloadArguments),
     Demo(demo::DemoArguments),
+    HashPassword(hash_password::HashPasswordArguments),
+    User(user::UserArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
 }
@@ -175,6 +180,8 @@ fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
         Command::Status(arguments) => status::execute(&arguments, console),
         Command::Reload(arguments) => reload::execute(&arguments, console),
         Command::Demo(arguments) => demo::execute(&arguments, console),
+        Command::HashPassword(arguments) => hash_password::execute(&arguments, console),
+        Command::User(arguments) => user::execute(&arguments, console),
         Command::Completions(arguments) => completions::execute(&arguments, console),
         Command::Man(arguments) => man::execute(&arguments, console),
     }

@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use crate::support::{command, run, vitald};
 
-const COMMANDS: [&str; 8] = ["run", "check", "probe", "status", "reload", "demo", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["run", "check", "probe", "status", "reload", "demo", "hash-password", "user", "completions", "man"];
 
 #[test]
 fn help_goes_to_stdout_and_names_every_command() {
