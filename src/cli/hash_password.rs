@@ -50,8 +50,8 @@ pub(super) enum Answer {
 /// The hash, with a random salt and the usual cost.
 pub(super) fn hash_of(password: &[u8]) -> Result<PasswordHash, CliError> {
     let mut salt = [0; 16];
-    getrandom::fill(&mut salt).map_err(|error| CliError::Plan(format!("no random numbers: {error}")))?;
-    PasswordHash::of(password, salt).map_err(|error| CliError::Plan(error.to_string()))
+    getrandom::fill(&mut salt).map_err(|error| CliError::Preparation(format!("no random numbers: {error}")))?;
+    PasswordHash::of(password, salt).map_err(|error| CliError::Preparation(error.to_string()))
 }
 
 /// Asks for a password on standard input.
@@ -60,7 +60,7 @@ pub(super) fn ask() -> Result<Answer, CliError> {
         let Some(password) = ask_unseen("Password: ")? else { return Ok(Answer::Interrupted) };
         let Some(again) = ask_unseen("Again: ")? else { return Ok(Answer::Interrupted) };
         if password != again {
-            return Err(CliError::Plan("the two passwords differ; nothing was written".to_owned()));
+            return Err(CliError::Preparation("the two passwords differ; nothing was written".to_owned()));
         }
         password
     } else {
@@ -70,7 +70,7 @@ pub(super) fn ask() -> Result<Answer, CliError> {
 }
 
 fn judge(password: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let refused = |why: &str| Err(CliError::Plan(why.to_owned()));
+    let refused = |why: &str| Err(CliError::Preparation(why.to_owned()));
     if password.is_empty() {
         return refused("the password is empty: type one, or send one on standard input");
     }

@@ -1,5 +1,4 @@
 //! The server over real sockets: limits, slow clients, an orderly end.
-//! Whole exchanges over real sockets: answers, limits, draining.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
