@@ -50,7 +50,8 @@ pub(super) enum Answer {
 /// The hash, with a random salt and the usual cost.
 pub(super) fn hash_of(password: &[u8]) -> Result<PasswordHash, CliError> {
     let mut salt = [0; 16];
-    getrandom::fill(&mut salt).map_err(|error| CliError::Preparation(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut salt)
+        .map_err(|error| CliError::Preparation(format!("no random numbers: {error}")))?;
     PasswordHash::of(password, salt).map_err(|error| CliError::Preparation(error.to_string()))
 }
 

@@ -16,7 +16,7 @@ use super::fleet::Fleet;
 use super::observer::{Observer, ReloadRequest};
 use super::signals::{Signals, Wish};
 use super::surface::Surface;
-use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
+use super::{ConfigSource, Ending, NotServed, TransitionEvent, limits, systemd};
 use crate::catalog::{
     Catalog, ChannelBalancer, Directory, MemberSeat, ReloadState, Source, Summary, Wanted, set_health,
 };
@@ -146,6 +146,7 @@ impl Control {
         let config = self.config.clone();
         let loaded = tokio::task::spawn_blocking(move || config.load().map_err(|error| error.to_string()));
         let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
+        NotServed::check(&config).map_err(|error| error.to_string())?;
         // Bind first: an address in use refuses the reload before anything changed.
         let moved = self.surface.prepare(config.server.listen).map_err(|error| error.to_string())?;
         let summary = self.channels.put_in_effect(config).await?;

@@ -129,6 +129,9 @@ pub enum DaemonError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(Diagnostics),
+    /// The configuration asks for something this version reads and does not serve.
+    #[error("{0}")]
+    NotServed(NotServed),
     /// The probes of a channel cannot be prepared.
     #[error("{0}")]
     Channels(String),
@@ -140,6 +143,42 @@ pub enum DaemonError {
     System(#[from] std::io::Error),
 }
 
+/// What a configuration may hold and this version does not serve yet. The
+/// daemon refuses it rather than run without what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// `[api]`, switched on.
+    #[error(
+        "[api]: this version does not serve the management API yet; remove the table or set enabled = false"
+    )]
+    Api,
+    /// `[server.tls]`.
+    #[error("[server.tls]: this version serves plain HTTP only; remove the table and stay on loopback")]
+    Tls,
+    /// `[server] socket`.
+    #[error("[server] socket: this version listens on TCP only; remove the key")]
+    Socket,
+}
+
+impl NotServed {
+    /// The first thing in a configuration that is not served.
+    ///
+    /// # Errors
+    /// Which.
+    pub fn check(config: &Config) -> Result<(), Self> {
+        if config.api.is_some() {
+            return Err(Self::Api);
+        }
+        if config.server.tls.is_some() {
+            return Err(Self::Tls);
+        }
+        if config.server.socket.is_some() {
+            return Err(Self::Socket);
+        }
+        Ok(())
+    }
+}
+
 /// Runs the daemon until it is told to stop. Blocks; builds its own runtimes.
 ///
 /// # Errors
@@ -147,6 +186,7 @@ pub enum DaemonError {
 /// the stop handle.
 pub fn run(options: Options) -> Result<Ending, DaemonError> {
     let config = options.config.load().map_err(DaemonError::Config)?;
+    NotServed::check(&config).map_err(DaemonError::NotServed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ending = runtime.block_on(start(options, config));
     // A name look-up may hang in the system's resolver; the end does not wait for it.

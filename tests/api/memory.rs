@@ -125,12 +125,10 @@ impl Memory {
                     states.push(MemberState::new(0, health.copied().unwrap_or_default(), Timestamp(0)));
                     MemberSeat { driver: 0, slot, generation: 0 }
                 });
-                Arc::new(Entry {
-                    members: members.collect(),
-                    channel: Arc::clone(channel),
-                    source: Source::File("memory".into()),
-                    seat: ChannelSeat(seat),
-                })
+                let members = members.collect();
+                let source = Source::File("memory".into());
+                let entry = Entry::new(Arc::clone(channel), source, ChannelSeat(seat), members);
+                Arc::new(entry.expect("members that can be balanced"))
             })
             .collect();
         entries.sort_by(|a, b| a.channel.name().cmp(b.channel.name()));
