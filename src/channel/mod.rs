@@ -16,8 +16,10 @@
 //! | `code_set` | `http_code` |
 //! | `rotation` | who takes traffic |
 //! | `detection` | how long a failure can go unseen |
+//! | `definition` | what is asked of a member, as bytes |
 
 pub mod code_set;
+pub mod definition;
 pub mod detection;
 pub mod document;
 pub mod edit;

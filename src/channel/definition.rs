@@ -1,0 +1,140 @@
+//! What is asked of a member, as bytes: equal bytes, equal question.
+//!
+//! Verdicts that were kept over a restart are found again by a hash of these
+//! bytes (`store`), so they must not depend on the compiler, the platform or the
+//! order of anything. They follow the rule that a reload follows
+//! ([`ProbeOptions::asks_the_same`]): a renewed certificate in the same file
+//! makes no other check.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::code_set::CodeSet;
+use super::model::{
+    ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
+    VerifyCertificate,
+};
+use super::words::{CheckStatus, CloseMode, Method};
+
+/// Goes up when the encoding changes; every kept verdict is then forgotten once.
+const VERSION: u8 = 1;
+
+/// The canonical bytes of a check and the options it runs with. Every field of
+/// both is in them, each ended by its length or of fixed length, so that no two
+/// definitions share their bytes.
+#[must_use]
+pub fn check_definition(check: &HealthCheck, options: &ProbeOptions) -> Vec<u8> {
+    let mut bytes = Bytes(vec![VERSION]);
+    bytes.health_check(check);
+    bytes.probe_options(options);
+    bytes.0
+}
+
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    // Destructured without `..`: a new field does not compile before somebody
+    // has decided whether it makes another check.
+    fn health_check(&mut self, check: &HealthCheck) {
+        let HealthCheck {
+            protocol,
+            port,
+            threshold_normal,
+            threshold_abnormal,
+            interval,
+            timeout,
+            client_certificate,
+            status,
+        } = check;
+        match protocol {
+            Protocol::Tcp => self.byte(0),
+            Protocol::Http(http) => self.byte(1).http(http),
+            Protocol::Https(http) => self.byte(2).http(http),
+        };
+        self.number(port.map_or(0, NonZeroU16::get).into());
+        self.byte(*threshold_normal).byte(*threshold_abnormal);
+        self.duration(*interval).duration(*timeout);
+        self.byte(match client_certificate {
+            ClientCertificate::None => 0,
+            ClientCertificate::Present => 1,
+        });
+        self.byte(match status {
+            CheckStatus::On => 1,
+            CheckStatus::Off => 2,
+        });
+    }
+
+    fn http(&mut self, http: &HttpCheck) -> &mut Self {
+        let HttpCheck { path, method, codes } = http;
+        self.text(path);
+        self.byte(match method {
+            Method::Get => 0,
+            Method::Head => 1,
+        });
+        self.text(CodeSet::text(codes))
+    }
+
+    fn probe_options(&mut self, options: &ProbeOptions) {
+        let ProbeOptions { initial_state, host, headers, close, tls } = options;
+        self.text(initial_state.word());
+        self.optional(host.as_deref());
+        self.number(headers.len() as u64);
+        for (name, value) in headers {
+            self.text(name).text(value);
+        }
+        self.byte(match close {
+            CloseMode::Reset => 0,
+            CloseMode::Fin => 1,
+        });
+        let TlsOptions { verify, ca, server_name, client, min_version } = tls;
+        self.byte(match verify {
+            VerifyCertificate::No => 0,
+            VerifyCertificate::Yes => 1,
+        });
+        self.file(ca.as_ref());
+        self.optional(server_name.as_deref());
+        self.file(client.as_ref().map(|client| &client.certificate));
+        self.file(client.as_ref().map(|client| &client.key));
+        self.byte(match min_version {
+            TlsVersion::Tls12 => 12,
+            TlsVersion::Tls13 => 13,
+        });
+    }
+
+    fn byte(&mut self, byte: u8) -> &mut Self {
+        self.0.push(byte);
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    fn duration(&mut self, duration: Duration) -> &mut Self {
+        self.number(duration.as_secs()).number(duration.subsec_nanos().into())
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn optional(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            None => self.byte(0),
+            Some(text) => self.byte(1).text(text),
+        }
+    }
+
+    /// A file by its path: what is in it may be renewed.
+    fn file(&mut self, file: Option<&PemFile>) -> &mut Self {
+        let path = file.map(|file| file.path.to_string_lossy());
+        self.optional(path.as_deref())
+    }
+}
+
+#[cfg(test)]
+#[path = "definition/tests.rs"]
+mod tests;

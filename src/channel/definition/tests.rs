@@ -1,0 +1,153 @@
+//! Every field matters, and the bytes agree with what a reload calls the same.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::channel::{ClientIdentity, Health};
+
+fn check() -> HealthCheck {
+    HealthCheck {
+        protocol: Protocol::Https(HttpCheck {
+            path: "/health".to_owned(),
+            method: Method::Get,
+            codes: CodeSet::parse("200-299").unwrap(),
+        }),
+        port: NonZeroU16::new(8443),
+        threshold_normal: 2,
+        threshold_abnormal: 3,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        client_certificate: ClientCertificate::None,
+        status: CheckStatus::On,
+    }
+}
+
+fn file(path: &str, pem: &[u8]) -> PemFile {
+    PemFile { path: PathBuf::from(path), pem: Arc::from(pem) }
+}
+
+fn options() -> ProbeOptions {
+    ProbeOptions {
+        initial_state: Health::Unknown,
+        host: Some("shop.example".to_owned()),
+        headers: vec![("a".to_owned(), "b".to_owned()), ("c".to_owned(), "d".to_owned())],
+        close: CloseMode::Reset,
+        tls: TlsOptions {
+            verify: VerifyCertificate::Yes,
+            ca: Some(file("ca.pem", b"ca")),
+            server_name: Some("shop.example".to_owned()),
+            client: Some(ClientIdentity {
+                certificate: file("client.pem", b"certificate"),
+                key: file("client.key", b"key"),
+            }),
+            min_version: TlsVersion::Tls12,
+        },
+    }
+}
+
+fn http(check: &mut HealthCheck) -> &mut HttpCheck {
+    match &mut check.protocol {
+        Protocol::Https(http) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+type CheckEdit = (&'static str, fn(&mut HealthCheck));
+type OptionEdit = (&'static str, fn(&mut ProbeOptions));
+
+const CHECK_EDITS: [CheckEdit; 15] = [
+    ("protocol tcp", |check| check.protocol = Protocol::Tcp),
+    ("protocol http", |check| check.protocol = Protocol::Http(http(check).clone())),
+    ("path", |check| http(check).path.push('z')),
+    ("method", |check| http(check).method = Method::Head),
+    ("http_code", |check| http(check).codes = CodeSet::parse("200-298").unwrap()),
+    // Another text for the same codes: a reload restarts such members too.
+    ("http_code text", |check| http(check).codes = CodeSet::parse("200-298,299").unwrap()),
+    ("port", |check| check.port = NonZeroU16::new(8444)),
+    ("port 0", |check| check.port = None),
+    ("threshold_normal", |check| check.threshold_normal = 3),
+    ("threshold_abnormal", |check| check.threshold_abnormal = 2),
+    ("time_interval", |check| check.interval = Duration::from_secs(6)),
+    ("time_interval, part of a second", |check| check.interval += Duration::from_nanos(1)),
+    ("timeout", |check| check.timeout = Duration::from_secs(3)),
+    ("enable_client_ssl", |check| check.client_certificate = ClientCertificate::Present),
+    ("status", |check| check.status = CheckStatus::Off),
+];
+
+const OPTION_EDITS: [OptionEdit; 20] = [
+    ("initial_state healthy", |options| options.initial_state = Health::Healthy),
+    ("initial_state unhealthy", |options| options.initial_state = Health::Unhealthy),
+    ("host", |options| options.host = Some("other.example".to_owned())),
+    ("no host", |options| options.host = None),
+    ("empty host", |options| options.host = Some(String::new())),
+    ("headers, one less", |options| drop(options.headers.pop())),
+    ("headers, other value", |options| options.headers[0].1 = "x".to_owned()),
+    ("headers, other name", |options| options.headers[0].0 = "x".to_owned()),
+    ("headers, other order", |options| options.headers.reverse()),
+    ("headers, moved border", |options| options.headers[0] = ("ab".to_owned(), String::new())),
+    ("close", |options| options.close = CloseMode::Fin),
+    ("verify", |options| options.tls.verify = VerifyCertificate::No),
+    ("ca_file", |options| options.tls.ca = Some(file("other.pem", b"ca"))),
+    ("no ca_file", |options| options.tls.ca = None),
+    ("server_name", |options| options.tls.server_name = Some("other.example".to_owned())),
+    ("no server_name", |options| options.tls.server_name = None),
+    ("no client", |options| options.tls.client = None),
+    ("client certificate", |options| client(options).certificate = file("other.pem", b"certificate")),
+    ("client key", |options| client(options).key = file("other.key", b"key")),
+    ("min_version", |options| options.tls.min_version = TlsVersion::Tls13),
+];
+
+fn client(options: &mut ProbeOptions) -> &mut ClientIdentity {
+    options.tls.client.as_mut().expect("the example has a client certificate")
+}
+
+#[test]
+fn every_field_matters_and_no_two_changes_look_alike() {
+    let mut seen = HashMap::from([(check_definition(&check(), &options()), "nothing")]);
+    for (what, edit) in CHECK_EDITS {
+        let mut changed = check();
+        edit(&mut changed);
+        assert_ne!(changed, check(), "{what} is a change");
+        let before = seen.insert(check_definition(&changed, &options()), what);
+        assert_eq!(before, None, "{what}");
+    }
+    for (what, edit) in OPTION_EDITS {
+        let mut changed = options();
+        edit(&mut changed);
+        assert!(!changed.asks_the_same(&options()), "a reload calls {what} a change");
+        let before = seen.insert(check_definition(&check(), &changed), what);
+        assert_eq!(before, None, "{what}");
+    }
+    assert_eq!(seen.len(), 1 + CHECK_EDITS.len() + OPTION_EDITS.len());
+}
+
+#[test]
+fn a_renewed_certificate_asks_the_same() {
+    let mut renewed = options();
+    renewed.tls.ca = Some(file("ca.pem", b"another ca"));
+    client(&mut renewed).certificate = file("client.pem", b"another certificate");
+    client(&mut renewed).key = file("client.key", b"another key");
+    assert!(renewed.asks_the_same(&options()));
+    assert_eq!(check_definition(&check(), &renewed), check_definition(&check(), &options()));
+}
+
+/// The bytes are kept on disk, hashed: whoever changes them raises `VERSION`.
+#[test]
+fn the_bytes_are_those_of_version_1() {
+    let tcp = HealthCheck { protocol: Protocol::Tcp, ..check() };
+    let mut expected = vec![1, 0];
+    expected.extend(8443_u64.to_le_bytes());
+    expected.extend([2, 3]);
+    for number in [5_u64, 0, 2, 0] {
+        expected.extend(number.to_le_bytes());
+    }
+    expected.extend([0, 1]);
+    expected.extend(7_u64.to_le_bytes());
+    expected.extend(b"unknown");
+    expected.push(0);
+    expected.extend(0_u64.to_le_bytes());
+    expected.extend([0, 0, 0, 0, 0, 0, 12]);
+    assert_eq!(check_definition(&tcp, &ProbeOptions::default()), expected);
+}
