@@ -1,0 +1,163 @@
+//! Commits, and what becomes of those that fail.
+//!
+//! A commit that fails has not happened: that is what callers are told, so it
+//! must be made true. redb stops after an I/O error and has to be opened again;
+//! the file then holds the commit or does not. Its revision says which, and a
+//! commit that did get there is undone before anything else is written.
+//!
+//! Called by the one writer thread of `local`; it blocks.
+
+use redb::Database;
+
+use super::database::{self, Check, Medium, contained};
+use super::error::StoreError;
+use super::record::{Batch, Contents, Edit, Revision};
+
+/// The one writer of a store's file.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    medium: Box<dyn Medium>,
+    /// None after a failure, until it can be opened again.
+    database: Option<Database>,
+    /// What the next opening has to verify.
+    check: Check,
+    /// The last acknowledged batch.
+    revision: Revision,
+    doubt: Option<Doubt>,
+}
+
+/// A commit that was reported as failed and may be in the file all the same.
+#[derive(Debug)]
+struct Doubt {
+    revision: Revision,
+    inverse: Vec<Edit>,
+}
+
+impl Ledger {
+    /// Opens the file and verifies all of it.
+    pub(super) fn open(medium: Box<dyn Medium>) -> Result<Self, StoreError> {
+        let database = medium.open(Check::Everything)?;
+        let path = medium.path();
+        let revision = contained(path, || database::revision(&database, path));
+        match revision {
+            Ok(revision) => {
+                Ok(Self { medium, database: Some(database), check: Check::Header, revision, doubt: None })
+            }
+            Err(error) => {
+                // The error that matters is the one in hand.
+                let _ = database::close(database, path);
+                Err(error)
+            }
+        }
+    }
+
+    /// The last acknowledged batch.
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Reads everything.
+    pub(super) fn contents(&mut self) -> Result<Contents, StoreError> {
+        self.reopen()?;
+        self.attempt(database::contents)
+    }
+
+    /// Makes all batches durable, in order, or none of them.
+    pub(super) fn commit(&mut self, batches: &[Batch]) -> Result<Revision, StoreError> {
+        self.reopen()?;
+        let revision = self.revision.after(batches.len() as u64);
+        let mut inverse = Vec::new();
+        let edits = || batches.iter().flat_map(Batch::edits);
+        let attempt =
+            self.attempt(|database, path| database::apply(database, path, revision, edits(), &mut inverse));
+        match attempt {
+            Ok(()) => {
+                self.revision = revision;
+                Ok(revision)
+            }
+            Err(error) => {
+                self.doubt = Some(Doubt { revision, inverse });
+                // Settled at once if the disk allows, so that a restart cannot
+                // find what was just refused. The next call tries again.
+                let _ = self.reopen();
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the file; the next call opens it again.
+    pub(super) fn close(&mut self) -> Result<(), StoreError> {
+        if self.doubt.is_some() {
+            self.reopen()?;
+        }
+        self.database.take().map_or(Ok(()), |database| database::close(database, self.medium.path()))
+    }
+
+    /// Opens the file if a failure closed it, and settles what that failure
+    /// left in doubt.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.database.is_none() {
+            self.database = Some(self.medium.open(self.check)?);
+            self.check = Check::Header;
+        }
+        let found = self.attempt(database::revision)?;
+        let Some(doubt) = self.doubt.take() else { return self.expect(found) };
+        let undone = doubt.revision.after(1);
+        if found == undone {
+            self.revision = undone;
+        } else if found == doubt.revision {
+            let mut redo = Vec::new();
+            let undo = self
+                .attempt(|database, path| database::apply(database, path, undone, &doubt.inverse, &mut redo));
+            if let Err(error) = undo {
+                self.doubt = Some(doubt);
+                return Err(error);
+            }
+            self.revision = undone;
+        } else if found != self.revision {
+            self.doubt = Some(doubt);
+            return self.expect(found);
+        }
+        Ok(())
+    }
+
+    fn expect(&self, found: Revision) -> Result<(), StoreError> {
+        if found == self.revision {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            path: self.medium.path().to_owned(),
+            found: format!(
+                "it is at revision {}, where this vitald left it at {}: somebody else wrote to it",
+                found.0, self.revision.0
+            ),
+        })
+    }
+
+    /// Does something with the open database; closes it when that fails.
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&Database, &std::path::Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let path = self.medium.path();
+        let Some(database) = self.database.take() else { return Err(StoreError::Closed) };
+        match contained(path, || work(&database, path)) {
+            Ok(done) => {
+                self.database = Some(database);
+                Ok(done)
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Damaged { .. }) {
+                    self.check = Check::Everything;
+                }
+                // The error that matters is the one in hand.
+                let _ = database::close(database, path);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger/tests.rs"]
+pub(super) mod tests;

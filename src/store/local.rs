@@ -1,0 +1,200 @@
+//! The store over one file: a thread that owns it, and a queue before it.
+//!
+//! Batches that wait while a commit runs go into the next one together, so that
+//! many writers share the cost of a flush. Each caller hears of its batch after
+//! the commit that holds it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::database::{Medium, StoreFile};
+use super::directory::StateDirectory;
+use super::error::StoreError;
+use super::ledger::Ledger;
+use super::record::{Batch, Contents, Revision};
+use super::{Store, StoreState};
+
+/// Calls waiting for the writer thread. When it is full, callers wait in line:
+/// a slow disk slows its writers down and costs no memory.
+const QUEUE: usize = 256;
+
+/// Batches of one commit at most, so that the first does not wait for the last of a flood.
+const COMMIT_BATCHES: usize = 256;
+
+/// Bytes after which a commit takes no further batch.
+const COMMIT_BYTES: usize = 16 << 20;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+enum Call {
+    Load(Answer<Contents>),
+    Write(Batch, Answer<Revision>),
+    Close(Answer<()>),
+}
+
+/// A store in a state directory of this machine. Closes when dropped, which
+/// waits for the writes that are queued.
+#[derive(Debug)]
+pub struct LocalStore {
+    calls: Option<mpsc::Sender<Call>>,
+    state: Arc<Mutex<StoreState>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl LocalStore {
+    /// Opens the store of a directory, making an empty one if there is none.
+    /// Reads and verifies the whole file; blocks.
+    ///
+    /// # Errors
+    /// The file is damaged, foreign, of a newer format, or cannot be opened. It
+    /// is left as it is.
+    pub fn open(directory: &Arc<StateDirectory>) -> Result<Self, StoreError> {
+        let file = StoreFile::prepare(directory)?;
+        Self::over(Box::new(file), Some(Arc::clone(directory)))
+    }
+
+    /// The same over another medium. The directory stays locked until the
+    /// writer thread has ended.
+    pub(super) fn over(
+        medium: Box<dyn Medium>,
+        directory: Option<Arc<StateDirectory>>,
+    ) -> Result<Self, StoreError> {
+        let path = medium.path().to_owned();
+        let ledger = Ledger::open(medium)?;
+        let state = StoreState { revision: ledger.revision(), ..StoreState::default() };
+        let state = Arc::new(Mutex::new(state));
+        let (calls, queue) = mpsc::channel(QUEUE);
+        let writer = Writer { ledger, state: Arc::clone(&state), queue };
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        let handle = thread
+            .spawn(move || {
+                writer.run();
+                drop(directory);
+            })
+            .map_err(|error| StoreError::io("start the writer of", path, error))?;
+        Ok(Self { calls: Some(calls), state, writer: Some(handle) })
+    }
+
+    /// Cancel-safe up to the moment the call is queued; from then on it is done.
+    async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, StoreError> {
+        let calls = self.calls.as_ref().ok_or(StoreError::Closed)?;
+        let (answer, result) = oneshot::channel();
+        calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
+        result.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Store for LocalStore {
+    async fn load(&self) -> Result<Contents, StoreError> {
+        self.call(Call::Load).await
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Revision, StoreError> {
+        if let Some(breach) = batch.breach() {
+            return Err(StoreError::TooLarge(breach));
+        }
+        self.call(|answer| Call::Write(batch, answer)).await
+    }
+
+    fn state(&self) -> StoreState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.call(Call::Close).await
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        drop(self.calls.take());
+        if let Some(writer) = self.writer.take() {
+            // It contains its panics; if one got through, there is nobody to tell.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The thread that owns the file.
+struct Writer {
+    ledger: Ledger,
+    state: Arc<Mutex<StoreState>>,
+    queue: mpsc::Receiver<Call>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut next = self.queue.blocking_recv();
+        while let Some(call) = next.take() {
+            match call {
+                Call::Load(answer) => {
+                    // Whoever asked may be gone; so for all answers here.
+                    let _ = answer.send(self.ledger.contents());
+                }
+                Call::Write(batch, answer) => next = self.write(batch, answer),
+                Call::Close(answer) => {
+                    let _ = answer.send(self.ledger.close());
+                    return;
+                }
+            }
+            next = next.or_else(|| self.queue.blocking_recv());
+        }
+        // Every handle is gone. An error changes nothing for acknowledged batches.
+        let _ = self.ledger.close();
+    }
+
+    /// Commits a batch together with those that wait behind it; gives back the
+    /// call that ended their row.
+    fn write(&mut self, first: Batch, answer: Answer<Revision>) -> Option<Call> {
+        let mut bytes = first.size();
+        let (mut batches, mut answers, mut next) = (vec![first], vec![answer], None);
+        while batches.len() < COMMIT_BATCHES && bytes < COMMIT_BYTES {
+            match self.queue.try_recv() {
+                Ok(Call::Write(batch, answer)) => {
+                    bytes = bytes.saturating_add(batch.size());
+                    batches.push(batch);
+                    answers.push(answer);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let result = self.ledger.commit(&batches);
+        self.note(batches.len() as u64, &result);
+        for (behind, answer) in (0..).zip(answers.into_iter().rev()) {
+            let _ = answer.send(result.clone().map(|last| last.before(behind)));
+        }
+        next
+    }
+
+    /// Keeps the state, and logs when writes begin to fail and when they work again.
+    fn note(&self, batches: u64, result: &Result<Revision, StoreError>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(revision) => {
+                if state.failure.take().is_some() {
+                    tracing::info!("the store can be written again");
+                }
+                state.revision = *revision;
+                state.batches += batches;
+                state.commits += 1;
+            }
+            Err(error) => {
+                if state.failure.is_none() {
+                    tracing::error!(%error, "the store cannot be written; API changes are refused");
+                }
+                state.failure = Some(error.clone());
+                state.failed_batches += batches;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "local/tests.rs"]
+mod tests;
