@@ -153,6 +153,7 @@ fn verdicts(path: &Path, members: u64) {
         consecutive_successes: 7,
         consecutive_failures: 0,
         since: Timestamp(number),
+        unconfirmed: Duration::ZERO,
     });
     let verdicts = Verdicts { saved_at: SavedAt::default(), records: records.collect() };
     let keys = (cpu_time() - start).as_secs_f64() * 1e3;

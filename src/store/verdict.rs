@@ -1,7 +1,7 @@
 //! Verdicts as bytes, and how old is too old.
 //!
 //! The file is written whole each time, so it is flat: a head, records of one
-//! length, a checksum. 33 bytes a member: 3.3 MB for 100,000.
+//! length, a checksum. 37 bytes a member: 3.7 MB for 100,000.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::health::{MemberState, Timestamp};
 /// How the file begins; its last two bytes are the version, little-endian.
 const MAGIC: &[u8; 14] = b"vitald-verdict";
 const VERSION: u16 = 1;
-const RECORD: usize = 16 + 1 + 4 + 4 + 8;
+const RECORD: usize = 16 + 1 + 4 + 4 + 8 + 4;
 const CHECKSUM: usize = 32;
 
 /// What is kept of a member.
@@ -31,18 +31,23 @@ pub struct VerdictRecord {
     pub consecutive_failures: u32,
     /// When `health` became what it is.
     pub since: Timestamp,
+    /// How long before the saving the last conclusive probe was; kept in whole
+    /// seconds, rounded up. A verdict that was resumed and not probed since goes
+    /// on ageing: restarts alone never make it young again.
+    pub unconfirmed: Duration,
 }
 
 impl VerdictRecord {
     /// What is kept of that state.
     #[must_use]
-    pub fn of(key: VerdictKey, state: &MemberState) -> Self {
+    pub fn of(key: VerdictKey, state: &MemberState, unconfirmed: Duration) -> Self {
         Self {
             key,
             health: state.health,
             consecutive_successes: state.consecutive_successes,
             consecutive_failures: state.consecutive_failures,
             since: state.since,
+            unconfirmed,
         }
     }
 }
@@ -112,7 +117,14 @@ impl Verdicts {
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.boot_id).to_le_bytes());
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.nanos).to_le_bytes());
         for record in &self.records {
-            let VerdictRecord { key, health, consecutive_successes, consecutive_failures, since } = record;
+            let VerdictRecord {
+                key,
+                health,
+                consecutive_successes,
+                consecutive_failures,
+                since,
+                unconfirmed,
+            } = record;
             bytes.extend_from_slice(&key.0);
             bytes.push(match health {
                 Health::Unknown => 0,
@@ -122,6 +134,8 @@ impl Verdicts {
             bytes.extend_from_slice(&consecutive_successes.to_le_bytes());
             bytes.extend_from_slice(&consecutive_failures.to_le_bytes());
             bytes.extend_from_slice(&since.0.to_le_bytes());
+            let seconds = unconfirmed.as_secs().saturating_add((unconfirmed.subsec_nanos() > 0).into());
+            bytes.extend_from_slice(&u32::try_from(seconds).unwrap_or(u32::MAX).to_le_bytes());
         }
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
@@ -166,17 +180,21 @@ impl Verdicts {
         Ok(Self { saved_at: SavedAt { wall, boot }, records })
     }
 
-    /// The verdicts to go on with at `now`; those saved longer than `limit` ago
-    /// are history (the default: ten minutes).
+    /// The verdicts to go on with at `now`; those whose last conclusive probe
+    /// was longer ago than `limit` are history (ten minutes is the default).
     ///
     /// # Errors
-    /// They are too old, or the clock cannot say how old they are.
+    /// All of them are too old, or the clock cannot say how old they are.
     pub fn recall(self, now: &SavedAt, limit: Duration) -> Result<Recall, Refusal> {
         match self.saved_at.age(now) {
             None => Err(Refusal::FromTheFuture),
             Some(age) if age > limit => Err(Refusal::TooOld { age, limit }),
             Some(age) => {
-                let records = self.records.into_iter().map(|record| (record.key, record)).collect();
+                let aged = self.records.into_iter().map(|record| {
+                    let unconfirmed = record.unconfirmed.saturating_add(age);
+                    (record.key, VerdictRecord { unconfirmed, ..record })
+                });
+                let records = aged.filter(|(_, record)| record.unconfirmed <= limit).collect();
                 Ok(Recall { records, age })
             }
         }
@@ -207,8 +225,8 @@ pub struct Recall {
 }
 
 impl Recall {
-    /// What is known of the member; none when it, its channel or its check is
-    /// new or changed.
+    /// What is known of the member, with `unconfirmed` as of now; none when it,
+    /// its channel or its check is new or changed.
     #[must_use]
     pub fn find(&self, key: VerdictKey) -> Option<&VerdictRecord> {
         self.records.get(&key)
@@ -256,6 +274,7 @@ impl Reader<'_> {
             consecutive_successes: u32::from_le_bytes(self.take()?),
             consecutive_failures: u32::from_le_bytes(self.take()?),
             since: Timestamp(u64::from_le_bytes(self.take()?)),
+            unconfirmed: Duration::from_secs(u32::from_le_bytes(self.take()?).into()),
         })
     }
 }

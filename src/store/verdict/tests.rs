@@ -13,6 +13,7 @@ fn record(number: u64) -> VerdictRecord {
         consecutive_successes: u32::MAX,
         consecutive_failures: 3,
         since: Timestamp(1_767_225_605_123_456_789 + number),
+        unconfirmed: Duration::from_secs(number),
     }
 }
 
@@ -29,6 +30,21 @@ fn verdicts_read_back() {
     }
     let without_boot = Verdicts { saved_at: SavedAt { wall: Timestamp(5), boot: None }, records: Vec::new() };
     assert_eq!(Verdicts::decode(&without_boot.encode()), Ok(without_boot));
+}
+
+#[test]
+fn ages_are_kept_in_whole_seconds_and_never_made_younger() {
+    let rows = [
+        (Duration::ZERO, 0),
+        (Duration::from_nanos(1), 1),
+        (Duration::from_millis(2999), 3),
+        (Duration::MAX, u64::from(u32::MAX)),
+    ];
+    for (unconfirmed, seconds) in rows {
+        let written = Verdicts { records: vec![VerdictRecord { unconfirmed, ..record(0) }], ..verdicts(0) };
+        let read = Verdicts::decode(&written.encode()).unwrap();
+        assert_eq!(read.records[0].unconfirmed, Duration::from_secs(seconds));
+    }
 }
 
 #[test]
@@ -100,10 +116,13 @@ fn the_limit_is_the_last_age_that_counts() {
     let saved = |age: Duration| {
         let now = SavedAt { wall: Timestamp(10_000 * SECOND), boot: None };
         let wall = Timestamp(now.wall.0 - u64::try_from(age.as_nanos()).unwrap());
-        Verdicts { saved_at: SavedAt { wall, boot: None }, records: vec![record(1)] }.recall(&now, limit)
+        let records = vec![record(0), record(1)];
+        Verdicts { saved_at: SavedAt { wall, boot: None }, records }.recall(&now, limit)
     };
     let recall = saved(limit).expect("young enough");
-    assert_eq!((recall.find(record(1).key), recall.find(record(2).key)), (Some(&record(1)), None));
+    let found = VerdictRecord { unconfirmed: limit, ..record(0) };
+    // The other one was probed a second earlier, and so is too old.
+    assert_eq!((recall.find(record(0).key), recall.find(record(1).key)), (Some(&found), None));
     assert_eq!((recall.len(), recall.age()), (1, limit));
     let age = limit + Duration::from_nanos(1);
     assert_eq!(saved(age).map(|_| ()), Err(Refusal::TooOld { age, limit }));
