@@ -13,7 +13,7 @@ use super::answer::verdict::Verdicts;
 use super::backend::ApiBackend;
 use super::exchange::{Exchange, Stop, json, nothing};
 use super::route::Place;
-use crate::catalog::registry::{Body, Fault, Outcome, Write};
+use crate::catalog::registry::{Body, Family, Fault, Outcome, Resource, Write};
 use crate::channel::MemberStatus;
 
 /// Bodies larger than this are read on a thread of their own.
@@ -34,12 +34,7 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Re
 
 /// The call that a place and a method mean, and the status of its success. The
 /// table of methods lets nothing else through.
-fn call(
-    family: crate::catalog::registry::Family,
-    place: Place,
-    method: &Method,
-    body: Body,
-) -> Option<(Write, u16)> {
+fn call(family: Family, place: Place, method: &Method, body: Body) -> Option<(Write, u16)> {
     let is = |wanted: &Method| method == wanted;
     let made = match place {
         Place::Channels(instance) => (Write::CreateChannel { instance, body }, 201),
@@ -64,13 +59,15 @@ fn call(
 }
 
 async fn show<B: ApiBackend>(backend: &B, outcome: Outcome, status: u16) -> Result<Response, Stop> {
-    // The change is made: an answer without verdicts is better than an error.
-    let observation = match &outcome {
-        Outcome::Channel(_) | Outcome::Members(..) | Outcome::ProjectChannels(_) => {
-            backend.observe().await.ok()
-        }
-        _ => None,
+    // Only what is checked has verdicts. The change is made: an answer without
+    // them is better than an error.
+    let is_checked = |resource: &Resource| resource.effective.health_check().is_some();
+    let shows_verdicts = match &outcome {
+        Outcome::Channel(resource) | Outcome::Members(resource, _) => is_checked(resource),
+        Outcome::ProjectChannels(resources) => resources.iter().any(|resource| is_checked(resource)),
+        _ => false,
     };
+    let observation = if shows_verdicts { backend.observe().await.ok() } else { None };
     let verdicts = Verdicts::of(observation.as_ref());
     let response = match &outcome {
         Outcome::Nothing => nothing(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::accounts::{Accounts, UserAccount, UserName};
@@ -35,6 +35,10 @@ pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 /// by [`HashingQueue`] alone.
 const WAITING_ANSWERS: usize = 32;
 
+/// How many large signed bodies are held at once, until they are answered;
+/// further ones wait unread. Access keys are no secret, so anybody may send one.
+const LARGE_BODIES: usize = 4;
+
 /// Reads both clocks.
 pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
@@ -52,6 +56,7 @@ struct Shared {
     slowdown: Mutex<Slowdown>,
     hashing: HashingQueue,
     waiting_answers: Semaphore,
+    large_bodies: Arc<Semaphore>,
 }
 
 impl fmt::Debug for AuthGate {
@@ -100,6 +105,7 @@ impl AuthGate {
             slowdown: Mutex::default(),
             hashing: HashingQueue::new(cores),
             waiting_answers: Semaphore::new(WAITING_ANSWERS),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -286,6 +292,12 @@ impl AuthGate {
             role: key.role,
         };
         Ok(SignedClaim { claim, secret_key: key.secret_key.clone(), identity })
+    }
+
+    /// Leave to hold one large body, for as long as the permit lives.
+    pub(super) async fn large_body(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.shared.large_bodies).acquire_owned().await.ok()
     }
 
     async fn wait_after_failure(&self, peer: PeerAddress) {

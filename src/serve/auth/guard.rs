@@ -10,6 +10,7 @@
 //! request was signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -18,7 +19,9 @@ use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::fault::AuthFault;
 use super::gate::{AuthGate, Inspected};
@@ -28,6 +31,10 @@ use crate::serve::listener::Origin;
 
 /// Largest body of a signed request (reference 6.3).
 pub const LARGEST_BODY: usize = 12 * 1024 * 1024;
+/// Bodies up to this size need no leave to be held.
+const SMALL_BODY: usize = 64 * 1024;
+/// How long a client may send nothing of its body.
+const BODY_STALL: Duration = Duration::from_secs(10);
 /// The answer's header that names the request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -66,9 +73,11 @@ pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next)
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     parts.extensions.insert(id.clone());
     let mut response = match admit(&gate, &parts, body).await {
-        Ok((identity, body)) => {
-            parts.extensions.insert(identity);
-            next.run(Request::from_parts(parts, body)).await
+        Ok(admitted) => {
+            parts.extensions.insert(admitted.identity);
+            let response = next.run(Request::from_parts(parts, admitted.body)).await;
+            drop(admitted.large);
+            response
         }
         Err(fault) => {
             gate.penalty(&fault, Origin::of(&parts.extensions).peer).await;
@@ -79,29 +88,52 @@ pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next)
     response
 }
 
-/// Who it is and that they may; and the body, to be read or read again.
-async fn admit(gate: &AuthGate, parts: &Parts, body: Body) -> Result<(Identity, Body), AuthFault> {
+/// Who it is, that they may, and the body, to be read or read again.
+struct Admitted {
+    identity: Identity,
+    body: Body,
+    /// Held while a large body is.
+    large: Option<OwnedSemaphorePermit>,
+}
+
+async fn admit(gate: &AuthGate, parts: &Parts, body: Body) -> Result<Admitted, AuthFault> {
     let project = parts.uri.path().split('/').nth(2).unwrap_or_default();
     let action = Action::of(&parts.method);
     match gate.inspect(parts)? {
         Inspected::Known(identity) => {
             identity.admit(project, action)?;
-            Ok((identity, body))
+            Ok(Admitted { identity, body, large: None })
         }
         Inspected::Signed(signed) => {
-            let bytes = read_whole(body).await?;
+            let (bytes, large) = read_whole(gate, body).await?;
             let identity = gate.conclude(signed, BodyHash::of(&bytes))?;
             identity.admit(project, action)?;
-            Ok((identity, Body::from(bytes)))
+            Ok(Admitted { identity, body: Body::from(bytes), large })
         }
     }
 }
 
-async fn read_whole(body: Body) -> Result<Bytes, AuthFault> {
-    match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(AuthFault::BodyTooLarge),
-        Err(_) => Err(AuthFault::BodyUnreadable),
+/// Reads a body; beyond [`SMALL_BODY`] only with leave, and the rest waits unread.
+async fn read_whole(
+    gate: &AuthGate,
+    mut body: Body,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), AuthFault> {
+    let mut whole = Vec::new();
+    let mut large = None;
+    loop {
+        let Ok(frame) = timeout(BODY_STALL, body.frame()).await else {
+            return Err(AuthFault::BodyUnreadable);
+        };
+        let Some(frame) = frame else { return Ok((Bytes::from(whole), large)) };
+        let frame = frame.map_err(|_| AuthFault::BodyUnreadable)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if whole.len() + data.len() > LARGEST_BODY {
+            return Err(AuthFault::BodyTooLarge);
+        }
+        whole.extend_from_slice(data);
+        if whole.len() > SMALL_BODY && large.is_none() {
+            large = gate.large_body().await;
+        }
     }
 }
 

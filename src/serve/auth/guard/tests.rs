@@ -50,8 +50,12 @@ fn request(method: Method, path: &str, key: &str, body: &str) -> Request {
 }
 
 async fn send(request: Request) -> (u16, Option<String>, String) {
+    send_to(router(), request).await
+}
+
+async fn send_to(router: Router, request: Request) -> (u16, Option<String>, String) {
     let response =
-        TowerToHyperService::new(router()).call(request).await.unwrap_or_else(|never| match never {});
+        TowerToHyperService::new(router).call(request).await.unwrap_or_else(|never| match never {});
     let status = response.status().as_u16();
     let id = response.headers().get(REQUEST_ID).map(|id| id.to_str().expect("text").to_owned());
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
@@ -112,6 +116,53 @@ async fn a_body_that_cannot_be_judged_is_not_kept() {
     let mut unknown = request(Method::POST, &path, "NOBODY", "");
     *unknown.body_mut() = Body::new(Untouchable);
     assert_eq!(send(unknown).await.0, 401);
+}
+
+/// Four clients that send a large body byte by byte keep a fifth waiting, but
+/// not small ones, and not for good.
+#[tokio::test(start_paused = true)]
+async fn few_large_bodies_are_held_at_once() {
+    let path = format!("/v2/{PROJECT}/things");
+    let router = router();
+    let slow = || {
+        let mut slow = request(Method::POST, &path, "ADMIN", "");
+        *slow.body_mut() = Body::new(Stalled { first: Some(Bytes::from(vec![b'x'; SMALL_BODY + 1])) });
+        slow
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        tasks.spawn(send_to(router.clone(), slow()));
+    }
+    tokio::task::yield_now().await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(send_to(router.clone(), request(Method::POST, &path, "ADMIN", "small")).await.0, 200);
+    assert!(start.elapsed().is_zero());
+    let large = request(Method::POST, &path, "ADMIN", &"x".repeat(SMALL_BODY + 1));
+    assert_eq!(send_to(router, large).await.0, 200);
+    assert_eq!(start.elapsed(), BODY_STALL);
+    while let Some(answer) = tasks.join_next().await {
+        assert_eq!(answer.expect("no panic").0, 400);
+    }
+}
+
+/// A body that stops after its first piece.
+struct Stalled {
+    first: Option<Bytes>,
+}
+
+impl hyper::body::Body for Stalled {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        match self.first.take() {
+            Some(first) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(first)))),
+            None => std::task::Poll::Pending,
+        }
+    }
 }
 
 /// A body that fails the test when somebody reads it.
