@@ -53,6 +53,7 @@ fn clock() -> impl Fn() -> Now + Send + Sync {
 #[tokio::test]
 async fn the_vendors_signer_and_a_keystone_client_get_in() {
     let Some(python) = std::env::var_os("VITALD_SDK_PYTHON") else {
+        // `tests/run sdk` sets it, so nothing is skipped there.
         eprintln!("skipped: VITALD_SDK_PYTHON is not set");
         return;
     };

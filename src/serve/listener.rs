@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -49,15 +49,18 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Incoming::Tcp(stream), Origin::network(peer.ip(), Transport::Plain)))
+                let local = stream.local_addr().ok();
+                Ok((Incoming::Tcp(stream), Origin::network(peer, local, Transport::Plain)))
             }
             Self::Tls(listener, tls) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Incoming::Tls(stream, tls.clone()), Origin::network(peer.ip(), Transport::Tls)))
+                let local = stream.local_addr().ok();
+                Ok((Incoming::Tls(stream, tls.clone()), Origin::network(peer, local, Transport::Tls)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let origin = Origin { peer: PeerAddress::UnixSocket, transport: Transport::Plain };
+                let (peer, machine) = (PeerAddress::UnixSocket, Machine::This);
+                let origin = Origin { peer, machine, transport: Transport::Plain };
                 Ok((Incoming::Unix(stream), origin))
             }
         }
@@ -69,8 +72,19 @@ impl Listener {
 pub struct Origin {
     /// The other end of the connection.
     pub peer: PeerAddress,
+    /// Whether it is on this machine.
+    pub machine: Machine,
     /// What the connection speaks.
     pub transport: Transport,
+}
+
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// Here: a loopback address, or the very address that was connected to.
+    This,
+    /// On another machine, as far as can be told.
+    Other,
 }
 
 /// The other end of a connection.
@@ -83,14 +97,18 @@ pub enum PeerAddress {
 }
 
 impl Origin {
-    fn network(address: IpAddr, transport: Transport) -> Self {
-        Self { peer: PeerAddress::Network(address), transport }
+    pub(super) fn network(peer: SocketAddr, local: Option<SocketAddr>, transport: Transport) -> Self {
+        let address = peer.ip().to_canonical();
+        let is_here =
+            address.is_loopback() || local.is_some_and(|local| local.ip().to_canonical() == address);
+        let machine = if is_here { Machine::This } else { Machine::Other };
+        Self { peer: PeerAddress::Network(peer.ip()), machine, transport }
     }
 
     /// What the server noted; if it noted nothing, a stranger over plain HTTP.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        let stranger = Self::network(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Transport::Plain);
+        let stranger = Self::network((Ipv4Addr::UNSPECIFIED, 0).into(), None, Transport::Plain);
         extensions.get().copied().unwrap_or(stranger)
     }
 }

@@ -42,7 +42,7 @@ mod status;
 mod stream;
 mod tls;
 
-pub use listener::{Listener, Origin, PeerAddress, bind_unix};
+pub use listener::{Listener, Machine, Origin, PeerAddress, bind_unix};
 pub use routes::router;
 pub use server::{Drain, Limits, run, run_router, run_with};
 pub use source::{Liveness, ReloadSummary, Source, SourceError};

@@ -1,6 +1,6 @@
 //! `POST /v1/reload`, and who may send it.
 //!
-//! The surface has no credentials, so only loopback peers are heard. A browser
+//! The surface has no credentials, so only peers on this machine are heard. A browser
 //! on this machine is one too. The extra header keeps other sites' pages out:
 //! they would need a preflight, which is never granted. The `Host` check keeps
 //! out pages whose own name was pointed at 127.0.0.1 (DNS rebinding).
@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
 use axum::response::Response;
 use serde_json::json;
 
-use super::listener::{Origin, PeerAddress};
+use super::listener::{Machine, Origin, PeerAddress};
 use super::routes::{App, error, json};
 use super::source::Source;
 
@@ -24,7 +24,7 @@ pub(super) async fn reload<S: Source>(
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(remedy) = admit(origin.peer, &headers) {
+    if let Err(remedy) = admit(origin, &headers) {
         return error(StatusCode::FORBIDDEN, remedy);
     }
     match app.source.reload().await {
@@ -44,37 +44,40 @@ pub(super) async fn reload<S: Source>(
 }
 
 /// Whether this request may reload; if not, what to do instead.
-fn admit(peer: PeerAddress, headers: &HeaderMap) -> Result<(), &'static str> {
-    let is_local = match peer {
-        PeerAddress::Network(address) => address.to_canonical().is_loopback(),
-        PeerAddress::UnixSocket => true,
-    };
-    if !is_local {
-        return Err("only a loopback client may reload: send the request from this machine, \
+fn admit(origin: Origin, headers: &HeaderMap) -> Result<(), &'static str> {
+    if origin.machine == Machine::Other {
+        return Err("only a client on this machine may reload: send the request from there, \
                     or send the daemon SIGHUP");
     }
     if headers.get(ACTION).is_none_or(|action| action != "reload") {
         return Err("the header \"X-Vitald-Action: reload\" is missing: add it");
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| !names_loopback(host)) {
+    if host.is_some_and(|host| !names_this_machine(host, origin.peer)) {
         return Err(
-            "the Host header names another machine: send the request to 127.0.0.1, [::1] or localhost",
+            "the Host header names another machine: send the request to 127.0.0.1, [::1], localhost \
+                    or the address that is listened on",
         );
     }
     Ok(())
 }
 
-fn names_loopback(host: &str) -> bool {
+/// A peer on this machine has the address that it connected to, or loopback.
+fn names_this_machine(host: &str, peer: PeerAddress) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    let is_ours = |address: std::net::IpAddr| {
+        let address = address.to_canonical();
+        let is_peers = matches!(peer, PeerAddress::Network(peer) if peer.to_canonical() == address);
+        address.is_loopback() || is_peers
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_ours)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::api::Transport;
 
     fn verdict(peer: &str, headers: &[(&'static str, &str)]) -> Result<(), &'static str> {
         let headers = headers.iter().map(|(name, value)| {
@@ -82,7 +85,8 @@ mod tests {
         });
         {
             let address: std::net::SocketAddr = peer.parse().expect("an address");
-            admit(PeerAddress::Network(address.ip()), &headers.collect())
+            let local = "10.0.0.9:9650".parse().ok();
+            admit(Origin::network(address, local, Transport::Plain), &headers.collect())
         }
     }
 
@@ -93,8 +97,11 @@ mod tests {
             assert_eq!(verdict(peer, &[action]), Ok(()), "{peer}");
         }
         for peer in ["10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[2001:db8::1]:5"] {
-            assert!(verdict(peer, &[action]).expect_err(peer).contains("loopback"), "{peer}");
+            assert!(verdict(peer, &[action]).expect_err(peer).contains("this machine"), "{peer}");
         }
+        // The address that is listened on is this machine too, under its own name only.
+        assert_eq!(verdict("10.0.0.9:5", &[action, ("host", "10.0.0.9:9650")]), Ok(()));
+        assert!(verdict("10.0.0.9:5", &[action, ("host", "10.0.0.1:9650")]).is_err());
         for headers in [&[][..], &[(ACTION, "1")], &[(ACTION, "reload ")]] {
             assert!(verdict("127.0.0.1:5", headers).expect_err("refused").contains("X-Vitald-Action"));
         }

@@ -12,6 +12,8 @@ doc       rustdoc, warnings denied
 scripts   shellcheck over the shell scripts
 service   systemd-analyze over config/vitald.service
 alerts    promtool over contrib/prometheus
+loom      the balancer's hand-overs under loom
+sdk       the vendor's Python clients against the API, over its in-memory backend
 peers     the built daemon against real nginx, Prometheus, TLS and broken peers
 END
 }
@@ -26,11 +28,13 @@ part_lint() { step lint cargo clippy --all-targets --all-features -- -D warnings
 
 part_pure() { step pure cargo clippy --lib --no-default-features -- -D warnings; }
 
-# Every test target but the peers, which have a part of their own.
+# Every test target but those that have a part of their own.
 test_targets() {
     echo --lib --bins
     local file
-    for file in tests/*.rs; do echo --test "$(basename "$file" .rs)"; done
+    for file in tests/*.rs; do
+        [ "$file" = tests/sdk_auth.rs ] || echo --test "$(basename "$file" .rs)"
+    done
     for file in tests/*/main.rs; do
         case $file in
             tests/peers/main.rs | 'tests/*/main.rs') ;;
@@ -98,6 +102,27 @@ part_alerts() {
     have promtool || { skip alerts "promtool is not installed"; return; }
     step 'alerts check' promtool check rules contrib/prometheus/alerts.yml
     step 'alerts test' promtool test rules contrib/prometheus/rules_test.yml
+}
+
+part_loom() {
+    RUSTFLAGS='--cfg vitald_loom' CARGO_TARGET_DIR=$PWD/target/loom \
+        suite loom cargo test --release --manifest-path tests/loom/Cargo.toml
+}
+
+# A Python with the vendor's clients, in a place of its own.
+sdk_python() {
+    local home=$PWD/target/tests/sdk
+    [ -x "$home/bin/python" ] || python3 -m venv "$home" || return
+    "$home/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt || return
+    echo "$home/bin/python"
+}
+
+part_sdk() {
+    local python
+    python=$(sdk_python 2>target/tests/sdk-setup.log | tail -n 1)
+    [ -x "$python" ] || { skip sdk "the clients cannot be installed, see target/tests/sdk-setup.log"; return; }
+    VITALD_SDK_PYTHON=$python suite 'sdk gate' cargo test --test sdk_auth
+    step 'sdk clients' tests/lib/sdk_clients "$python"
 }
 
 part_peers() { rust_tests peers --features peer-tests --test peers; }

@@ -9,6 +9,7 @@ needs_of() { # PART
         format | doc) ;;
         peers) echo cc nginx prometheus promtool ;;
         scripts) echo shellcheck ;;
+        sdk) echo cc python3 venv ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
         *) echo cc ;;
@@ -19,6 +20,7 @@ package_of() { # COMMAND
     case $1 in
         cc) echo gcc libc6-dev ;;
         promtool) echo prometheus ;;
+        venv) echo python3-venv ;;
         systemd-analyze) echo systemd ;;
         *) echo "$1" ;;
     esac
@@ -27,7 +29,12 @@ package_of() { # COMMAND
 # Daemons of Debian live in /usr/sbin, which is not on everybody's path.
 PATH=$PATH:/usr/sbin:/sbin
 
-have() { command -v "$1" >/dev/null; }
+have() {
+    case $1 in
+        venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then

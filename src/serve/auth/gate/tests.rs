@@ -73,7 +73,7 @@ fn parts(headers: &[(&str, &str)]) -> Parts {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let origin = Origin { peer: PEER, transport: Transport::Plain };
+    let origin = Origin { peer: PEER, machine: crate::serve::Machine::Other, transport: Transport::Plain };
     request.extension(origin).body(()).expect("a request").into_parts().0
 }
 
@@ -153,7 +153,11 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
     let (gate, _) = gate_of(&api());
     let local = |headers: &[(&str, &str)]| {
         let mut parts = parts(headers);
-        parts.extensions.insert(Origin { peer: PeerAddress::UnixSocket, transport: Transport::Plain });
+        parts.extensions.insert(Origin {
+            peer: PeerAddress::UnixSocket,
+            machine: crate::serve::Machine::This,
+            transport: Transport::Plain,
+        });
         parts
     };
     let identity = gate.check(&local(&[]), b"").await.expect("let in");

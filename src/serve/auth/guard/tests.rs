@@ -101,7 +101,11 @@ async fn others_are_answered_in_the_vendors_form() {
     assert!(text.contains("APIG.1000"), "{text}");
 
     let mut local = Request::get(&own).body(Body::empty()).expect("a request");
-    local.extensions_mut().insert(Origin { peer: PeerAddress::UnixSocket, transport: Transport::Plain });
+    local.extensions_mut().insert(Origin {
+        peer: PeerAddress::UnixSocket,
+        machine: crate::serve::Machine::This,
+        transport: Transport::Plain,
+    });
     assert_eq!(send(local).await.2, "local socket ");
 }
 
