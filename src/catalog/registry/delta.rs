@@ -50,7 +50,7 @@ pub struct InstanceEdit {
 /// What the store must hold once a delta is durable: one record per key.
 #[derive(Debug, Clone)]
 pub enum RecordEdit<'d> {
-    /// The record of a channel, to be encoded with [`super::record`].
+    /// The record of a channel, to be encoded with `record`.
     PutChannel(&'d Resource),
     /// No record of this channel any more.
     RemoveChannel(Id),
