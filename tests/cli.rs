@@ -17,5 +17,7 @@ mod probe;
 mod reload;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "support/skipped.rs"]
+mod skipped;
 #[path = "cli/status.rs"]
 mod status;

@@ -74,8 +74,7 @@ fn a_user_is_a_hash_file_and_lines_for_the_configuration() {
 #[test]
 fn a_terminal_shows_nothing_of_the_password() {
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: script (bsdutils) is not installed");
-        return;
+        return crate::skipped::note("script (bsdutils) is not installed");
     }
     let (code, shown) = on_a_terminal(&["Password: ", "Again: "], &["correct horse\n", "correct horse\n"]);
     assert!(code == Some(0) && shown.contains("$argon2id$"), "{shown}");

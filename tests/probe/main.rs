@@ -9,4 +9,6 @@ mod lifecycle;
 mod local;
 mod members;
 mod resolve;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod tcp;
