@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vitald::channel::{Health, Protocol, Rule, Strategy};
-use vitald::config::api::{ClearText, Role};
+use vitald::config::api::{ClearText, Quotas, Role};
 use vitald::config::{self, Config, Paint};
 
 // Relative: tests run in the package's root, so that the texts are the same everywhere.
@@ -116,6 +116,9 @@ fn included_files_are_read_in_order_with_paths_of_their_own() {
 fn the_management_api_and_its_listener() {
     let config = load("good/api.toml");
     let api = config.api.expect("an API");
+    assert_eq!(api.quotas, Quotas { channels: 10_000, members: 100_000, groups: 200 });
+    let store = (config.store.path.as_deref(), config.store.verdict_age_limit);
+    assert_eq!(store, (Some(Path::new("/var/lib/vitald")), Duration::from_secs(60)));
     assert_eq!((api.project.name.as_str(), api.instances.len()), ("cn-north-4", 1));
     let users: Vec<_> =
         api.users.iter().map(|user| (user.name.as_str(), user.domain.as_str(), user.role)).collect();
@@ -130,6 +133,7 @@ fn the_management_api_and_its_listener() {
     let least = parse("[api]\n").expect("an API");
     assert_eq!(least.project.name, "local");
     assert_eq!(least.clear_text, ClearText::LoopbackOnly);
+    assert_eq!(least.quotas, Quotas::default());
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn api() -> Api {
             role: Role::Admin,
         }],
         clear_text: ClearText::LoopbackOnly,
+        quotas: Default::default(),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Api {
     pub access_keys: Vec<AccessKey>,
     /// `insecure_allow_remote_without_tls`.
     pub clear_text: ClearText,
+    /// `[api.quotas]`.
+    pub quotas: Quotas,
 }
 
 /// The project all resources belong to, as in the paths of the API.
@@ -36,6 +38,26 @@ impl Default for Project {
     /// The project of a configuration that names none.
     fn default() -> Self {
         Self { id: "00000000000000000000000000000001".to_owned(), name: "local".to_owned() }
+    }
+}
+
+/// How much the API may make (reference 3.1). What is there already stays when
+/// a limit is lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Channels that the API may make in one instance.
+    pub channels: usize,
+    /// Members of one channel.
+    pub members: usize,
+    /// Groups of one channel. No document names a limit; without one, a client
+    /// could make every look at a member's group slow.
+    pub groups: usize,
+}
+
+impl Default for Quotas {
+    /// 200 channels of 200 members, as the vendor's dedicated gateways.
+    fn default() -> Self {
+        Self { channels: 200, members: 200, groups: 200 }
     }
 }
 
@@ -202,6 +224,7 @@ mod tests {
             users: Vec::new(),
             access_keys: (0..accounts).map(key).collect(),
             clear_text,
+            quotas: Quotas::default(),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::api::{AccessKey, Api, ClearText, Feature, FeatureSwitch, Instance, Project, Role, User};
+use super::api::{AccessKey, Api, ClearText, Feature, FeatureSwitch, Instance, Project, Quotas, Role, User};
 use super::password::PasswordHash;
 use super::secret::{Secret, SecretPlaces};
 use crate::channel::document::Place;
@@ -13,8 +13,16 @@ use crate::channel::reader::section::{Case, Field, Reading, Section};
 use crate::channel::reader::wording::quoted;
 use crate::channel::{Rule, Violation};
 
-pub(super) const API_KEYS: [&str; 6] =
-    ["enabled", "project", "instances", "users", "access_keys", "insecure_allow_remote_without_tls"];
+pub(super) const API_KEYS: [&str; 7] = [
+    "enabled",
+    "project",
+    "instances",
+    "users",
+    "access_keys",
+    "quotas",
+    "insecure_allow_remote_without_tls",
+];
+pub(super) const QUOTA_KEYS: [&str; 3] = ["channels", "members", "groups"];
 pub(super) const PROJECT_KEYS: [&str; 2] = ["id", "name"];
 pub(super) const INSTANCE_KEYS: [&str; 3] = ["id", "name", "features"];
 pub(super) const USER_KEYS: [&str; 5] = ["name", "domain", "password_hash", "password_hash_file", "role"];
@@ -45,6 +53,7 @@ pub(super) fn read(root: &Section<'_>, places: &SecretPlaces, reading: &mut Read
         Some(false) | None => ClearText::LoopbackOnly,
     };
     let project = section.field("project").and_then(|field| project_of(&field, reading)).unwrap_or_default();
+    let quotas = section.field("quotas").map(|field| quotas_of(&field, reading)).unwrap_or_default();
     let instances = entries(&section, "instances", reading, instance_of);
     let users = entries(&section, "users", reading, |field, reading| user_of(field, places, reading));
     let access_keys =
@@ -58,6 +67,7 @@ pub(super) fn read(root: &Section<'_>, places: &SecretPlaces, reading: &mut Read
         users: values(users),
         access_keys: values(access_keys),
         clear_text,
+        quotas,
     };
     enabled.then_some(api)
 }
@@ -116,6 +126,24 @@ fn project_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Project> {
         None => Some(Project::default().name),
     };
     Some(Project { id: id?, name: name? })
+}
+
+/// Up to what has been measured: a body of 12 MiB holds about 100,000 members.
+const MOST_OF_ANYTHING: u32 = 1_000_000;
+
+fn quotas_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Quotas {
+    let default = Quotas::default();
+    let Some(section) = field.section("quotas table", reading) else { return default };
+    section.refuse_unknown_keys(&QUOTA_KEYS, reading);
+    let mut limit = |key| {
+        let limit = section.field(key)?.number(1..=MOST_OF_ANYTHING, reading)?;
+        usize::try_from(limit).ok()
+    };
+    Quotas {
+        channels: limit("channels").unwrap_or(default.channels),
+        members: limit("members").unwrap_or(default.members),
+        groups: limit("groups").unwrap_or(default.groups),
+    }
 }
 
 fn project_id_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {

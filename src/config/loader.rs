@@ -143,7 +143,7 @@ impl Loader {
         let mut violations = Vec::new();
         let mut reading = Reading::new(Dialect::File, &mut violations);
         let Some(root) = Section::root(&document, "configuration", &mut reading) else { return };
-        let Tables { server, prober, include, daemon_identity, ecs } =
+        let Tables { server, prober, store, include, daemon_identity, ecs } =
             tables::read(&root, &Disk { base, shared: &shared }, &mut reading);
         match daemon_identity {
             DaemonIdentity::Good(identity) => shared.daemon_identity = Some(identity),
@@ -153,6 +153,9 @@ impl Loader {
         shared.ecs = ecs;
         self.config.server = server;
         self.config.prober = prober;
+        self.config.store = store;
+        self.config.backend_client_certificate.clone_from(&shared.daemon_identity);
+        self.config.ecs.clone_from(&shared.ecs);
         self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut reading);
         self.judge_exposure(&root, &mut reading);
         let mut named = Vec::new();

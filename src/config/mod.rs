@@ -9,7 +9,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `loader` | which files are read, in which order; duplicates across files |
-//! | `tables` | `[server]`, `[prober]`, `[include]`, `[tls]`, `[ecs]` |
+//! | `tables` | `[server]`, `[prober]`, `[store]`, `[include]`, `[tls]`, `[ecs]` |
 //! | `api`, `api_tables` | `[api]`: what it says, and reading it |
 //! | `secret`, `password` | secret files, password hashes |
 //! | `toml`, `json` | text to the neutral tree, syntax errors included |
@@ -29,13 +29,14 @@ mod source;
 mod tables;
 mod toml;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{Channel, ClientIdentity, PemFile};
+use crate::channel::{Channel, ClientIdentity, Host, PemFile};
 use api::Api;
 
 pub use certificates::{check_trust_anchors, client_identity_of};
@@ -53,6 +54,12 @@ pub struct Config {
     pub prober: Prober,
     /// `[api]`; none when it is absent or switched off.
     pub api: Option<Api>,
+    /// `[store]`.
+    pub store: Store,
+    /// `[tls] backend_client_certificate`.
+    pub backend_client_certificate: Option<ClientIdentity>,
+    /// `[ecs]`: addresses of cloud servers by their `ecs_id`.
+    pub ecs: HashMap<String, Host>,
     /// The channels: those of the main file first, then one per included file,
     /// in the lexical order of their paths. No two share a name.
     pub channels: Vec<FileChannel>,
@@ -91,6 +98,22 @@ pub struct ServerTls {
     pub identity: ClientIdentity,
     /// `client_ca`: only clients with a certificate of these are heard.
     pub client_ca: Option<PemFile>,
+}
+
+/// `[store]`: what survives a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// `path`: the state directory; none when it is not named.
+    pub path: Option<PathBuf>,
+    /// `verdict_age_limit`: a verdict whose last conclusive probe was longer ago
+    /// is not gone on with after a restart. 0 seconds to 1 day.
+    pub verdict_age_limit: Duration,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: None, verdict_age_limit: Duration::from_secs(600) }
+    }
 }
 
 /// `[prober]`: how the daemon probes, over all channels.

@@ -6,24 +6,25 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{MaxInFlight, Prober, Server, ServerTls, api_tables};
+use super::{MaxInFlight, Prober, Server, ServerTls, Store, api_tables};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, Field, Reading, Section};
 use crate::channel::reader::wording::quoted;
 use crate::channel::reader::{Surroundings, client_identity_of, host};
 use crate::channel::{ClientIdentity, Host, Rule};
 
-const ROOT_KEYS: [&str; 7] = ["server", "prober", "api", "include", "tls", "ecs", "channels"];
+const ROOT_KEYS: [&str; 8] = ["server", "prober", "api", "store", "include", "tls", "ecs", "channels"];
 const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
 const PROBER_KEYS: [&str; 3] = ["max_in_flight", "ready_within", "resolve_interval"];
+const STORE_KEYS: [&str; 2] = ["path", "verdict_age_limit"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
 const IDENTITY_KEYS: [&str; 2] = ["certificate", "key"];
 
 /// Every key of the main file outside its channels, by table. `[ecs]` has keys
 /// of the user's choice.
-pub const KNOWN_KEYS: [(&str, &[&str]); 13] = [
+pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
     ("vitald.toml", &ROOT_KEYS),
     ("server", &SERVER_KEYS),
     ("server.tls", &SERVER_TLS_KEYS),
@@ -34,6 +35,8 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 13] = [
     ("features", &api_tables::FEATURE_KEYS),
     ("api.users", &api_tables::USER_KEYS),
     ("api.access_keys", &api_tables::ACCESS_KEY_KEYS),
+    ("api.quotas", &api_tables::QUOTA_KEYS),
+    ("store", &STORE_KEYS),
     ("include", &INCLUDE_KEYS),
     ("tls", &TLS_KEYS),
     ("backend_client_certificate", &IDENTITY_KEYS),
@@ -44,6 +47,7 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 13] = [
 pub(super) struct Tables {
     pub(super) server: Server,
     pub(super) prober: Prober,
+    pub(super) store: Store,
     pub(super) include: Vec<Pattern>,
     pub(super) daemon_identity: DaemonIdentity,
     pub(super) ecs: HashMap<String, Host>,
@@ -80,6 +84,11 @@ pub(super) fn read(root: &Section<'_>, surroundings: &dyn Surroundings, reading:
         && let Some(prober) = field.section("prober table", reading)
     {
         tables.prober = prober_of(&prober, reading);
+    }
+    if let Some(field) = root.field("store")
+        && let Some(store) = field.section("store table", reading)
+    {
+        tables.store = store_of(&store, reading);
     }
     if let Some(field) = root.field("include")
         && let Some(include) = field.section("include table", reading)
@@ -185,6 +194,24 @@ fn prober_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Prober {
     }
 }
 
+fn store_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Store {
+    section.refuse_unknown_keys(&STORE_KEYS, reading);
+    let path = section.field("path").and_then(|field| {
+        let text = field.text(reading)?;
+        // Where the daemon was started is nobody's business.
+        if text.starts_with('/') && !text.contains('\0') {
+            return Some(PathBuf::from(text));
+        }
+        let message = format!("`path` is {}, which is no absolute path", quoted(text));
+        let remedy = "write the path of a directory, such as \"/var/lib/vitald\"";
+        field.report(Rule::WrongFormat, message, remedy, reading);
+        None
+    });
+    let limits = DurationLimits { least: Duration::ZERO, least_seconds: 0, most_seconds: 86_400 };
+    let limit = section.field("verdict_age_limit").and_then(|field| field.duration(&limits, reading));
+    Store { path, verdict_age_limit: limit.unwrap_or(Store::default().verdict_age_limit) }
+}
+
 fn max_in_flight_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<MaxInFlight> {
     match field.kind() {
         Kind::String(word) if word == "auto" => Some(MaxInFlight::Auto),
@@ -254,6 +281,7 @@ fn misplaced_key(key: &str) -> Option<String> {
     let table = match key {
         "listen" | "socket" => "[server]",
         "max_in_flight" | "ready_within" | "resolve_interval" => "[prober]",
+        "path" | "verdict_age_limit" => "[store]",
         "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {
             return Some(
                 "write a channel under [[channels]], or in a file of its own that [include] names".to_owned(),

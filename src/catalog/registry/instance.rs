@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::ids::{Id, InstanceId, Moment};
 use crate::channel::{ClientIdentity, PemFile};
 use crate::config;
+pub use crate::config::api::{Project, Quotas};
 
 /// One instance: what channels belong to. The daemon is all of them.
 #[derive(Debug, Clone)]
@@ -239,33 +240,5 @@ impl Instance {
                 setting.certificate.map(|(identity, trust)| Arc::new(BackendCertificate { identity, trust }));
         }
         changed
-    }
-}
-
-/// The project that everything belongs to: the daemon has one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
-    /// Its id, 32 hexadecimal digits.
-    pub id: String,
-    /// Its name, usually a region's.
-    pub name: String,
-}
-
-/// How much there may be (reference 3.1; both configurable).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quotas {
-    /// Channels that the API may make in one instance.
-    pub channels: usize,
-    /// Members of one channel.
-    pub members: usize,
-    /// Groups of one channel. No document names a limit; without one, a client
-    /// could make every look at a member's group slow.
-    pub groups: usize,
-}
-
-impl Default for Quotas {
-    /// 200 channels of 200 members, as the vendor's dedicated gateways.
-    fn default() -> Self {
-        Self { channels: 200, members: 200, groups: 200 }
     }
 }

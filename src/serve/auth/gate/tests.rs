@@ -38,6 +38,7 @@ fn api() -> Api {
             role: Role::Viewer,
         }],
         clear_text: ClearText::LoopbackOnly,
+        quotas: Default::default(),
     }
 }
 

@@ -26,6 +26,7 @@ fn router() -> Router {
         users: Vec::new(),
         access_keys: vec![key("ADMIN", Role::Admin), key("VIEWER", Role::Viewer)],
         clear_text: ClearText::LoopbackOnly,
+        quotas: Default::default(),
     };
     let clock = || Now { moment: Moment(0), wall: Timestamp(1_577_934_245_000_000_000) };
     let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");

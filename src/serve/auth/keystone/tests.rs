@@ -32,6 +32,7 @@ fn router() -> Router {
         }],
         access_keys: Vec::new(),
         clear_text: ClearText::LoopbackOnly,
+        quotas: Default::default(),
     };
     let clock = || Now { moment: Moment(0), wall: Timestamp(1_578_042_322_701_000_000) };
     let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");
