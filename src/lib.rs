@@ -24,7 +24,7 @@
 //! | [`balance`] | picking a member: wrr, wleastconn, source, uri | `channel` |
 //! | `config` | files to channels, every error with its place | the pure rooms |
 //! | `probe` | one file per protocol, resolving, TLS | the pure rooms |
-//! | `store` | what survives a restart: records, verdicts; not wired to the daemon yet | the pure rooms |
+//! | `store` | what survives a restart: records, verdicts | the pure rooms |
 //! | `catalog` | which channels exist; the reader's view of everything | the above |
 //! | `serve` | the HTTP surface | the above |
 //! | `daemon` | drivers, clock, signals, reload, systemd | the above |

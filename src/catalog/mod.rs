@@ -17,4 +17,4 @@ pub use observation::{
     ChannelBalancer, ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView,
     Observation, ReloadState, Source,
 };
-pub use seating::{Catalog, CatalogError, ChannelError, Edit, Wanted};
+pub use seating::{Catalog, CatalogError, ChannelError, Edit, Prepared, Wanted};

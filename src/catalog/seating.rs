@@ -49,6 +49,27 @@ pub struct Edit {
     pub wanted: Option<Wanted>,
 }
 
+/// Edits with everything made that could fail. Good only as long as the catalog
+/// stays as it was.
+pub struct Prepared {
+    edits: Vec<Edit>,
+    ready: Vec<Option<Ready>>,
+}
+
+impl Prepared {
+    /// Whether nothing is to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("edits", &self.edits.len()).finish_non_exhaustive()
+    }
+}
+
 /// Why a change was refused; nothing of it took effect.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|(channel, error)| format!("channel \"{channel}\": {error}")).collect::<Vec<_>>().join("\n"))]
@@ -101,7 +122,7 @@ struct Occupant {
 }
 
 /// What a wanted channel needs before anything changes. `None`: it is as it was.
-struct Prepared {
+struct Ready {
     plan: Option<Arc<Plan>>,
     balancing: Balancing,
 }
@@ -168,18 +189,35 @@ impl Catalog {
     /// # Errors
     /// A channel whose probes cannot be prepared; then nothing changes.
     pub fn apply(&mut self, edits: Vec<Edit>) -> Result<Changes, CatalogError> {
-        let prepared = prepare_all(edits.iter().filter_map(|edit| {
+        let prepared = self.prepare(edits)?;
+        Ok(self.commit(prepared))
+    }
+
+    /// The first half of [`Catalog::apply`]: whatever can fail, and no change.
+    /// In between a change can be made durable.
+    ///
+    /// # Errors
+    /// A channel whose probes cannot be prepared.
+    pub fn prepare(&self, edits: Vec<Edit>) -> Result<Prepared, CatalogError> {
+        let ready = prepare_all(edits.iter().filter_map(|edit| {
             let held = edit.was.as_ref().and_then(|name| self.held.get(name));
             edit.wanted.as_ref().map(|wanted| (&*wanted.channel, held))
         }))?;
-        let mut prepared = prepared.into_iter();
+        Ok(Prepared { edits, ready })
+    }
+
+    /// The second half: what [`Catalog::prepare`] gave, with no other change
+    /// between the two.
+    pub fn commit(&mut self, prepared: Prepared) -> Changes {
+        let Prepared { edits, ready } = prepared;
+        let mut ready = ready.into_iter();
         let mut ledger = Ledger::new(self.drivers.len());
         // Taken out first, so that one channel may take another's name.
         let before: Vec<Option<Held>> =
             edits.iter().map(|edit| edit.was.as_ref().and_then(|name| self.held.remove(name))).collect();
         for (edit, old) in edits.into_iter().zip(before) {
             match edit.wanted {
-                Some(wanted) => self.arrive(wanted, prepared.next().flatten(), old, &mut ledger),
+                Some(wanted) => self.arrive(wanted, ready.next().flatten(), old, &mut ledger),
                 None => {
                     if let Some(old) = old {
                         self.remove_channel(&old, &mut ledger);
@@ -187,7 +225,7 @@ impl Catalog {
                 }
             }
         }
-        Ok(self.close(ledger))
+        self.close(ledger)
     }
 
     /// The channel and the position of the member in a seat, if it still sits there.
@@ -203,7 +241,7 @@ impl Catalog {
     }
 
     /// Takes a wanted channel in, or leaves it where nothing had to be prepared.
-    fn arrive(&mut self, wanted: Wanted, prepared: Option<Prepared>, old: Option<Held>, ledger: &mut Ledger) {
+    fn arrive(&mut self, wanted: Wanted, prepared: Option<Ready>, old: Option<Held>, ledger: &mut Ledger) {
         let held = match (prepared, old) {
             (None, Some(old)) => self.leave_channel(wanted, old, ledger),
             (Some(prepared), old) => self.seat_channel(wanted, prepared, old, ledger),
@@ -243,12 +281,12 @@ impl Catalog {
     fn seat_channel(
         &mut self,
         wanted: Wanted,
-        prepared: Prepared,
+        prepared: Ready,
         old: Option<Held>,
         ledger: &mut Ledger,
     ) -> Held {
         let Wanted { channel, source } = wanted;
-        let Prepared { plan, balancing } = prepared;
+        let Ready { plan, balancing } = prepared;
         ledger.summary.members += channel.members().len();
         let seat = match &old {
             Some(held) => held.entry.seat,
@@ -438,7 +476,7 @@ impl Ledger {
 /// channel that is as it was.
 fn prepare_all<'a>(
     channels: impl Iterator<Item = (&'a Channel, Option<&'a Held>)>,
-) -> Result<Vec<Option<Prepared>>, CatalogError> {
+) -> Result<Vec<Option<Ready>>, CatalogError> {
     let mut errors = Vec::new();
     let mut prepared = Vec::new();
     for (channel, old) in channels {
@@ -454,13 +492,13 @@ fn prepare_all<'a>(
     if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
 }
 
-fn prepare(channel: &Channel, old: Option<&Held>) -> Result<Prepared, ChannelError> {
+fn prepare(channel: &Channel, old: Option<&Held>) -> Result<Ready, ChannelError> {
     let plan = match active_check(channel) {
         Some(check) => Some(Arc::new(Plan::new(check, channel.probe())?)),
         None => None,
     };
     let balancing = Balancing::prepare(channel, old.map(|held| &*held.entry))?;
-    Ok(Prepared { plan, balancing })
+    Ok(Ready { plan, balancing })
 }
 
 /// The check, if members are probed at all.

@@ -14,7 +14,6 @@ use super::{ConfigArgument, plural};
 use crate::channel::words::CheckStatus;
 use crate::channel::{Channel, HealthCheck, MemberStatus, Protocol, Role};
 use crate::config::{self, Config, Diagnostics, FileChannel};
-use crate::daemon::NotServed;
 use crate::health::schedule::start_window;
 use crate::probe::Plan;
 
@@ -60,8 +59,7 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
             return Err(CliError::config(&diagnostics, console));
         }
     };
-    let mut problems = plan_problems(&config);
-    problems.extend(NotServed::check(&config).err().map(|what| what.to_string()));
+    let problems = plan_problems(&config);
     if !problems.is_empty() {
         return Err(CliError::channels(&problems.join("\n"), console));
     }

@@ -96,7 +96,7 @@ impl CliError {
         match error {
             DaemonError::Config(diagnostics) => Self::config(&diagnostics, console),
             DaemonError::Channels(problems) => Self::channels(&problems, console),
-            DaemonError::NotServed(what) => Self::channels(&what.to_string(), console),
+            DaemonError::Setting(problem) => Self::channels(&problem, console),
             error => Self::Daemon(error),
         }
     }

@@ -5,6 +5,7 @@
 //! [`super::run`] once everything is built.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,14 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::driver::TransitionBatch;
 use super::fleet::Fleet;
 use super::observer::{Observer, ReloadRequest};
+use super::registrar::{Registrar, Step, Stored};
 use super::signals::{Signals, Wish};
+use super::state::StateSource;
 use super::surface::Surface;
-use super::{ConfigSource, Ending, NotServed, TransitionEvent, limits, systemd};
+use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
-    Catalog, ChannelBalancer, Directory, MemberSeat, ReloadState, Source, Summary, Wanted, set_health,
+    Catalog, Changes, ChannelBalancer, Directory, MemberSeat, Prepared, ReloadState, Source, Summary, Wanted,
+    set_health,
 };
 use crate::channel::Health;
 use crate::config::Config;
@@ -38,21 +42,37 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Puts a configuration into effect: drivers first, then readers.
+    /// Puts exactly these channels into effect: drivers first, then readers.
     ///
     /// # Errors
     /// Probes that cannot be prepared; nothing has changed then.
-    pub async fn put_in_effect(&mut self, config: Config) -> Result<Summary, String> {
-        let wanted = config
-            .channels
-            .into_iter()
-            .map(|file| Wanted { channel: file.channel, source: Source::File(file.file) });
-        let changes = self.catalog.replace_all(wanted.collect()).map_err(|error| error.to_string())?;
-        self.fleet.set_places(limits::places(config.prober.max_in_flight, self.file_limit)).await;
+    pub async fn replace_all(&mut self, wanted: Vec<Wanted>, places: usize) -> Result<Summary, String> {
+        let changes = self.catalog.replace_all(wanted).map_err(|error| error.to_string())?;
+        self.fleet.set_places(places).await;
+        Ok(self.spread(changes).await)
+    }
+
+    /// Puts edits into effect that were prepared.
+    async fn commit(&mut self, prepared: Prepared) {
+        if !prepared.is_empty() {
+            let changes = self.catalog.commit(prepared);
+            self.spread(changes).await;
+        }
+    }
+
+    async fn spread(&self, changes: Changes) -> Summary {
         self.fleet.apply(changes.drivers).await;
         self.directory.send_replace(changes.directory);
-        Ok(changes.summary)
+        changes.summary
     }
+}
+
+/// The channels of files alone.
+pub fn wanted_of_files(config: &Config) -> Vec<Wanted> {
+    let files = config.channels.iter();
+    let wanted = files
+        .map(|file| Wanted { channel: Arc::clone(&file.channel), source: Source::File(file.file.clone()) });
+    wanted.collect()
 }
 
 /// Everything the loop owns.
@@ -61,6 +81,10 @@ pub struct Control {
     pub config: ConfigSource,
     /// The channels in effect.
     pub channels: Channels,
+    /// Calls of the management API, if there is one.
+    pub registrar: Option<Registrar>,
+    /// Where state is kept; fixed at the start.
+    pub state: StateSource,
     /// The HTTP surface.
     pub surface: Surface,
     /// A reader's handle, for status lines.
@@ -89,6 +113,8 @@ impl Control {
                     // The client may have gone; the reload stands.
                     let _ = answer.send(result);
                 }
+                // Cancel-safe: see Registrar::step.
+                step = next_step(&mut self.registrar) => self.handle_step(step).await,
                 // Cancel-safe: a signal stays pending until it is returned.
                 wish = signals.next() => match wish {
                     Wish::Reload => drop(self.handle_reload().await),
@@ -106,9 +132,23 @@ impl Control {
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
         systemd::stopping();
         tracing::info!("stopping");
+        let Self { mut channels, mut registrar, surface, .. } = self;
         let orderly = async {
-            self.surface.close().await;
-            self.channels.fleet.stop().await;
+            let mut closing = pin!(surface.close());
+            // Calls that came in before are still answered.
+            loop {
+                tokio::select! {
+                    // Cancel-safe: the closing goes on with the next turn.
+                    () = &mut closing => break,
+                    // Cancel-safe: see Registrar::step.
+                    step = next_step(&mut registrar) => settle(&mut channels, &mut registrar, step).await,
+                }
+            }
+            finish_batch(&mut channels, &mut registrar).await;
+            if let Some(registrar) = &registrar {
+                registrar.close().await;
+            }
+            channels.fleet.stop().await;
         };
         tokio::select! {
             // Not resumed after the other arm: the process ends.
@@ -146,13 +186,19 @@ impl Control {
         let config = self.config.clone();
         let loaded = tokio::task::spawn_blocking(move || config.load().map_err(|error| error.to_string()));
         let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
-        NotServed::check(&config).map_err(|error| error.to_string())?;
+        self.state.judge(&config)?;
+        // What is durable is in effect first: a reload starts from one state.
+        finish_batch(&mut self.channels, &mut self.registrar).await;
         // Bind first: an address in use refuses the reload before anything changed.
-        let moved = self.surface.prepare(config.server.listen).map_err(|error| error.to_string())?;
-        let summary = self.channels.put_in_effect(config).await?;
-        if let Some(moved) = moved {
-            self.surface.replace(moved, self.observer.clone()).await;
+        let moved = self.surface.prepare(&config.server, config.api.as_ref());
+        let moved = moved.map_err(|error| error.to_string())?;
+        let summary = self.put_in_effect(&config).await?;
+        if let (Some(gate), Some(api)) = (self.surface.gate(), &config.api)
+            && let Err(error) = gate.replace(api)
+        {
+            tracing::error!(%error, "the old accounts stay: the system has no random numbers");
         }
+        self.surface.replace(moved, &config.server);
         Ok(ReloadSummary {
             channels: summary.channels,
             members: summary.members,
@@ -160,6 +206,25 @@ impl Control {
             removed: summary.removed,
             restarted: summary.restarted,
         })
+    }
+
+    /// Puts a new configuration into effect, all or nothing.
+    async fn put_in_effect(&mut self, config: &Config) -> Result<Summary, String> {
+        let places = limits::places(config.prober.max_in_flight, self.channels.file_limit);
+        let (Some(registrar), Some(api)) = (&mut self.registrar, &config.api) else {
+            return self.channels.replace_all(wanted_of_files(config), places).await;
+        };
+        registrar.reconfigure(config, api).await?;
+        let result = self.channels.replace_all(registrar.wanted(), places).await;
+        match &result {
+            Ok(_) => registrar.commit(),
+            Err(_) => registrar.roll_back(),
+        }
+        result
+    }
+
+    async fn handle_step(&mut self, step: Step) {
+        settle(&mut self.channels, &mut self.registrar, step).await;
     }
 
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
@@ -228,6 +293,41 @@ impl Control {
             sum.unknown,
             sum.disabled
         )
+    }
+}
+
+/// The next step of the management API's calls; never, without one. Cancel-safe
+/// as [`Registrar::step`] is.
+async fn next_step(registrar: &mut Option<Registrar>) -> Step {
+    match registrar {
+        Some(registrar) => registrar.step().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what a step asks of the one who has the catalog.
+async fn settle(channels: &mut Channels, registrar: &mut Option<Registrar>, step: Step) {
+    let Some(registrar) = registrar else { return };
+    match step {
+        Step::Planned(planned) => registrar.store(planned, &channels.catalog),
+        Step::Stored(Stored { answers, prepared }) => {
+            let result = match prepared {
+                Ok(prepared) => {
+                    channels.commit(prepared).await;
+                    Ok(())
+                }
+                Err(fault) => Err(fault),
+            };
+            registrar.settle(answers, result);
+        }
+    }
+}
+
+/// Ends the batch under way, if there is one.
+async fn finish_batch(channels: &mut Channels, registrar: &mut Option<Registrar>) {
+    while registrar.as_ref().is_some_and(Registrar::is_busy) {
+        let step = next_step(registrar).await;
+        settle(channels, registrar, step).await;
     }
 }
 

@@ -7,20 +7,26 @@
 //! | `fleet` | the drivers' threads |
 //! | `stall` | was the prober itself awake? |
 //! | `observer` | snapshots for the HTTP surface |
-//! | `surface` | the HTTP surface's task and address |
+//! | `backend` | the daemon as the management API sees it |
+//! | `registrar` | calls of the management API: planned, stored, put in effect |
+//! | `state` | the state directory: which, and opened |
+//! | `surface` | the HTTP surface: thread, listeners, their change on reload |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
 //! | `signals` | SIGHUP, SIGTERM, SIGINT |
 //! | `systemd` | what the service manager is told |
 
+pub mod backend;
 pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod fleet;
 pub mod limits;
 pub mod observer;
+pub mod registrar;
 pub mod signals;
 pub mod stall;
+pub mod state;
 pub mod surface;
 pub mod systemd;
 
@@ -33,17 +39,22 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::backend::Backend;
 use self::clock::Clock;
 use self::control::{Channels, Control};
 use self::fleet::Fleet;
 use self::observer::{Observer, Shared};
+use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
 use self::signals::Signals;
-use self::surface::{Pinned, Surface};
+use self::state::StateSource;
+use self::surface::{HttpThread, Pages, Pinned, Surface};
 use crate::catalog::{Catalog, Directory, ReloadState};
 use crate::channel::Health;
 use crate::config::{self, Config, Diagnostics};
 use crate::health::{Outcome, Timestamp};
 use crate::probe::{Resolver, SystemLookup};
+use crate::serve::auth::AuthGate;
+use crate::store::{LocalStore, StoreError};
 
 /// Batches of transitions waiting for control; a full queue makes the drivers
 /// merge, see [`driver::Driver`].
@@ -129,9 +140,15 @@ pub enum DaemonError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(Diagnostics),
-    /// The configuration asks for something this version reads and does not serve.
+    /// What the configuration asks for cannot be had, or not together.
     #[error("{0}")]
-    NotServed(NotServed),
+    Setting(String),
+    /// The state directory or the store in it cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds cannot be taken over.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The probes of a channel cannot be prepared.
     #[error("{0}")]
     Channels(String),
@@ -143,42 +160,6 @@ pub enum DaemonError {
     System(#[from] std::io::Error),
 }
 
-/// What a configuration may hold and this version does not serve yet. The
-/// daemon refuses it rather than run without what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotServed {
-    /// `[api]`, switched on.
-    #[error(
-        "[api]: this version does not serve the management API yet; remove the table or set enabled = false"
-    )]
-    Api,
-    /// `[server.tls]`.
-    #[error("[server.tls]: this version serves plain HTTP only; remove the table and stay on loopback")]
-    Tls,
-    /// `[server] socket`.
-    #[error("[server] socket: this version listens on TCP only; remove the key")]
-    Socket,
-}
-
-impl NotServed {
-    /// The first thing in a configuration that is not served.
-    ///
-    /// # Errors
-    /// Which.
-    pub fn check(config: &Config) -> Result<(), Self> {
-        if config.api.is_some() {
-            return Err(Self::Api);
-        }
-        if config.server.tls.is_some() {
-            return Err(Self::Tls);
-        }
-        if config.server.socket.is_some() {
-            return Err(Self::Socket);
-        }
-        Ok(())
-    }
-}
-
 /// Runs the daemon until it is told to stop. Blocks; builds its own runtimes.
 ///
 /// # Errors
@@ -186,7 +167,6 @@ impl NotServed {
 /// the stop handle.
 pub fn run(options: Options) -> Result<Ending, DaemonError> {
     let config = options.config.load().map_err(DaemonError::Config)?;
-    NotServed::check(&config).map_err(DaemonError::NotServed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ending = runtime.block_on(start(options, config));
     // A name look-up may hang in the system's resolver; the end does not wait for it.
@@ -199,8 +179,19 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let now = clock.now();
     let signals = Signals::listen(options.stop)?;
     let pinned = if options.listen.is_some() { Pinned::Yes } else { Pinned::No };
-    let bound = surface::bind(options.listen.unwrap_or(config.server.listen))?;
+    let listen = options.listen.unwrap_or(config.server.listen);
+    surface::judge_exposure(config.api.as_ref(), &config.server, listen)?;
+    let bound = surface::bind(listen)?;
     let address = bound.address();
+    let state = StateSource::of(&config).map_err(DaemonError::Setting)?;
+    let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
+    let registrar = match &config.api {
+        Some(api) => {
+            let store = LocalStore::open(&state.open()?)?;
+            Some(Registrar::open(store, &config, api, clock, calls).await?)
+        }
+        None => None,
+    };
 
     let file_limit = limits::raise_file_limit();
     let places = limits::places(config.prober.max_in_flight, file_limit);
@@ -225,12 +216,30 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         reloads: reload_queue,
     }));
     let mut channels = Channels { catalog, fleet, file_limit, directory };
-    let summary = channels.put_in_effect(config).await.map_err(DaemonError::Channels)?;
+    let wanted = registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted);
+    let summary = channels.replace_all(wanted, places).await.map_err(DaemonError::Channels)?;
     // Served only now: who asks finds every channel, and readiness means something.
-    let surface = Surface::open(bound, pinned, observer.clone());
+    let (addresses, address_reader) = watch::channel(Vec::new());
+    let api = match (&config.api, &registrar) {
+        (Some(api), Some(registrar)) => {
+            let published = registrar.published();
+            let backend = Backend {
+                observer: observer.clone(),
+                published,
+                calls: call_queue,
+                addresses: address_reader,
+            };
+            Some((gate(api, clock)?, backend))
+        }
+        _ => None,
+    };
+    let pages = Pages { observer: observer.clone(), api };
+    let surface = Surface::open(HttpThread::start()?, bound, pinned, &config.server, pages, addresses)?;
     let control = Control {
         config: options.config,
         channels,
+        registrar,
+        state,
         surface,
         observer,
         reload_state,
@@ -251,4 +260,10 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         on_ready(address);
     }
     Ok(control.run(signals).await)
+}
+
+fn gate(api: &config::api::Api, clock: Clock) -> Result<AuthGate, DaemonError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    AuthGate::new(api, Arc::new(move || clock.now()), cores)
+        .map_err(|error| DaemonError::Setting(format!("the system has no random numbers: {error}")))
 }

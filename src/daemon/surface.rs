@@ -1,23 +1,97 @@
-//! The HTTP surface's task: bound before it serves, replaced when its address moves.
+//! The HTTP surface: its thread, its listeners, and their change on reload.
+//!
+//! The surface has a thread and a runtime of its own, so that neither a long
+//! answer holds up control nor a large change a scrape. Listeners are bound
+//! before anything is served, and replaced when their address moves.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::backend::Backend;
 use super::observer::Observer;
-use crate::serve;
+use crate::config::Server;
+use crate::config::api::{self, Transport};
+use crate::serve::auth::{self, AuthGate, keystone};
+use crate::serve::{self, Drain, Limits, Listener, Tls, TlsError};
+
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Pages {
+    /// Metrics, status, liveness.
+    pub observer: Observer,
+    /// The management API, if there is one.
+    pub api: Option<(AuthGate, Backend)>,
+}
+
+impl Pages {
+    fn router(&self, listen: SocketAddr) -> axum::Router {
+        let router = serve::router(self.observer.clone());
+        let Some((gate, backend)) = &self.api else { return router };
+        let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
+        router
+            .merge(serve::api::description())
+            .merge(keystone::routes(gate.clone(), listen))
+            .merge(serve::api::router(backend.clone()).layer(guard))
+    }
+}
+
+/// The surface's thread. Ends when dropped; what it serves then is cut off.
+#[derive(Debug)]
+pub struct HttpThread {
+    handle: Handle,
+    stop: CancellationToken,
+}
+
+impl HttpThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system gave no thread or no event queue.
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+            runtime.block_on(stopped.cancelled());
+            // A password check may still run; the end does not wait for it.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, stop })
+    }
+}
+
+impl Drop for HttpThread {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
 
 /// A running HTTP surface.
 #[derive(Debug)]
 pub struct Surface {
-    /// What the configuration asked for; port 0 stays 0 here.
-    asked: SocketAddr,
+    thread: HttpThread,
+    pages: Pages,
     /// Whether the address was given on the command line and no reload moves it.
     pinned: Pinned,
+    tcp: Served<Bound>,
+    tls: Option<Tls>,
+    socket: Option<Served<PathBuf>>,
+    addresses: watch::Sender<Vec<SocketAddr>>,
+}
+
+/// Something listened on.
+#[derive(Debug)]
+struct Served<P> {
+    place: P,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Drain>,
 }
 
 /// Who decides the listening address.
@@ -29,19 +103,50 @@ pub enum Pinned {
     Yes,
 }
 
-/// A new address that is bound and not yet served.
+/// An address that is bound.
 #[derive(Debug)]
 pub struct Bound {
+    /// What was asked for; port 0 stays 0 here.
     asked: SocketAddr,
     listener: std::net::TcpListener,
 }
 
-/// The address cannot be listened on.
+/// What a new configuration moves, bound and not yet served.
+#[derive(Debug)]
+pub struct Moved {
+    tcp: Option<Bound>,
+    tls: Option<Tls>,
+    socket: Option<(PathBuf, Option<Listener>)>,
+}
+
+/// The surface cannot be as the configuration wants it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}; free the address or change [server] listen")]
-pub struct BindError {
-    address: SocketAddr,
-    error: std::io::Error,
+pub enum BindError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; free the address or change [server] listen")]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The Unix socket cannot be listened on.
+    #[error("cannot listen on {}: {error}; free the path or change [server] socket", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The API must not be offered there.
+    #[error("[api]: {exposure}; {}", exposure.remedy())]
+    Exposed {
+        /// Why.
+        exposure: api::Exposure,
+    },
 }
 
 /// Binds an address.
@@ -51,8 +156,22 @@ pub struct BindError {
 pub fn bind(address: SocketAddr) -> Result<Bound, BindError> {
     let listener = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| BindError { address, error })?;
+        .map_err(|error| BindError::Address { address, error })?;
     Ok(Bound { asked: address, listener })
+}
+
+/// Whether the API, if there is one, may be offered on an address.
+///
+/// # Errors
+/// Why not.
+pub fn judge_exposure(api: Option<&api::Api>, server: &Server, listen: SocketAddr) -> Result<(), BindError> {
+    let transport = if server.tls.is_some() { Transport::Tls } else { Transport::Plain };
+    match api {
+        Some(api) => {
+            api::judge_exposure(api, listen, transport).map_err(|exposure| BindError::Exposed { exposure })
+        }
+        None => Ok(()),
+    }
 }
 
 impl Bound {
@@ -61,47 +180,159 @@ impl Bound {
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap_or(self.asked)
     }
+
+    /// The same listener once more, so that it can be served anew.
+    fn again(&self) -> Result<Self, BindError> {
+        let error = |error| BindError::Address { address: self.asked, error };
+        Ok(Self { asked: self.asked, listener: self.listener.try_clone().map_err(error)? })
+    }
 }
 
 impl Surface {
-    /// Serves on a bound address. Must run inside a runtime.
-    #[must_use]
-    pub fn open(bound: Bound, pinned: Pinned, observer: Observer) -> Self {
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let address = bound.address();
-        let task = tokio::spawn(async move {
-            match TcpListener::from_std(bound.listener) {
-                Ok(listener) => {
-                    serve::run(listener, observer, token).await;
-                }
-                Err(error) => tracing::error!(%address, %error, "the listener cannot be used"),
-            }
-        });
-        Self { asked: bound.asked, pinned, stop, task }
-    }
-
-    /// Binds a new address if the configuration moved it.
+    /// Serves on a bound address, and on the socket that the configuration names.
     ///
     /// # Errors
-    /// The new address cannot be bound.
-    pub fn prepare(&self, address: SocketAddr) -> Result<Option<Bound>, BindError> {
-        if self.pinned == Pinned::Yes || address == self.asked { Ok(None) } else { bind(address).map(Some) }
+    /// Certificates or the socket cannot be used.
+    pub fn open(
+        thread: HttpThread,
+        bound: Bound,
+        pinned: Pinned,
+        server: &Server,
+        pages: Pages,
+        addresses: watch::Sender<Vec<SocketAddr>>,
+    ) -> Result<Self, BindError> {
+        let tls = server.tls.as_ref().map(Tls::new).transpose()?;
+        let socket = match &server.socket {
+            Some(path) => Some((path.clone(), thread.bind_socket(path)?)),
+            None => None,
+        };
+        let router = pages.router(bound.address());
+        addresses.send_replace(vec![bound.address()]);
+        let socket = socket.map(|(path, listener)| thread.serve(path, listener, router.clone()));
+        let tcp = thread.serve_tcp(bound, tls.clone(), router)?;
+        Ok(Self { thread, pages, pinned, tcp, tls, socket, addresses })
     }
 
-    /// Serves on the new address and closes the old one; the old one's open
-    /// requests end within the drain bound, in the background.
-    pub async fn replace(&mut self, bound: Bound, observer: Observer) {
-        tracing::info!(address = %bound.address(), "listening on a new address");
-        let new = Self::open(bound, self.pinned, observer);
-        let old = std::mem::replace(self, new);
-        old.stop.cancel();
+    /// Binds whatever the configuration moved. Nothing is served or closed yet.
+    ///
+    /// # Errors
+    /// An address, a path or a certificate cannot be used.
+    pub fn prepare(&self, server: &Server, api: Option<&api::Api>) -> Result<Moved, BindError> {
+        let is_moved = self.pinned == Pinned::No && server.listen != self.tcp.place.asked;
+        judge_exposure(api, server, if is_moved { server.listen } else { self.tcp.place.asked })?;
+        let tls = server.tls.as_ref().map(Tls::new).transpose()?;
+        let tcp = if is_moved { Some(bind(server.listen)?) } else { None };
+        let here = self.socket.as_ref().map(|socket| &socket.place);
+        let socket = match &server.socket {
+            there if there.as_ref() == here => None,
+            Some(path) => Some((path.clone(), Some(self.thread.bind_socket(path)?))),
+            None => Some((PathBuf::new(), None)),
+        };
+        Ok(Moved { tcp, tls, socket })
+    }
+
+    /// Serves what was prepared and closes what it replaces; open requests there
+    /// end within the drain bound, in the background.
+    pub fn replace(&mut self, moved: Moved, server: &Server) {
+        let Moved { tcp, tls, socket } = moved;
+        let is_toggled = tls.is_some() != self.tls.is_some();
+        if !is_toggled
+            && let (Some(held), Some(settings)) = (&self.tls, &server.tls)
+            && let Err(error) = held.replace(settings)
+        {
+            // They were good a moment ago.
+            tracing::error!(%error, "the old certificates stay");
+        }
+        if is_toggled {
+            self.tls = tls;
+        }
+        if tcp.is_some() || is_toggled {
+            let bound = match tcp {
+                Some(bound) => Ok(bound),
+                None => self.tcp.place.again(),
+            };
+            let served = bound.and_then(|bound| {
+                let address = bound.address();
+                let router = self.pages.router(address);
+                tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
+                self.addresses.send_replace(vec![address]);
+                self.thread.serve_tcp(bound, self.tls.clone(), router)
+            });
+            match served {
+                Ok(served) => std::mem::replace(&mut self.tcp, served).stop.cancel(),
+                Err(error) => tracing::error!(%error, "the listener stays as it was"),
+            }
+        }
+        if let Some((path, listener)) = socket {
+            let router = self.pages.router(self.tcp.place.address());
+            let served = listener.map(|listener| self.thread.serve(path, listener, router));
+            if let Some(old) = std::mem::replace(&mut self.socket, served) {
+                old.stop.cancel();
+                remove_socket(&old.place);
+            }
+        }
+    }
+
+    /// The accounts, if there is an API.
+    #[must_use]
+    pub fn gate(&self) -> Option<&AuthGate> {
+        self.pages.api.as_ref().map(|(gate, _)| gate)
     }
 
     /// Stops listening and waits for open requests, within the drain bound.
     pub async fn close(self) {
-        self.stop.cancel();
+        let Served { place, stop, task } = self.tcp;
+        stop.cancel();
+        // From here on newcomers are refused, not left waiting.
+        drop(place);
+        if let Some(socket) = &self.socket {
+            socket.stop.cancel();
+            remove_socket(&socket.place);
+        }
         // A panic in the surface was reported by the panic hook.
-        let _ = self.task.await;
+        let _ = task.await;
+        if let Some(socket) = self.socket {
+            let _ = socket.task.await;
+        }
     }
+}
+
+impl HttpThread {
+    fn bind_socket(&self, path: &Path) -> Result<Listener, BindError> {
+        // The listener belongs to this thread's event queue.
+        let _entered = self.handle.enter();
+        serve::bind_unix(path)
+            .map(Listener::Unix)
+            .map_err(|error| BindError::Socket { path: path.to_owned(), error })
+    }
+
+    fn serve_tcp(
+        &self,
+        bound: Bound,
+        tls: Option<Tls>,
+        router: axum::Router,
+    ) -> Result<Served<Bound>, BindError> {
+        let used = bound.again()?;
+        let listener = {
+            let _entered = self.handle.enter();
+            TcpListener::from_std(used.listener)
+                .map_err(|error| BindError::Address { address: used.asked, error })?
+        };
+        let listener = match tls {
+            Some(tls) => Listener::Tls(listener, tls),
+            None => Listener::Tcp(listener),
+        };
+        Ok(self.serve(bound, listener, router))
+    }
+
+    fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> Served<P> {
+        let stop = CancellationToken::new();
+        let task = self.handle.spawn(serve::run_router(listener, router, stop.clone(), Limits::default()));
+        Served { place, stop, task }
+    }
+}
+
+/// A name that nobody serves is only confusing. That it is gone already is fine.
+fn remove_socket(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::delta::{Delta, RecordEdit};
 use super::fault::Fault;
 use super::ids::{Fresh, Id};
+use super::instance::Quotas;
 use super::resource::Resource;
 use super::state::Registry;
 use super::write::{Outcome, Write};
@@ -72,6 +73,11 @@ impl Desk {
     #[must_use]
     pub fn working(&self) -> &Registry {
         &self.working
+    }
+
+    /// Sets the limits for the calls from now on; what is there already stays.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.working.set_quotas(quotas);
     }
 
     /// Does a call, for now only on the desk.

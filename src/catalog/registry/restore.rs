@@ -86,13 +86,19 @@ impl Registry {
     /// Computes what is in effect for every channel that does not simply take
     /// effect as it was written.
     pub fn refresh_all(&mut self, surroundings: &dyn Surroundings) {
+        let delta = self.refreshed(surroundings);
+        self.apply(&delta);
+    }
+
+    /// The delta after which what is in effect fits these surroundings.
+    #[must_use]
+    pub fn refreshed(&self, surroundings: &dyn Surroundings) -> Delta {
         let mut draft = Draft::new(self, surroundings);
         let all: Vec<_> = self.channels(None).map(|resource: &Arc<Resource>| resource.id).collect();
         for id in all {
             // A channel whose instance is gone stays as it was written.
             let _ = draft.refresh(id);
         }
-        let delta = draft.finish();
-        self.apply(&delta);
+        draft.finish()
     }
 }
