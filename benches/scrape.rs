@@ -37,6 +37,10 @@ impl serve::Source for Fixed {
         Liveness::Alive
     }
 
+    fn lost_log_lines(&self) -> u64 {
+        0
+    }
+
     async fn reload(&self) -> Result<ReloadSummary, String> {
         Err("a measurement has nothing to reload".to_owned())
     }

@@ -97,6 +97,7 @@ fn run(
             let _ = ready.send(address);
         })),
         events: Some(events),
+        lost_log_lines: None,
     };
     let daemon = std::thread::Builder::new()
         .name("daemon".to_owned())

@@ -2,17 +2,27 @@
 //!
 //! Logs are messages: they go to stderr, or straight to the journal when stderr
 //! is the journal, so that every field can be searched there.
+//!
+//! Lines for stderr are written by a thread of their own. Whoever reads them may
+//! be slow or stuck; verdicts and the control loop are not to wait for that. The
+//! queue between them is bounded: when it is full, lines are dropped and counted.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use super::console::{Colour, Console};
 use super::exit::CliError;
+
+/// Lines that wait for the writer. A line has a few hundred bytes, so a reader
+/// that is stuck costs a few megabytes; what comes after that is dropped.
+const LINES_AT_MOST: usize = 8192;
 
 /// `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,45 +66,59 @@ fn parse_level(text: &str) -> Result<String, String> {
     }
 }
 
+/// The log while it is open. Dropping it writes what is queued, and waits about
+/// a second at most for a reader that is stuck.
+pub(super) struct Log {
+    /// Lines that were dropped because nobody read.
+    pub(super) lost: ErrorCounter,
+    _writer: WorkerGuard,
+}
+
 /// Makes the process log. Called once, before the daemon starts.
 ///
 /// # Errors
 /// The journal was asked for and cannot be reached.
-pub(super) fn install(arguments: &LogArguments, console: &Console) -> Result<(), CliError> {
+pub(super) fn install(arguments: &LogArguments, console: &Console) -> Result<Log, CliError> {
     let filter = EnvFilter::new(&arguments.log_level);
+    let (stderr, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_AT_MOST)
+        .thread_name("log")
+        .finish(io::stderr());
+    let lost = stderr.error_counter();
     let layer = match arguments.log_format {
-        LogFormat::Text => text(console),
-        LogFormat::Json => json(),
+        LogFormat::Text => text(console, stderr),
+        LogFormat::Json => json(stderr),
         LogFormat::Journald => journald()
             .map_err(|source| CliError::Io { what: "cannot log to the journal".to_owned(), source })?,
-        LogFormat::Auto if stderr_is_the_journal() => journald().unwrap_or_else(|_| text(console)),
-        LogFormat::Auto => text(console),
+        LogFormat::Auto if stderr_is_the_journal() => journald().unwrap_or_else(|_| text(console, stderr)),
+        LogFormat::Auto => text(console, stderr),
     };
     // Not `init()`: that would also take in the `log` lines of rustls, which a
     // remote peer can trigger at will.
     let subscriber = Registry::default().with(layer.with_filter(filter));
     // Only a second call can fail, and the first subscriber then stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
+    Ok(Log { lost, _writer: writer })
 }
 
 /// Only errors, as text: for a command whose output already shows the rest.
 pub(super) fn install_errors_only(console: &Console) {
-    let subscriber = Registry::default().with(text(console).with_filter(LevelFilter::ERROR));
+    let subscriber = Registry::default().with(text(console, io::stderr).with_filter(LevelFilter::ERROR));
     // Only a second call can fail, and the first subscriber then stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn text(console: &Console) -> Boxed {
+fn text(console: &Console, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Boxed {
     let ansi = console.stderr_colour() == Colour::On;
-    fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false).boxed()
+    fmt::layer().with_writer(writer).with_ansi(ansi).with_target(false).boxed()
 }
 
-fn json() -> Boxed {
+fn json(stderr: NonBlocking) -> Boxed {
     fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(stderr)
         .json()
         .flatten_event(true)
         .with_current_span(false)

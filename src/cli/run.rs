@@ -32,13 +32,14 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn execute(arguments: RunArguments, console: &Console) -> Result<Exit, CliError> {
-    logging::install(&arguments.log, console)?;
+    let log = logging::install(&arguments.log, console)?;
     let ending = daemon::run(Options {
         config: ConfigSource::File(arguments.config.config),
         listen: None,
         stop: CancellationToken::new(),
         on_ready: None,
         events: None,
+        lost_log_lines: Some(log.lost.clone()),
     })
     .map_err(|error| CliError::daemon(error, console))?;
     Ok(exit_of(ending))

@@ -97,6 +97,8 @@ pub struct Control {
     pub reloads: mpsc::Receiver<ReloadRequest>,
     /// Who else wants to hear of transitions; dropped when it does not keep up.
     pub events: Option<mpsc::Sender<TransitionEvent>>,
+    /// The dropped log lines that the log has been told of.
+    pub lost_log_lines: u64,
 }
 
 impl Control {
@@ -269,7 +271,19 @@ impl Control {
                 tracing::error!(driver, silent_ms = silent.as_millis(), "a driver makes no progress");
             }
         }
+        self.report_lost_log_lines();
         systemd::status(&self.status_line().await);
+    }
+
+    /// Says in the log that lines are missing from it, once it takes lines again.
+    fn report_lost_log_lines(&mut self) {
+        let lost = self.observer.lost_log_lines();
+        if lost > self.lost_log_lines {
+            tracing::warn!(lost, "log lines were dropped because nobody read them: {lost} since the start");
+            if self.observer.lost_log_lines() == lost {
+                self.lost_log_lines = lost;
+            }
+        }
     }
 
     /// One line with counts for the service manager.

@@ -38,6 +38,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use self::backend::Backend;
 use self::clock::Clock;
@@ -102,6 +103,8 @@ pub struct Options {
     pub on_ready: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
     /// Gets every transition, as long as it keeps up.
     pub events: Option<mpsc::Sender<TransitionEvent>>,
+    /// Counts the log lines that nobody took; none where lines are never dropped.
+    pub lost_log_lines: Option<ErrorCounter>,
 }
 
 /// A verdict that moved, named.
@@ -214,6 +217,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         reload_state: reload_reader,
         drivers: fleet.handles().to_vec(),
         reloads: reload_queue,
+        lost_log_lines: options.lost_log_lines,
     }));
     let mut channels = Channels { catalog, fleet, file_limit, directory };
     let wanted = registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted);
@@ -246,6 +250,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         transitions,
         reloads,
         events: options.events,
+        lost_log_lines: 0,
     };
     tracing::info!(
         %address,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::clock::Clock;
 use super::driver::{Command, Gauge};
@@ -54,6 +55,8 @@ pub struct Shared {
     pub drivers: Vec<DriverHandle>,
     /// Reload requests to control; bounded, a full queue makes the client wait.
     pub reloads: mpsc::Sender<ReloadRequest>,
+    /// Counts the log lines that nobody took.
+    pub lost_log_lines: Option<ErrorCounter>,
 }
 
 /// A reader's handle; cheap to clone.
@@ -118,6 +121,11 @@ impl Source for Observer {
             Some((driver, silent)) if silent > STALLED_AFTER => Liveness::Stalled { driver, silent },
             _ => Liveness::Alive,
         }
+    }
+
+    fn lost_log_lines(&self) -> u64 {
+        let lost = self.0.lost_log_lines.as_ref().map_or(0, ErrorCounter::dropped_lines);
+        u64::try_from(lost).unwrap_or(u64::MAX)
     }
 
     async fn reload(&self) -> Result<ReloadSummary, String> {

@@ -19,6 +19,9 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// drivers do.
     fn liveness(&self) -> Liveness;
 
+    /// Log lines that were dropped because nobody read them, since the start.
+    fn lost_log_lines(&self) -> u64;
+
     /// Reads the configuration again and puts it into effect, all or nothing.
     ///
     /// # Errors

@@ -75,6 +75,7 @@ fn every_documented_family_is_there() {
         "vitald_channel_members",
         "vitald_channel_on_backup",
         "vitald_probe_schedule_lag_seconds",
+        "vitald_log_lines_lost_total",
         "vitald_probes_in_flight",
         "vitald_probes_skipped_total",
         "vitald_config_last_reload_successful",

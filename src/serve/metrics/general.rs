@@ -1,4 +1,4 @@
-//! The daemon's own series about its schedule.
+//! The daemon's own series about its schedule and its log.
 
 use std::io;
 
@@ -11,6 +11,18 @@ const LAG: Family = Family {
     kind: Kind::Histogram,
     help: "How late probes started against their slots.",
 };
+
+/// Writes what became of the log.
+pub(super) fn write_lost_log_lines(text: &mut Text<'_>, lines: u64) -> io::Result<()> {
+    text.single(
+        Family {
+            name: "vitald_log_lines_lost_total",
+            kind: Kind::Counter,
+            help: "Log lines dropped because nobody read the log.",
+        },
+        Value::Count(lines),
+    )
+}
 
 /// Writes them.
 pub(super) fn write(text: &mut Text<'_>, observation: &Observation) -> io::Result<()> {

@@ -56,8 +56,10 @@ pub(super) async fn metrics<S: Source>(
         Ok(entries) => entries,
         Err(refusal) => return refusal,
     };
+    let lost_log_lines = app.source.lost_log_lines();
     turn.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, observation.started_at, observation.reload)?;
+        general::write_lost_log_lines(text, lost_log_lines)?;
         write(text, observation, &entries, selection.detail)
     })
 }

@@ -57,6 +57,10 @@ impl Source for Fake {
         self.0.liveness
     }
 
+    fn lost_log_lines(&self) -> u64 {
+        17
+    }
+
     async fn reload(&self) -> Result<ReloadSummary, String> {
         self.0.reload.clone()
     }
@@ -143,6 +147,7 @@ async fn every_path_answers_what_it_should() {
         ("GET", "/-/ready", 503, r#""without_verdict":1"#),
         ("GET", "/metrics", 200, "vitald_member_up{channel=\"web\""),
         ("GET", "/metrics", 200, "process_resident_memory_bytes "),
+        ("GET", "/metrics", 200, "vitald_log_lines_lost_total 17"),
         ("GET", "/metrics?channel=api&channel=web&channel=api", 200, "vitald_member_up{channel=\"api\""),
         ("GET", "/metrics?channel=none", 404, r#"no channel is named \"none\""#),
         ("GET", "/metrics?detail=all", 400, "detail=all: use detail=channel or detail=member"),
