@@ -26,6 +26,12 @@ pub(super) fn connecting(errno: Errno) -> Finding {
         Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => {
             Finding::inconclusive(ProberReason::LocalPort, "no local port is free")
         }
+        // What connect(2) says of a route of the kind blackhole (route(8)); our
+        // own arguments are never wrong.
+        Errno::INVAL => {
+            let detail = "a route of this host discards what is sent there";
+            Finding::failure(MemberReason::Unreachable, detail)
+        }
         errno => established(errno),
     }
 }
@@ -82,7 +88,7 @@ mod tests {
         let member = Outcome::Failure;
         let prober = Outcome::Inconclusive;
         type Judge = fn(Errno) -> Finding;
-        let cases: [(Judge, Errno, Outcome); 27] = [
+        let cases: [(Judge, Errno, Outcome); 28] = [
             (opening, Errno::MFILE, prober(P::LocalFd)),
             (opening, Errno::NFILE, prober(P::LocalFd)),
             (opening, Errno::NOBUFS, prober(P::LocalFd)),
@@ -104,7 +110,8 @@ mod tests {
             (connecting, Errno::PERM, member(M::Unreachable)),
             (connecting, Errno::NOPROTOOPT, member(M::Unreachable)),
             (connecting, Errno::NOBUFS, prober(P::LocalFd)),
-            (connecting, Errno::INVAL, prober(P::Internal)),
+            (connecting, Errno::INVAL, member(M::Unreachable)),
+            (established, Errno::INVAL, prober(P::Internal)),
             (established, Errno::CONNRESET, member(M::Reset)),
             (established, Errno::PIPE, member(M::Reset)),
             (established, Errno::TIMEDOUT, member(M::ResponseTimeout)),
@@ -114,6 +121,6 @@ mod tests {
         for (judge, errno, outcome) in cases {
             assert_eq!(judge(errno).outcome, outcome, "{errno:?}");
         }
-        assert!(connecting(Errno::INVAL).detail.contains("(errno 22)"));
+        assert!(established(Errno::INVAL).detail.contains("(errno 22)"));
     }
 }
