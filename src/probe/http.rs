@@ -211,8 +211,10 @@ pub(super) struct HeadReader {
     kept: Vec<u8>,
     /// How many of them have been parsed in vain.
     parsed: usize,
-    /// Bytes of all heads.
+    /// Bytes received.
     received: usize,
+    /// Bytes of the interim answers before the running head.
+    passed: usize,
     interim: usize,
 }
 
@@ -222,7 +224,10 @@ enum Head {
     Partial,
     /// An interim answer that took so many bytes.
     Interim(usize),
-    Final(Finding),
+    /// A final answer, with the bytes of its head.
+    Final(Finding, usize),
+    /// No head of an HTTP answer.
+    Broken(Finding),
 }
 
 impl HeadReader {
@@ -241,10 +246,7 @@ impl HeadReader {
                 None
             }
         };
-        let finding = finding.or_else(|| {
-            (self.received > HEADS_AT_MOST)
-                .then(|| protocol(format!("no end of the response head within {HEADS_AT_MOST} bytes")))
-        })?;
+        let finding = finding.or_else(|| (self.received > HEADS_AT_MOST).then(too_long))?;
         progress.end_phase();
         Some(finding)
     }
@@ -278,9 +280,12 @@ impl HeadReader {
     ) -> Option<Finding> {
         loop {
             match parse(bytes, plan, notes.as_deref_mut()) {
-                Head::Final(finding) => return Some(finding),
+                // The limit holds however the bytes were cut on their way.
+                Head::Final(_, length) if self.passed + length > HEADS_AT_MOST => return Some(too_long()),
+                Head::Final(finding, _) | Head::Broken(finding) => return Some(finding),
                 Head::Interim(length) => {
                     self.interim += 1;
+                    self.passed += length;
                     if self.interim > INTERIM_AT_MOST {
                         return Some(protocol(format!("more than {INTERIM_AT_MOST} interim answers")));
                     }
@@ -304,7 +309,7 @@ fn parse(bytes: &[u8], plan: &HttpPlan, notes: Option<&mut Explanation>) -> Head
     let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Head::Partial,
-        Err(error) => return Head::Final(not_http(error, bytes)),
+        Err(error) => return Head::Broken(not_http(error, bytes)),
     };
     let code = response.code.unwrap_or_default();
     if (100..200).contains(&code) && code != 101 {
@@ -319,11 +324,11 @@ fn parse(bytes: &[u8], plan: &HttpPlan, notes: Option<&mut Explanation>) -> Head
         notes.status_line = Some(printable(format!("HTTP/1.{version} {code} {phrase}").as_bytes()));
     }
     if let Some(contradiction) = bad_length(response.headers, plan.method, code) {
-        return Head::Final(protocol(contradiction).with_status(code));
+        return Head::Final(protocol(contradiction).with_status(code), length);
     }
     let outcome =
         if plan.codes.contains(code) { Outcome::Success } else { Outcome::Failure(MemberReason::Status) };
-    Head::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) })
+    Head::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) }, length)
 }
 
 /// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
@@ -351,6 +356,10 @@ fn bad_length(fields: &[httparse::Header<'_>], method: Method, code: u16) -> Opt
         }
     }
     breach
+}
+
+fn too_long() -> Finding {
+    protocol(format!("no end of the response head within {HEADS_AT_MOST} bytes"))
 }
 
 fn protocol(detail: impl Into<Cow<'static, str>>) -> Finding {
