@@ -264,6 +264,12 @@ fn refused(error: &rustls::Error, first: &[u8], is_self_signed: bool, progress: 
             format!("the member speaks plain HTTP: \"{}\"", printable(line.trim_ascii_end())),
         );
     }
+    // Over TLS 1.3 a refused client certificate is heard of only after the own
+    // end of the handshake: alerts stay the handshake's.
+    if progress.phase() == Phase::Response && !matches!(error, rustls::Error::AlertReceived(_)) {
+        progress.end_phase();
+        return tls::judge_record(error);
+    }
     let finding = tls::judge(error, is_self_signed);
     if let (Some(notes), rustls::Error::InvalidCertificate(_)) = (&mut progress.notes, error) {
         notes.tls.get_or_insert_default().verification_error = Some(finding.detail.clone().into_owned());

@@ -22,8 +22,9 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, ProtocolVersion,
-    RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
+    PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -322,11 +323,16 @@ pub(super) fn judge(error: &Error, is_self_signed: bool) -> Finding {
         Error::InvalidCertificate(reason) => {
             Finding::failure(MemberReason::TlsCertificate, describe(reason, is_self_signed))
         }
-        Error::AlertReceived(alert) => handshake(format!(
-            "the member ended the TLS session: alert {}",
-            snake_case(&format!("{alert:?}"))
-        )),
+        Error::AlertReceived(alert) => {
+            handshake(format!("the member ended the TLS session: alert {}", alert_word(*alert)))
+        }
+        Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            handshake("a message of the TLS handshake is too large".to_owned())
+        }
         Error::InvalidMessage(_) => handshake("the member does not speak TLS".to_owned()),
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            handshake("the member speaks neither TLS 1.2 nor 1.3".to_owned())
+        }
         Error::General(message) => handshake(message.clone()),
         other => handshake(printable(format!("TLS: {other}").as_bytes())),
     }
@@ -377,6 +383,27 @@ pub(super) fn version_word(version: ProtocolVersion) -> String {
         ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
         ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
         other => format!("{other:?}"),
+    }
+}
+
+/// What records that are none, or that cannot be decrypted, mean once the
+/// session stands: the handshake is not to blame, the answer is.
+pub(super) fn judge_record(error: &Error) -> Finding {
+    let why = match error {
+        Error::InvalidMessage(_) => "what came is not TLS".to_owned(),
+        Error::DecryptError => "it cannot be decrypted".to_owned(),
+        other => other.to_string(),
+    };
+    Finding::failure(MemberReason::Protocol, printable(format!("a broken TLS record: {why}").as_bytes()))
+}
+
+/// An alert by the name of RFC 8446, 6, or by its number.
+fn alert_word(alert: AlertDescription) -> String {
+    match alert {
+        // The library spells it in its own way.
+        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
+        AlertDescription::Unknown(number) => number.to_string(),
+        named => snake_case(&format!("{named:?}")),
     }
 }
 
