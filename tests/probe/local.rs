@@ -5,62 +5,21 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
 use vitald::channel::ProbeOptions;
 use vitald::health::{MemberReason, Outcome, ProberReason};
 use vitald::probe::run as run_probe;
 
+use crate::inside::{NAMESPACE, can_unshare, inside};
 use crate::members::{BRIEF, PATIENT, expect, http, plan, probe, run, runtime, target, tcp};
-
-/// Set in the second run of a test.
-const INSIDE: &str = "VITALD_TEST_INSIDE";
-
-/// Runs the test `name` of this file again, in a shell prepared by `setup`,
-/// behind `wrapper`. In that second run it does `work`.
-fn inside(wrapper: &[&str], setup: &str, name: &str, work: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return work();
-    }
-    let binary = std::env::current_exe().expect("this test's binary");
-    let script =
-        format!("{setup}\nexport {INSIDE}=1\nexec \"$0\" --exact local::{name} --nocapture --test-threads=1");
-    let mut words = wrapper.iter().copied().chain(["sh", "-ec", &script]);
-    let output = Command::new(words.next().expect("a command"))
-        .args(words)
-        .arg(&binary)
-        .output()
-        .expect("a child process");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    assert!(text.contains("1 passed"), "{text}\n{errors}");
-}
-
-const NAMESPACE: [&str; 2] = ["unshare", "-rn"];
-
-/// Whether a network namespace can be made here. It can in CI.
-fn can_unshare() -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let can = Command::new("unshare")
-        .args(["-rn", "ip", "link", "set", "lo", "up"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !can {
-        crate::skipped::note("no network namespace can be made here");
-    }
-    can
-}
 
 #[test]
 fn no_file_descriptor_is_the_probers_shortage() {
     inside(
         &["env"],
         "ulimit -n 64",
-        "no_file_descriptor_is_the_probers_shortage",
+        "local::no_file_descriptor_is_the_probers_shortage",
         inside_few_file_descriptors,
     );
 }
@@ -85,7 +44,7 @@ fn inside_few_file_descriptors() {
 fn no_local_port_is_the_probers_shortage() {
     if can_unshare() {
         let setup = "ip link set lo up; echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range";
-        inside(&NAMESPACE, setup, "no_local_port_is_the_probers_shortage", inside_few_ports);
+        inside(&NAMESPACE, setup, "local::no_local_port_is_the_probers_shortage", inside_few_ports);
     }
 }
 
@@ -106,7 +65,12 @@ fn inside_few_ports() {
 fn a_connection_to_oneself_is_a_failure_and_frees_the_port() {
     if can_unshare() {
         let setup = "ip link set lo up; echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range";
-        inside(&NAMESPACE, setup, "a_connection_to_oneself_is_a_failure_and_frees_the_port", inside_one_port);
+        inside(
+            &NAMESPACE,
+            setup,
+            "local::a_connection_to_oneself_is_a_failure_and_frees_the_port",
+            inside_one_port,
+        );
     }
 }
 
@@ -133,7 +97,7 @@ fn routes_that_lead_nowhere_have_their_own_words() {
             ip link add sink type dummy && ip link set sink up && ip route add 192.0.2.3 dev sink \
                 && ip neigh add 192.0.2.3 lladdr 02:00:00:00:00:01 dev sink \
                 && ip addr add 192.0.2.4/32 dev sink || ip route add 192.0.2.3 dev lo";
-        inside(&NAMESPACE, setup, "routes_that_lead_nowhere_have_their_own_words", inside_dead_routes);
+        inside(&NAMESPACE, setup, "local::routes_that_lead_nowhere_have_their_own_words", inside_dead_routes);
     }
 }
 

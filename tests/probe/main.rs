@@ -5,6 +5,8 @@
 mod certificates;
 mod http;
 mod https;
+#[path = "../support/inside.rs"]
+mod inside;
 mod lifecycle;
 mod local;
 mod members;
