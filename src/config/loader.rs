@@ -49,6 +49,19 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics>
     loader.finish()
 }
 
+/// Reads a text as the included file `path`, which tells its format: for fuzzing,
+/// where a file for every input would be most of the work.
+///
+/// # Errors
+/// Every error of the text.
+#[cfg(feature = "fuzzing")]
+pub fn parse_included(path: &Path, text: &str) -> Result<Config, Diagnostics> {
+    let mut loader = Loader::default();
+    let source = loader.add_source(Source::new(path.display().to_string(), text));
+    loader.read_channel(source, path, &Shared::default());
+    loader.finish()
+}
+
 #[derive(Debug, Default)]
 struct Loader {
     sources: Vec<Source>,
@@ -197,7 +210,13 @@ impl Loader {
     }
 
     fn read_channel_file(&mut self, path: &Path, shared: &Shared) {
-        let Some(source) = self.read_file(path) else { return };
+        if let Some(source) = self.read_file(path) {
+            self.read_channel(source, path, shared);
+        }
+    }
+
+    /// Reads an included file's one channel.
+    fn read_channel(&mut self, source: usize, path: &Path, shared: &Shared) {
         let (document, syntax) = if is_json(path) {
             json::read(self.text_of(source))
         } else {

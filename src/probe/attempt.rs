@@ -107,7 +107,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn new(notes: Option<Box<Explanation>>) -> Self {
+    pub(super) fn new(notes: Option<Box<Explanation>>) -> Self {
         let now = Instant::now();
         Self {
             started: now,

@@ -23,11 +23,14 @@
 //! | `tls` | TLS settings, certificates, and what went wrong with them |
 //! | `fault` | system errors: whose fault, and in which words |
 //! | `explanation` | what `--explain` shows |
+//! | `fuzzing` | a way in for the fuzz target of response heads |
 
 mod attempt;
 mod explanation;
 mod fault;
 mod finding;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod https;
 mod plan;
