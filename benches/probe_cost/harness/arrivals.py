@@ -60,7 +60,7 @@ class Arrivals:
         self.socket.bind((device, ETH_P_IP if device == "lo" else ETH_P_ALL))
         self.socket.settimeout(0.2)
         self.times = {}
-        self._ports = {}
+        self._last = {}
         self.lost = 0
         self._skew_at_start = self._skew()
         self._ending = threading.Event()
@@ -78,10 +78,12 @@ class Arrivals:
                 packet, ancillary, _, _ = self.socket.recvmsg(64, 64)
             except TimeoutError:
                 continue
-            address, port = packet[16:20], packet[20:22]
-            if self._ports.get(address) == port:
+            # The address, and what tells a new connection from one tried again:
+            # its own port and first sequence number.
+            address, connection = packet[16:20], packet[20:22] + packet[24:28]
+            if self._last.get(address) == connection:
                 continue
-            self._ports[address] = port
+            self._last[address] = connection
             seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
             stamp = seconds * 1_000_000_000 + nanoseconds
             self.times.setdefault(address, []).append(stamp)
