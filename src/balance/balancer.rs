@@ -235,7 +235,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// The id of the member with this identity.
     #[must_use]
     pub fn id_of(&self, identity: &str) -> Option<MemberId> {
-        lock(&self.control).id_of(identity)
+        lock(&self.control).id_of(&self.core, identity)
     }
 
     /// A verdict of the probes.
@@ -332,7 +332,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
                 identity: record.identity.to_string(),
                 address: record.address.clone(),
                 weight: record.weight,
-                ramp_percent: u8::try_from(record.steps() * 100 / FULL_RAMP).unwrap_or(100),
+                ramp_percent: u8::try_from(record.ramp * 100 / FULL_RAMP).unwrap_or(100),
                 in_rotation,
                 standing,
                 drain: record.drain,

@@ -7,15 +7,16 @@
 //! of rotation are spread over the others in proportion to their weights.
 
 mod ramp;
+mod register;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::ramp::FIRST_STEP;
+use self::register::{Record, Register};
 use super::core::{Core, Counting};
-use super::key::Hashing;
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
 use super::pool::{Active, Census, Pool, pools_of};
 use super::snapshot::{Roster, Snapshot, Table};
@@ -36,85 +37,16 @@ pub enum UpdateError {
 /// The most members of one balancer; 16 million.
 pub const MAX_MEMBERS: usize = 1 << 24;
 
-/// What the writer knows of a seat.
-#[derive(Debug)]
-pub(super) struct Record<A> {
-    pub(super) identity: Arc<str>,
-    hash: u64,
-    pub(super) serial: u32,
-    presence: Presence,
-    pub(super) weight: u16,
-    role: Role,
-    status: MemberStatus,
-    pub(super) drain: Drain,
-    health: Health,
-    ramp: Ramp,
-    pub(super) address: A,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Member,
-    /// Left; the seat waits for its open picks to end.
-    Left,
-}
-
-/// How much of its weight a member takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ramp {
-    Full,
-    /// Slow start since then, now at this many steps of `FULL_RAMP`.
-    Since(Duration, u32),
-}
-
-impl<A> Record<A> {
-    pub(super) fn is_member(&self) -> bool {
-        self.presence == Presence::Member
-    }
-
-    /// A draining member stands as disabled.
-    pub(super) fn standing(&self) -> Standing {
-        let status = match self.drain {
-            Drain::Off => self.status,
-            Drain::Draining => MemberStatus::Disabled,
-        };
-        Standing { role: self.role, status, health: self.health }
-    }
-
-    pub(super) fn steps(&self) -> u32 {
-        match self.ramp {
-            Ramp::Full => FULL_RAMP,
-            Ramp::Since(_, steps) => steps,
-        }
-    }
-
-    /// What it weighs now, in steps.
-    fn effective(&self) -> u32 {
-        u32::from(self.weight) * self.steps()
-    }
-
-    fn full(&self) -> u32 {
-        u32::from(self.weight) * FULL_RAMP
-    }
-
-    /// What it weighs among the weightless, or by its weight.
-    fn weight_in_pool(weight: u32) -> u32 {
-        if weight == 0 { FULL_RAMP } else { weight }
-    }
-}
-
 /// The writer's state, behind the balancer's lock.
 #[derive(Debug)]
 pub(super) struct Control<A> {
-    records: Vec<Record<A>>,
-    index: HashMap<Arc<str>, u32>,
-    /// Seats whose member has left.
-    left: Vec<u32>,
+    register: Register<A>,
     census: Census,
     now: Duration,
     /// Pools of weighted round robin whose order lags behind.
     lagging: [bool; Pool::COUNT],
-    ramping: Vec<u32>,
+    /// Since when each seat has been in slow start.
+    ramping: BTreeMap<u32, Duration>,
     snapshot: Arc<Snapshot<A>>,
 }
 
@@ -125,32 +57,24 @@ impl<A: Clone> Control<A> {
         let roster = Arc::new(Roster::new(Box::default(), active));
         let snapshot = Arc::new(Snapshot { generation: 0, roster, pools: Default::default() });
         let control = Self {
-            records: Vec::new(),
-            index: HashMap::new(),
-            left: Vec::new(),
+            register: Register::new(),
             census: Census::default(),
             now: Duration::ZERO,
             lagging: [false; Pool::COUNT],
-            ramping: Vec::new(),
+            ramping: BTreeMap::new(),
             snapshot: Arc::clone(&snapshot),
         };
         (control, snapshot)
     }
 
     /// The id of an identity.
-    pub(super) fn id_of(&self, identity: &str) -> Option<MemberId> {
-        let seat = *self.index.get(identity)?;
-        self.records.get(seat as usize).map(|record| MemberId { seat, serial: record.serial })
-    }
-
-    pub(super) fn record(&self, id: MemberId) -> Result<&Record<A>, UnknownMember> {
-        let record = self.records.get(id.seat as usize).ok_or(UnknownMember)?;
-        if record.is_member() && record.serial == id.serial { Ok(record) } else { Err(UnknownMember) }
+    pub(super) fn id_of(&self, core: &Core<A>, identity: &str) -> Option<MemberId> {
+        self.register.id_of(&core.hashing, identity)
     }
 
     /// Seats and records of those who are members, in the order of seats.
     pub(super) fn members(&self) -> impl Iterator<Item = (u32, &Record<A>)> {
-        (0..).zip(&self.records).filter(|(_, record)| record.is_member())
+        self.register.members()
     }
 
     pub(super) fn active(&self) -> Active {
@@ -165,78 +89,9 @@ impl<A: Clone> Control<A> {
     /// Replaces the members. Who is there already keeps health, drain, ramp and
     /// open picks; a changed weight, role or status takes effect.
     pub(super) fn update(&mut self, core: &Core<A>, members: Vec<Member<A>>) -> Result<(), UpdateError> {
-        if members.len() > MAX_MEMBERS {
-            return Err(UpdateError::TooManyMembers(members.len()));
-        }
-        let mut named = std::collections::HashSet::with_capacity(members.len());
-        if let Some(twice) = members.iter().find(|member| !named.insert(member.identity.as_str())) {
-            return Err(UpdateError::DuplicateIdentity(twice.identity.clone()));
-        }
-        let leavers: Vec<u32> = self
-            .members()
-            .filter(|(_, record)| !named.contains(&*record.identity))
-            .map(|(seat, _)| seat)
-            .collect();
-        drop(named);
-        for seat in leavers {
-            if let Some(record) = self.records.get_mut(seat as usize) {
-                record.presence = Presence::Left;
-                self.index.remove(&record.identity);
-                self.left.push(seat);
-            }
-        }
-        // Free seats first come the smallest, so that tables stay dense.
-        let (mut free, waiting): (Vec<u32>, Vec<u32>) =
-            std::mem::take(&mut self.left).into_iter().partition(|seat| core.open_picks(*seat) == 0);
-        free.sort_unstable_by(|left, right| right.cmp(left));
-        self.left = waiting;
-        for member in members {
-            match self.index.get(member.identity.as_str()).copied() {
-                Some(seat) => self.keep(seat, member),
-                None => self.seat(&core.hashing, member, free.pop()),
-            }
-        }
-        self.left.extend(free);
+        self.register.replace(&core.hashing, members, |seat| core.open_picks(seat) == 0)?;
         self.rebuild(core);
         Ok(())
-    }
-
-    fn keep(&mut self, seat: u32, member: Member<A>) {
-        if let Some(record) = self.records.get_mut(seat as usize) {
-            record.weight = member.weight.min(MAX_WEIGHT);
-            record.role = member.role;
-            record.status = member.status;
-            record.address = member.address;
-        }
-    }
-
-    fn seat(&mut self, hashing: &Hashing, member: Member<A>, free: Option<u32>) {
-        let identity: Arc<str> = member.identity.into();
-        let mut record = Record {
-            hash: hashing.identity(&identity),
-            identity: Arc::clone(&identity),
-            serial: 0,
-            presence: Presence::Member,
-            weight: member.weight.min(MAX_WEIGHT),
-            role: member.role,
-            status: member.status,
-            drain: Drain::Off,
-            health: member.health,
-            ramp: Ramp::Full,
-            address: member.address,
-        };
-        let seat = match free.and_then(|seat| Some((seat, self.records.get_mut(seat as usize)?))) {
-            Some((seat, old)) => {
-                record.serial = old.serial.wrapping_add(1);
-                *old = record;
-                seat
-            }
-            None => {
-                self.records.push(record);
-                u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.index.insert(identity, seat);
     }
 
     /// Changes one member and makes that visible before it returns.
@@ -246,8 +101,7 @@ impl<A: Clone> Control<A> {
         id: MemberId,
         edit: impl FnOnce(&mut Record<A>),
     ) -> Result<(), UnknownMember> {
-        self.record(id)?;
-        let record = self.records.get_mut(id.seat as usize).ok_or(UnknownMember)?;
+        let record = self.register.record_mut(id)?;
         let before = (record.standing(), record.effective());
         edit(record);
         let after = (record.standing(), record.effective());
@@ -277,14 +131,14 @@ impl<A: Clone> Control<A> {
             let recovers = record.health == Health::Unhealthy && health != Health::Unhealthy;
             record.health = health;
             if health == Health::Unhealthy {
-                record.ramp = Ramp::Full;
+                record.ramp = FULL_RAMP;
             } else if recovers && core.options.slow_start.is_some_and(|slow| !slow.window.is_zero()) {
-                record.ramp = Ramp::Since(now, FIRST_STEP);
+                record.ramp = FIRST_STEP;
                 started = true;
             }
         })?;
         if started {
-            self.ramping.push(id.seat);
+            self.ramping.insert(id.seat, now);
         }
         Ok(())
     }
@@ -326,11 +180,9 @@ impl<A: Clone> Control<A> {
             let mut least = lock(&core.least.0);
             self.snapshot.roster.set_active(active);
             if is_open(old_active) == is_open(active) {
-                least.link(seat, self.place(seat, active));
+                least.link(seat, self.register.seated(seat).and_then(|record| place(record, active)));
             } else {
-                for (seat, _) in self.members() {
-                    least.link(seat, self.place(seat, active));
-                }
+                least.link_all(self.register.records().iter().map(|record| place(record, active)));
             }
             return;
         }
@@ -367,7 +219,7 @@ impl<A: Clone> Control<A> {
 
     /// A weight changed, perhaps with the standing: in place where the tables allow it.
     fn reweigh(&mut self, core: &Core<A>, seat: u32, before: u32, after: u32) {
-        let Some(record) = self.records.get(seat as usize) else { return };
+        let Some(record) = self.register.seated(seat) else { return };
         let standing = record.standing();
         let same_pools = (before == 0) == (after == 0);
         match core.strategy {
@@ -375,7 +227,7 @@ impl<A: Clone> Control<A> {
                 let active = self.census.active(core.options.fail_open);
                 let mut least = lock(&core.least.0);
                 self.snapshot.roster.set_active(active);
-                least.link(seat, self.place(seat, active));
+                least.link(seat, place(record, active));
             }
             Strategy::SourceHash | Strategy::UriHash
                 if same_pools && self.layouts_fit(core, standing.role, after) =>
@@ -393,7 +245,7 @@ impl<A: Clone> Control<A> {
         [Pool::of(role, weight), Pool::open_of(weight)].into_iter().all(|pool| {
             match self.snapshot.table(pool) {
                 Some(Table::Hash(table)) => table.placement.fits(
-                    &self.placed(pool),
+                    &self.placed(pool, self.register.seats()),
                     hash.reserve_members,
                     u32::from(hash.reserve_weight) * FULL_RAMP,
                 ),
@@ -401,15 +253,17 @@ impl<A: Clone> Control<A> {
             }
         })
     }
+}
 
-    /// Where least connections keeps a member while this pool is active.
-    fn place(&self, seat: u32, active: Active) -> Option<(Pool, u32)> {
-        let record = self.records.get(seat as usize).filter(|record| record.is_member())?;
-        let weight = record.effective();
-        let [own, open] = pools_of(record.standing(), weight);
-        let pool = if is_open(active) { open } else { own };
-        pool.map(|pool| (pool, Record::<A>::weight_in_pool(weight)))
+/// Where least connections keeps a member while this pool is active.
+fn place<A>(record: &Record<A>, active: Active) -> Option<(Pool, u32)> {
+    if !record.is_member() {
+        return None;
     }
+    let weight = record.effective();
+    let [own, open] = pools_of(record.standing(), weight);
+    let pool = if is_open(active) { open } else { own };
+    pool.map(|pool| (pool, Record::<A>::weight_in_pool(weight)))
 }
 
 fn is_open(active: Active) -> bool {

@@ -128,8 +128,48 @@ impl LeastConnections {
         if self.nodes[seat as usize].block != NONE {
             self.unlink(seat);
         }
-        let Some((pool, weight)) = place else { return };
-        let class = self.class(pool, weight);
+        if let Some((pool, weight)) = place {
+            let class = self.class(pool, weight);
+            self.enter(seat, class);
+            self.sift(class);
+        }
+    }
+
+    /// Puts every seat, in order, where `places` says, as `link` would one by one.
+    pub(super) fn link_all(&mut self, places: impl Iterator<Item = Option<(Pool, u32)>>) {
+        self.clear();
+        // Members of one weight often come together, and then need no look-up.
+        let mut last = None;
+        for (seat, place) in (0..).zip(places) {
+            self.reserve_seats(seat as usize + 1);
+            let Some(place) = place else { continue };
+            let class = match last {
+                Some((other, class)) if other == place => class,
+                _ => self.class(place.0, place.1),
+            };
+            last = Some((place, class));
+            self.enter(seat, class);
+        }
+        for pool in Pool::ALL {
+            self.play(pool);
+        }
+    }
+
+    /// Takes everyone out of rotation; open picks stay.
+    fn clear(&mut self) {
+        for node in &mut self.nodes {
+            (node.prev, node.next, node.block) = (NONE, NONE, NONE);
+        }
+        self.blocks.clear();
+        self.free_blocks.clear();
+        self.classes.clear();
+        self.free_classes.clear();
+        self.index.clear();
+        self.pools = Default::default();
+    }
+
+    /// Puts an unlinked member into a class, without playing any match.
+    fn enter(&mut self, seat: u32, class: u32) {
         let open = self.nodes[seat as usize].open;
         // Find the last block with at most as many open picks.
         let mut before = NONE;
@@ -144,7 +184,6 @@ impl LeastConnections {
             self.insert_block(class, open, before, next)
         };
         self.append(block, seat);
-        self.sift(class);
     }
 
     /// Picks the least loaded member of the pool that `accept` takes, and opens it.
@@ -381,10 +420,16 @@ impl LeastConnections {
         tournament.winners.extend(&classes);
         tournament.winners.resize(2 * leaves, NONE);
         tournament.free.extend((old as u32..leaves as u32).rev());
-        for leaf in (0..leaves as u32).step_by(2) {
-            self.sift_leaf(pool, leaf);
-        }
+        self.play(pool);
         self.pools[pool.index()].free.pop().unwrap_or_default()
+    }
+
+    /// Plays all matches of a pool.
+    fn play(&mut self, pool: Pool) {
+        for node in (1..self.pools[pool.index()].leaves()).rev() {
+            let winner = self.winner(pool, 2 * node);
+            self.pools[pool.index()].winners[node] = winner;
+        }
     }
 
     /// A class's minimum or turn has changed: plays its matches again.

@@ -65,7 +65,7 @@ enum Kind {
 }
 
 impl Sequence {
-    /// The sequence of these members; none of none.
+    /// The sequence of these members, given in the order of their seats; none of none.
     pub(super) fn new(parts: &[Part]) -> Option<Self> {
         let divisor = parts.iter().fold(0, |divisor, part| gcd(divisor, part.weight));
         if divisor == 0 {
@@ -143,8 +143,8 @@ fn gcd(mut left: u32, mut right: u32) -> u32 {
 /// The order of one cycle.
 fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
     let mut by_weight: Vec<(u32, u32)> = parts.iter().map(|part| (part.weight, part.seat)).collect();
-    // Heavy first, as ties go to the first; members in the order of their seats.
-    by_weight.sort_unstable_by_key(|&(weight, seat)| (std::cmp::Reverse(weight), seat));
+    // Heavy first, as ties go to the first; equals stay in the order of their seats.
+    by_weight.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
     // So few members are ordered one by one, which mixes equals more finely.
     let alone = by_weight.len() <= FEW;
     let classes: Vec<&[(u32, u32)]> = by_weight.chunk_by(|left, right| left.0 == right.0 && !alone).collect();

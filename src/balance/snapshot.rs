@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::placement::Placement;
 use super::pool::{Active, Pool};
-use super::sequence::Sequence;
+use super::sequence::{Part, Sequence};
 use super::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// One bit per seat.
@@ -102,6 +102,15 @@ pub(super) struct RoundRobin {
     pub(super) full: Sequence,
     /// Everyone in the pool.
     pub(super) seats: Arc<[u32]>,
+}
+
+impl RoundRobin {
+    /// The order of these of its members; if it is everyone, or nobody, there is
+    /// nothing to write.
+    pub(super) fn among(&self, able: &[Part]) -> Sequence {
+        let some = able.len() < self.seats.len();
+        some.then(|| Sequence::new(able)).flatten().unwrap_or_else(|| self.full.clone())
+    }
 }
 
 /// Key placement over a pool.

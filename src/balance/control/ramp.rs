@@ -6,7 +6,7 @@ use super::super::core::Core;
 use super::super::member::FULL_RAMP;
 use super::super::options::SlowStart;
 use super::super::pool::Pool;
-use super::{Control, Ramp};
+use super::{Control, Record};
 use crate::channel::Strategy;
 
 /// The first step of slow start: 10 %.
@@ -29,34 +29,30 @@ impl<A: Clone> Control<A> {
     fn ramp_up(&mut self, core: &Core<A>, slow: SlowStart) -> Option<Duration> {
         let mut next = None;
         let mut changed = false;
-        let mut still = Vec::new();
-        for seat in std::mem::take(&mut self.ramping) {
-            let Some(record) = self.records.get_mut(seat as usize) else { continue };
-            let Ramp::Since(since, steps) = record.ramp else { continue };
-            if !record.is_member() || still.contains(&seat) {
-                continue;
-            }
+        for (seat, since) in std::mem::take(&mut self.ramping) {
+            // Who went down or left is at full again: no longer in slow start.
+            let ramping = |record: &&mut Record<A>| record.is_member() && record.ramp < FULL_RAMP;
+            let Some(record) = self.register.seated_mut(seat).filter(ramping) else { continue };
             let reached = slow.steps(self.now.saturating_sub(since));
             if reached < FULL_RAMP {
-                still.push(seat);
+                self.ramping.insert(seat, since);
                 let due = since.saturating_add(slow.reaches(reached + 1));
                 next = Some(next.map_or(due, |earliest: Duration| earliest.min(due)));
             }
-            if reached == steps {
+            if reached == record.ramp {
                 continue;
             }
-            let before = (record.standing(), record.effective());
-            record.ramp = if reached < FULL_RAMP { Ramp::Since(since, reached) } else { Ramp::Full };
+            let (standing, before) = (record.standing(), record.effective());
+            record.ramp = reached;
             let after = record.effective();
-            self.census.remove(before.0, before.1);
-            self.census.add(before.0, after);
+            self.census.remove(standing, before);
+            self.census.add(standing, after);
             if core.strategy == Strategy::WeightedRoundRobin {
                 changed = true;
             } else {
-                self.reweigh(core, seat, before.1, after);
+                self.reweigh(core, seat, before, after);
             }
         }
-        self.ramping = still;
         // One rebuild for all that moved.
         if changed {
             self.rebuild(core);

@@ -9,8 +9,8 @@ use super::super::pool::{Census, Pool, pools_of};
 use super::super::sequence::{Part, Sequence};
 use super::super::snapshot::{HashTable, Loads, Roster, RoundRobin, Seated, Snapshot, Table};
 use super::super::sync::lock;
-use super::{Control, Record};
-use crate::channel::{MemberStatus, Strategy};
+use super::{Control, Record, place};
+use crate::channel::{FailOpen, MemberStatus, Strategy};
 
 impl<A: Clone> Control<A> {
     /// The members of a pool, able or not.
@@ -21,23 +21,24 @@ impl<A: Clone> Control<A> {
         })
     }
 
-    pub(super) fn placed(&self, pool: Pool) -> Vec<Placed> {
-        self.pooled(pool)
-            .map(|(seat, record)| Placed {
-                seat,
-                identity: record.hash,
-                weight: Record::<A>::weight_in_pool(record.full()),
-            })
-            .collect()
+    pub(super) fn placed(&self, pool: Pool, size: usize) -> Vec<Placed> {
+        let mut placed = Vec::with_capacity(size);
+        placed.extend(self.pooled(pool).map(|(seat, record)| Placed {
+            seat,
+            identity: record.hash,
+            weight: Record::<A>::weight_in_pool(record.full()),
+        }));
+        placed
     }
 
     /// The parts of a pool in weighted round robin, in the order of seats.
-    pub(super) fn parts(&self, pool: Pool) -> Vec<Part> {
-        let part = |(seat, record): (u32, &Record<A>)| Part {
-            seat,
-            weight: Record::<A>::weight_in_pool(record.effective()),
-        };
-        self.pooled(pool).map(part).collect()
+    pub(super) fn parts(&self, pool: Pool, size: usize) -> Vec<Part> {
+        let mut parts = Vec::with_capacity(size);
+        parts.extend(
+            self.pooled(pool)
+                .map(|(seat, record)| Part { seat, weight: Record::<A>::weight_in_pool(record.effective()) }),
+        );
+        parts
     }
 
     /// Who is able in a pool has changed: keeps the order smooth.
@@ -62,12 +63,9 @@ impl<A: Clone> Control<A> {
         }
         let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
         let able = self.snapshot.roster.able(pool);
-        let parts: Vec<Part> = self.parts(pool).into_iter().filter(|part| able.contains(part.seat)).collect();
-        let current = match Sequence::new(&parts) {
-            Some(sequence) if parts.len() < table.seats.len() => sequence,
-            // Everyone, or nobody: nothing to write.
-            _ => table.full.clone(),
-        };
+        let mut parts = self.parts(pool, table.seats.len());
+        parts.retain(|part| able.contains(part.seat));
+        let current = table.among(&parts);
         let table = RoundRobin { current, ..table.clone() };
         self.replace(core, pool, Table::RoundRobin(table));
     }
@@ -89,12 +87,20 @@ impl<A: Clone> Control<A> {
     /// Builds everything anew from the records, and publishes it.
     pub(super) fn rebuild(&mut self, core: &Core<A>) {
         let mut census = Census::default();
+        // Members of each pool, able or not: most pools are empty, and need no pass.
+        let mut sizes = [0_usize; Pool::COUNT];
         for (_, record) in self.members() {
-            census.add(record.standing(), record.effective());
+            let weight = record.effective();
+            census.add(record.standing(), weight);
+            for pool in [Pool::of(record.role, weight), Pool::open_of(weight)] {
+                if let Some(size) = sizes.get_mut(pool.index()) {
+                    *size += 1;
+                }
+            }
         }
         self.census = census;
         let active = census.active(core.options.fail_open);
-        let seats = self.records.iter().map(|record| {
+        let seats = self.register.records().iter().map(|record| {
             record.is_member().then(|| Seated { address: record.address.clone(), serial: record.serial })
         });
         let roster = Roster::new(seats.collect(), active);
@@ -104,21 +110,18 @@ impl<A: Clone> Control<A> {
             roster.enabled.set(seat, standing.status == MemberStatus::Enabled);
         }
         self.lagging = [false; Pool::COUNT];
+        let open_needed = core.options.fail_open == FailOpen::AllEnabled;
         let pools = Pool::ALL.map(|pool| {
-            let open_needed = core.options.fail_open == crate::channel::FailOpen::AllEnabled;
-            if pool.is_open() && !open_needed {
-                return None;
-            }
-            self.table(core, pool, &roster).map(Arc::new)
+            let size = sizes.get(pool.index()).copied().unwrap_or(0);
+            let needed = size > 0 && (open_needed || !pool.is_open());
+            if needed { self.table(core, pool, size, &roster).map(Arc::new) } else { None }
         });
         let snapshot = Snapshot { generation: self.snapshot.generation + 1, roster: Arc::new(roster), pools };
         if core.counting == Counting::Ordered {
             // Picks hold this lock before they look at the snapshot.
             let mut least = lock(&core.least.0);
-            least.reserve_seats(self.records.len());
-            for (seat, _) in (0..).zip(&self.records) {
-                least.link(seat, self.place(seat, active));
-            }
+            least.reserve_seats(self.register.seats());
+            least.link_all(self.register.records().iter().map(|record| place(record, active)));
             self.publish(core, snapshot);
         } else {
             self.publish(core, snapshot);
@@ -126,19 +129,21 @@ impl<A: Clone> Control<A> {
     }
 
     /// The table of a pool; none if it is empty or the strategy needs none.
-    pub(super) fn table(&mut self, core: &Core<A>, pool: Pool, roster: &Roster<A>) -> Option<Table> {
+    pub(super) fn table(
+        &mut self,
+        core: &Core<A>,
+        pool: Pool,
+        size: usize,
+        roster: &Roster<A>,
+    ) -> Option<Table> {
         match core.strategy {
             Strategy::WeightedRoundRobin => {
-                let parts = self.parts(pool);
+                let mut parts = self.parts(pool, size);
                 let full = Sequence::new(&parts)?;
                 let seats: Arc<[u32]> = parts.iter().map(|part| part.seat).collect();
-                let able: Vec<Part> =
-                    parts.into_iter().filter(|part| roster.able(pool).contains(part.seat)).collect();
-                let current = match Sequence::new(&able) {
-                    Some(sequence) if able.len() < seats.len() => sequence,
-                    _ => full.clone(),
-                };
-                Some(Table::RoundRobin(RoundRobin { current, full, seats }))
+                parts.retain(|part| roster.able(pool).contains(part.seat));
+                let everyone = RoundRobin { current: full.clone(), full, seats };
+                Some(Table::RoundRobin(RoundRobin { current: everyone.among(&parts), ..everyone }))
             }
             Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => None,
             Strategy::WeightedLeastConnections => {
@@ -151,8 +156,8 @@ impl<A: Clone> Control<A> {
             Strategy::SourceHash | Strategy::UriHash => {
                 let options = &core.options.hash;
                 let reserve = u32::from(options.reserve_weight.min(MAX_WEIGHT)) * FULL_RAMP;
-                let placement = Placement::new(&self.placed(pool), options.reserve_members, reserve)?;
-                let loads = options.bounded_load.map(|_| Loads::new(self.records.len()));
+                let placement = Placement::new(&self.placed(pool, size), options.reserve_members, reserve)?;
+                let loads = options.bounded_load.map(|_| Loads::new(self.register.seats()));
                 let table = HashTable { placement, loads };
                 for (seat, record) in self.pooled(pool) {
                     let weight = record.effective();
