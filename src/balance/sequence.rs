@@ -7,14 +7,13 @@
 //! | kind | when | deviation |
 //! |---|---|---|
 //! | listed | up to `LISTED_LIMIT` picks a cycle | below 1 pick |
-//! | spread | longer cycles | about 4 picks |
+//! | spread | longer cycles | below 2.5 picks |
 //!
 //! *Listed*: members of one weight form a class (up to 32 members, each its own). The order of the classes is
 //! Tijdeman's: the pick of a class that must come soonest, among those that may
 //! come already, which keeps every class within one pick of its share. Inside a
 //! class members strictly rotate, and so are within one pick themselves.
-//! *Spread*: the golden ratio steps through the cumulated weights and needs no
-//! table of the cycle at all.
+//! *Spread*: computed from the slot, without a list; see `spread`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -22,10 +21,13 @@
     reason = "indices and counts come from this file's own tables, never from a peer"
 )]
 
+mod spread;
+
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::key::{GOLDEN, scale};
+use self::spread::Spread;
+use super::key::scale;
 
 /// The longest cycle that is written out, in picks.
 pub(super) const LISTED_LIMIT: u64 = 1 << 22;
@@ -50,7 +52,7 @@ pub(super) struct Part {
 pub(super) struct Sequence {
     /// What a cursor advances by.
     step: u64,
-    /// Slots of the cycle: picks, or for `Spread` the sum of weights.
+    /// Picks of the cycle.
     length: u64,
     kind: Kind,
 }
@@ -72,15 +74,12 @@ impl Sequence {
             return None;
         }
         let length: u64 = parts.iter().map(|part| u64::from(part.weight / divisor)).sum();
+        let step = (u64::MAX / length).wrapping_add(1);
         if length > LISTED_LIMIT {
-            return Some(Self {
-                step: GOLDEN,
-                length,
-                kind: Kind::Spread(Arc::new(Spread::new(parts, divisor))),
-            });
+            let kind = Kind::Spread(Arc::new(Spread::new(parts, divisor)));
+            return Some(Self { step, length, kind });
         }
         let order = listed(parts, divisor, length);
-        let step = (u64::MAX / length).wrapping_add(1);
         let kind = if parts.iter().all(|part| part.seat <= u32::from(u16::MAX)) {
             Kind::Short(order.iter().map(|&seat| seat as u16).collect())
         } else {
@@ -102,7 +101,7 @@ impl Sequence {
         match &self.kind {
             Kind::Short(order) => u32::from(order[slot as usize]),
             Kind::Listed(order) => order[slot as usize],
-            Kind::Spread(spread) => spread.at(cursor, slot),
+            Kind::Spread(spread) => spread.at(slot),
         }
     }
 
@@ -126,9 +125,7 @@ impl Sequence {
         match &self.kind {
             Kind::Short(order) => size_of_val(&**order),
             Kind::Listed(order) => size_of_val(&**order),
-            Kind::Spread(spread) => {
-                size_of_val(&*spread.ends) + size_of_val(&*spread.seats) + size_of_val(&*spread.guide)
-            }
+            Kind::Spread(spread) => spread.heap_bytes(),
         }
     }
 }
@@ -242,52 +239,6 @@ fn search_many(classes: usize, length: u64, window: impl Fn(usize, u64) -> Windo
         waiting.push(Reverse((next.release, class)));
     }
     order
-}
-
-/// Inverse of the cumulated weights, through a table that points near the answer.
-#[derive(Debug)]
-struct Spread {
-    /// The cumulated weights, including the member's own.
-    ends: Box<[u32]>,
-    seats: Box<[u32]>,
-    /// For each part of the cycle the first member that reaches into it.
-    guide: Box<[u32]>,
-}
-
-impl Spread {
-    fn new(parts: &[Part], divisor: u32) -> Self {
-        let mut sum = 0_u64;
-        let ends: Box<[u32]> = parts
-            .iter()
-            .map(|part| {
-                sum += u64::from(part.weight / divisor);
-                // 100,000 members of 10,000 are 10^9; beyond 2^32 the last ones
-                // are cut off by the caller's limit on members.
-                u32::try_from(sum).unwrap_or(u32::MAX)
-            })
-            .collect();
-        let buckets = 2 * parts.len() as u64;
-        let mut member = 0;
-        let guide = (0..buckets)
-            .map(|bucket| {
-                let first = (u128::from(bucket) * u128::from(sum) / u128::from(buckets)) as u64;
-                while member + 1 < ends.len() && u64::from(ends[member]) <= first {
-                    member += 1;
-                }
-                member as u32
-            })
-            .collect();
-        Self { ends, seats: parts.iter().map(|part| part.seat).collect(), guide }
-    }
-
-    #[inline]
-    fn at(&self, cursor: u64, slot: u64) -> u32 {
-        let mut member = self.guide[scale(cursor, self.guide.len() as u64) as usize] as usize;
-        while u64::from(self.ends[member]) <= slot && member + 1 < self.ends.len() {
-            member += 1;
-        }
-        self.seats[member]
-    }
 }
 
 #[cfg(test)]
