@@ -275,10 +275,11 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         lock(&self.control).set_weight(&self.core, id, weight)
     }
 
-    /// Tells the time: slow starts go on, and a long order of weighted round robin
-    /// that changes of health have left uneven is written again. Call it
-    /// about every second, before a verdict if slow start matters, and at the
-    /// moment it answers if there is one. Without it everything else still holds.
+    /// Tells the time: slow starts go on, and orders of weighted round robin
+    /// that changes of health have left uneven are written again. Call it
+    /// about every second, after many verdicts at once, before a verdict if slow
+    /// start matters, and at the moment it answers if there is one. Without it
+    /// everything else still holds.
     ///
     /// `now` counts from any fixed moment and never goes back.
     pub fn advance(&self, now: Duration) -> Option<Duration> {

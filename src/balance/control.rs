@@ -4,7 +4,9 @@
 //! membership replace what they change. Weighted round robin also keeps its order
 //! smooth: a short cycle is written again at every change of who is able, a long
 //! one at the next [`Control::advance`]; until then picks that meet a member out
-//! of rotation are spread over the others in proportion to their weights.
+//! of rotation are spread over the others in proportion to their weights. So are
+//! those of short cycles when many members flip together: what is written at once
+//! between two advances is bounded.
 
 mod ramp;
 mod register;
@@ -45,6 +47,8 @@ pub(super) struct Control<A> {
     now: Duration,
     /// Pools of weighted round robin whose order lags behind.
     lagging: [bool; Pool::COUNT],
+    /// Slots of orders written at once since the last advance.
+    written: u64,
     /// Since when each seat has been in slow start.
     ramping: BTreeMap<u32, Duration>,
     snapshot: Arc<Snapshot<A>>,
@@ -61,6 +65,7 @@ impl<A: Clone> Control<A> {
             census: Census::default(),
             now: Duration::ZERO,
             lagging: [false; Pool::COUNT],
+            written: 0,
             ramping: BTreeMap::new(),
             snapshot: Arc::clone(&snapshot),
         };
@@ -269,3 +274,6 @@ fn place<A>(record: &Record<A>, active: Active) -> Option<(Pool, u32)> {
 fn is_open(active: Active) -> bool {
     matches!(active, Active::Pool(pool) if pool.is_open())
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,11 @@ impl Sequence {
         }
     }
 
+    /// Picks of the cycle.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Whether writing it again takes a few microseconds at most.
     pub(super) fn is_small(&self) -> bool {
         self.length <= SMALL

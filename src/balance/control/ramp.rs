@@ -17,6 +17,7 @@ impl<A: Clone> Control<A> {
     /// Answers when there will be something to do next.
     pub(in crate::balance) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
         self.now = self.now.max(now);
+        self.written = 0;
         let next = core.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
         for pool in Pool::ALL {
             if self.lagging.get(pool.index()).copied().unwrap_or(false) {

@@ -12,6 +12,10 @@ use super::super::sync::lock;
 use super::{Control, Record, place};
 use crate::channel::{FailOpen, MemberStatus, Strategy};
 
+/// The most slots that are written at once between two advances: about a
+/// millisecond of work, however many members flip together.
+const WRITTEN_AT_ONCE: u64 = 1 << 16;
+
 impl<A: Clone> Control<A> {
     /// The members of a pool, able or not.
     pub(super) fn pooled(&self, pool: Pool) -> impl Iterator<Item = (u32, &Record<A>)> {
@@ -44,7 +48,10 @@ impl<A: Clone> Control<A> {
     /// Who is able in a pool has changed: keeps the order smooth.
     pub(super) fn reorder(&mut self, core: &Core<A>, pool: Pool) {
         let Some(Table::RoundRobin(table)) = self.snapshot.table(pool) else { return };
-        if table.full.is_small() {
+        // Members cost a look each, slots a store each.
+        let cost = table.full.length().saturating_add(self.register.seats() as u64);
+        if table.full.is_small() && self.written + cost <= WRITTEN_AT_ONCE {
+            self.written += cost;
             return self.compact(core, pool);
         }
         if let Some(lagging) = self.lagging.get_mut(pool.index()) {
