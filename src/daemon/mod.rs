@@ -13,6 +13,7 @@
 //! | `surface` | the HTTP surface: thread, listeners, their change on reload |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
+//! | `secrecy` | no core files, no looking into memory |
 //! | `signals` | SIGHUP, SIGTERM, SIGINT |
 //! | `systemd` | what the service manager is told |
 
@@ -24,6 +25,7 @@ pub mod fleet;
 pub mod limits;
 pub mod observer;
 pub mod registrar;
+pub mod secrecy;
 pub mod signals;
 pub mod stall;
 pub mod state;
@@ -169,6 +171,7 @@ pub enum DaemonError {
 /// Why it did not start. Once it runs, nothing outside ends it but a signal or
 /// the stop handle.
 pub fn run(options: Options) -> Result<Ending, DaemonError> {
+    secrecy::keep_memory_private();
     let config = options.config.load().map_err(DaemonError::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ending = runtime.block_on(start(options, config));

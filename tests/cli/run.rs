@@ -1,6 +1,8 @@
 //! `vitald run` as a process, asked by `status` and `reload`.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
 use crate::check::ConfigFile;
@@ -73,4 +75,33 @@ fn run_that_cannot_listen_says_so() {
     let file = ConfigFile::new(&config(taken.local_addr().expect("address").port(), ""));
     let outcome = vitald(&["run", "--config", file.path()]).expect_code(1);
     assert!(outcome.stderr.contains("cannot listen on 127.0.0.1:"), "{}", outcome.stderr);
+}
+
+#[test]
+fn memory_is_kept_out_of_core_files() {
+    // Of root's processes it cannot be told, so root runs a copy as nobody.
+    const NOBODY: u32 = 65_534;
+    let place = tempfile::tempdir().expect("tempdir");
+    let (binary, file) = (place.path().join("vitald"), place.path().join("vitald.toml"));
+    std::fs::copy(env!("CARGO_BIN_EXE_vitald"), &binary).expect("copied");
+    std::fs::write(&file, config(0, "")).expect("write");
+    let readable = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(place.path(), readable(0o755)).expect("set");
+    std::fs::set_permissions(&file, readable(0o644)).expect("set");
+    let mut command = std::process::Command::new(&binary);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.args(["run", "--log-format", "json", "--config"]).arg(&file);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let running = Running(child);
+    wait_for(&mut lines, "probing");
+    let about = format!("/proc/{}", running.0.id());
+    let limits = std::fs::read_to_string(format!("{about}/limits")).expect("it runs");
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("the limit");
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    // proc(5): what cannot be dumped belongs to root, so that others of its user cannot look.
+    let owner = std::fs::metadata(format!("{about}/environ")).expect("it runs").uid();
+    assert_eq!(owner, 0);
 }
