@@ -9,8 +9,12 @@ mod basics;
 mod check;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/holdings.rs"]
+mod holdings;
 #[path = "cli/passwords.rs"]
 mod passwords;
+#[path = "cli/places.rs"]
+mod places;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/reload.rs"]

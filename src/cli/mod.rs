@@ -10,11 +10,12 @@
 //! | `probe` | probes every member once, or one URL |
 //! | `status` | asks a running daemon how things are |
 //! | `reload` | tells a running daemon to read its configuration again |
+//! | `export`, `import` | the API's channels to files and back; `holdings`: where they are |
 //! | `demo` | the daemon over backends of its own |
 //! | `hash_password`, `user` | passwords of the management API |
 //! | `completions`, `man` | what packages install |
 //! | `console`, `table` | stdout, stderr, colour, columns |
-//! | `client` | the HTTP client of `status` and `reload` |
+//! | `client` | the HTTP client that a running daemon is asked with |
 //! | `logging` | where log lines go |
 //! | `detection` | the longest time until a verdict, computed |
 //! | `exit` | exit codes and errors |
@@ -26,7 +27,10 @@ mod console;
 mod demo;
 mod detection;
 mod exit;
+mod export;
 mod hash_password;
+mod holdings;
+mod import;
 mod logging;
 mod man;
 mod probe;
@@ -97,6 +101,8 @@ enum Command {
     Probe(Box<probe::ProbeArguments>),
     Status(status::StatusArguments),
     Reload(reload::ReloadArguments),
+    Export(export::ExportArguments),
+    Import(import::ImportArguments),
     Demo(demo::DemoArguments),
     HashPassword(hash_password::HashPasswordArguments),
     User(user::UserArguments),
@@ -108,24 +114,6 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigArgument {
     /// The configuration file
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "VITALD_CONFIG",
-        default_value = DEFAULT_CONFIG,
-        hide_env_values = true
-    )]
-    config: PathBuf,
-}
-
-/// `--url` and `--config`: where a running daemon is.
-#[derive(Debug, clap::Args)]
-struct DaemonArguments {
-    /// The daemon's address; default: where the configuration says it listens
-    #[arg(long, value_name = "URL", env = "VITALD_URL", hide_env_values = true)]
-    url: Option<String>,
-
-    /// The configuration whose `[server] listen` gives the address
     #[arg(
         long,
         value_name = "PATH",
@@ -179,6 +167,8 @@ fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
         Command::Probe(arguments) => probe::execute(&arguments, console),
         Command::Status(arguments) => status::execute(&arguments, console),
         Command::Reload(arguments) => reload::execute(&arguments, console),
+        Command::Export(arguments) => export::execute(&arguments, console),
+        Command::Import(arguments) => import::execute(&arguments, console),
         Command::Demo(arguments) => demo::execute(&arguments, console),
         Command::HashPassword(arguments) => hash_password::execute(&arguments, console),
         Command::User(arguments) => user::execute(&arguments, console),

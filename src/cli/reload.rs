@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
-use super::DaemonArguments;
-use super::client::{ClientError, DaemonUrl};
+use super::client::{ClientError, DaemonArguments, DaemonUrl};
 use super::console::Console;
 use super::exit::{CliError, Exit};
 

@@ -11,8 +11,7 @@ use serde::de::DeserializeOwned;
 
 use self::document::{ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument};
 use self::judgement::{Judgement, Verdict, judge};
-use super::DaemonArguments;
-use super::client::{Answer, ClientError, DaemonUrl};
+use super::client::{Answer, ClientError, DaemonArguments, DaemonUrl};
 use super::console::{Colour, Console, Tone, paint, printable};
 use super::exit::{CliError, Exit};
 use super::table::{Columns, Field, Side};

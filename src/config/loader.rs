@@ -37,6 +37,17 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
     loader.finish()
 }
 
+/// Reads one channel file by itself, as an include is read. Nothing else is known:
+/// no addresses of cloud servers, no client certificate of the daemon.
+///
+/// # Errors
+/// Every error of the file.
+pub fn load_channel(path: &Path) -> Result<Config, Diagnostics> {
+    let mut loader = Loader::default();
+    loader.read_channel_file(path, &Shared::default());
+    loader.finish()
+}
+
 /// Reads a main file from memory. `name` stands for its path in errors; paths in
 /// it are relative to `base`.
 ///

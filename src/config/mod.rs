@@ -43,7 +43,7 @@ pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
 #[cfg(feature = "fuzzing")]
 pub use loader::parse_included;
-pub use loader::{load, parse};
+pub use loader::{load, load_channel, parse};
 pub use source::Source;
 pub use tables::KNOWN_KEYS;
 

@@ -44,6 +44,7 @@ pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
 pub use plan::{Plan, PlanError};
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
 pub use target::Target;
+pub use tls::tls_settings;
 
 use attempt::Attempt;
 

@@ -89,6 +89,16 @@ impl TlsPlan {
     }
 }
 
+/// TLS settings for a connection that is no probe: the command line's to a
+/// daemon. Certificates are verified, or not, as those of members are.
+///
+/// # Errors
+/// The authorities cannot be used.
+pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
+    let options = ProbeOptions { tls: tls.clone(), ..ProbeOptions::default() };
+    TlsPlan::new(ClientCertificate::None, &options).map(|plan| plan.config)
+}
+
 static FROM_1_2: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 static FROM_1_3: [&SupportedProtocolVersion; 1] = [&version::TLS13];
 

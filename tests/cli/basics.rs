@@ -5,8 +5,20 @@ use std::process::Stdio;
 
 use crate::support::{command, run, vitald};
 
-const COMMANDS: [&str; 10] =
-    ["run", "check", "probe", "status", "reload", "demo", "hash-password", "user", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "run",
+    "check",
+    "probe",
+    "status",
+    "reload",
+    "export",
+    "import",
+    "demo",
+    "hash-password",
+    "user",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_goes_to_stdout_and_names_every_command() {
@@ -43,7 +55,7 @@ fn wrong_usage_is_2_with_a_message_on_stderr() {
         (&["frobnicate"], "frobnicate"),
         (&["status", "--interval", "1s"], "--watch"),
         (&["status", "--watch", "--interval", "soon"], "--interval"),
-        (&["status", "--url", "https://127.0.0.1"], "only http"),
+        (&["status", "--url", "ftp://127.0.0.1"], "only http"),
         (&["reload", "--frob"], "--frob"),
         (&["completions", "klingon"], "bash"),
         (&["run", "--log-level", "vitald=loud"], "--log-level"),

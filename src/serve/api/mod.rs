@@ -13,10 +13,12 @@
 //! | `parameters` | paging and filters |
 //! | `read`, `write` | the calls |
 //! | `answer` | the JSON |
+//! | `export` | everything, for `vitald export` |
 
 mod answer;
 mod backend;
 mod exchange;
+mod export;
 mod parameters;
 mod read;
 mod route;
@@ -28,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 
 pub use backend::ApiBackend;
+pub use export::export;
 
 /// The API's own description, checked by hand and by a fuzzing client.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");

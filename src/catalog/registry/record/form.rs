@@ -65,7 +65,9 @@ struct ChannelForm<'r> {
     balance_strategy: u8,
     member_type: &'static str,
     vpc_channel_type: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     member_groups: Vec<GroupForm<'r>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<MemberForm<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vpc_health_config: Option<CheckForm<'r>>,
@@ -76,12 +78,16 @@ struct ChannelForm<'r> {
 #[derive(Serialize)]
 struct GroupForm<'r> {
     member_group_name: &'r str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     member_group_remark: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     member_group_weight: Option<u8>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     microservice_version: &'r str,
     microservice_port: u16,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     microservice_labels: Vec<LabelForm<'r>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     reference_vpc_channel_id: &'r str,
     #[serde(flatten)]
     tag: Option<GroupTagForm>,
@@ -144,8 +150,8 @@ enum Tags {
 }
 
 /// The channel as a body without ids.
-pub(super) fn export(resource: &Resource) -> Result<serde_json::Value, serde_json::Error> {
-    serde_json::to_value(ChannelForm::of(resource, Tags::LeftOut))
+pub(super) fn export(resource: &Resource) -> impl Serialize + '_ {
+    ChannelForm::of(resource, Tags::LeftOut)
 }
 
 impl<'r> ChannelRecord<'r> {

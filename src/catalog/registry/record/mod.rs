@@ -5,9 +5,12 @@
 //! its parts as further keys, and is read back by the rules that read bodies: a
 //! record that breaks a rule is reported, never loaded in part.
 
+mod archive;
 mod form;
 
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::body::{self, field, list_field, text_field};
 use super::ids::{Id, Moment};
@@ -17,6 +20,7 @@ use super::resource::{GroupTag, Members, Origin, Resource, Tag};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{ClientIdentityError, Dialect, Surroundings, read_channel};
 use crate::channel::{ChannelKind, ClientIdentity, Host, PemFile};
+pub use archive::Archive;
 use form::{ChannelRecord, InstanceRecord};
 
 /// The format written here. A higher one is refused: it was written by a newer
@@ -65,11 +69,8 @@ impl Record {
     }
 
     /// A channel as the body of a request, which a configuration include accepts
-    /// too: what `vitald export` prints.
-    ///
-    /// # Errors
-    /// JSON cannot be written.
-    pub fn export_channel(resource: &Resource) -> Result<serde_json::Value, serde_json::Error> {
+    /// too: what `vitald export` prints. Keys come in the order of the documents.
+    pub fn export_channel(resource: &Resource) -> impl Serialize + '_ {
         form::export(resource)
     }
 
@@ -78,15 +79,18 @@ impl Record {
     /// # Errors
     /// Why it cannot be read.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let value = body::parse(bytes).map_err(RecordError::Damaged)?;
-        match field(&value, "format").map(|format| &format.kind) {
+        Self::of_value(&body::parse(bytes).map_err(RecordError::Damaged)?)
+    }
+
+    fn of_value(value: &Value) -> Result<Self, RecordError> {
+        match field(value, "format").map(|format| &format.kind) {
             Some(Kind::Integer(FORMAT)) => {}
             Some(Kind::Integer(newer)) if *newer > FORMAT => return Err(RecordError::TooNew(*newer)),
             _ => return Err(damaged("format")),
         }
-        match text_field(&value, "kind") {
-            Some("channel") => channel_of(&value).map(|resource| Self::Channel(Box::new(resource))),
-            Some("instance") => instance_of(&value).map(|instance| Self::Instance(Box::new(instance))),
+        match text_field(value, "kind") {
+            Some("channel") => channel_of(value).map(|resource| Self::Channel(Box::new(resource))),
+            Some("instance") => instance_of(value).map(|instance| Self::Instance(Box::new(instance))),
             _ => Err(damaged("kind")),
         }
     }

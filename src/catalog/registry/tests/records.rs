@@ -97,10 +97,31 @@ fn damage_is_told_apart_from_a_newer_format() {
 fn what_is_exported_can_be_created_again() {
     let mut office = Office::new();
     let full = office.create(&small("full", FULL)).expect("good");
-    let exported = Record::export_channel(&full).expect("JSON");
-    let text = exported.to_string().replace("\"full\"", "\"copy\"");
+    let exported = serde_json::to_string(&Record::export_channel(&full)).expect("JSON");
+    let text = exported.replace("\"full\"", "\"copy\"");
     let copy = office.create(&text).expect("good");
     let renamed = crate::channel::Channel::clone(&copy.written).with_name("full".to_owned());
     assert_eq!(full.written, Arc::new(renamed));
     assert!(!text.contains(&full.id.to_string()));
+}
+
+#[test]
+fn an_archive_holds_everything_but_files() {
+    let mut office = Office::new();
+    let full = office.create(&small("full", FULL)).expect("good");
+    office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
+    let archive = Archive::of(office.desk.working());
+    let text = archive.to_json().expect("JSON");
+    let again = Archive::parse(&text).expect("its own text");
+    assert_eq!(again.to_json().expect("JSON"), text);
+    assert_eq!((again.channels.len(), again.instances.len()), (2, archive.instances.len()));
+    let same = again.channels.iter().find(|channel| channel.id == full.id).expect("it is there");
+    assert_same(&full, same);
+
+    let text = String::from_utf8(text).expect("UTF-8");
+    let newer = text.replace("\"vitald_archive\":1", "\"vitald_archive\":2");
+    assert_eq!(Archive::parse(newer.as_bytes()).expect_err("newer"), RecordError::TooNew(2));
+    for wrong in ["", "{}", r#"{"vitald_archive":1}"#, &text.replace("\"port\":80", "\"port\":0")] {
+        Archive::parse(wrong.as_bytes()).expect_err(wrong);
+    }
 }

@@ -1,0 +1,112 @@
+//! Everything the API made, as one JSON text: what a running daemon hands out,
+//! and what a store can be filled with again, ids and all.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::super::instance::Instance;
+use super::super::resource::{Origin, Resource};
+use super::super::state::Registry;
+use super::form::{ChannelRecord, InstanceRecord};
+use super::{FORMAT, Kind, Record, RecordError, body, field, list_field, text_field};
+
+/// Instances and channels, without those of files.
+#[derive(Debug, Clone, Default)]
+pub struct Archive {
+    /// The project's id, where it is known.
+    pub project: Option<String>,
+    /// All instances, the first one first.
+    pub instances: Vec<Arc<Instance>>,
+    /// The channels that the API made.
+    pub channels: Vec<Arc<Resource>>,
+}
+
+/// The text's outer form.
+#[derive(Serialize)]
+struct Form<'a> {
+    vitald_archive: i128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_id: Option<&'a str>,
+    records: Records<'a>,
+}
+
+struct Records<'a>(&'a Archive);
+
+impl Serialize for Records<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Any<'a> {
+            Instance(InstanceRecord<'a>),
+            Channel(Box<ChannelRecord<'a>>),
+        }
+        let instances = self.0.instances.iter().map(|instance| Any::Instance(InstanceRecord::of(instance)));
+        let channels =
+            self.0.channels.iter().map(|channel| Any::Channel(Box::new(ChannelRecord::of(channel))));
+        serializer.collect_seq(instances.chain(channels))
+    }
+}
+
+impl Archive {
+    /// What a registry holds. Copies no channel, so it takes little time.
+    #[must_use]
+    pub fn of(registry: &Registry) -> Self {
+        let made = registry.channels(None).filter(|resource| resource.origin == Origin::Api);
+        Self {
+            project: Some(registry.project().id.clone()),
+            instances: registry.instances().cloned().collect(),
+            channels: made.cloned().collect(),
+        }
+    }
+
+    /// Records as a store held them; the oldest instance first.
+    #[must_use]
+    pub fn of_records(records: Vec<Record>) -> Self {
+        let mut archive = Self::default();
+        for record in records {
+            match record {
+                Record::Instance(instance) => archive.instances.push(Arc::new(*instance)),
+                Record::Channel(resource) => archive.channels.push(Arc::new(*resource)),
+            }
+        }
+        archive.instances.sort_by_key(|instance| (instance.created, Arc::clone(&instance.id)));
+        archive.channels.sort_by_key(|channel| (std::cmp::Reverse(channel.created), channel.id));
+        archive
+    }
+
+    /// The text. Holds the private key of `backend_client_certificate`.
+    ///
+    /// # Errors
+    /// JSON cannot be written.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let project_id = self.project.as_deref();
+        serde_json::to_vec(&Form { vitald_archive: FORMAT, project_id, records: Records(self) })
+    }
+
+    /// Reads what [`Archive::to_json`] wrote.
+    ///
+    /// # Errors
+    /// It is no archive, a newer one, or one of its records is not good.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        let value = body::parse(bytes).map_err(RecordError::Damaged)?;
+        match field(&value, "vitald_archive").map(|format| &format.kind) {
+            Some(Kind::Integer(FORMAT)) => {}
+            Some(Kind::Integer(newer)) if *newer > FORMAT => return Err(RecordError::TooNew(*newer)),
+            _ => return Err(super::damaged("vitald_archive")),
+        }
+        let records = list_field(&value, "records").ok_or_else(|| super::damaged("records"))?;
+        let mut archive = Self {
+            project: text_field(&value, "project_id").map(str::to_owned),
+            instances: Vec::new(),
+            channels: Vec::new(),
+        };
+        for record in records {
+            match Record::of_value(record)? {
+                Record::Instance(instance) => archive.instances.push(Arc::new(*instance)),
+                Record::Channel(resource) => archive.channels.push(Arc::new(*resource)),
+            }
+        }
+        Ok(archive)
+    }
+}

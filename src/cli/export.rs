@@ -1,0 +1,205 @@
+//! `vitald export`: the channels that the API made, as files that a
+//! configuration includes, or as one archive that a store is filled with again.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::console::Console;
+use super::exit::{CliError, Exit};
+use super::holdings::{Holdings, HoldingsArguments, OfflineStore};
+use crate::catalog::registry::{Archive, Record, Resource};
+
+/// Print the channels that the management API made
+///
+/// As TOML or JSON they go into a configuration: with --channel one channel, a
+/// file for [include]; with --out a file for each channel; otherwise all of them
+/// as [[channels]] tables. An archive holds ids, times and instances too, and
+/// the private keys of client certificates; `vitald import` takes it.
+///
+/// Asks the running daemon over its Unix socket, or reads the store of one that
+/// does not run. Channels that come from files are not printed.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vitald export --channel web > /etc/vitald/channels.d/web.toml
+  vitald export --format json --out channels.d
+  vitald export --format archive --out vitald.archive
+
+Exit status: 0 exported, 1 failed, 2 wrong usage.")]
+pub(super) struct ExportArguments {
+    #[command(flatten)]
+    holdings: HoldingsArguments,
+
+    /// Only this channel
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+
+    /// Only the channels of this instance; needed when several have channels
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Toml)]
+    format: Format,
+
+    /// Write files: a directory for channels, a new file for an archive
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Channels for a configuration
+    Toml,
+    /// Channels for a configuration, each as the body that creates it
+    Json,
+    /// Everything, with ids, for `vitald import`
+    Archive,
+}
+
+pub(super) fn execute(arguments: &ExportArguments, console: &mut Console) -> Result<Exit, CliError> {
+    if arguments.format == Format::Archive && (arguments.channel.is_some() || arguments.instance.is_some()) {
+        return Err(CliError::Usage(
+            "an archive is always of everything: leave --channel and --instance out".to_owned(),
+        ));
+    }
+    let archive = super::block_on(fetch(&arguments.holdings))??;
+    match arguments.format {
+        Format::Archive => export_archive(&archive, arguments.out.as_deref(), console)?,
+        Format::Toml | Format::Json => export_channels(&archive, arguments, console)?,
+    }
+    Ok(Exit::Success)
+}
+
+async fn fetch(holdings: &HoldingsArguments) -> Result<Archive, CliError> {
+    match holdings.find().await? {
+        Holdings::Daemon(_, archive) => Ok(archive),
+        Holdings::Store(path) => Ok(OfflineStore::open(&path).await?.archive),
+    }
+}
+
+fn export_archive(archive: &Archive, out: Option<&Path>, console: &mut Console) -> Result<(), CliError> {
+    let mut text = archive.to_json().map_err(unwritable)?;
+    text.push(b'\n');
+    let Some(path) = out else { return console.print(text) };
+    // It may hold private keys.
+    write_new(path, &text, 0o600)?;
+    let (channels, instances) = (archive.channels.len(), archive.instances.len());
+    console.message(format_args!(
+        "{}: {}, {}",
+        path.display(),
+        super::plural(channels, "channel"),
+        super::plural(instances, "instance")
+    ));
+    Ok(())
+}
+
+fn export_channels(
+    archive: &Archive,
+    arguments: &ExportArguments,
+    console: &mut Console,
+) -> Result<(), CliError> {
+    let channels = select(archive, arguments)?;
+    if let Some(directory) = &arguments.out {
+        fs::create_dir_all(directory).map_err(|source| CliError::Io {
+            what: format!("cannot make {}", directory.display()),
+            source,
+        })?;
+        for channel in &channels {
+            // Names begin with a letter and have no slash.
+            let extension = if arguments.format == Format::Json { "json" } else { "toml" };
+            let path = directory.join(format!("{}.{extension}", channel.written.name()));
+            write_new(&path, document(channel, arguments.format)?.as_bytes(), 0o640)?;
+        }
+        console.message(format_args!(
+            "{}: {}",
+            directory.display(),
+            super::plural(channels.len(), "channel")
+        ));
+        return Ok(());
+    }
+    match (channels.as_slice(), &arguments.channel, arguments.format) {
+        ([channel], Some(_), format) => console.print(document(channel, format)?),
+        ([channel], None, Format::Json) => console.print(document(channel, Format::Json)?),
+        (_, _, Format::Json) => Err(CliError::Usage(
+            "a JSON file holds one channel: name one with --channel, or a directory with --out".to_owned(),
+        )),
+        (channels, ..) => console.print(tables(channels)?),
+    }
+}
+
+/// The channels that were asked for, by name.
+fn select<'a>(archive: &'a Archive, arguments: &ExportArguments) -> Result<Vec<&'a Arc<Resource>>, CliError> {
+    let usage = |text: String| Err(CliError::Usage(text));
+    let wanted = |channel: &&Arc<Resource>| {
+        arguments.instance.as_ref().is_none_or(|id| **id == *channel.instance)
+            && arguments.channel.as_ref().is_none_or(|name| name == channel.written.name())
+    };
+    if let Some(id) = &arguments.instance
+        && !archive.instances.iter().any(|instance| *instance.id == **id)
+    {
+        return usage(format!("there is no instance \"{id}\"; there are {}", instance_ids(archive)));
+    }
+    let mut channels: Vec<&Arc<Resource>> = archive.channels.iter().filter(wanted).collect();
+    channels.sort_by(|one, other| one.written.name().cmp(other.written.name()));
+    if let Some(name) = &arguments.channel
+        && channels.is_empty()
+    {
+        return usage(format!("the API made no channel named \"{name}\""));
+    }
+    // Names are unique in an instance, and in a configuration.
+    let first = channels.first().map(|channel| &channel.instance);
+    if channels.iter().any(|channel| Some(&channel.instance) != first) {
+        return usage(format!(
+            "several instances have channels: name one with --instance, of {}",
+            instance_ids(archive)
+        ));
+    }
+    Ok(channels)
+}
+
+fn instance_ids(archive: &Archive) -> String {
+    let ids: Vec<&str> = archive.instances.iter().map(|instance| &*instance.id).collect();
+    ids.join(", ")
+}
+
+fn document(channel: &Resource, format: Format) -> Result<String, CliError> {
+    let form = Record::export_channel(channel);
+    match format {
+        Format::Json => serde_json::to_string_pretty(&form).map(|text| text + "\n").map_err(unwritable),
+        Format::Toml | Format::Archive => toml::to_string(&form).map_err(unwritable),
+    }
+}
+
+fn tables(channels: &[&Arc<Resource>]) -> Result<String, CliError> {
+    #[derive(Serialize)]
+    struct Tables<T> {
+        channels: Vec<T>,
+    }
+    let channels = channels.iter().map(|channel| Record::export_channel(channel)).collect::<Vec<_>>();
+    if channels.is_empty() {
+        return Ok(String::new());
+    }
+    toml::to_string(&Tables { channels }).map_err(unwritable)
+}
+
+/// Nothing that is there is ever replaced: it may be somebody's only copy.
+fn write_new(path: &Path, text: &[u8], mode: u32) -> Result<(), CliError> {
+    let io = |doing: &str| {
+        let what = format!("cannot {doing} {}", path.display());
+        move |source| CliError::Io { what, source }
+    };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io("make"))?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))
+}
+
+fn unwritable(error: impl std::fmt::Display) -> CliError {
+    CliError::Preparation(format!("the channels cannot be written down: {error}"))
+}

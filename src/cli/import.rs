@@ -1,0 +1,211 @@
+//! `vitald import`: channels from files into the API's store, the reverse of
+//! `vitald export`.
+//!
+//! Channel files go through the running daemon, call by call, as any client's
+//! requests would. An archive goes into the store of a daemon that does not run,
+//! as one batch.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use hyper::Method;
+
+use self::file::ChannelFile;
+use super::client::DaemonUrl;
+use super::console::Console;
+use super::exit::{CliError, Exit};
+use super::holdings::{Holdings, HoldingsArguments, OfflineStore, broken};
+use crate::catalog::registry::{Archive, Record};
+use crate::store::{Batch, Collection, Key, Store as _};
+
+mod file;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Take channels from files into the management API's store
+///
+/// Channel files, TOML or JSON as a configuration includes them, go to the
+/// running daemon over its Unix socket: a channel whose name is new is made, one
+/// that the API made before is updated and keeps its ids.
+///
+/// An archive of `vitald export --format archive` goes into the store of a
+/// daemon that does not run and has no channels yet: with ids, times and
+/// instances, all or nothing.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vitald import channels.d/*.toml
+  systemctl stop vitald && vitald import vitald.archive && systemctl start vitald
+
+Exit status: 0 all taken, 1 some refused, 2 wrong usage, 78 a file is no good channel.")]
+pub(super) struct ImportArguments {
+    #[command(flatten)]
+    holdings: HoldingsArguments,
+
+    /// The instance that channels go into; default: the first
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+
+    /// Channel files, or one archive
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn execute(arguments: &ImportArguments, console: &mut Console) -> Result<Exit, CliError> {
+    if let Some(archive) = read_archive(&arguments.files)? {
+        return super::block_on(restore(arguments, &archive, console))?;
+    }
+    // All of them are read before the first is sent.
+    let mut channels = Vec::new();
+    let mut problems = Vec::new();
+    for path in &arguments.files {
+        match file::read(path, console) {
+            Ok(read) => channels.extend(read),
+            Err(CliError::Config { rendered }) => problems.push(rendered),
+            Err(error) => return Err(error),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(CliError::Config { rendered: problems.join("\n") });
+    }
+    super::block_on(send_all(arguments, &channels, console))?
+}
+
+/// The archive, if the files are one; none if they are channels.
+fn read_archive(files: &[PathBuf]) -> Result<Option<Archive>, CliError> {
+    for path in files {
+        let text = read_bytes(path)?;
+        // Also where the rest is cut off: it says so itself.
+        let is_json = text.trim_ascii_start().starts_with(b"{");
+        if !is_json || !String::from_utf8_lossy(&text).contains("\"vitald_archive\"") {
+            continue;
+        }
+        if files.len() > 1 {
+            return Err(CliError::Usage(format!(
+                "{} is an archive, and it is imported alone: it holds everything",
+                path.display()
+            )));
+        }
+        let archive = Archive::parse(&text)
+            .map_err(|error| CliError::Config { rendered: format!("error: {}: {error}", path.display()) })?;
+        return Ok(Some(archive));
+    }
+    Ok(None)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path)
+        .map_err(|source| CliError::Io { what: format!("cannot read {}", path.display()), source })
+}
+
+async fn restore(
+    arguments: &ImportArguments,
+    archive: &Archive,
+    console: &mut Console,
+) -> Result<Exit, CliError> {
+    if arguments.instance.is_some() {
+        return Err(CliError::Usage("an archive brings its instances: leave --instance out".to_owned()));
+    }
+    let path = match arguments.holdings.find().await? {
+        Holdings::Store(path) => path,
+        Holdings::Daemon(daemon, _) => {
+            return Err(CliError::Preparation(format!(
+                "a daemon answers at {daemon}: an archive replaces what a daemon has in memory, so stop it first"
+            )));
+        }
+    };
+    let held = OfflineStore::open_or_make(&path).await?;
+    if !held.archive.channels.is_empty() {
+        return Err(CliError::Preparation(format!(
+            "{} has {} already, and an archive is never mixed with what is there: import it into an empty store",
+            path.display(),
+            super::plural(held.archive.channels.len(), "channel")
+        )));
+    }
+    let batch = batch_of(&held.archive, archive)?;
+    held.store.write(batch).await.map_err(|error| broken(&error))?;
+    held.store.close().await.map_err(|error| broken(&error))?;
+    console.print(format!(
+        "{}: {}, {}\n",
+        path.display(),
+        super::plural(archive.channels.len(), "channel"),
+        super::plural(archive.instances.len(), "instance")
+    ))?;
+    Ok(Exit::Success)
+}
+
+/// The instances of a store without channels give way to those of the archive.
+fn batch_of(held: &Archive, archive: &Archive) -> Result<Batch, CliError> {
+    let unwritable =
+        |error: serde_json::Error| CliError::Preparation(format!("a record cannot be written: {error}"));
+    let mut batch = Batch::new();
+    for instance in &held.instances {
+        batch.remove(Key::new(Collection::Instances, instance.id.as_bytes()));
+    }
+    for instance in &archive.instances {
+        let record = Record::encode_instance(instance).map_err(unwritable)?;
+        batch.put(Key::new(Collection::Instances, instance.id.as_bytes()), record);
+    }
+    for channel in &archive.channels {
+        let record = Record::encode_channel(channel).map_err(unwritable)?;
+        batch.put(Key::new(Collection::Channels, channel.id.to_string()), record);
+    }
+    Ok(batch)
+}
+
+async fn send_all(
+    arguments: &ImportArguments,
+    channels: &[ChannelFile],
+    console: &mut Console,
+) -> Result<Exit, CliError> {
+    let (daemon, archive) = match arguments.holdings.find().await? {
+        Holdings::Daemon(daemon, archive) => (daemon, archive),
+        Holdings::Store(_) => {
+            return Err(CliError::Preparation(
+                "channel files go through the running daemon, and none answers on a Unix socket: start it with \
+                 `socket` in [server], or name its socket with --socket"
+                    .to_owned(),
+            ));
+        }
+    };
+    let instance = match &arguments.instance {
+        Some(id) => id.clone(),
+        None => archive.instances.first().map(|instance| instance.id.to_string()).unwrap_or_default(),
+    };
+    let project = archive.project.clone().unwrap_or_default();
+    let base = format!("/v2/{project}/apigw/instances/{instance}/vpc-channels");
+    let mut exit = Exit::Success;
+    for channel in channels {
+        let known = archive
+            .channels
+            .iter()
+            .find(|held| *held.instance == *instance && held.written.name() == channel.name);
+        let (method, path, word) = match known {
+            Some(held) => (Method::PUT, format!("{base}/{}", held.id), "updated"),
+            None => (Method::POST, base.clone(), "made"),
+        };
+        match send(&daemon, method, &path, &channel.body).await? {
+            Ok(()) => console.print(format!("{word} {}\n", channel.name))?,
+            Err(refusal) => {
+                console.message(format_args!("error: {}: {refusal}", channel.name));
+                exit = Exit::Failure;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// What the daemon says against a channel, if it refuses it.
+async fn send(
+    daemon: &DaemonUrl,
+    method: Method,
+    path: &str,
+    body: &[u8],
+) -> Result<Result<(), String>, CliError> {
+    let answer = daemon.send(method, path, body, PATIENCE).await?;
+    if (200..300).contains(&answer.status) {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("{} ({})", answer.error_text(), answer.status)))
+}
