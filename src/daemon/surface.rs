@@ -36,6 +36,7 @@ impl Pages {
         let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
         router
             .merge(serve::api::description())
+            .merge(serve::api::export(backend.clone()))
             .merge(keystone::routes(gate.clone(), listen))
             .merge(serve::api::router(backend.clone()).layer(guard))
     }
