@@ -13,7 +13,8 @@ scripts   shellcheck over the shell scripts
 service   systemd-analyze over config/vitald.service
 alerts    promtool over contrib/prometheus
 loom      the balancer's hand-overs under loom
-sdk       the vendor's Python clients against the API, over its in-memory backend
+sdk       the vendor's Python clients, a Keystone client and a fuzzing one against the built daemon
+kill      kill -9 of the built daemon and of its store under write load, for two minutes each
 peers     the built daemon against real nginx, Prometheus, TLS and broken peers
 END
 }
@@ -33,7 +34,10 @@ test_targets() {
     echo --lib --bins
     local file
     for file in tests/*.rs; do
-        [ "$file" = tests/sdk_auth.rs ] || echo --test "$(basename "$file" .rs)"
+        case $file in
+            tests/sdk_auth.rs | tests/daemon_kill.rs | tests/store_kill.rs) ;;
+            *) echo --test "$(basename "$file" .rs)" ;;
+        esac
     done
     for file in tests/*/main.rs; do
         case $file in
@@ -122,7 +126,12 @@ part_sdk() {
     python=$(sdk_python 2>target/tests/sdk-setup.log | tail -n 1)
     [ -x "$python" ] || { skip sdk "the clients cannot be installed, see target/tests/sdk-setup.log"; return; }
     VITALD_SDK_PYTHON=$python suite 'sdk gate' cargo test --test sdk_auth
-    step 'sdk clients' tests/lib/sdk_clients "$python"
+    suite 'sdk clients' tests/lib/sdk_clients "$python"
+    step 'sdk fuzzing' tests/lib/sdk_clients "$python" fuzz
+}
+
+part_kill() {
+    VITALD_KILL_SECONDS=120 rust_tests kill --test daemon_kill --test store_kill
 }
 
 part_peers() { rust_tests peers --features peer-tests --test peers; }

@@ -9,7 +9,7 @@ needs_of() { # PART
         format | doc) ;;
         peers) echo cc nginx prometheus promtool ;;
         scripts) echo shellcheck ;;
-        sdk) echo cc python3 venv ;;
+        sdk) echo cc nginx python3 venv ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
         *) echo cc ;;

@@ -41,9 +41,25 @@ HEALTH = dict(
 )
 
 
+# What was called, as (client, method); and what was refused, as (status, code).
+CALLS = set()
+REFUSED = []
+
+
+class Recorded:
+    """A client that notes which of its calls are made."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        CALLS.add((type(self._client).__name__, name))
+        return getattr(self._client, name)
+
+
 def client_of(kind, access_key=ACCESS_KEY, secret_key=SECRET_KEY, project=PROJECT):
     credentials = BasicCredentials(access_key, secret_key, project)
-    return kind.new_builder().with_credentials(credentials).with_endpoint(ENDPOINT).build()
+    return Recorded(kind.new_builder().with_credentials(credentials).with_endpoint(ENDPOINT).build())
 
 
 def unique(stem):
@@ -101,6 +117,7 @@ class ClientTest(unittest.TestCase):
         found = (error.status_code, error.error_code)
         self.assertEqual(found, (status, code), error.error_msg)
         self.assertTrue(error.request_id, "no X-Request-Id")
+        REFUSED.append((status, code))
         return error
 
 

@@ -1,25 +1,26 @@
 """A fuzzing client over the API's own description: no 5xx, no undocumented answer.
 
-Reads /v1/openapi.json from a running vitald (see clients.py for where it is;
-VITALD_TOKEN is a token with the role admin), makes a channel with a member and
-a group, puts their ids into the paths, and lets schemathesis send what fits the
+    fuzz.py BINARY [OPTION...]      options go to schemathesis, for example -n 100
+
+Starts a vitald, reads its /v1/openapi.json, makes a channel with a member and a
+group, puts their ids into the paths, and lets schemathesis send what fits the
 description and what does not. Every status, header and body of an answer must
-be as described. Arguments go to schemathesis, for example `-n 100`.
+be as described. Says how many calls succeeded, and wants some of every
+operation: a fuzzer that is only ever refused finds nothing.
 """
 
+import collections
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-import urllib.error
+import urllib.parse
 import urllib.request
 
-ENDPOINT = os.environ.get("VITALD_ENDPOINT", "http://127.0.0.1:9650")
-PROJECT = os.environ.get("VITALD_PROJECT", "0123456789abcdef0123456789abcdef")
-INSTANCE = os.environ.get("VITALD_INSTANCE", "eddc4d25480b4cd6b512f270a1b8b341")
-FIXED = os.environ.get("VITALD_FIXED", "00000000-0000-4000-8000-000000000002")
-TOKEN = os.environ.get("VITALD_TOKEN", "token")
+from daemon import FIXED, INSTANCE, PROJECT, Daemon
+
 # Not `unsupported_method`: it would send the DELETE that is left out below. The
 # Rust tests compare the methods of every path.
 CHECKS = [
@@ -30,6 +31,10 @@ CHECKS = [
     "response_schema_conformance",
 ]
 BASE = f"/v2/{PROJECT}/apigw/instances/{INSTANCE}/vpc-channels"
+
+
+ENDPOINT = None
+TOKEN = None
 
 
 def send(method, path, body=None):
@@ -52,34 +57,6 @@ def make_channel():
     channel = send("POST", BASE, body)
     member = send("GET", f"{BASE}/{channel['id']}/members?name=192.0.2.2")["members"][0]
     return channel["id"], member["id"], channel["member_groups"][0]["member_group_id"]
-
-
-def channels():
-    """The ids of all channels, in every instance."""
-    found, offset = {}, 0
-    while True:
-        page = send("GET", f"/v2/{PROJECT}/apic/vpc-channels?limit=500&offset={offset}")
-        found.update((item["id"], item["instance_id"]) for item in page["project_vpc_channels"])
-        offset += page["size"]
-        if page["size"] == 0:
-            return found
-
-
-def remove(ids):
-    """Deletes channels; one that another stands for goes after it."""
-    while ids:
-        left = {}
-        for channel, instance in ids.items():
-            try:
-                send("DELETE", f"/v2/{PROJECT}/apigw/instances/{instance}/vpc-channels/{channel}")
-            except urllib.error.HTTPError as error:
-                if error.code == 409:
-                    left[channel] = instance
-                elif error.code != 404:
-                    raise
-        if len(left) == len(ids):
-            raise SystemExit(f"channels that cannot be deleted: {left}")
-        ids = left
 
 
 def with_ids(description, channel, member, group):
@@ -124,20 +101,64 @@ def with_ids(description, channel, member, group):
     return {**description, "paths": paths}
 
 
-def main():
+def operations(description):
+    """Every described call below /v2, with a pattern for its path."""
+    for template, item in description["paths"].items():
+        pattern = re.compile(re.sub(r"{[^}]*}", "[^/]+", template) + "$")
+        for method in item:
+            if method != "parameters":
+                yield method.upper(), template, pattern
+
+
+def tally(description, report):
+    """Counts answers by operation; the operations that never succeeded."""
+    with open(report) as file:
+        entries = json.load(file)["log"]["entries"]
+    answers = collections.defaultdict(collections.Counter)
+    known = list(operations(description))
+    for entry in entries:
+        path = urllib.parse.urlsplit(entry["request"]["url"]).path
+        for method, template, pattern in known:
+            # The fixed word wins over a parameter: batch-enable is no member.
+            if method == entry["request"]["method"] and pattern.search(path):
+                answers[method, template][entry["response"]["status"] // 100] += 1
+                break
+    print(f"{'2xx':>6}{'4xx':>6}{'5xx':>6}")
+    for method, template, _ in known:
+        row = answers[method, template]
+        print(f"{row[2]:>6}{row[4]:>6}{row[5]:>6}  {method} {template}")
+    succeeded = sum(row[2] for row in answers.values())
+    total = sum(sum(row.values()) for row in answers.values())
+    print(f"{total} calls, {succeeded} succeeded, {sum(row[5] for row in answers.values())} met a 5xx")
+    return [f"{method} {template}" for method, template, _ in known if not answers[method, template][2]]
+
+
+def fuzz(options):
     description = json.loads(urllib.request.urlopen(ENDPOINT + "/v1/openapi.json").read())
-    before = channels()
     channel, member, group = make_channel()
-    try:
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+    with tempfile.TemporaryDirectory() as place:
+        schema, report = os.path.join(place, "openapi.json"), os.path.join(place, "report.har")
+        with open(schema, "w") as file:
             json.dump(with_ids(description, channel, member, group), file)
-            file.flush()
-            command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "run", file.name]
-            command += ["--url", ENDPOINT, "-H", f"X-Auth-Token: {TOKEN}", "--checks", ",".join(CHECKS)]
-            command += ["--phases", "coverage,fuzzing", *sys.argv[1:]]
-            return subprocess.run(command, check=False).returncode
-    finally:
-        remove({id: instance for id, instance in channels().items() if id not in before})
+        command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "run", schema]
+        command += ["--url", ENDPOINT, "-H", f"X-Auth-Token: {TOKEN}", "--checks", ",".join(CHECKS)]
+        command += ["--phases", "coverage,fuzzing", "--report-har-path", report, *(options or ["-n", "20"])]
+        status = subprocess.run(command, check=False).returncode
+        never = tally(description, report)
+    for operation in never:
+        print(f"never succeeded: {operation}")
+    return 1 if status or never else 0
+
+
+def main():
+    global ENDPOINT, TOKEN
+    with Daemon(sys.argv[1]) as daemon:
+        ENDPOINT, TOKEN = daemon.endpoint, daemon.token()
+        status = fuzz(sys.argv[2:])
+        if '"ERROR"' in open(daemon.log).read():
+            print("vitald logged an error:\n" + open(daemon.log).read())
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
