@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::observation::Directory;
-use crate::health::NewMember;
+use crate::health::{NewMember, Resumed};
 use crate::probe::{Plan, Target};
 
 /// How one member is probed.
@@ -24,6 +24,9 @@ pub enum Change<P> {
     Assign(NewMember, Option<P>),
     /// A new probe that asks the same: verdict, counts and phase stay.
     Refresh(u32, P),
+    /// Lets the member that a slot was just given to, by this generation, go on
+    /// where it was before the daemon's restart.
+    Resume(u32, u32, Resumed),
     /// Forgets a member.
     Remove(u32),
     /// Starts the counters of a channel seat from zero.

@@ -9,6 +9,7 @@ mod balancing;
 mod change;
 mod observation;
 pub mod registry;
+mod resuming;
 mod seating;
 
 pub use balancing::set_health;

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use super::balancing::{Balancing, set_health};
 use super::change::{Change, Changes, MemberProbe, Summary};
 use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
+use super::resuming::Resuming;
 use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
 use crate::health::schedule::{AllottedPhase, PhaseAllotter, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
 use crate::probe::{Plan, PlanError, Resolver, Target};
+use crate::store::Recall;
 
 /// A channel that should exist.
 #[derive(Debug, Clone)]
@@ -83,6 +85,7 @@ pub struct Catalog {
     drivers: Vec<DriverSlots>,
     phases: PhaseAllotter,
     resolver: Resolver,
+    resuming: Option<Resuming>,
 }
 
 #[derive(Debug)]
@@ -154,7 +157,14 @@ impl Catalog {
             drivers: (0..drivers.max(1)).map(|_| DriverSlots::default()).collect(),
             phases: PhaseAllotter::new(seed),
             resolver,
+            resuming: None,
         }
+    }
+
+    /// Lets members that come from now on go on with what was kept of them;
+    /// none ends that.
+    pub fn set_recall(&mut self, recall: Option<Arc<Recall>>) {
+        self.resuming = recall.map(Resuming);
     }
 
     /// Makes exactly these channels exist.
@@ -302,6 +312,7 @@ impl Catalog {
         let mut phases = Vec::with_capacity(channel.members().len());
         let name: Arc<str> = channel.name().into();
         let mut restarted = Vec::new();
+        let mut added = Vec::new();
         for (position, member) in channel.members().iter().enumerate() {
             let kept = leaving.remove(&key(&channel, member)).zip(old.as_ref());
             let (member_seat, phase) = match kept {
@@ -313,7 +324,10 @@ impl Catalog {
                     }
                     (now, phase)
                 }
-                None => self.add(&channel, seat, member, &plan, ledger),
+                None => {
+                    added.push(position);
+                    self.add(&channel, seat, member, &plan, ledger)
+                }
             };
             self.occupy(member_seat, &name, position);
             members.push(member_seat);
@@ -330,6 +344,12 @@ impl Catalog {
         let entry = Entry { channel, source, seat, members, balancer, balancer_ids };
         for position in restarted {
             set_health(&entry, position, entry.channel.probe().initial_state);
+        }
+        for (position, resumed) in self.resuming.iter().flat_map(|it| it.of_members(&entry.channel, &added)) {
+            if let Some(seat) = entry.members.get(position) {
+                ledger.push(*seat, Change::Resume(seat.slot, seat.generation, resumed));
+            }
+            set_health(&entry, position, resumed.health);
         }
         Held { entry: Arc::new(entry), phases }
     }

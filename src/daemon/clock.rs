@@ -5,16 +5,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use crate::health::moment::nanos;
 use crate::health::{Moment, Now, Timestamp};
+use crate::store::{BootTime, SavedAt};
 
 /// Reads both clocks; cheap to copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
     wall: Wall,
+    /// Which start of the machine this is, where that can be read.
+    boot_id: Option<u128>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +33,13 @@ impl Clock {
     /// different clocks do not compare.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now(), wall: Wall::System }
+        Self { start: Instant::now(), wall: Wall::System, boot_id: boot_id() }
     }
 
     /// A clock for tests on paused time: the wall moves with the runtime's clock.
     #[must_use]
     pub fn simulated(wall: Timestamp) -> Self {
-        Self { start: Instant::now(), wall: Wall::Simulated(wall) }
+        Self { start: Instant::now(), wall: Wall::Simulated(wall), boot_id: None }
     }
 
     /// Both clocks, read together.
@@ -49,6 +53,18 @@ impl Clock {
         Now { moment, wall }
     }
 
+    /// Now, as it is kept with verdicts.
+    #[must_use]
+    pub fn saved_at(&self) -> SavedAt {
+        let boot = self.boot_id.map(|boot_id| {
+            let time = clock_gettime(ClockId::Boottime);
+            let since = |part: i64| u64::try_from(part).unwrap_or(0);
+            let nanos = since(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(since(time.tv_nsec));
+            BootTime { boot_id, nanos }
+        });
+        SavedAt { wall: self.now().wall, boot }
+    }
+
     /// The runtime's instant of a moment, for its timers.
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {
@@ -60,4 +76,10 @@ impl Clock {
 fn system_wall() -> Timestamp {
     // A clock before 1970 shows as 1970; nothing is decided on it.
     Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos))
+}
+
+/// A service without `/proc/sys` has none; wall time then has to do.
+fn boot_id() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
 }

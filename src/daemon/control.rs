@@ -19,6 +19,7 @@ use super::registrar::{Registrar, Step, Stored};
 use super::signals::{Signals, Wish};
 use super::state::StateSource;
 use super::surface::Surface;
+use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
     Catalog, Changes, ChannelBalancer, Directory, MemberSeat, Prepared, ReloadState, Source, Summary, Wanted,
@@ -85,6 +86,8 @@ pub struct Control {
     pub registrar: Option<Registrar>,
     /// Where state is kept; fixed at the start.
     pub state: StateSource,
+    /// Saves verdicts, if there is a state directory.
+    pub saver: Option<VerdictSaver>,
     /// The HTTP surface.
     pub surface: Surface,
     /// A reader's handle, for status lines.
@@ -105,6 +108,7 @@ impl Control {
     /// Runs until something asks the daemon to end.
     pub async fn run(mut self, mut signals: Signals) -> Ending {
         let mut beat = beat();
+        let mut save = every(verdicts::SAVE_EVERY);
         let ending = loop {
             tokio::select! {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
@@ -124,6 +128,8 @@ impl Control {
                 },
                 // Cancel-safe: a tick that was not returned comes again.
                 _ = beat.tick() => self.handle_beat().await,
+                // Cancel-safe: the same.
+                _ = save.tick(), if self.saver.is_some() => self.handle_save().await,
             }
         };
         self.end(ending, signals).await
@@ -134,7 +140,7 @@ impl Control {
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
         systemd::stopping();
         tracing::info!("stopping");
-        let Self { mut channels, mut registrar, surface, .. } = self;
+        let Self { mut channels, mut registrar, saver, surface, observer, .. } = self;
         let orderly = async {
             let mut closing = pin!(surface.close());
             // Calls that came in before are still answered.
@@ -149,6 +155,9 @@ impl Control {
             finish_batch(&mut channels, &mut registrar).await;
             if let Some(registrar) = &registrar {
                 registrar.close().await;
+            }
+            if let Some(saver) = saver {
+                saver.finish(observer.observe().await.ok()).await;
             }
             channels.fleet.stop().await;
         };
@@ -264,6 +273,14 @@ impl Control {
         }
     }
 
+    async fn handle_save(&mut self) {
+        let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_idle()) else { return };
+        // A driver that does not answer is reported elsewhere; the next save is near.
+        if let Ok(observation) = self.observer.observe().await {
+            saver.save(observation);
+        }
+    }
+
     async fn handle_beat(&mut self) {
         match self.observer.liveness() {
             Liveness::Alive => systemd::alive(),
@@ -350,7 +367,12 @@ async fn finish_batch(channels: &mut Channels, registrar: &mut Option<Registrar>
 fn beat() -> Interval {
     let five_seconds = Duration::from_secs(5);
     let period = systemd::watchdog_interval().map_or(five_seconds, |asked| (asked / 3).min(five_seconds));
-    let mut interval = tokio::time::interval(period.max(Duration::from_millis(10)));
+    every(period.max(Duration::from_millis(10)))
+}
+
+/// Ticks that do not pile up while something takes long.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }

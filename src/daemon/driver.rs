@@ -217,6 +217,9 @@ impl<C: Check> Driver<C> {
                     *place = Some(check);
                 }
             }
+            Change::Resume(slot, generation, resumed) => {
+                self.engine.handle_resume(slot, generation, resumed);
+            }
             Change::Remove(slot) => {
                 self.abort(slot);
                 self.pending.remove(&slot);

@@ -10,6 +10,7 @@
 //! | `backend` | the daemon as the management API sees it |
 //! | `registrar` | calls of the management API: planned, stored, put in effect |
 //! | `state` | the state directory: which, and opened |
+//! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `surface` | the HTTP surface: thread, listeners, their change on reload |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
@@ -31,6 +32,7 @@ pub mod stall;
 pub mod state;
 pub mod surface;
 pub mod systemd;
+pub mod verdicts;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -51,6 +53,7 @@ use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
 use self::signals::Signals;
 use self::state::StateSource;
 use self::surface::{HttpThread, Pages, Pinned, Surface};
+use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, Directory, ReloadState};
 use crate::channel::Health;
 use crate::config::{self, Config, Diagnostics};
@@ -191,13 +194,16 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let address = bound.address();
     let state = StateSource::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
-    let registrar = match &config.api {
-        Some(api) => {
-            let store = LocalStore::open(&state.open()?)?;
+    let directory = state.open()?;
+    let registrar = match (&config.api, &directory) {
+        (Some(api), Some(directory)) => {
+            let store = LocalStore::open(directory)?;
             Some(Registrar::open(store, &config, api, clock, calls).await?)
         }
-        None => None,
+        _ => None,
     };
+    let limit = config.store.verdict_age_limit;
+    let recall = directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, limit));
 
     let file_limit = limits::raise_file_limit();
     let places = limits::places(config.prober.max_in_flight, file_limit);
@@ -205,9 +211,10 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let fleet = Fleet::start(clock, places, &transition_queue)?;
     let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
     tokio::spawn(refresher.run());
-    let catalog = Catalog::new(fleet.handles().len(), fastrand::u64(..), resolver);
+    let mut catalog = Catalog::new(fleet.handles().len(), fastrand::u64(..), resolver);
+    catalog.set_recall(recall.clone());
 
-    let (directory, directory_reader) = watch::channel(Arc::new(Directory::default()));
+    let (channels_published, directory_reader) = watch::channel(Arc::new(Directory::default()));
     let (reload_state, reload_reader) =
         watch::channel(ReloadState { successful: true, last_success: now.wall });
     let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
@@ -222,9 +229,12 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         reloads: reload_queue,
         lost_log_lines: options.lost_log_lines,
     }));
-    let mut channels = Channels { catalog, fleet, file_limit, directory };
+    let mut channels = Channels { catalog, fleet, file_limit, directory: channels_published };
     let wanted = registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted);
     let summary = channels.replace_all(wanted, places).await.map_err(DaemonError::Channels)?;
+    // Who comes later was not there before the restart.
+    channels.catalog.set_recall(None);
+    let saver = directory.map(|directory| VerdictSaver::start(&directory, recall, clock)).transpose()?;
     // Served only now: who asks finds every channel, and readiness means something.
     let (addresses, address_reader) = watch::channel(Vec::new());
     let api = match (&config.api, &registrar) {
@@ -247,6 +257,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         channels,
         registrar,
         state,
+        saver,
         surface,
         observer,
         reload_state,

@@ -61,13 +61,11 @@ impl StateSource {
         Ok(())
     }
 
-    /// Makes and locks the directory.
+    /// Makes and locks the directory, if there is to be one; with an API there is.
     ///
     /// # Errors
     /// It is in use, or the system refused.
-    pub fn open(&self) -> Result<Arc<StateDirectory>, StoreError> {
-        // Without an API nothing is kept yet, and with one there is a path.
-        let path = self.path.clone().unwrap_or_default();
-        StateDirectory::open(&path).map(Arc::new)
+    pub fn open(&self) -> Result<Option<Arc<StateDirectory>>, StoreError> {
+        self.path.as_deref().map(|path| StateDirectory::open(path).map(Arc::new)).transpose()
     }
 }

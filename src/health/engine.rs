@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::histogram::{Histogram, LAG_BOUNDS};
-use super::moment::{Moment, Now};
+use super::moment::{Moment, Now, Timestamp};
 use super::outcome::{Outcome, ProberReason, Report};
 use super::schedule::{Lateness, Phase, Schedule};
 use super::snapshot::{ChannelStats, DriverSnapshot, LastProbe, MemberState, PAGE};
@@ -42,6 +42,19 @@ pub struct NewMember {
     pub timing: Option<CheckTiming>,
     /// What it counts as before its first verdict.
     pub initial: Health,
+}
+
+/// What a member goes on with after a restart of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// The verdict.
+    pub health: Health,
+    /// Successes in a row up to the last conclusive probe.
+    pub consecutive_successes: u32,
+    /// Failures in a row up to the last conclusive probe.
+    pub consecutive_failures: u32,
+    /// When `health` became what it is.
+    pub since: Timestamp,
 }
 
 /// A probe to start now.
@@ -143,6 +156,22 @@ impl Engine {
             }
             None => self.schedule.remove(member.slot),
         }
+    }
+
+    /// Lets a member go on where it was. Without effect once a probe of it has
+    /// ended: what is known now counts more.
+    pub fn handle_resume(&mut self, slot: u32, generation: u32, resumed: Resumed) {
+        let is_fresh = |state: &MemberState| state.generation == generation && state.last.is_none();
+        let seat = self.seats.get(slot as usize).and_then(Option::as_ref);
+        let is_probed = seat.is_some_and(|seat| seat.member.timing.is_some());
+        let Some(state) = self.state_mut(slot).filter(|state| is_probed && is_fresh(state)) else { return };
+        let was_unknown = state.health == Health::Unknown;
+        state.health = resumed.health;
+        state.consecutive_successes = resumed.consecutive_successes;
+        state.consecutive_failures = resumed.consecutive_failures;
+        state.since = resumed.since;
+        let is_unknown = resumed.health == Health::Unknown;
+        self.unsettled = (self.unsettled + usize::from(is_unknown)).saturating_sub(usize::from(was_unknown));
     }
 
     /// Forgets a member. A probe that still runs for it must end as

@@ -22,7 +22,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod threshold;
 
-pub use engine::{CheckTiming, Engine, Job, NewMember, Transition};
+pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Transition};
 pub use moment::{Moment, Now, Timestamp};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 pub use snapshot::{ChannelStats, DriverSnapshot, LastProbe, MemberState, ResultCounts};

@@ -1,10 +1,11 @@
 //! A server on a port of its own, and just enough of an HTTP client.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
+use crate::exchange::exchange;
+pub(crate) use crate::exchange::{Answer, read_answer};
 use crate::memory::{Memory, anybody_with_credentials};
 
 /// A running API; ends with the test.
@@ -12,24 +13,6 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// Dropped with the server, which ends its thread.
     _stop: tokio::sync::oneshot::Sender<()>,
-}
-
-/// What came back.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    headers: Vec<(String, String)>,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-        Some(&found.1)
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
 }
 
 impl Server {
@@ -65,36 +48,10 @@ impl Server {
     }
 
     pub(crate) fn send_bytes(&self, method: &str, path: &str, body: &[u8]) -> Answer {
-        self.exchange(method, path, "X-Auth-Token: t\r\n", body)
+        exchange(self.connect(), method, path, "X-Auth-Token: t\r\n", body)
     }
 
     pub(crate) fn send_without_credentials(&self, method: &str, path: &str) -> Answer {
-        self.exchange(method, path, "", b"")
+        exchange(self.connect(), method, path, "", b"")
     }
-
-    fn exchange(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
-        let mut stream = self.connect();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("sent");
-        // The server may answer and close before it has read a body it refuses.
-        drop(stream.write_all(body));
-        read_answer(stream)
-    }
-}
-
-/// Reads to the end of the connection.
-pub(crate) fn read_answer(mut stream: TcpStream) -> Answer {
-    let mut bytes = Vec::new();
-    // A reset after the answer loses nothing that was read.
-    drop(stream.read_to_end(&mut bytes));
-    let answer = String::from_utf8(bytes).expect("UTF-8");
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Answer { status, headers, text: text.to_owned() }
 }

@@ -1,6 +1,8 @@
 //! The management API over real sockets, with a backend that only remembers.
 
 mod client;
+#[path = "../support/exchange.rs"]
+mod exchange;
 mod limits;
 mod memory;
 mod verdicts;

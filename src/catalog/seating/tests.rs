@@ -51,6 +51,9 @@ fn changes_of(changes: &Changes) -> Vec<String> {
             format!("assign {}.{} probed={}", member.slot, member.generation, probe.is_some())
         }
         Change::Refresh(slot, _) => format!("refresh {slot}"),
+        Change::Resume(slot, generation, resumed) => {
+            format!("resume {slot}.{generation} {}", resumed.health.word())
+        }
         Change::Remove(slot) => format!("remove {slot}"),
         Change::ResetChannel(seat) => format!("reset {seat}"),
     };

@@ -175,3 +175,34 @@ fn a_cancelled_probe_frees_its_place() {
     assert_eq!(engine.in_flight(), 0);
     assert_eq!(engine.snapshot().channels[0].inconclusive[ProberReason::Cancelled.index()], 1);
 }
+
+#[test]
+fn a_resumed_member_goes_on_where_it_was() {
+    let since = Timestamp(1_600_000_000_000_000_000);
+    let kept = |health, failures| Resumed {
+        health,
+        consecutive_successes: 0,
+        consecutive_failures: failures,
+        since,
+    };
+    let mut engine = engine(3, 10);
+    engine.handle_resume(0, 1, kept(Health::Healthy, 2));
+    engine.handle_resume(1, 1, kept(Health::Unknown, 2));
+    engine.handle_resume(2, 7, kept(Health::Healthy, 0));
+    assert_eq!(
+        engine.unsettled(),
+        2,
+        "an unknown one is unsettled, one of another generation is not resumed"
+    );
+    assert_eq!(engine.state(0).map(|state| (state.health, state.since)), Some((Health::Healthy, since)));
+
+    // The third failure in a row is the first one after the restart.
+    let transitions = turn(&mut engine, now(1000), Outcome::Failure(MemberReason::Refused));
+    let moved: Vec<_> = transitions.iter().map(|it| (it.slot, it.from, it.to)).collect();
+    let expected = [(0, Health::Healthy, Health::Unhealthy), (1, Health::Unknown, Health::Unhealthy)];
+    assert_eq!(moved, expected);
+    assert_eq!(engine.unsettled(), 1);
+
+    engine.handle_resume(2, 1, kept(Health::Healthy, 0));
+    assert_eq!(engine.state(2).map(|state| state.health), Some(Health::Unknown), "it was probed already");
+}

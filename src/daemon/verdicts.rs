@@ -1,0 +1,182 @@
+//! Verdicts over a restart: found at the start, saved every few seconds.
+//!
+//! Called by control. Collecting runs on a thread of the blocking pool, writing
+//! on the keeper's own; whoever probes waits for neither.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::clock::Clock;
+use crate::catalog::{ChannelSeat, Entry, MemberSeat, Observation};
+use crate::health::{MemberState, Outcome, Timestamp};
+use crate::store::{
+    DefinitionHash, Recall, SavedAt, StateDirectory, StoreError, VerdictFile, VerdictKeeper, VerdictKey,
+    VerdictRecord, Verdicts,
+};
+
+/// How often verdicts are saved.
+pub const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// The verdicts that the last run left, if they can be gone on with.
+#[must_use]
+pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) -> Option<Arc<Recall>> {
+    let verdicts = match VerdictFile::of(directory).load() {
+        Ok(verdicts) => verdicts?,
+        Err(error) => {
+            tracing::warn!(%error, "members start at unknown");
+            return None;
+        }
+    };
+    match verdicts.recall(&clock.saved_at(), limit) {
+        Ok(recall) => {
+            let age_seconds = recall.age().as_secs();
+            tracing::info!(members = recall.len(), age_seconds, "going on with saved verdicts");
+            Some(Arc::new(recall))
+        }
+        Err(refusal) => {
+            tracing::info!("saved verdicts are not used: {refusal}; members start at unknown");
+            None
+        }
+    }
+}
+
+/// Saves verdicts now and then, and at the end.
+#[derive(Debug)]
+pub struct VerdictSaver {
+    keeper: Arc<VerdictKeeper>,
+    known: Arc<Mutex<Known>>,
+    clock: Clock,
+    /// The save under way.
+    saving: Option<JoinHandle<()>>,
+}
+
+/// What the saver remembers from one save to the next.
+#[derive(Debug, Default)]
+struct Known {
+    /// What was gone on with at the start, until the first save.
+    recalled: Option<(Arc<Recall>, Timestamp)>,
+    channels: HashMap<ChannelSeat, KnownChannel>,
+}
+
+#[derive(Debug)]
+struct KnownChannel {
+    entry: Arc<Entry>,
+    members: Vec<KnownMember>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KnownMember {
+    seat: MemberSeat,
+    key: VerdictKey,
+    /// When its last conclusive probe began, as far as was seen.
+    confirmed: Option<Timestamp>,
+}
+
+impl VerdictSaver {
+    /// Starts the thread that writes. `recalled` is what members went on with.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        directory: &Arc<StateDirectory>,
+        recalled: Option<Arc<Recall>>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let keeper = VerdictKeeper::start(VerdictFile::of(directory))?;
+        let recalled = recalled.map(|recall| (recall, clock.now().wall));
+        let known = Known { recalled, channels: HashMap::new() };
+        Ok(Self { keeper: Arc::new(keeper), known: Arc::new(Mutex::new(known)), clock, saving: None })
+    }
+
+    /// Whether the last save was collected, so that the next one may begin.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.saving.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Has the verdicts of an observation saved, soon.
+    pub fn save(&mut self, observation: Observation) {
+        let (keeper, known) = (Arc::clone(&self.keeper), Arc::clone(&self.known));
+        let saved_at = self.clock.saved_at();
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            keeper.offer(known.collect(&observation, saved_at));
+        }));
+    }
+
+    /// Saves the last verdicts, and returns when they are on disk.
+    pub async fn finish(mut self, observation: Option<Observation>) {
+        if let Some(saving) = self.saving.take() {
+            // If it panicked, that was reported; the last save is worth a try.
+            let _ = saving.await;
+        }
+        if let Some(observation) = observation {
+            self.save(observation);
+        }
+        let saving = self.saving.take();
+        if let Some(saving) = saving {
+            let _ = saving.await;
+        }
+        // Going, the keeper writes what was offered, which may take the disk's time.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+impl Known {
+    fn collect(&mut self, observation: &Observation, saved_at: SavedAt) -> Verdicts {
+        let mut before = std::mem::take(&mut self.channels);
+        let mut records = Vec::new();
+        for entry in &observation.directory.entries {
+            let channel = match before.remove(&entry.seat) {
+                Some(known) if Arc::ptr_eq(&known.entry, entry) => Some(known),
+                old => self.meet(entry, old),
+            };
+            let Some(mut channel) = channel else { continue };
+            for member in &mut channel.members {
+                let driver = observation.drivers.get(usize::from(member.seat.driver));
+                let state = driver.and_then(|driver| driver.member(member.seat.slot, member.seat.generation));
+                records.extend(state.and_then(|state| member.record(state, saved_at.wall)));
+            }
+            self.channels.insert(entry.seat, channel);
+        }
+        self.recalled = None;
+        Verdicts { saved_at, records }
+    }
+
+    /// A channel that is new or changed; none when its members are not probed.
+    fn meet(&self, entry: &Arc<Entry>, old: Option<KnownChannel>) -> Option<KnownChannel> {
+        let channel = &entry.channel;
+        let definition = DefinitionHash::of(channel)?;
+        let old: HashMap<VerdictKey, KnownMember> =
+            old.into_iter().flat_map(|old| old.members).map(|member| (member.key, member)).collect();
+        let known = |key: VerdictKey, seat: MemberSeat| match old.get(&key) {
+            // Another generation was asked something else in between.
+            Some(member) => member.confirmed.filter(|_| member.seat == seat),
+            None => self.recalled.as_ref().and_then(|(recall, at)| {
+                let unconfirmed = u64::try_from(recall.find(key)?.unconfirmed.as_nanos()).unwrap_or(u64::MAX);
+                Some(Timestamp(at.0.saturating_sub(unconfirmed)))
+            }),
+        };
+        let members = channel.members().iter().zip(&entry.members).map(|(member, seat)| {
+            let key = VerdictKey::of(definition, channel, member);
+            KnownMember { seat: *seat, key, confirmed: known(key, *seat) }
+        });
+        Some(KnownChannel { members: members.collect(), entry: Arc::clone(entry) })
+    }
+}
+
+impl KnownMember {
+    /// What is kept of the member; nothing as long as no probe has said anything.
+    fn record(&mut self, state: &MemberState, now: Timestamp) -> Option<VerdictRecord> {
+        if let Some(last) = &state.last
+            && !matches!(last.outcome, Outcome::Inconclusive(_))
+        {
+            self.confirmed = Some(last.at);
+        }
+        let unconfirmed = Duration::from_nanos(now.0.saturating_sub(self.confirmed?.0));
+        Some(VerdictRecord::of(self.key, state, unconfirmed))
+    }
+}
