@@ -231,9 +231,7 @@ impl Refresher {
             tokio::select! {
                 // Cancel-safe: a notification that is not received stays stored.
                 () = registry.arrived.notified() => {}
-                // Cancel-safe: an unfinished look-up stays in the set. A
-                // look-up that panicked forgets its name until it is asked for
-                // again; none does.
+                // Cancel-safe: an unfinished look-up stays in the set.
                 Some(finished) = self.running.join_next() => {
                     if let Ok(due) = finished {
                         self.requeue(due);
@@ -272,7 +270,10 @@ impl Refresher {
             }
             let lookup = self.lookup.lookup(Arc::clone(&due.name));
             self.running.spawn(async move {
-                let answer = lookup.await;
+                // In a task of its own: a look-up that panics (the system gives no
+                // thread for it) ends as one without an answer, and comes again.
+                let answer = tokio::spawn(lookup).await;
+                let answer = answer.unwrap_or_else(|_| Err("the look-up could not be made".to_owned()));
                 // Held weakly until here: a slow resolver keeps no name alive.
                 if let Some(cell) = due.cell.upgrade() {
                     cell.learn(answer);

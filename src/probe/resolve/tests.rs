@@ -171,3 +171,27 @@ fn the_standard_librarys_preamble_is_left_out() {
     assert_eq!(without_preamble(message), "Name or service not known");
     assert_eq!(without_preamble("something else"), "something else");
 }
+
+/// Panics once, as the runtime does when the system gives no thread, and then answers.
+struct PanicsFirst(AtomicUsize);
+
+impl Lookup for PanicsFirst {
+    fn lookup(&self, _: Arc<str>) -> Pin<Box<dyn Future<Output = Addresses> + Send>> {
+        let turn = self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            assert!(turn > 0, "no thread");
+            Ok(vec![ip(1)])
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_panics_is_made_again() {
+    let (resolver, refresher) = Resolver::new(PanicsFirst(AtomicUsize::new(0)), INTERVAL);
+    tokio::spawn(refresher.run());
+    let cell = resolver.cell(&"app.internal".into());
+    let failed = cell.address(PATIENCE).await;
+    assert_eq!(failed, Err("no address for app.internal: the look-up could not be made".to_owned()));
+    sleep(FIRST_RETRY * 2).await;
+    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
+}
