@@ -39,6 +39,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -176,11 +177,21 @@ pub enum DaemonError {
 pub fn run(options: Options) -> Result<Ending, DaemonError> {
     secrecy::keep_memory_private();
     let config = options.config.load().map_err(DaemonError::Config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime_with_a_spare_thread()?;
     let ending = runtime.block_on(start(options, config));
     // A name look-up may hang in the system's resolver; the end does not wait for it.
     runtime.shutdown_background();
     ending
+}
+
+/// A runtime that keeps one thread for blocking work. Without one the runtime
+/// panics where the system gives no further thread; with one, work waits for it.
+fn runtime_with_a_spare_thread() -> std::io::Result<tokio::runtime::Runtime> {
+    const FOR_GOOD: Duration = Duration::from_secs(u32::MAX as u64);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build()?;
+    runtime.spawn_blocking(|| {});
+    Ok(runtime)
 }
 
 async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> {

@@ -55,7 +55,7 @@ impl HttpThread {
     /// # Errors
     /// The system gave no thread or no event queue.
     pub fn start() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = super::runtime_with_a_spare_thread()?;
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
