@@ -65,6 +65,21 @@ impl Clock {
         SavedAt { wall: self.now().wall, boot }
     }
 
+    /// How long the machine has been suspended so far, since it booted: what the
+    /// monotonic clock, which stops then, lacks against the boot clock
+    /// (clock_gettime(2)). None on simulated time.
+    #[must_use]
+    pub fn suspended(&self) -> Duration {
+        match self.wall {
+            Wall::System => {
+                let read = |id| Duration::try_from(clock_gettime(id)).unwrap_or_default();
+                let monotonic = read(ClockId::Monotonic);
+                read(ClockId::Boottime).saturating_sub(monotonic)
+            }
+            Wall::Simulated(_) => Duration::ZERO,
+        }
+    }
+
     /// The runtime's instant of a moment, for its timers.
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {

@@ -136,7 +136,7 @@ impl<C: Check> Driver<C> {
         loop {
             let woke = self.clock.now();
             self.gauge.progress.store(woke.moment.0, Ordering::Relaxed);
-            self.stalls.handle_wake(woke.moment);
+            self.handle_wake(woke.moment);
             if let Turn::Stop = self.handle_commands() {
                 return;
             }
@@ -154,7 +154,7 @@ impl<C: Check> Driver<C> {
             tokio::select! {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
                 command = self.commands.recv() => {
-                    self.stalls.handle_wake(self.clock.now().moment);
+                    self.handle_wake(self.clock.now().moment);
                     match command {
                         Some(command) => if let Turn::Stop = self.handle_command(command) { return },
                         None => return,
@@ -162,13 +162,18 @@ impl<C: Check> Driver<C> {
                 }
                 // Cancel-safe: a task stays in the set until it is returned.
                 Some(ended) = self.probes.join_next_with_id() => {
-                    self.stalls.handle_wake(self.clock.now().moment);
+                    self.handle_wake(self.clock.now().moment);
                     self.handle_ended(ended);
                 }
                 // Cancel-safe: a sleep holds nothing.
                 () = tokio::time::sleep_until(self.clock.instant(wake_at)) => {}
             }
         }
+    }
+
+    fn handle_wake(&mut self, now: Moment) {
+        self.stalls.handle_wake(now);
+        self.stalls.handle_suspended(self.clock.suspended());
     }
 
     fn handle_commands(&mut self) -> Turn {

@@ -27,6 +27,7 @@ pub fn allowance(timeout: Duration) -> Duration {
 #[derive(Debug, Default)]
 pub struct StallMeter {
     total: Duration,
+    suspended: Option<Duration>,
     plan: Option<Plan>,
 }
 
@@ -42,6 +43,13 @@ impl StallMeter {
         if let Some(plan) = self.plan.take() {
             self.add(now.since(plan.wake_at.max(plan.asleep_from)));
         }
+    }
+
+    /// The machine has been suspended for so long in all, since it booted. The
+    /// clock of the other calls stood still meanwhile; the members went on.
+    pub fn handle_suspended(&mut self, in_all: Duration) {
+        let before = self.suspended.replace(in_all).unwrap_or(in_all);
+        self.add(in_all.saturating_sub(before));
     }
 
     /// The driver ends a turn that began at `woke` and means to sleep until
@@ -104,6 +112,22 @@ mod tests {
 
     fn at(millis: u64) -> Moment {
         Moment(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_suspended_machine_was_away_whatever_the_clock_says() {
+        let mut meter = StallMeter::default();
+        let hour = Duration::from_secs(3600);
+        meter.handle_suspended(hour); // before the daemon started
+        assert_eq!(meter.total(), Duration::ZERO);
+        meter.handle_sleep(at(0), at(1), at(50));
+        meter.handle_suspended(hour + Duration::from_secs(90));
+        meter.handle_wake(at(50));
+        assert_eq!(meter.total(), Duration::from_secs(90));
+        // The two clocks are read one after the other.
+        meter.handle_suspended(hour + Duration::from_secs(90) + Duration::from_micros(3));
+        meter.handle_suspended(hour + Duration::from_secs(90));
+        assert_eq!(meter.total(), Duration::from_secs(90));
     }
 
     #[test]
