@@ -272,6 +272,10 @@ impl<C: Check> Driver<C> {
         if self.aborts.get(&running.job.slot).is_some_and(|handle| handle.id() == id) {
             self.aborts.remove(&running.job.slot);
         }
+        if !self.engine.is_current(running.job) {
+            // Also one that had ended before it could be aborted: it was a probe.
+            return self.engine.handle_cancelled(running.channel);
+        }
         let report = match ended {
             Ok((_, report)) => report,
             Err(error) if error.is_cancelled() => return self.engine.handle_cancelled(running.channel),

@@ -233,6 +233,14 @@ impl Engine {
         if self.in_flight >= self.places { None } else { self.schedule.next_deadline() }
     }
 
+    /// Whether a job's member is still there and still asked the same. The result
+    /// of another job is nobody's: it ends as [`Engine::handle_cancelled`].
+    #[must_use]
+    pub fn is_current(&self, job: Job) -> bool {
+        let seat = self.seats.get(job.slot as usize).and_then(Option::as_ref);
+        seat.is_some_and(|seat| seat.member.generation == job.generation)
+    }
+
     /// Takes the result of a job and says whether the verdict moved. `started`
     /// is when the job was started. Results of members that are gone are dropped.
     pub fn handle_report(&mut self, job: Job, report: Report, started: Now, now: Now) -> Option<Transition> {
@@ -278,7 +286,8 @@ impl Engine {
         transition
     }
 
-    /// Ends a job whose probe was given up because its member went or changed.
+    /// Ends a job whose probe was given up, or whose result came too late, because
+    /// its member went or changed.
     /// `channel` is the seat that the job was started for.
     pub fn handle_cancelled(&mut self, channel: u32) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -216,6 +216,32 @@ async fn removing_or_changing_a_member_gives_up_its_probe() {
     bench.stop().await;
 }
 
+/// A member may change in the very moment in which its probe ends.
+#[tokio::test(start_paused = true)]
+async fn every_probe_is_counted_however_members_change() {
+    let bench = Bench::start(2);
+    let take = Duration::from_millis(100);
+    let check = FakeCheck::new(Script::TakeThenAnswer(take, Outcome::Success));
+    for generation in 1..60 {
+        let starts = check.starts();
+        bench.apply(vec![Change::Assign(member(0, generation, SECOND), Some(check.clone()))]).await;
+        while check.starts() == starts {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(take - Duration::from_millis(1)).await;
+        for _ in 0..generation % 4 {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    }
+    tokio::time::sleep(take * 2).await;
+    let snapshot = bench.snapshot().await;
+    assert_eq!(snapshot.in_flight, 0);
+    let cancelled = snapshot.channels[0].inconclusive[ProberReason::Cancelled.index()];
+    let counted = snapshot.member(0, 59).unwrap().counts.success + cancelled;
+    assert_eq!(counted, check.starts() as u64, "{cancelled} of them cancelled");
+    bench.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refreshed_check_keeps_verdict_and_phase() {
     let bench = Bench::start(2);
