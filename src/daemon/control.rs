@@ -16,14 +16,15 @@ use super::driver::TransitionBatch;
 use super::fleet::Fleet;
 use super::observer::{Observer, ReloadRequest};
 use super::registrar::{Registrar, Step, Stored};
+use super::shortage::{self, ShortageWatch};
 use super::signals::{Signals, Wish};
 use super::state::StateSource;
 use super::surface::Surface;
 use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
-    Catalog, Changes, ChannelBalancer, Directory, MemberSeat, Prepared, ReloadState, Source, Summary, Wanted,
-    set_health,
+    Catalog, Changes, ChannelBalancer, Directory, MemberCounts, MemberSeat, Observation, Prepared,
+    ReloadState, Source, Summary, Wanted, set_health,
 };
 use crate::channel::Health;
 use crate::config::Config;
@@ -92,6 +93,8 @@ pub struct Control {
     pub surface: Surface,
     /// A reader's handle, for status lines.
     pub observer: Observer,
+    /// What of the prober's own was short at the last beat.
+    pub shortage: ShortageWatch,
     /// Publishes how the last reload went.
     pub reload_state: watch::Sender<ReloadState>,
     /// From the drivers; bounded, a full queue makes them merge transitions.
@@ -289,7 +292,11 @@ impl Control {
             }
         }
         self.report_lost_log_lines();
-        systemd::status(&self.status_line().await);
+        let observed = self.observer.observe().await.ok();
+        if let Some(observation) = &observed {
+            self.shortage.handle_counts(&observation.drivers).into_iter().for_each(shortage::log);
+        }
+        systemd::status(&status_text(observed.as_ref()));
     }
 
     /// Says in the log that lines are missing from it, once it takes lines again.
@@ -305,26 +312,28 @@ impl Control {
 
     /// One line with counts for the service manager.
     pub async fn status_line(&self) -> String {
-        let Ok(observation) = self.observer.observe().await else {
-            return "A driver does not answer".to_owned();
-        };
-        let mut sum = crate::catalog::MemberCounts::default();
-        for entry in &observation.directory.entries {
-            let counts = observation.view(entry).member_counts();
-            sum.healthy += counts.healthy;
-            sum.unhealthy += counts.unhealthy;
-            sum.unknown += counts.unknown;
-            sum.disabled += counts.disabled;
-        }
-        format!(
-            "{} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
-            observation.directory.entries.len(),
-            sum.healthy,
-            sum.unhealthy,
-            sum.unknown,
-            sum.disabled
-        )
+        status_text(self.observer.observe().await.ok().as_ref())
     }
+}
+
+fn status_text(observation: Option<&Observation>) -> String {
+    let Some(observation) = observation else { return "A driver does not answer".to_owned() };
+    let mut sum = MemberCounts::default();
+    for entry in &observation.directory.entries {
+        let counts = observation.view(entry).member_counts();
+        sum.healthy += counts.healthy;
+        sum.unhealthy += counts.unhealthy;
+        sum.unknown += counts.unknown;
+        sum.disabled += counts.disabled;
+    }
+    format!(
+        "{} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
+        observation.directory.entries.len(),
+        sum.healthy,
+        sum.unhealthy,
+        sum.unknown,
+        sum.disabled
+    )
 }
 
 /// The next step of the management API's calls; never, without one. Cancel-safe

@@ -15,6 +15,7 @@
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
 //! | `secrecy` | no core files, no looking into memory |
+//! | `shortage` | says when descriptors or ports run out |
 //! | `signals` | SIGHUP, SIGTERM, SIGINT |
 //! | `systemd` | what the service manager is told |
 
@@ -27,6 +28,7 @@ pub mod limits;
 pub mod observer;
 pub mod registrar;
 pub mod secrecy;
+pub mod shortage;
 pub mod signals;
 pub mod stall;
 pub mod state;
@@ -51,6 +53,7 @@ use self::control::{Channels, Control};
 use self::fleet::Fleet;
 use self::observer::{Observer, Shared};
 use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
+use self::shortage::ShortageWatch;
 use self::signals::Signals;
 use self::state::StateSource;
 use self::surface::{HttpThread, Pages, Pinned, Surface};
@@ -271,6 +274,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         saver,
         surface,
         observer,
+        shortage: ShortageWatch::default(),
         reload_state,
         transitions,
         reloads,

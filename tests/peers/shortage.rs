@@ -39,19 +39,23 @@ fn without_descriptors_no_member_changes() {
         }
         (last.1.elapsed() > Duration::from_secs(1)).then_some(())
     });
+    let told = |text: &str| daemon.log().matches(text).count();
+    wait::until("the log to say so", || (told("out of file descriptors") > 0).then_some(()));
     prlimit(process, Resource::Nofile, usual).expect("the limit can be raised again");
 
     let missed = seen();
     wait::until("two more rounds", || (seen() >= missed + 2 * usize::from(MEMBERS)).then_some(()));
+    wait::until("the log to say that it is over", || {
+        (told("file descriptors are free again") > 0).then_some(())
+    });
+    assert_eq!(told("out of file descriptors"), 1, "one line, however many probes:\n{}", daemon.log());
     let metrics = daemon.metrics();
-    let labels = [("channel", "web"), ("reason", "local_fd")];
     let inconclusive = metrics.sum("vitald_probes_total", &[("channel", "web"), ("result", "inconclusive")]);
     assert!(inconclusive >= 10.0, "{inconclusive} probes were inconclusive");
+    let labels = [("channel", "web"), ("reason", "local_fd")];
+    assert_eq!(metrics.sum("vitald_probes_inconclusive_total", &labels), inconclusive);
+    assert_eq!(metrics.sum("vitald_probe_failures_total", &[("channel", "web")]), 0.0);
     assert_eq!(metrics.sum("vitald_member_transitions_total", &[("to", "unhealthy")]), 0.0);
-    assert_eq!(
-        metrics.sum("vitald_probe_failures_total", &[("channel", "web")]),
-        metrics.sum("vitald_probe_failures_total", &labels)
-    );
     for (old, new) in before.iter().zip(daemon.members("web")) {
         assert_eq!((&old.health, &old.since), (&new.health, &new.since));
         assert!(new.successes > old.successes, "the count goes on: {old:?} then {new:?}");
