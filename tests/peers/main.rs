@@ -11,6 +11,7 @@ mod support;
 mod certificates;
 mod commands;
 mod connections;
+mod everyone;
 mod http_answers;
 mod peers_themselves;
 mod process;
