@@ -159,7 +159,8 @@ fn probe_rate(config: &Config) -> f64 {
         let members = u32::try_from(file.channel.members().len()).unwrap_or(u32::MAX);
         (interval > 0.0).then(|| f64::from(members) / interval)
     });
-    rates.sum()
+    // The sum of none is -0.0, which would be shown so.
+    rates.sum::<f64>() + 0.0
 }
 
 fn render(file: &str, config: &Config, console: &Console) -> String {
