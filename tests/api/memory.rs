@@ -1,6 +1,6 @@
 //! A daemon that only remembers: the API's backend without probes and store.
 //!
-//! Shared by the HTTP tests and by `examples/api_in_memory.rs`. Writes do what
+//! What the HTTP tests ask. Writes do what
 //! the real daemon does, but for the store and the drivers; verdicts are set by
 //! hand.
 
