@@ -143,7 +143,7 @@ def fuzz(options):
         command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "run", schema]
         command += ["--url", ENDPOINT, "-H", f"X-Auth-Token: {TOKEN}", "--checks", ",".join(CHECKS)]
         command += ["--phases", "coverage,fuzzing", "--report-har-path", report, *(options or ["-n", "20"])]
-        status = subprocess.run(command, check=False).returncode
+        status = subprocess.run(command, check=False, cwd=place).returncode
         never = tally(description, report)
     for operation in never:
         print(f"never succeeded: {operation}")
