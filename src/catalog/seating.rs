@@ -18,7 +18,7 @@ use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
 use crate::health::schedule::{AllottedPhase, PhaseAllotter, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
-use crate::probe::{Plan, PlanError, Resolver, Target};
+use crate::probe::{Plan, PlanError, Reference, Resolver, Target};
 use crate::store::Recall;
 
 /// A channel that should exist.
@@ -86,6 +86,7 @@ pub struct Catalog {
     phases: PhaseAllotter,
     resolver: Resolver,
     resuming: Option<Resuming>,
+    reference: Arc<Reference>,
 }
 
 #[derive(Debug)]
@@ -158,7 +159,14 @@ impl Catalog {
             phases: PhaseAllotter::new(seed),
             resolver,
             resuming: None,
+            reference: Arc::default(),
         }
+    }
+
+    /// What the prober's own network is judged by, for all channels.
+    #[must_use]
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 
     /// Lets members that come from now on go on with what was kept of them;
@@ -172,7 +180,7 @@ impl Catalog {
     /// # Errors
     /// A channel whose probes cannot be prepared; then nothing changes.
     pub fn replace_all(&mut self, wanted: Vec<Wanted>) -> Result<Changes, CatalogError> {
-        let prepared = prepare_all(wanted.iter().map(|wanted| {
+        let prepared = self.prepare_all(wanted.iter().map(|wanted| {
             let held = self.held.get(wanted.channel.name());
             (&*wanted.channel, held)
         }))?;
@@ -209,11 +217,44 @@ impl Catalog {
     /// # Errors
     /// A channel whose probes cannot be prepared.
     pub fn prepare(&self, edits: Vec<Edit>) -> Result<Prepared, CatalogError> {
-        let ready = prepare_all(edits.iter().filter_map(|edit| {
+        let ready = self.prepare_all(edits.iter().filter_map(|edit| {
             let held = edit.was.as_ref().and_then(|name| self.held.get(name));
             edit.wanted.as_ref().map(|wanted| (&*wanted.channel, held))
         }))?;
         Ok(Prepared { edits, ready })
+    }
+
+    /// Builds everything that can fail, before anything changes; nothing for a
+    /// channel that is as it was.
+    fn prepare_all<'a>(
+        &self,
+        channels: impl Iterator<Item = (&'a Channel, Option<&'a Held>)>,
+    ) -> Result<Vec<Option<Ready>>, CatalogError> {
+        let mut errors = Vec::new();
+        let mut prepared = Vec::new();
+        for (channel, old) in channels {
+            if old.is_some_and(|held| *held.entry.channel == *channel) {
+                prepared.push(None);
+                continue;
+            }
+            match self.prepare_one(channel, old) {
+                Ok(ready) => prepared.push(Some(ready)),
+                Err(error) => errors.push((channel.name().to_owned(), error)),
+            }
+        }
+        if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
+    }
+
+    fn prepare_one(&self, channel: &Channel, old: Option<&Held>) -> Result<Ready, ChannelError> {
+        let plan = match active_check(channel) {
+            Some(check) => {
+                let plan = Plan::new(check, channel.probe())?;
+                Some(Arc::new(plan.with_reference(Arc::clone(&self.reference))))
+            }
+            None => None,
+        };
+        let balancing = Balancing::prepare(channel, old.map(|held| &*held.entry))?;
+        Ok(Ready { plan, balancing })
     }
 
     /// The second half: what [`Catalog::prepare`] gave, with no other change
@@ -490,35 +531,6 @@ impl Ledger {
             changes.push(Change::ResetChannel(seat.0));
         }
     }
-}
-
-/// Builds everything that can fail, before anything changes; nothing for a
-/// channel that is as it was.
-fn prepare_all<'a>(
-    channels: impl Iterator<Item = (&'a Channel, Option<&'a Held>)>,
-) -> Result<Vec<Option<Ready>>, CatalogError> {
-    let mut errors = Vec::new();
-    let mut prepared = Vec::new();
-    for (channel, old) in channels {
-        if old.is_some_and(|held| *held.entry.channel == *channel) {
-            prepared.push(None);
-            continue;
-        }
-        match prepare(channel, old) {
-            Ok(ready) => prepared.push(Some(ready)),
-            Err(error) => errors.push((channel.name().to_owned(), error)),
-        }
-    }
-    if errors.is_empty() { Ok(prepared) } else { Err(CatalogError(errors)) }
-}
-
-fn prepare(channel: &Channel, old: Option<&Held>) -> Result<Ready, ChannelError> {
-    let plan = match active_check(channel) {
-        Some(check) => Some(Arc::new(Plan::new(check, channel.probe())?)),
-        None => None,
-    };
-    let balancing = Balancing::prepare(channel, old.map(|held| &*held.entry))?;
-    Ok(Ready { plan, balancing })
 }
 
 /// The check, if members are probed at all.

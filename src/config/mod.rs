@@ -119,7 +119,7 @@ impl Default for Store {
 }
 
 /// `[prober]`: how the daemon probes, over all channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prober {
     /// `max_in_flight`: probes at once.
     pub max_in_flight: MaxInFlight,
@@ -129,6 +129,9 @@ pub struct Prober {
     /// `resolve_interval`: how often host names are resolved again. 1 second to
     /// 1 day.
     pub resolve_interval: Duration,
+    /// `reference`: when none of these answers either, a member's silence is
+    /// taken for the prober's own. Empty: never.
+    pub reference: Vec<SocketAddr>,
 }
 
 impl Default for Prober {
@@ -137,6 +140,7 @@ impl Default for Prober {
             max_in_flight: MaxInFlight::Auto,
             ready_within: Duration::from_secs(10),
             resolve_interval: Duration::from_secs(30),
+            reference: Vec::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::channel::{ClientIdentity, Host, Rule};
 const ROOT_KEYS: [&str; 8] = ["server", "prober", "api", "store", "include", "tls", "ecs", "channels"];
 const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
-const PROBER_KEYS: [&str; 3] = ["max_in_flight", "ready_within", "resolve_interval"];
+const PROBER_KEYS: [&str; 4] = ["max_in_flight", "ready_within", "resolve_interval", "reference"];
 const STORE_KEYS: [&str; 2] = ["path", "verdict_age_limit"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
@@ -191,7 +191,27 @@ fn prober_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Prober {
         max_in_flight: max_in_flight.unwrap_or_default(),
         ready_within: ready_within.unwrap_or(default.ready_within),
         resolve_interval: resolve_interval.unwrap_or(default.resolve_interval),
+        reference: section.field("reference").map_or_else(Vec::new, |field| reference_of(&field, reading)),
     }
+}
+
+/// Addresses only: a name would need the network that is to be judged.
+fn reference_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Vec<SocketAddr> {
+    let mut targets = Vec::new();
+    for item in field.items(reading).into_iter().flatten() {
+        let Some(text) = item.text(reading) else { continue };
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => targets.push(address),
+            _ => {
+                let message =
+                    format!("a target of `reference` is {}, which is no address and port", quoted(text));
+                let remedy =
+                    "write an IP address and a port, such as \"192.0.2.1:53\" or \"[2001:db8::1]:443\"";
+                item.report(Rule::WrongFormat, message, remedy, reading);
+            }
+        }
+    }
+    targets
 }
 
 fn store_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Store {
@@ -280,7 +300,7 @@ fn identity_of(
 fn misplaced_key(key: &str) -> Option<String> {
     let table = match key {
         "listen" | "socket" => "[server]",
-        "max_in_flight" | "ready_within" | "resolve_interval" => "[prober]",
+        "max_in_flight" | "ready_within" | "resolve_interval" | "reference" => "[prober]",
         "path" | "verdict_age_limit" => "[store]",
         "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {
             return Some(

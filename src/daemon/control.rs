@@ -224,6 +224,14 @@ impl Control {
 
     /// Puts a new configuration into effect, all or nothing.
     async fn put_in_effect(&mut self, config: &Config) -> Result<Summary, String> {
+        let result = self.replace_channels(config).await;
+        if result.is_ok() {
+            self.channels.catalog.reference().replace(config.prober.reference.clone());
+        }
+        result
+    }
+
+    async fn replace_channels(&mut self, config: &Config) -> Result<Summary, String> {
         let places = limits::places(config.prober.max_in_flight, self.channels.file_limit);
         let (Some(registrar), Some(api)) = (&mut self.registrar, &config.api) else {
             return self.channels.replace_all(wanted_of_files(config), places).await;

@@ -244,6 +244,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         lost_log_lines: options.lost_log_lines,
     }));
     let mut channels = Channels { catalog, fleet, file_limit, directory: channels_published };
+    channels.catalog.reference().replace(config.prober.reference.clone());
     let wanted = registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted);
     let summary = channels.replace_all(wanted, places).await.map_err(DaemonError::Channels)?;
     // Who comes later was not there before the restart.

@@ -107,6 +107,8 @@ reasons! {
         LocalFd => "local_fd",
         /// The prober itself was not running while it should have listened.
         LocalStall => "local_stall",
+        /// No reference target answered either: the prober's own network is gone.
+        LocalNetwork => "local_network",
         /// The probe was given up: member removed, reload or shutdown.
         Cancelled => "cancelled",
         /// A fault of ours.

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `plan` | what all members of a channel share |
 //! | `target` | how one member is called and where it is |
+//! | `reference` | is a silence ours? The optional self-check |
 //! | `resolve` | names to addresses, off the probe path |
 //! | `attempt` | one connection: open, wait, deadline, close |
 //! | `tcp` | success is an established connection |
@@ -34,6 +35,7 @@ pub mod fuzzing;
 mod http;
 mod https;
 mod plan;
+mod reference;
 mod resolve;
 mod scratch;
 mod target;
@@ -42,6 +44,7 @@ mod tls;
 
 pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
 pub use plan::{Plan, PlanError};
+pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
 pub use target::Target;
 pub use tls::tls_settings;
@@ -55,10 +58,11 @@ use crate::health::Report;
 /// Cancel-safe: a dropped probe closes its socket (with a reset, where the
 /// plan says so) and leaves nothing behind.
 pub async fn run(plan: &Plan, target: &Target) -> Report {
-    match target.resolve(plan.timeout()).await {
+    let report = match target.resolve(plan.timeout()).await {
         Ok(peer) => Attempt::new(plan, target, peer, None).run().await.0,
         Err(report) => report,
-    }
+    };
+    plan.judge(report).await
 }
 
 /// Probes a member once and keeps what a person wants to see of it.

@@ -3,17 +3,21 @@
 //! Built once per (re)load from checked configuration; reading certificates
 //! and trust anchors happens here and never in a probe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::HttpPlan;
+use super::reference::Reference;
 use super::tls::TlsPlan;
 use crate::channel::{CloseMode, HealthCheck, ProbeOptions, Protocol};
+use crate::health::Report;
 
 /// How the members of one channel are probed. Shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Plan {
     timeout: Duration,
     close: CloseMode,
+    reference: Option<Arc<Reference>>,
     pub(super) protocol: ProtocolPlan,
 }
 
@@ -74,7 +78,20 @@ impl Plan {
                 TlsPlan::new(check.client_certificate(), options)?,
             ),
         };
-        Ok(Self { timeout: check.timeout(), close: options.close, protocol })
+        Ok(Self { timeout: check.timeout(), close: options.close, reference: None, protocol })
+    }
+
+    /// The same, with silences held against reference targets.
+    #[must_use]
+    pub fn with_reference(self, reference: Arc<Reference>) -> Self {
+        Self { reference: Some(reference), ..self }
+    }
+
+    pub(super) async fn judge(&self, report: Report) -> Report {
+        match &self.reference {
+            Some(reference) => reference.judge(report).await,
+            None => report,
+        }
     }
 
     /// The deadline of one whole probe, resolving aside.

@@ -10,6 +10,7 @@ mod inside;
 mod lifecycle;
 mod local;
 mod members;
+mod reference;
 mod resolve;
 #[path = "../support/skipped.rs"]
 mod skipped;

@@ -45,7 +45,7 @@ fn no_way_to_the_network_is_unreachable_at_once() {
 
 /// A listener whose queue is full, and the connection that fills it. The kernel
 /// drops further SYNs, which are sent again after a second.
-fn full_queue() -> (TcpListener, TcpStream) {
+pub(crate) fn full_queue() -> (TcpListener, TcpStream) {
     let listener = rustix::net::socket(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,
