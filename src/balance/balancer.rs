@@ -453,3 +453,6 @@ impl<A: 'static> Drop for OwnedPick<A> {
         self.balancer.end(self.id.seat);
     }
 }
+
+#[cfg(test)]
+mod tests;
