@@ -250,7 +250,7 @@ impl<A: Clone> Control<A> {
         [Pool::of(role, weight), Pool::open_of(weight)].into_iter().all(|pool| {
             match self.snapshot.table(pool) {
                 Some(Table::Hash(table)) => table.placement.fits(
-                    &self.placed(pool, self.register.seats()),
+                    &self.placed(pool),
                     hash.reserve_members,
                     u32::from(hash.reserve_weight) * FULL_RAMP,
                 ),

@@ -56,8 +56,19 @@ pub(super) struct Placed {
     pub(super) seat: u32,
     /// The hash of its identity.
     pub(super) identity: u64,
-    /// Its configured weight, above 0: what the layout is made for.
+    /// Its configured weight: what the layout is made for.
     pub(super) weight: u32,
+}
+
+impl Placed {
+    /// How many columns it has; who weighs nothing has one that is never raised.
+    fn columns(&self, quantum: u32) -> u32 {
+        self.weight.div_ceil(quantum).max(1)
+    }
+}
+
+fn columns_of(members: &[Placed], quantum: u32) -> usize {
+    members.iter().map(|member| member.columns(quantum) as usize).sum()
 }
 
 /// The table.
@@ -81,7 +92,7 @@ impl Placement {
         let heaviest = members.iter().map(|member| member.weight).max()?;
         let seats = members.iter().map(|member| member.seat as usize + 1).max()?;
         let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
-        let columns = members.iter().map(|member| member.weight.div_ceil(quantum) as usize).sum::<usize>();
+        let columns = columns_of(members, quantum);
         let slots = slots_for(columns.max(reserve_members));
         let mut table = Self {
             heights: (0..slots).map(|_| AtomicU16::new(0)).collect(),
@@ -114,7 +125,7 @@ impl Placement {
         }
         let mut all = Vec::with_capacity(columns);
         for member in members {
-            for number in 0..member.weight.div_ceil(self.quantum) {
+            for number in 0..member.columns(self.quantum) {
                 let hash = fold(member.identity ^ (u64::from(number) << 32), GOLDEN) ^ member.identity;
                 all.push(Column { hash, seat: member.seat, number, draw: 0 });
             }
@@ -169,7 +180,7 @@ impl Placement {
     pub(super) fn fits(&self, members: &[Placed], reserve_members: usize, reserve_weight: u32) -> bool {
         let Some(heaviest) = members.iter().map(|member| member.weight).max() else { return false };
         let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
-        let columns: usize = members.iter().map(|member| member.weight.div_ceil(quantum) as usize).sum();
+        let columns = columns_of(members, quantum);
         quantum == self.quantum
             && slots_for(columns.max(reserve_members)) == self.seats.len()
             && columns == members.len()

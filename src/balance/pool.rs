@@ -52,6 +52,16 @@ impl Pool {
         matches!(self, Self::Everyone | Self::EveryoneWeightless)
     }
 
+    /// Whether this is a pool of those without a weight.
+    pub(super) fn is_weightless(self) -> bool {
+        matches!(self, Self::PrimaryWeightless | Self::BackupWeightless | Self::EveryoneWeightless)
+    }
+
+    /// Whether members of this role are in this pool or, with another weight, could be.
+    pub(super) fn has_role(self, role: Role) -> bool {
+        self.is_open() || self == Self::of(role, 0) || self == Self::of(role, 1)
+    }
+
     #[inline]
     pub(super) fn index(self) -> usize {
         self as usize

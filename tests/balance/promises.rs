@@ -333,6 +333,30 @@ fn raised_weights_move_keys_only_to_the_member() {
 }
 
 #[test]
+fn a_weight_of_zero_moves_only_the_members_own_keys() {
+    // Two members have no weight from the start; 64 columns is where a table doubles.
+    for count in [20, 62, 63, 64, 100] {
+        let weights: Vec<u16> =
+            (0..count).map(|member| if member < 2 { 0 } else { 8 + member % 8 }).collect();
+        let balancer = balancer(Way::UriHash, Options::default(), &weights);
+        let before = map(&balancer, 5000);
+        balancer.set_weight(id(&balancer, 4), 0).unwrap();
+        let without = map(&balancer, 5000);
+        for (old, new) in before.iter().zip(&without) {
+            assert!(*new != 4 && (old == new || *old == 4), "{count}: from {old} to {new}");
+        }
+        // The first weight of a member draws keys only to it.
+        balancer.set_weight(id(&balancer, 1), 9).unwrap();
+        let with = map(&balancer, 5000);
+        assert!(without.iter().zip(&with).all(|(old, new)| old == new || *new == 1), "{count}");
+        assert!(with.contains(&1));
+        balancer.set_weight(id(&balancer, 1), 0).unwrap();
+        balancer.set_weight(id(&balancer, 4), 12).unwrap();
+        assert_eq!(map(&balancer, 5000), before, "{count}: everything is back");
+    }
+}
+
+#[test]
 fn instances_with_different_histories_agree() {
     let options = Options { hash: HashOptions { seed: 42, ..Default::default() }, ..Default::default() };
     let members = |addresses: &[u32]| -> Vec<Member<u32>> {

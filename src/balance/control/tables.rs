@@ -25,13 +25,18 @@ impl<A: Clone> Control<A> {
         })
     }
 
-    pub(super) fn placed(&self, pool: Pool, size: usize) -> Vec<Placed> {
-        let mut placed = Vec::with_capacity(size);
-        placed.extend(self.pooled(pool).map(|(seat, record)| Placed {
-            seat,
-            identity: record.hash,
-            weight: Record::<A>::weight_in_pool(record.full()),
-        }));
+    /// Who has columns in a pool's layout: everyone in its tier, also those who
+    /// weigh too little or too much for it. So a weight that goes to 0 and comes
+    /// back cuts and raises a column, and moves nobody else's.
+    pub(super) fn placed(&self, pool: Pool) -> Vec<Placed> {
+        let mut placed = Vec::with_capacity(self.register.seats());
+        placed.extend(self.members().filter(|(_, record)| pool.has_role(record.role)).map(
+            |(seat, record)| Placed {
+                seat,
+                identity: record.hash,
+                weight: if pool.is_weightless() { FULL_RAMP } else { record.full() },
+            },
+        ));
         placed
     }
 
@@ -163,7 +168,7 @@ impl<A: Clone> Control<A> {
             Strategy::SourceHash | Strategy::UriHash => {
                 let options = &core.options.hash;
                 let reserve = u32::from(options.reserve_weight.min(MAX_WEIGHT)) * FULL_RAMP;
-                let placement = Placement::new(&self.placed(pool, size), options.reserve_members, reserve)?;
+                let placement = Placement::new(&self.placed(pool), options.reserve_members, reserve)?;
                 let loads = options.bounded_load.map(|_| Loads::new(self.register.seats()));
                 let table = HashTable { placement, loads };
                 for (seat, record) in self.pooled(pool) {
