@@ -30,8 +30,28 @@
 //! | `daemon` | drivers, clock, signals, reload, systemd | the above |
 //! | `cli` | one file per subcommand | the above |
 //!
-//! As a library: [`balance::Balancer`] picks members by four strategies; see
-//! `examples/balance.rs` and `docs/balance.md`.
+//! As a library: [`balance::Balancer`] picks members by four strategies. What it
+//! promises is in `docs/balance.md`; `examples/tcp_proxy.rs` is a proxy around it.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use vitald::balance::{Balancer, Member, Options, Request};
+//! use vitald::channel::{Health, Strategy};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let backends: [SocketAddr; 3] = ["10.0.0.1:80".parse()?, "10.0.0.2:80".parse()?, "10.0.0.3:80".parse()?];
+//! let members = backends.into_iter().zip([5, 3, 2]).map(|(at, weight)| Member::new(at).weight(weight));
+//! let balancer = Balancer::new(Strategy::WeightedRoundRobin, Options::default(), members)?;
+//!
+//! let down = balancer.id_of("10.0.0.1:80").ok_or("not a member")?;
+//! balancer.set_health(down, Health::Unhealthy)?; // a verdict of your probes
+//!
+//! let picker = balancer.picker(); // one per worker
+//! let pick = picker.pick(&Request::new())?; // open until dropped
+//! assert_eq!(pick.address(), &backends[1]);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! `channel`, `health` and `balance` are pure: time is an argument, no I/O, no
 //! runtime, no logging. Without the `daemon` feature they are the whole crate.
