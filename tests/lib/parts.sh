@@ -9,7 +9,7 @@ pure      the pure core alone: no default features
 test      unit, property and integration tests
 doctest   examples in the documentation
 doc       rustdoc, warnings denied
-scripts   shellcheck over the shell scripts
+scripts   shellcheck over the shell scripts, and the arithmetic of the harnesses
 service   systemd-analyze over config/vitald.service
 alerts    promtool over contrib/prometheus
 loom      the balancer's hand-overs under loom
@@ -70,6 +70,7 @@ part_doc() { RUSTDOCFLAGS='-D warnings' step doc cargo doc --no-deps --all-featu
 
 part_scripts() {
     step 'scripts count' tests/lib/count_test
+    step 'scripts probe cost' python3 -B -m unittest discover benches/probe_cost
     have shellcheck || { skip scripts "shellcheck is not installed"; return; }
     local scripts
     mapfile -t scripts < <(grep -rlIE --exclude='*.rs' '^(#!.*/(env )?(ba)?sh$|# shellcheck shell=)' .ci tests)

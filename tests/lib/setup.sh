@@ -8,7 +8,7 @@ needs_of() { # PART
     case $1 in
         format | doc) ;;
         peers) echo cc nginx prometheus promtool ;;
-        scripts) echo shellcheck ;;
+        scripts) echo shellcheck python3 ;;
         sdk) echo cc nginx python3 venv ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
