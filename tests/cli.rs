@@ -11,6 +11,8 @@ mod check;
 mod demo;
 #[path = "cli/holdings.rs"]
 mod holdings;
+#[path = "cli/managed.rs"]
+mod managed;
 #[path = "cli/passwords.rs"]
 mod passwords;
 #[path = "cli/places.rs"]
