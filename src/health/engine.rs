@@ -130,6 +130,14 @@ impl Engine {
         }
     }
 
+    /// Lets probes start up to `ahead` before their slots; see
+    /// [`super::schedule::AHEAD`].
+    #[must_use]
+    pub fn ahead_by(mut self, ahead: Duration) -> Self {
+        self.schedule.set_ahead(ahead);
+        self
+    }
+
     /// Takes a member. A slot that is taken already gets the new check: verdict
     /// and counts in a row start afresh, its totals go on.
     pub fn handle_add(&mut self, member: NewMember, now: Now) {

@@ -24,6 +24,10 @@ pub const START_WINDOW: Duration = Duration::from_secs(3);
 /// At most so many first probes are brought forward per second, over all drivers.
 pub const START_RATE: u32 = 5_000;
 
+/// How much earlier than its slot a probe may start, so that neighbours share
+/// one wake-up of their driver: waking costs about as much as a tenth of a probe.
+pub const AHEAD: Duration = Duration::from_millis(1);
+
 /// How late a slot may be found and still be used: a twentieth of the interval,
 /// at least 50 ms and at most 1 s.
 #[must_use]
@@ -130,6 +134,7 @@ pub struct DueSlot {
 pub struct Schedule {
     queue: BTreeSet<(Moment, u32)>,
     timings: Vec<Option<Timing>>,
+    ahead: Duration,
     skipped: u64,
 }
 
@@ -149,6 +154,11 @@ impl Timing {
 }
 
 impl Schedule {
+    /// Lets slots be used up to `ahead` before they are due; see [`AHEAD`].
+    pub fn set_ahead(&mut self, ahead: Duration) {
+        self.ahead = ahead;
+    }
+
     /// Starts probing a member: its first probe falls into `window` where the
     /// interval is long, and into its own slot otherwise. A member that was
     /// scheduled before is scheduled anew.
@@ -191,12 +201,12 @@ impl Schedule {
         self.queue.first().map(|(moment, _)| *moment)
     }
 
-    /// The next member to start at `now`, if one is due. Its following slot is
+    /// The next member to start at `now`, if one is due, or nearly. Its following slot is
     /// already set; slots that went by are counted as skipped.
     pub fn poll_due(&mut self, now: Moment, lateness: Lateness) -> Option<DueSlot> {
         loop {
             let (due, member) = *self.queue.first()?;
-            if due > now {
+            if due > now + self.ahead {
                 return None;
             }
             let (late_by, limit) = self.advance(member, now)?;
@@ -241,7 +251,7 @@ impl Schedule {
         let timing = self.timings.get_mut(member as usize)?.as_mut()?;
         let due = timing.next;
         self.queue.remove(&(due, member));
-        timing.next = timing.slot_after(now);
+        timing.next = timing.slot_after(now.max(due));
         self.queue.insert((timing.next, member));
         // The slots strictly between the one that was due and the next one.
         let passed = timing.next.0.saturating_sub(due.0 + 1) / timing.interval;

@@ -203,3 +203,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn neighbours_share_a_wake_up_and_no_slot_is_used_twice() {
+    let interval = Duration::from_secs(1);
+    let mut schedule = filled(5_000, interval, START_WINDOW, Moment(0));
+    schedule.set_ahead(AHEAD);
+    let (mut wakes, mut starts) = (0, vec![Vec::new(); 5_000]);
+    while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= at(10)) {
+        wakes += 1;
+        while let Some(slot) = schedule.poll_due(deadline, Lateness::Judged) {
+            assert!(slot.due.since(deadline) <= AHEAD, "{slot:?} at {deadline:?}");
+            starts[slot.member as usize].push(slot.due);
+        }
+    }
+    assert!(wakes * 5 < 50_000, "{wakes} wake-ups for 50,000 probes");
+    assert_eq!(schedule.skipped(), 0);
+    for starts in starts {
+        assert!((9..=11).contains(&starts.len()));
+        assert!(starts.windows(2).all(|pair| pair[1].since(pair[0]) == interval), "{starts:?}");
+    }
+}
