@@ -2,28 +2,33 @@
 //!
 //! Each turn it applies commands, collects finished probes, starts what is due,
 //! and hands transitions on; then it sleeps until the next deadline or event. A
-//! member at rest is data in the engine: it has no task and no timer. A running
-//! probe is one local task.
+//! member at rest is data in the engine: it has no task and no timer. Running
+//! probes are polled in the driver's own task, see `probes`.
 //!
 //! Called by [`super::control`], the only sender of commands. Generic over
 //! [`Check`] so that tests run simulated hours with made-up probes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::clock::Clock;
+use super::probes::{Ended, Probes, Started};
 use super::stall::{self, HEARTBEAT, StallMeter};
 use crate::catalog::Change;
+use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
 
 /// An idle driver still takes a turn this often, to show that it lives.
 const IDLE_BEAT: Duration = Duration::from_millis(500);
+
+/// At most so many probes are started before the driver looks at answers again:
+/// after a standstill thousands may be due.
+const STARTS_AT_ONCE: usize = 64;
 
 /// How one member is probed: cheap to clone, run once per probe.
 pub trait Check: Clone + Send + 'static {
@@ -76,10 +81,9 @@ pub struct Driver<C> {
     number: u16,
     clock: Clock,
     engine: Engine,
-    checks: Vec<Option<C>>,
-    probes: JoinSet<Report>,
-    running: HashMap<Id, Running>,
-    aborts: HashMap<u32, AbortHandle>,
+    /// By slot.
+    seats: Vec<Seat<C>>,
+    probes: Probes<Running>,
     stalls: StallMeter,
     commands: mpsc::Receiver<Command<C>>,
     transitions: mpsc::Sender<TransitionBatch>,
@@ -87,6 +91,15 @@ pub struct Driver<C> {
     /// one a member. Offered again every turn.
     pending: BTreeMap<u32, Transition>,
     gauge: Arc<Gauge>,
+}
+
+/// What the driver, rather than its engine, knows of a slot.
+#[derive(Clone)]
+struct Seat<C> {
+    /// None: nobody sits there, or it is not probed.
+    check: Option<C>,
+    /// Where its probe runs, if one does.
+    place: Option<u32>,
 }
 
 struct Running {
@@ -118,11 +131,9 @@ impl<C: Check> Driver<C> {
         Self {
             number,
             clock,
-            engine: Engine::new(places),
-            checks: Vec::new(),
-            probes: JoinSet::new(),
-            running: HashMap::new(),
-            aborts: HashMap::new(),
+            engine: Engine::new(places).ahead_by(AHEAD),
+            seats: Vec::new(),
+            probes: Probes::default(),
             stalls: StallMeter::default(),
             commands,
             transitions,
@@ -140,7 +151,7 @@ impl<C: Check> Driver<C> {
             if let Turn::Stop = self.handle_commands() {
                 return;
             }
-            while let Some(ended) = self.probes.try_join_next_with_id() {
+            while let Some(ended) = self.probes.next_ended() {
                 self.handle_ended(ended);
             }
             self.start_due();
@@ -150,7 +161,12 @@ impl<C: Check> Driver<C> {
             let now = self.clock.now().moment;
             let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
             let wake_at = self.engine.poll_deadline().map_or(beat, |deadline| deadline.min(beat));
-            self.stalls.handle_sleep(woke.moment, now, wake_at);
+            self.stalls.handle_sleep(now, wake_at);
+            if wake_at <= now {
+                // More is due: let the runtime look at the sockets, then go on.
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
                 command = self.commands.recv() => {
@@ -160,8 +176,8 @@ impl<C: Check> Driver<C> {
                         None => return,
                     }
                 }
-                // Cancel-safe: a task stays in the set until it is returned.
-                Some(ended) = self.probes.join_next_with_id() => {
+                // Cancel-safe: see there.
+                ended = self.probes.ended() => {
                     self.handle_wake(self.clock.now().moment);
                     self.handle_ended(ended);
                 }
@@ -209,17 +225,17 @@ impl<C: Check> Driver<C> {
             Change::Assign(member, check) => {
                 self.abort(member.slot);
                 let index = member.slot as usize;
-                if self.checks.len() <= index {
-                    self.checks.resize(index + 1, None);
+                if self.seats.len() <= index {
+                    self.seats.resize(index + 1, Seat { check: None, place: None });
                 }
-                if let Some(place) = self.checks.get_mut(index) {
-                    *place = check;
+                if let Some(seat) = self.seats.get_mut(index) {
+                    seat.check = check;
                 }
                 self.engine.handle_add(member, self.clock.now());
             }
             Change::Refresh(slot, check) => {
-                if let Some(place) = self.checks.get_mut(slot as usize) {
-                    *place = Some(check);
+                if let Some(seat) = self.seats.get_mut(slot as usize) {
+                    seat.check = Some(check);
                 }
             }
             Change::Resume(slot, generation, resumed) => {
@@ -228,8 +244,8 @@ impl<C: Check> Driver<C> {
             Change::Remove(slot) => {
                 self.abort(slot);
                 self.pending.remove(&slot);
-                if let Some(place) = self.checks.get_mut(slot as usize) {
-                    *place = None;
+                if let Some(seat) = self.seats.get_mut(slot as usize) {
+                    seat.check = None;
                 }
                 self.engine.handle_remove(slot);
             }
@@ -237,53 +253,52 @@ impl<C: Check> Driver<C> {
         }
     }
 
-    /// Gives up the running probe of a slot. The task's end arrives as cancelled
-    /// and frees the place.
+    /// Gives up the running probe of a slot.
     fn abort(&mut self, slot: u32) {
-        if let Some(handle) = self.aborts.remove(&slot) {
-            handle.abort();
+        let place = self.seats.get_mut(slot as usize).and_then(|seat| seat.place.take());
+        if let Some(running) = place.and_then(|place| self.probes.cancel(place)) {
+            self.engine.handle_cancelled(running.channel);
         }
     }
 
     fn start_due(&mut self) {
-        loop {
+        for _ in 0..STARTS_AT_ONCE {
             let now = self.clock.now();
             let Some(job) = self.engine.poll_job(now) else { return };
-            let check = self.checks.get(job.slot as usize).cloned().flatten();
+            let check = self.seats.get(job.slot as usize).and_then(|seat| seat.check.clone());
             let (Some(check), Some(channel)) = (check, self.engine.channel_of(job.slot)) else {
                 let report = Report::inconclusive(ProberReason::Internal, "a due member without a check");
                 self.engine.handle_report(job, report, now, now);
                 continue;
             };
             let timeout = check.timeout();
-            let handle = self.probes.spawn(check.run());
-            let stalled_before = self.stalls.total();
-            self.running.insert(handle.id(), Running { job, channel, started: now, stalled_before, timeout });
-            self.aborts.insert(job.slot, handle);
+            let stalled_before = self.stalls.total_at(now.moment);
+            let running = Running { job, channel, started: now, stalled_before, timeout };
+            match self.probes.start(check.run(), running) {
+                Started::Ended(ended) => self.handle_ended(ended),
+                Started::Running(place) => {
+                    if let Some(seat) = self.seats.get_mut(job.slot as usize) {
+                        seat.place = Some(place);
+                    }
+                }
+            }
         }
     }
 
-    fn handle_ended(&mut self, ended: Result<(Id, Report), JoinError>) {
-        let id = match &ended {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let Some(running) = self.running.remove(&id) else { return };
-        if self.aborts.get(&running.job.slot).is_some_and(|handle| handle.id() == id) {
-            self.aborts.remove(&running.job.slot);
+    fn handle_ended(&mut self, ended: Ended<Running>) {
+        let Ended { about: running, report } = ended;
+        if let Some(seat) = self.seats.get_mut(running.job.slot as usize) {
+            seat.place = None;
         }
         if !self.engine.is_current(running.job) {
-            // Also one that had ended before it could be aborted: it was a probe.
+            // Its member changed as it ended: it was a probe, of another check.
             return self.engine.handle_cancelled(running.channel);
         }
-        let report = match ended {
-            Ok((_, report)) => report,
-            Err(error) if error.is_cancelled() => return self.engine.handle_cancelled(running.channel),
-            Err(error) => Report::inconclusive(ProberReason::Internal, panic_text(error)),
-        };
-        let stalled = self.stalls.total().saturating_sub(running.stalled_before);
+        let report = report.unwrap_or_else(|panic| Report::inconclusive(ProberReason::Internal, panic));
+        let now = self.clock.now();
+        let stalled = self.stalls.total_at(now.moment).saturating_sub(running.stalled_before);
         let report = stall::excuse(report, running.timeout, stalled);
-        let moved = self.engine.handle_report(running.job, report, running.started, self.clock.now());
+        let moved = self.engine.handle_report(running.job, report, running.started, now);
         if let Some(transition) = moved {
             self.keep(transition);
         }
@@ -310,15 +325,6 @@ impl<C: Check> Driver<C> {
         let Ok(permit) = self.transitions.try_reserve() else { return };
         permit.send((self.number, std::mem::take(&mut self.pending).into_values().collect()));
     }
-}
-
-fn panic_text(error: JoinError) -> String {
-    let payload = error.try_into_panic().ok();
-    let text = payload.as_ref().and_then(|payload| {
-        let literal = payload.downcast_ref::<&str>().copied();
-        literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-    });
-    format!("the probe panicked: {}", text.unwrap_or("no message"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `control` | the one writer: transitions, reloads, the end |
 //! | `driver` | a thread's turn: start what is due, collect, judge stalls |
+//! | `probes` | a driver's running probes |
 //! | `fleet` | the drivers' threads |
 //! | `stall` | was the prober itself awake? |
 //! | `observer` | snapshots for the HTTP surface |
@@ -26,6 +27,7 @@ pub mod driver;
 pub mod fleet;
 pub mod limits;
 pub mod observer;
+mod probes;
 pub mod registrar;
 pub mod secrecy;
 pub mod shortage;

@@ -28,6 +28,8 @@ pub fn allowance(timeout: Duration) -> Duration {
 pub struct StallMeter {
     total: Duration,
     suspended: Option<Duration>,
+    /// When the running turn began; none while the driver sleeps.
+    turn: Option<Moment>,
     plan: Option<Plan>,
 }
 
@@ -41,35 +43,36 @@ impl StallMeter {
     /// The driver begins a turn.
     pub fn handle_wake(&mut self, now: Moment) {
         if let Some(plan) = self.plan.take() {
-            self.add(now.since(plan.wake_at.max(plan.asleep_from)));
+            self.total += beyond_ordinary(now.since(plan.wake_at.max(plan.asleep_from)));
         }
+        self.turn.get_or_insert(now);
     }
 
     /// The machine has been suspended for so long in all, since it booted. The
     /// clock of the other calls stood still meanwhile; the members went on.
     pub fn handle_suspended(&mut self, in_all: Duration) {
         let before = self.suspended.replace(in_all).unwrap_or(in_all);
-        self.add(in_all.saturating_sub(before));
+        self.total += beyond_ordinary(in_all.saturating_sub(before));
     }
 
-    /// The driver ends a turn that began at `woke` and means to sleep until
-    /// `wake_at` at the latest.
-    pub fn handle_sleep(&mut self, woke: Moment, now: Moment, wake_at: Moment) {
-        self.add(now.since(woke));
+    /// The driver ends its turn and means to sleep until `wake_at` at the latest.
+    pub fn handle_sleep(&mut self, now: Moment, wake_at: Moment) {
+        self.total = self.total_at(now);
+        self.turn = None;
         self.plan = Some(Plan { asleep_from: now, wake_at });
     }
 
-    /// All stall so far; the difference over a probe's life is what it suffered.
+    /// All stall so far, the running turn included: probes are polled inside it.
+    /// The difference over a probe's life is what it suffered.
     #[must_use]
-    pub fn total(&self) -> Duration {
-        self.total
+    pub fn total_at(&self, now: Moment) -> Duration {
+        self.total + self.turn.map_or(Duration::ZERO, |began| beyond_ordinary(now.since(began)))
     }
+}
 
-    fn add(&mut self, excess: Duration) {
-        if excess > ORDINARY {
-            self.total += excess;
-        }
-    }
+/// The whole of an excess that is more than ordinary.
+fn beyond_ordinary(excess: Duration) -> Duration {
+    if excess > ORDINARY { excess } else { Duration::ZERO }
 }
 
 /// Withdraws a failure that the prober's own stall may have caused.
@@ -119,39 +122,43 @@ mod tests {
         let mut meter = StallMeter::default();
         let hour = Duration::from_secs(3600);
         meter.handle_suspended(hour); // before the daemon started
-        assert_eq!(meter.total(), Duration::ZERO);
-        meter.handle_sleep(at(0), at(1), at(50));
+        assert_eq!(meter.total_at(at(1)), Duration::ZERO);
+        meter.handle_sleep(at(1), at(50));
         meter.handle_suspended(hour + Duration::from_secs(90));
         meter.handle_wake(at(50));
-        assert_eq!(meter.total(), Duration::from_secs(90));
+        assert_eq!(meter.total_at(at(1)), Duration::from_secs(90));
         // The two clocks are read one after the other.
         meter.handle_suspended(hour + Duration::from_secs(90) + Duration::from_micros(3));
         meter.handle_suspended(hour + Duration::from_secs(90));
-        assert_eq!(meter.total(), Duration::from_secs(90));
+        assert_eq!(meter.total_at(at(1)), Duration::from_secs(90));
     }
 
     #[test]
     fn only_lateness_beyond_the_ordinary_counts() {
         let mut meter = StallMeter::default();
         meter.handle_wake(at(0));
-        meter.handle_sleep(at(0), at(1), at(50));
+        meter.handle_sleep(at(1), at(50));
         meter.handle_wake(at(60)); // 10 ms late: ordinary
-        assert_eq!(meter.total(), Duration::ZERO);
-        meter.handle_sleep(at(60), at(61), at(100));
+        assert_eq!(meter.total_at(at(60)), Duration::ZERO);
+        meter.handle_sleep(at(61), at(100));
         meter.handle_wake(at(70)); // an event came first
-        assert_eq!(meter.total(), Duration::ZERO);
-        meter.handle_sleep(at(70), at(71), at(100));
+        assert_eq!(meter.total_at(at(70)), Duration::ZERO);
+        meter.handle_sleep(at(71), at(100));
         meter.handle_wake(at(30_100)); // stopped for 30 s
-        assert_eq!(meter.total(), Duration::from_secs(30));
+        assert_eq!(meter.total_at(at(30_100)), Duration::from_secs(30));
     }
 
     #[test]
     fn a_long_turn_and_a_deadline_already_past_count_once_each() {
         let mut meter = StallMeter::default();
-        meter.handle_sleep(at(0), at(300), at(100)); // a turn of 300 ms
-        assert_eq!(meter.total(), Duration::from_millis(300));
+        meter.handle_wake(at(0));
+        assert_eq!(meter.total_at(at(20)), Duration::ZERO);
+        assert_eq!(meter.total_at(at(300)), Duration::from_millis(300), "known while it runs");
+        meter.handle_sleep(at(300), at(100)); // a turn of 300 ms
+        assert_eq!(meter.total_at(at(300)), Duration::from_millis(300));
         meter.handle_wake(at(301)); // woke at once: the past deadline is not counted again
-        assert_eq!(meter.total(), Duration::from_millis(300));
+        meter.handle_wake(at(301)); // an event's wake, then the turn's own
+        assert_eq!(meter.total_at(at(301)), Duration::from_millis(300));
     }
 
     #[test]
