@@ -4,10 +4,10 @@
 //! the clock; the protocols (`tcp`, `http`, `https`) own what is said on it.
 //!
 //! System calls of one HTTP probe on a fast network: `socket`, two
-//! `setsockopt`, `connect`, `getsockname`, `getpeername`, `send`, one epoll
-//! registration, `recv`, `close`. Where the connection is up before `connect`
-//! has returned (loopback), nothing waits for it, and a TCP probe never meets
-//! the runtime at all.
+//! `setsockopt`, `connect`, `getpeername`, `send`, one epoll registration,
+//! `recv`, its end, `close`. Where the connection is up before `connect` has
+//! returned (loopback), nothing waits for it, the registration is for reading
+//! only, and a TCP probe never meets the runtime at all.
 //!
 //! # How a connection ends
 //!
@@ -27,7 +27,6 @@
 //! TIME_WAIT stays here when the member did not close first.
 
 use std::future::{Future as _, poll_fn};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
@@ -37,7 +36,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, sockopt};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::explanation::Explanation;
@@ -48,7 +47,7 @@ use super::plan::{Plan, ProtocolPlan};
 use super::target::Target;
 use super::{fault, scratch, tcp};
 use crate::channel::CloseMode;
-use crate::health::{MemberReason, Phases, ProberReason, Report};
+use crate::health::{MemberReason, Outcome, Phases, ProberReason, Report};
 
 /// Bytes thrown away for an orderly close; more ends in a reset.
 const DRAINED_AT_MOST: usize = 64 * 1024;
@@ -65,8 +64,43 @@ enum Wire {
     None,
     /// Open; nobody has had to wait for it yet.
     Unwatched(OwnedFd),
-    /// Registered with the runtime.
-    Watched(TcpStream),
+    /// Registered with the runtime for reading only: a socket that is connected
+    /// and has nothing left to send would only report that it is writable.
+    Watched(AsyncFd<OwnedFd>),
+    /// Registered for both directions.
+    WatchedBothWays(AsyncFd<OwnedFd>),
+}
+
+impl Wire {
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::None => None,
+            Self::Unwatched(socket) => Some(socket.as_fd()),
+            Self::Watched(socket) | Self::WatchedBothWays(socket) => Some(socket.get_ref().as_fd()),
+        }
+    }
+
+    /// Sees to it that the runtime watches the socket for `interest`.
+    fn watch(self, interest: Interest) -> std::io::Result<Self> {
+        let socket = match (self, interest.is_writable()) {
+            (Self::Unwatched(socket), _) => socket,
+            (Self::Watched(socket), true) => socket.into_inner(),
+            (watched, _) => return Ok(watched),
+        };
+        Ok(if interest.is_writable() {
+            Self::WatchedBothWays(register(socket, Interest::READABLE.add(Interest::WRITABLE))?)
+        } else {
+            Self::Watched(register(socket, Interest::READABLE)?)
+        })
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of types whose descriptor may change; an owned one does not"
+)]
+fn register(socket: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 /// Everything but the socket: the machine of a probe.
@@ -169,7 +203,26 @@ impl<'a> Attempt<'a> {
             }
             Err(finding) => finding,
         };
+        let finding = self.unless_self_connected(finding);
         self.finish(finding)
+    }
+
+    /// The kernel may choose the probed port as our own: nobody listens there,
+    /// and the two ends of this socket greet each other (RFC 9293, 3.5,
+    /// simultaneous open). What comes back is what was sent, and no request or
+    /// greeting of ours is a good answer: only a failure, or a check that sends
+    /// nothing, has to look.
+    fn unless_self_connected(&mut self, finding: Finding) -> Finding {
+        let is_connected = self.course.progress.phases.connect.is_some();
+        if !is_connected || (self.course.speaks_first() && finding.outcome == Outcome::Success) {
+            return finding;
+        }
+        let local = self.wire.socket().and_then(local_end);
+        if !local.is_some_and(|local| is_same_end(local, self.course.peer)) {
+            return finding;
+        }
+        self.course.progress.phases = Phases::default();
+        Finding::failure(MemberReason::SelfConnect, "nobody listens: the prober was connected to itself")
     }
 
     /// Waits for the socket or the deadline until there is a finding.
@@ -187,13 +240,14 @@ impl<'a> Attempt<'a> {
         interest: &mut Interest,
         timer: Pin<&mut Sleep>,
     ) -> Poll<Finding> {
-        if let Err(finding) = self.watch() {
-            return Poll::Ready(finding);
-        }
-        let Wire::Watched(socket) = &self.wire else {
-            return Poll::Ready(Finding::inconclusive(ProberReason::Internal, "the probe lost its socket"));
-        };
         loop {
+            if let Err(finding) = self.watch(*interest) {
+                return Poll::Ready(finding);
+            }
+            let (Wire::Watched(socket) | Wire::WatchedBothWays(socket)) = &self.wire else {
+                let lost = Finding::inconclusive(ProberReason::Internal, "the probe lost its socket");
+                return Poll::Ready(lost);
+            };
             match poll_step(socket, *interest, cx, &mut self.course) {
                 Poll::Ready(Step::Done(finding)) => return Poll::Ready(finding),
                 // A socket that is always ready must not keep the timer from
@@ -207,30 +261,25 @@ impl<'a> Attempt<'a> {
         }
         ready!(timer.poll(cx));
         // The timer may be early news of a late turn: the kernel has the last word.
-        Poll::Ready(match self.course.advance(socket.as_fd()) {
-            Step::Done(finding) => finding,
-            Step::Wait(_) => self.course.timed_out(),
+        let step = self.wire.socket().map(|socket| self.course.advance(socket));
+        Poll::Ready(match step {
+            Some(Step::Done(finding)) => finding,
+            Some(Step::Wait(_)) | None => self.course.timed_out(),
         })
     }
 
     /// Sees to it that the runtime watches the socket.
-    fn watch(&mut self) -> Result<(), Finding> {
-        self.wire = match std::mem::replace(&mut self.wire, Wire::None) {
-            Wire::Unwatched(socket) => match TcpStream::from_std(socket.into()) {
-                Ok(socket) => Wire::Watched(socket),
-                Err(error) => {
-                    return Err(Errno::from_io_error(&error).map_or_else(
-                        || {
-                            let detail = format!("watching a socket: {error}");
-                            Finding::inconclusive(ProberReason::Internal, detail)
-                        },
-                        fault::opening,
-                    ));
-                }
-            },
-            wire => wire,
-        };
-        Ok(())
+    fn watch(&mut self, interest: Interest) -> Result<(), Finding> {
+        match std::mem::replace(&mut self.wire, Wire::None).watch(interest) {
+            Ok(wire) => {
+                self.wire = wire;
+                Ok(())
+            }
+            Err(error) => Err(Errno::from_io_error(&error).map_or_else(
+                || Finding::inconclusive(ProberReason::Internal, format!("watching a socket: {error}")),
+                fault::opening,
+            )),
+        }
     }
 
     fn finish(mut self, finding: Finding) -> (Report, Option<Box<Explanation>>) {
@@ -253,12 +302,11 @@ impl<'a> Attempt<'a> {
     fn close(&mut self) {
         let wire = std::mem::replace(&mut self.wire, Wire::None);
         let established = self.course.progress.phases.connect.is_some();
-        if established && self.course.plan.close() == CloseMode::Fin {
-            match &wire {
-                Wire::Unwatched(socket) => self.course.say_goodbye(socket.as_fd()),
-                Wire::Watched(socket) => self.course.say_goodbye(socket.as_fd()),
-                Wire::None => {}
-            }
+        if established
+            && self.course.plan.close() == CloseMode::Fin
+            && let Some(socket) = wire.socket()
+        {
+            self.course.say_goodbye(socket);
         }
     }
 }
@@ -268,7 +316,7 @@ impl<'a> Attempt<'a> {
 /// The machine has met "would block" in every direction it waits for, so
 /// forgetting that readiness loses nothing: the kernel reports the next change.
 fn poll_step(
-    socket: &TcpStream,
+    socket: &AsyncFd<OwnedFd>,
     interest: Interest,
     cx: &mut Context<'_>,
     course: &mut Course<'_>,
@@ -277,26 +325,20 @@ fn poll_step(
     // wake us: a member may answer before it has read the whole request.
     let writable = if interest.is_writable() { socket.poll_write_ready(cx) } else { Poll::Pending };
     let readable = if interest.is_readable() { socket.poll_read_ready(cx) } else { Poll::Pending };
-    let now = match (writable, readable) {
+    let mut ready = match (writable, readable) {
         (Poll::Pending, Poll::Pending) => return Poll::Pending,
         (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
             let detail = "the runtime is ending";
             return Poll::Ready(Finding::inconclusive(ProberReason::Cancelled, detail).into());
         }
-        (Poll::Ready(Ok(())), _) => Interest::WRITABLE,
-        (Poll::Pending, Poll::Ready(Ok(()))) => Interest::READABLE,
+        // One direction at a time: the other is still ready in the next round.
+        (Poll::Ready(Ok(ready)), _) | (Poll::Pending, Poll::Ready(Ok(ready))) => ready,
     };
-    let mut step = Step::Wait(interest);
-    // Forgets the readiness it was called with, and none that came later, when
-    // the closure says so. One direction at a time: for two at once `try_io`
-    // never calls the closure.
-    let _ = socket.try_io(now, || {
-        step = course.advance(socket.as_fd());
-        match step {
-            Step::Done(_) => Ok(()),
-            Step::Wait(_) => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    });
+    let step = course.advance(socket.as_fd());
+    if matches!(step, Step::Wait(_)) {
+        // Forgets the readiness it was called with, and none that came later.
+        ready.clear_ready();
+    }
     Poll::Ready(step)
 }
 
@@ -324,19 +366,8 @@ impl Course<'_> {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(fault::connecting(errno)),
         }
-        let local = net::getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
         if let Some(notes) = &mut self.progress.notes {
-            notes.local = local;
-        }
-        // The kernel chose the probed port as our own: nobody listens there,
-        // and the two ends of this socket would greet each other (RFC 9293,
-        // 3.5, simultaneous open). Decided before the answer, so that the
-        // port is free again at once.
-        if local.is_some_and(|local| is_same_end(local, self.peer)) {
-            return Err(Finding::failure(
-                MemberReason::SelfConnect,
-                "nobody listens: the prober was connected to itself",
-            ));
+            notes.local = local_end(socket.as_fd());
         }
         Ok(socket)
     }
@@ -442,6 +473,11 @@ impl Course<'_> {
             }
         });
     }
+}
+
+/// Our own end of a connection.
+fn local_end(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    net::getsockname(socket).ok().and_then(|name| SocketAddr::try_from(name).ok())
 }
 
 /// Address and port are the same; IPv6 scope and flow do not make another end.
