@@ -22,7 +22,7 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
+    AlertDescription, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
     PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore, SignatureScheme,
     SupportedProtocolVersion, version,
 };
@@ -50,7 +50,7 @@ impl TlsPlan {
     /// Reads trust anchors and the client certificate, and fixes the settings.
     pub(super) fn new(present: ClientCertificate, options: &ProbeOptions) -> Result<Self, PlanError> {
         let tls = &options.tls;
-        let provider = Arc::new(crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let verifier = Witness { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(tls.min_version))
@@ -97,6 +97,24 @@ impl TlsPlan {
 pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
     let options = ProbeOptions { tls: tls.clone(), ..ProbeOptions::default() };
     TlsPlan::new(ClientCertificate::None, &options).map(|plan| plan.config)
+}
+
+/// The library's provider, with the suites that hash with SHA-256 before those
+/// with SHA-384: processors have instructions for the former, and a probe is all
+/// handshake. Which suite is used is the member's choice among them.
+fn provider() -> CryptoProvider {
+    let mut provider = crypto::ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| hashes_with_sha384(suite.suite()));
+    provider
+}
+
+fn hashes_with_sha384(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+    )
 }
 
 static FROM_1_2: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
@@ -434,6 +452,18 @@ fn snake_case(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suites_with_sha_256_are_offered_first_and_none_is_lost() {
+        let suites = |provider: CryptoProvider| -> Vec<_> {
+            provider.cipher_suites.iter().map(|suite| suite.suite()).collect()
+        };
+        let ours = suites(provider());
+        let all = suites(crypto::ring::default_provider());
+        assert_eq!(ours.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
+        assert!(ours.is_sorted_by_key(|suite| format!("{suite:?}").ends_with("SHA384")), "{ours:?}");
+        assert!(ours.len() == all.len() && all.iter().all(|suite| ours.contains(suite)), "{ours:?}");
+    }
 
     #[test]
     fn alerts_have_the_names_of_the_rfc() {
