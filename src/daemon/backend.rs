@@ -5,15 +5,23 @@
 //! to [`super::registrar`] through its queue.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::observer::Observer;
 use super::registrar::Call;
 use crate::catalog::Observation;
 use crate::catalog::registry::{Fault, Outcome, Published, Write};
+use crate::health::Moment;
 use crate::serve::api::ApiBackend;
 use crate::serve::{Source as _, SourceError};
+
+/// How long an observation serves further requests. An observation costs the
+/// drivers a walk over their pages; thousands of requests a second share few.
+/// Changes of channels are seen at once all the same.
+const SHARED_FOR: Duration = Duration::from_millis(20);
 
 /// The API's handle; cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +34,38 @@ pub struct Backend {
     pub calls: mpsc::Sender<Call>,
     /// Where the daemon serves, published by control.
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
+    /// The latest observation.
+    pub recent: Recent,
+}
+
+/// An observation that several requests share.
+#[derive(Debug, Clone, Default)]
+pub struct Recent(Arc<Mutex<Option<(Moment, Arc<Observation>)>>>);
+
+impl Recent {
+    /// An observation of just now. Cancel-safe: who waits for it gives way to
+    /// the next in line.
+    async fn observe(&self, observer: &Observer) -> Result<Arc<Observation>, SourceError> {
+        let mut held = self.0.lock().await;
+        let now = observer.0.clock.now().moment;
+        if let Some((taken, observation)) = &*held
+            && now.since(*taken) < SHARED_FOR
+            && Arc::ptr_eq(&observation.directory, &observer.0.directory.borrow())
+        {
+            return Ok(Arc::clone(observation));
+        }
+        let observation = Arc::new(observer.observe().await?);
+        let is_first = held.replace((now, Arc::clone(&observation))).is_none();
+        if is_first {
+            // Pages that nobody looks at any more are the drivers' alone again.
+            let held = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                tokio::time::sleep(SHARED_FOR).await;
+                held.lock().await.take();
+            });
+        }
+        Ok(observation)
+    }
 }
 
 impl ApiBackend for Backend {
@@ -40,8 +80,8 @@ impl ApiBackend for Backend {
         outcome.await.map_err(|_| ended())?
     }
 
-    async fn observe(&self) -> Result<Observation, SourceError> {
-        self.observer.observe().await
+    async fn observe(&self) -> Result<Arc<Observation>, SourceError> {
+        self.recent.observe(&self.observer).await
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {

@@ -49,7 +49,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use self::backend::Backend;
+use self::backend::{Backend, Recent};
 use self::clock::Clock;
 use self::control::{Channels, Control};
 use self::fleet::Fleet;
@@ -247,7 +247,8 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     }));
     let mut channels = Channels { catalog, fleet, file_limit, directory: channels_published };
     channels.catalog.reference().replace(config.prober.reference.clone());
-    let wanted = registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted);
+    let wanted =
+        registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted_at_start);
     let summary = channels.replace_all(wanted, places).await.map_err(DaemonError::Channels)?;
     // Who comes later was not there before the restart.
     channels.catalog.set_recall(None);
@@ -262,6 +263,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
                 published,
                 calls: call_queue,
                 addresses: address_reader,
+                recent: Recent::default(),
             };
             Some((gate(api, clock)?, backend))
         }

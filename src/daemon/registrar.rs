@@ -25,9 +25,10 @@ use crate::catalog::registry::{
 };
 use crate::catalog::{self, Catalog, CatalogError, Source, Wanted};
 use crate::channel::reader::{ClientIdentityError, Surroundings};
-use crate::channel::{ClientIdentity, Host, PemFile};
+use crate::channel::{Channel, ClientCertificate, ClientIdentity, Host, PemFile};
 use crate::config::Config;
 use crate::config::api::{Api, Feature, FeatureSwitch, Instance};
+use crate::probe::{Plan, PlanError};
 use crate::store::{Batch, Collection, Contents, Key, LocalStore, Store as _, StoreError};
 
 /// Calls waiting for the next batch. When it is full, further calls wait in
@@ -206,6 +207,23 @@ impl Registrar {
         self.desk().working().channels(None).map(|resource| wanted(resource)).collect()
     }
 
+    /// The same for the start, which must not fail because of one channel: where
+    /// the probes of a channel of the API cannot be prepared, for lack of a
+    /// client certificate that was there when it was made, its members are not
+    /// probed.
+    #[must_use]
+    pub fn wanted_at_start(&self) -> Vec<Wanted> {
+        let mut all = self.wanted();
+        for wanted in all.iter_mut().filter(|wanted| wanted.source == Source::Api) {
+            if let Err(error) = check_certificate(&wanted.channel) {
+                let channel = wanted.channel.name();
+                tracing::error!(channel, %error, "the members of {channel} are not probed");
+                wanted.channel = Arc::new(Channel::clone(&wanted.channel).with_health_check(None));
+            }
+        }
+        all
+    }
+
     /// Whether a batch is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -349,7 +367,7 @@ fn plan(desk: &mut Desk, settings: &Settings, mut maker: Maker, calls: Vec<Call>
     for Call { write, answer } in calls {
         let before = desk.pending();
         // A call that hits a mistake of ours must not take the API with it.
-        let submitted = catch_unwind(AssertUnwindSafe(|| desk.submit(&write, settings, &mut maker)));
+        let submitted = catch_unwind(AssertUnwindSafe(|| submit(desk, &write, settings, &mut maker)));
         let outcome = submitted.unwrap_or_else(|_| {
             while desk.pending() > before {
                 desk.undo_last();
@@ -360,6 +378,29 @@ fn plan(desk: &mut Desk, settings: &Settings, mut maker: Maker, calls: Vec<Call>
     }
     let edits = desk.effects().into_iter().map(edit).collect();
     Planned { answers, records: records_of(desk), edits }
+}
+
+/// One call on the desk. What only preparing the probes shows is found here, so
+/// that it fails this call and not its whole batch.
+fn submit(desk: &mut Desk, write: &Write, settings: &Settings, maker: &mut Maker) -> Result<Outcome, Fault> {
+    let planned = desk.working().plan(write, settings, maker)?;
+    for resource in planned.delta.channels.iter().filter_map(|edit| edit.after.as_ref()) {
+        check_certificate(&resource.effective)
+            .map_err(|error| Fault::Invalid("enable_client_ssl", error.to_string()))?;
+    }
+    desk.submit_delta(planned.delta);
+    Ok(planned.outcome)
+}
+
+/// Whether a channel's checks can present the certificate that they are to
+/// present. The rest of a channel of the API cannot fail to be prepared.
+fn check_certificate(channel: &Channel) -> Result<(), PlanError> {
+    match channel.health_check() {
+        Some(check) if check.client_certificate() == ClientCertificate::Present => {
+            Plan::new(check, channel.probe()).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn unprepared(error: CatalogError) -> Fault {

@@ -168,17 +168,17 @@ impl ApiBackend for Memory {
         Ok(outcome)
     }
 
-    async fn observe(&self) -> Result<Observation, SourceError> {
+    async fn observe(&self) -> Result<Arc<Observation>, SourceError> {
         let (directory, states) = self.directory();
         let pages = states.chunks(vitald::health::snapshot::PAGE).map(|page| Arc::new(page.to_vec()));
-        Ok(Observation {
+        Ok(Arc::new(Observation {
             taken_at: Timestamp(0),
             started_at: Timestamp(0),
             ready: true,
             directory: Arc::new(directory),
             drivers: vec![DriverSnapshot { pages: pages.collect(), ..DriverSnapshot::empty() }],
             reload: ReloadState { successful: true, last_success: Timestamp(0) },
-        })
+        }))
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {

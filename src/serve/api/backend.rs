@@ -1,6 +1,7 @@
 //! What the management API asks of the daemon.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::super::source::SourceError;
 use crate::catalog::Observation;
@@ -17,11 +18,11 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     /// Why it was refused.
     fn write(&self, write: Write) -> impl Future<Output = Result<Outcome, Fault>> + Send;
 
-    /// The live verdicts.
+    /// The live verdicts; one observation may serve requests that come together.
     ///
     /// # Errors
     /// Nobody answered.
-    fn observe(&self) -> impl Future<Output = Result<Observation, SourceError>> + Send;
+    fn observe(&self) -> impl Future<Output = Result<Arc<Observation>, SourceError>> + Send;
 
     /// The addresses that instances are shown with: those this daemon serves on.
     fn addresses(&self) -> Vec<SocketAddr>;

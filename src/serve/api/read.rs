@@ -34,7 +34,7 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Re
             };
             let page = backend.registry().read().list_channels(Some(instance), &filter, paging)?;
             let observation = observe(backend, page.items.iter().map(|item| &**item)).await?;
-            let verdicts = Verdicts::of(observation.as_ref());
+            let verdicts = Verdicts::of(observation.as_deref());
             let items = page.items.iter().map(|resource| ChannelAnswer::of(resource, verdicts)).collect();
             Ok(json(200, &List { name: "vpc_channels", total: page.total, items }))
         }
@@ -81,7 +81,7 @@ async fn channel<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<Respons
     let observation = observe(backend, std::iter::once(&*resource)).await?;
     let size = resource.written.members().len();
     written(size, move || {
-        let verdicts = Verdicts::of(observation.as_ref());
+        let verdicts = Verdicts::of(observation.as_deref());
         json(200, &DetailAnswer::of(&resource, &instance, verdicts))
     })
     .await
@@ -98,7 +98,7 @@ async fn members<B: ApiBackend>(
     let size = resource.written.members().len();
     written(size, move || {
         let page = resource.list_members(&filter, paging);
-        let verdicts = Verdicts::of(observation.as_ref());
+        let verdicts = Verdicts::of(observation.as_deref());
         let members = members_of(&resource, &instance, verdicts);
         let items = members.at(page.items.into_iter());
         json(200, &List { name: "members", total: page.total, items })
@@ -148,7 +148,7 @@ async fn project_channels<B: ApiBackend>(
     let size =
         if with_members { page.items.iter().map(|item| item.written.members().len()).sum() } else { 0 };
     written(size, move || {
-        let verdicts = Verdicts::of(observation.as_ref());
+        let verdicts = Verdicts::of(observation.as_deref());
         let pairs = page.items.iter().zip(&instances);
         let items = pairs
             .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, with_members))
@@ -169,7 +169,7 @@ fn find<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<(Arc<Resource>, 
 async fn observe<B: ApiBackend>(
     backend: &B,
     mut channels: impl Iterator<Item = &Resource> + Send,
-) -> Result<Option<Observation>, Fault> {
+) -> Result<Option<Arc<Observation>>, Fault> {
     if channels.any(|resource| resource.effective.health_check().is_some()) {
         observed(backend).await.map(Some)
     } else {
@@ -177,7 +177,7 @@ async fn observe<B: ApiBackend>(
     }
 }
 
-async fn observed<B: ApiBackend>(backend: &B) -> Result<Observation, Fault> {
+async fn observed<B: ApiBackend>(backend: &B) -> Result<Arc<Observation>, Fault> {
     backend.observe().await.map_err(|error| Fault::Unavailable(error.to_string()))
 }
 

@@ -68,7 +68,7 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Outcome, status: u16) -> Resu
         _ => false,
     };
     let observation = if shows_verdicts { backend.observe().await.ok() } else { None };
-    let verdicts = Verdicts::of(observation.as_ref());
+    let verdicts = Verdicts::of(observation.as_deref());
     let response = match &outcome {
         Outcome::Nothing => nothing(),
         Outcome::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
