@@ -12,6 +12,7 @@ import array
 import ctypes
 import heapq
 import random
+import resource
 import select
 import socket
 import struct
@@ -127,6 +128,8 @@ class Fleet:
     def __init__(self, groups, protocols, timeout, tcp_port):
         """`groups`: a second octet for each prober, next to each other.
         `protocols`: "http" or "tcp" for each member."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.timeout = timeout
         self.tcp_port = tcp_port
         self.poll = select.epoll()

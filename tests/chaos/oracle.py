@@ -52,8 +52,9 @@ def step(state, outcome, rise, fall, first):
 class Truth:
     """The verdicts allowed over time, of one member for one prober."""
 
-    def __init__(self, probes, rule, rise, fall, excluded=frozenset()):
-        """`excluded`: starts of probes that the prober itself did not judge."""
+    def __init__(self, probes, rule, rise, fall, excluded=frozenset(), doubtful=frozenset()):
+        """`excluded`: starts of probes that the prober itself did not judge;
+        `doubtful`: of those that it may not have judged."""
         states = {(rule.initial, None, 0)}
         self.times = [0.0]
         self.allowed = [frozenset({rule.initial})]
@@ -65,7 +66,8 @@ class Truth:
             if started in excluded:
                 continue
             options = (PASS, FAIL) if outcome == MAYBE else (outcome,)
-            states = {step(state, option, rise, fall, rule.first) for state in states for option in options}
+            kept = states if started in doubtful else set()
+            states = kept | {step(state, option, rise, fall, rule.first) for state in states for option in options}
             before, after = self.allowed[-1], frozenset(state[0] for state in states)
             if before == after:
                 continue

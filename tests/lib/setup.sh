@@ -7,9 +7,11 @@
 needs_of() { # PART
     case $1 in
         format | doc) ;;
+        chaos) echo cc python3 ;;
         peers) echo cc nginx prometheus promtool ;;
         scripts) echo shellcheck python3 ;;
         sdk) echo cc nginx python3 venv ;;
+        security) echo bwrap cc curl nginx openssl python3 systemd-analyze ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
         *) echo cc ;;
@@ -18,6 +20,7 @@ needs_of() { # PART
 
 package_of() { # COMMAND
     case $1 in
+        bwrap) echo bubblewrap ;;
         cc) echo gcc libc6-dev ;;
         promtool) echo prometheus ;;
         venv) echo python3-venv ;;
