@@ -64,7 +64,10 @@ impl Fleet {
             let number = u16::try_from(number).unwrap_or(u16::MAX);
             let thread = std::thread::Builder::new().name(format!("driver-{number}")).spawn(move || {
                 let driver = Driver::new(number, clock, share, queue, transitions, gauge);
-                runtime.block_on(driver.run());
+                // A task of the runtime is woken by its queue; the future that
+                // `block_on` itself polls costs a system call each time.
+                // A driver that panicked has already said so on stderr.
+                let _ = runtime.block_on(runtime.spawn(driver.run()));
             })?;
             fleet.handles.push(handle);
             fleet.threads.push(thread);
