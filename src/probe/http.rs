@@ -19,7 +19,6 @@
 //!   [`FIELDS_AT_MOST`] header lines.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
@@ -90,8 +89,7 @@ impl HttpPlan {
         out.extend_from_slice(&self.before_host);
         match &self.host {
             Some(host) => out.extend_from_slice(host),
-            // Writing to a vector cannot fail.
-            None => drop(write!(out, "{}", target.address())),
+            None => target.write_authority(out),
         }
         out.extend_from_slice(&self.after_host);
     }
