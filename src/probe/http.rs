@@ -256,7 +256,10 @@ impl HeadReader {
             None if self.received == 0 => {
                 Finding::failure(MemberReason::Closed, "closed by the member before it answered")
             }
-            None => Finding::failure(MemberReason::Closed, "closed by the member inside the response head"),
+            // Bytes that came in pieces may not have been looked at yet.
+            None => breach(&self.kept).unwrap_or_else(|| {
+                Finding::failure(MemberReason::Closed, "closed by the member inside the response head")
+            }),
         }
     }
 
@@ -299,12 +302,24 @@ impl HeadReader {
     }
 }
 
+fn parser() -> httparse::ParserConfig {
+    let mut config = httparse::ParserConfig::default();
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    config
+}
+
+/// What is wrong with a head that did not come to its end, if anything.
+fn breach(bytes: &[u8]) -> Option<Finding> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = parser().parse_response_with_uninit_headers(&mut response, bytes, &mut fields);
+    parsed.err().map(|error| not_http(error, bytes))
+}
+
 fn parse(bytes: &[u8], plan: &HttpPlan, notes: Option<&mut Explanation>) -> Head {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
     let mut response = httparse::Response::new(&mut []);
-    let mut config = httparse::ParserConfig::default();
-    config.allow_obsolete_multiline_headers_in_responses(true);
-    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
+    let length = match parser().parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Head::Partial,
         Err(error) => return Head::Broken(not_http(error, bytes)),
