@@ -51,7 +51,7 @@ impl Hashing {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes(&self, bytes: &[u8]) -> u64 {
         match self.function {
             HashFunction::Fast => rapidhash_v3_seeded(bytes, &self.secrets),
@@ -97,7 +97,7 @@ impl Hashing {
     }
 
     /// The hash of what the URI rule leaves of a URI.
-    #[inline]
+    #[inline(always)]
     pub(super) fn uri(&self, uri: &[u8]) -> u64 {
         self.bytes(self.uri.key(uri))
     }
@@ -120,7 +120,7 @@ fn mask(all: u128, width: u8, prefix: u8) -> u128 {
 impl UriRule {
     /// The part of `uri` that is hashed.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn key<'a>(&self, uri: &'a [u8]) -> &'a [u8] {
         let uri = match self.form {
             UriForm::AsGiven => uri,
@@ -149,21 +149,22 @@ fn from_path(uri: &[u8]) -> &[u8] {
 }
 
 /// Everything before the first `?`.
-#[inline]
+#[inline(always)]
 fn before_query(uri: &[u8]) -> &[u8] {
-    // Eight bytes at a time: keys are short, and most have no query at all.
+    // Eight bytes at a time: keys are short, and most have no query at all. The last
+    // eight overlap those before.
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = uri.as_chunks::<8>();
-    let mut found = 0;
-    for word in words {
-        let marked = u64::from_le_bytes(*word) ^ (ONES * b'?' as u64);
-        found |= marked.wrapping_sub(ONES) & !marked & HIGHS;
-    }
-    if found == 0 && !rest.contains(&b'?') {
-        return uri;
-    }
-    cut_at_query(uri)
+    let marks = |bytes: &[u8; 8]| {
+        let marked = u64::from_le_bytes(*bytes) ^ (ONES * b'?' as u64);
+        marked.wrapping_sub(ONES) & !marked
+    };
+    let (words, _) = uri.as_chunks::<8>();
+    let is_plain = match uri.last_chunk::<8>() {
+        Some(last) => words.iter().fold(marks(last), |found, word| found | marks(word)) & HIGHS == 0,
+        None => !uri.contains(&b'?'),
+    };
+    if is_plain { uri } else { cut_at_query(uri) }
 }
 
 #[cold]
