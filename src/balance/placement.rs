@@ -27,6 +27,8 @@
     reason = "slots are masked and columns counted in this file, never given by a peer"
 )]
 
+mod hits;
+
 use super::key::{GOLDEN, fold};
 use super::sync::{AtomicU16, Ordering};
 
@@ -38,11 +40,11 @@ const FULL: u32 = 1 << HEIGHT_BITS;
 const NARROW_SLOTS: usize = 1 << (32 - HEIGHT_BITS);
 
 /// Draws per batch: evaluated together, without a branch between them.
-const BATCH: u64 = 4;
+const BATCH: usize = 8;
 
 /// Batches before the search gives up on luck and looks at every column. With a
 /// hundredth of the table occupied and up, one key in 30,000 gets there.
-const BATCHES: u64 = 256;
+const BATCHES: u64 = 128;
 
 /// Columns higher than this multiple of the mean weight are split.
 const SKEW: u64 = 16;
@@ -230,33 +232,44 @@ impl Placement {
         if self.seats.len() > NARROW_SLOTS {
             return self.find_wide(key, &mut accept);
         }
-        let mask = self.heights.len() - 1;
-        for batch in 0..BATCHES {
-            let low = dice(key, batch * (BATCH / 2));
-            let high = dice(key, batch * (BATCH / 2) + 1);
-            let draws = [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32];
-            let mut hits = 0_u32;
-            for (number, draw) in draws.into_iter().enumerate() {
-                let height = self.heights[draw as usize & mask].load(Ordering::Acquire);
-                hits |= u32::from((draw >> (32 - HEIGHT_BITS)) < u32::from(height)) << number;
-            }
-            while hits != 0 {
-                let draw = draws[hits.trailing_zeros() as usize & 3];
-                let seat = self.seats[draw as usize & mask];
-                if accept(seat) {
-                    return Some(seat);
-                }
-                hits &= hits - 1;
-            }
+        match self.find_in_batch(key, 0, &mut accept) {
+            None => self.find_further(key, &mut accept),
+            found => found,
         }
-        self.find_among_all(key, &mut accept)
+    }
+
+    #[inline(always)]
+    fn find_in_batch(&self, key: u64, batch: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        let mask = self.heights.len() - 1;
+        let words: [u64; BATCH / 2] =
+            std::array::from_fn(|word| dice(key, batch * (BATCH as u64 / 2) + word as u64));
+        let draws: [u32; BATCH] = std::array::from_fn(|draw| (words[draw / 2] >> (draw % 2 * 32)) as u32);
+        let heights = draws.map(|draw| self.heights[draw as usize & mask].load(Ordering::Acquire));
+        let mut hits = hits::among(words, heights);
+        while hits != 0 {
+            let draw = draws[hits.trailing_zeros() as usize % BATCH];
+            let seat = self.seats[draw as usize & mask];
+            if accept(seat) {
+                return Some(seat);
+            }
+            hits &= hits - 1;
+        }
+        None
+    }
+
+    /// As `find`, where the first batch has hit nobody.
+    #[inline(never)]
+    fn find_further(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        (1..BATCHES)
+            .find_map(|batch| self.find_in_batch(key, batch, accept))
+            .or_else(|| self.find_among_all(key, accept))
     }
 
     /// As `find`, for tables whose slots need more bits.
     #[cold]
     fn find_wide(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         let mask = self.heights.len() - 1;
-        for draw in 0..BATCH * BATCHES {
+        for draw in 0..BATCH as u64 * BATCHES {
             let word = dice(key, draw);
             let slot = word as usize & mask;
             let height = u32::from(self.heights[slot].load(Ordering::Acquire));
