@@ -52,6 +52,10 @@ struct Class {
     pool: Pool,
     /// The block with the fewest open picks; `NONE` when the class is free.
     first: u32,
+    /// The open picks there, and its place in the order of who leads, as of its
+    /// last match.
+    least: u32,
+    rank: u128,
     /// Its place among the leaves of the pool's tournament.
     leaf: u32,
     /// When it last gave a member; among equals the longest waiting leads.
@@ -209,13 +213,9 @@ impl LeastConnections {
         let best = classes.filter_map(|&class| {
             let details = &self.classes[class as usize];
             let (seat, open) = self.first_where(details.first, &accept)?;
-            Some((seat, open, details))
+            Some((rank(load(self.idle, open), details.weight, details.turn), seat))
         });
-        let least = best.reduce(|best, other| {
-            let leads = self.leads((other.1, other.2), (best.1, best.2));
-            if leads { other } else { best }
-        });
-        least.map(|(seat, ..)| seat)
+        best.min().map(|(_, seat)| seat)
     }
 
     fn first_where(&self, first: u32, accept: impl Fn(u32) -> bool) -> Option<(u32, u32)> {
@@ -256,10 +256,11 @@ impl LeastConnections {
             self.nodes[seat as usize].open -= 1;
             return;
         }
-        let class = self.move_down(seat);
-        let first = self.classes[class as usize].first;
+        let class = self.blocks[node.block as usize].class;
+        let least = self.classes[class as usize].least;
+        self.move_down(seat);
         // Only a new minimum can change who leads.
-        if self.blocks[first as usize].open < node.open {
+        if node.open <= least {
             self.sift(class);
         }
     }
@@ -281,19 +282,18 @@ impl LeastConnections {
     }
 
     /// One open pick fewer: to the block below.
-    fn move_down(&mut self, seat: u32) -> u32 {
+    fn move_down(&mut self, seat: u32) {
         let from = self.nodes[seat as usize].block;
         let Block { open, class, prev, head, tail, .. } = self.blocks[from as usize];
         self.nodes[seat as usize].open = open - 1;
         let joins = prev != NONE && self.blocks[prev as usize].open == open - 1;
         if !joins && head == tail {
             self.blocks[from as usize].open = open - 1;
-            return class;
+            return;
         }
         let to = if joins { prev } else { self.insert_block(class, open - 1, prev, from) };
         self.detach(seat);
         self.append(to, seat);
-        class
     }
 
     fn unlink(&mut self, seat: u32) {
@@ -378,7 +378,7 @@ impl LeastConnections {
             return class;
         }
         let leaf = self.free_leaf(pool);
-        let class = Class { weight, pool, first: NONE, leaf, turn: self.turn };
+        let class = Class { weight, pool, first: NONE, least: NONE, rank: u128::MAX, leaf, turn: self.turn };
         let index = match self.free_classes.pop() {
             Some(index) => {
                 self.classes[index as usize] = class;
@@ -426,56 +426,47 @@ impl LeastConnections {
 
     /// Plays all matches of a pool.
     fn play(&mut self, pool: Pool) {
-        for node in (1..self.pools[pool.index()].leaves()).rev() {
-            let winner = self.winner(pool, 2 * node);
-            self.pools[pool.index()].winners[node] = winner;
+        let leaves = self.pools[pool.index()].leaves();
+        for leaf in leaves..2 * leaves {
+            let class = self.pools[pool.index()].winners[leaf];
+            if class != NONE {
+                self.measure(class);
+            }
         }
+        for node in (1..leaves).rev() {
+            let winners = &mut self.pools[pool.index()].winners;
+            let (left, right) = (winners[2 * node], winners[2 * node + 1]);
+            winners[node] = winner(&self.classes, left, right);
+        }
+    }
+
+    /// Notes where a class stands by its first block and its turn.
+    #[inline]
+    fn measure(&mut self, class: u32) {
+        let details = &mut self.classes[class as usize];
+        // A class that is just being made has no block yet; it comes last.
+        let Some(block) = self.blocks.get(details.first as usize) else { return };
+        details.least = block.open;
+        details.rank = rank(load(self.idle, block.open), details.weight, details.turn);
     }
 
     /// A class's minimum or turn has changed: plays its matches again.
     #[inline]
     fn sift(&mut self, class: u32) {
+        self.measure(class);
         let Class { pool, leaf, .. } = self.classes[class as usize];
         self.sift_leaf(pool, leaf);
     }
 
     fn sift_leaf(&mut self, pool: Pool, leaf: u32) {
-        let mut node = self.pools[pool.index()].leaves() + leaf as usize;
+        let Tournament { winners, .. } = &mut self.pools[pool.index()];
+        let mut node = winners.len() / 2 + leaf as usize;
+        let mut leader = winners[node];
         while node > 1 {
-            let winner = self.winner(pool, node);
+            leader = winner(&self.classes, leader, winners[node ^ 1]);
             node /= 2;
-            self.pools[pool.index()].winners[node] = winner;
+            winners[node] = leader;
         }
-    }
-
-    fn winner(&self, pool: Pool, node: usize) -> u32 {
-        let winners = &self.pools[pool.index()].winners;
-        let (left, right) = (winners[node & !1], winners[node | 1]);
-        if left == NONE {
-            return right;
-        }
-        if right == NONE {
-            return left;
-        }
-        let entry = |class: u32| {
-            let class = &self.classes[class as usize];
-            // A class that is just being made has no block yet; it comes last.
-            let open = self.blocks.get(class.first as usize).map_or(NONE - 1, |block| block.open);
-            (open, class)
-        };
-        if self.leads(entry(right), entry(left)) { right } else { left }
-    }
-
-    /// Whether `(open + 1) / weight` is smaller, or equal and longer waiting.
-    #[inline]
-    fn leads(&self, one: (u32, &Class), other: (u32, &Class)) -> bool {
-        let load = |open: u32| match (open, self.idle) {
-            (0, Idle::First) => 0,
-            _ => u64::from(open) + 1,
-        };
-        let left = load(one.0) * u64::from(other.1.weight);
-        let right = load(other.0) * u64::from(one.1.weight);
-        (left, one.1.turn) < (right, other.1.turn)
     }
 
     /// Bytes on the heap.
@@ -490,6 +481,34 @@ impl LeastConnections {
                 .map(|pool| 4 * (pool.winners.capacity() + pool.free.capacity()))
                 .sum::<usize>()
     }
+}
+
+/// What a member with so many open picks has to carry after one more.
+#[inline(always)]
+fn load(idle: Idle, open: u32) -> u64 {
+    match (open, idle) {
+        (0, Idle::First) => 0,
+        _ => u64::from(open) + 1,
+    }
+}
+
+/// Orders by load / weight, and among equals by turn: who waited longer leads.
+///
+/// The quotient is exact enough: loads take 33 bits and weights 18, so that two
+/// different fractions differ by a part of 2^51 at least, and a rounded quotient is
+/// off by a part of 2^53 at most. Equal fractions round alike, and bits of
+/// positive floats are in the order of their values.
+#[inline(always)]
+fn rank(load: u64, weight: u32, turn: u64) -> u128 {
+    let quotient = load as f64 / f64::from(weight);
+    u128::from(quotient.to_bits()) << 64 | u128::from(turn)
+}
+
+/// Who of two classes leads; of a class and nobody, the class.
+#[inline(always)]
+fn winner(classes: &[Class], one: u32, other: u32) -> u32 {
+    let rank = |class: u32| classes.get(class as usize).map_or(u128::MAX, |class| class.rank);
+    if rank(other) < rank(one) { other } else { one }
 }
 
 #[cfg(test)]
