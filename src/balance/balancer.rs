@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::control::{Control, UpdateError};
 use super::core::{Core, Counting};
 use super::key::Hashing;
-use super::local::{self, Life};
+use super::lane::Begun;
+use super::local::{Held, Life};
 use super::member::{Drain, FULL_RAMP, Member, MemberId, MemberView, UnknownMember};
 use super::options::Options;
 use super::picker::{Picker, key_of, load_cap, was_tried};
@@ -125,17 +126,25 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// [`NoPick`] says why there is nobody.
     #[inline]
     pub fn pick(&self, request: &Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
-        let (id, address) = self.begin(request)?;
-        Ok(SharedPick { balancer: self, id, address })
+        let held = Held::take();
+        if let Some(picker) = held.picker::<A>(self.id)
+            && let Some(begun) = picker.begin_ready(request)
+        {
+            return Ok(SharedPick { balancer: self, begun });
+        }
+        self.pick_slowly(held, *request)
     }
 
-    #[inline]
-    fn begin(&self, request: &Request<'_>) -> Result<(MemberId, A), NoPick> {
-        let begin = |picker: &Picker<A>| picker.begin(request).ok_or_else(|| picker.refuse(request));
-        let begun = local::with(self.id, &self.core, &self.life, begin)
-            // Without thread-locals, while a thread ends: a picker for this once.
-            .unwrap_or_else(|| begin(&self.picker()))?;
-        Ok((MemberId { seat: begun.seat, serial: begun.serial }, begun.address))
+    #[inline(never)]
+    fn pick_slowly(&self, held: Held, request: Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
+        self.begin(held, request).map(|begun| SharedPick { balancer: self, begun })
+    }
+
+    fn begin(&self, mut held: Held, request: Request<'_>) -> Result<Begun<A>, NoPick> {
+        match held.picker::<A>(self.id) {
+            Some(picker) => picker.begin(request),
+            None => held.with_new(self.id, &self.core, &self.life, |picker| picker.begin(request)),
+        }
     }
 
     /// As [`pick`](Self::pick), but the pick keeps the balancer alive by itself:
@@ -145,8 +154,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`NoPick`] says why there is nobody.
     pub fn pick_owned(&self, request: &Request<'_>) -> Result<OwnedPick<A>, NoPick> {
-        let (id, address) = self.begin(request)?;
-        Ok(OwnedPick { balancer: self.clone(), id, address })
+        let begun = self.begin(Held::take(), *request)?;
+        Ok(OwnedPick { balancer: self.clone(), begun })
     }
 
     /// Who would be picked for the request now, and why. Nothing is counted and
@@ -347,14 +356,18 @@ impl<A: 'static> Balancer<A> {
     /// Ends a shared pick, on whatever thread this is.
     #[inline]
     fn end(&self, seat: u32) {
-        if local::with_present(self.id, |picker: &Picker<A>| picker.end(seat)).is_none() {
-            self.end_elsewhere(seat);
+        match self.core.counting {
+            Counting::Sharded => match Held::take().shard(self.id) {
+                Some(shard) => shard.close(seat),
+                None => self.end_elsewhere(Counting::Sharded, seat),
+            },
+            counting => self.end_elsewhere(counting, seat),
         }
     }
 
-    #[cold]
-    fn end_elsewhere(&self, seat: u32) {
-        match self.core.counting {
+    #[inline(never)]
+    fn end_elsewhere(&self, counting: Counting, seat: u32) {
+        match counting {
             Counting::Sharded => self.core.ledger.close_elsewhere(seat),
             Counting::Shared => self.core.ledger.close_shared(seat),
             Counting::Ordered => lock(&self.core.least.0).release(seat),
@@ -388,35 +401,37 @@ pub struct Explanation<A> {
 #[must_use = "the pick ends when it is dropped"]
 pub struct SharedPick<'b, A: 'static> {
     balancer: &'b Balancer<A>,
-    id: MemberId,
-    address: A,
+    begun: Begun<A>,
 }
 
 impl<A: 'static> SharedPick<'_, A> {
     /// What the member was made with.
     #[inline]
     pub fn address(&self) -> &A {
-        &self.address
+        &self.begun.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
     #[inline]
     pub fn id(&self) -> MemberId {
-        self.id
+        self.begun.id()
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for SharedPick<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedPick").field("id", &self.id).field("address", &self.address).finish()
+        f.debug_struct("SharedPick")
+            .field("id", &self.begun.id())
+            .field("address", &self.begun.address)
+            .finish()
     }
 }
 
 impl<A: 'static> Drop for SharedPick<'_, A> {
     #[inline]
     fn drop(&mut self) {
-        self.balancer.end(self.id.seat);
+        self.balancer.end(self.begun.seat);
     }
 }
 
@@ -425,32 +440,34 @@ impl<A: 'static> Drop for SharedPick<'_, A> {
 #[must_use = "the pick ends when it is dropped"]
 pub struct OwnedPick<A: 'static> {
     balancer: Balancer<A>,
-    id: MemberId,
-    address: A,
+    begun: Begun<A>,
 }
 
 impl<A: 'static> OwnedPick<A> {
     /// What the member was made with.
     pub fn address(&self) -> &A {
-        &self.address
+        &self.begun.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
     pub fn id(&self) -> MemberId {
-        self.id
+        self.begun.id()
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for OwnedPick<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedPick").field("id", &self.id).field("address", &self.address).finish()
+        f.debug_struct("OwnedPick")
+            .field("id", &self.begun.id())
+            .field("address", &self.begun.address)
+            .finish()
     }
 }
 
 impl<A: 'static> Drop for OwnedPick<A> {
     fn drop(&mut self) {
-        self.balancer.end(self.id.seat);
+        self.balancer.end(self.begun.seat);
     }
 }
 

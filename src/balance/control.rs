@@ -191,7 +191,7 @@ impl<A: Clone> Control<A> {
             }
             return;
         }
-        self.write_words(seat, active, joins, after, weight);
+        self.write_words(core, seat, active, joins, after, weight);
         if core.strategy == Strategy::WeightedRoundRobin {
             let touched = [Pool::of(after.role, weight), Pool::open_of(weight)];
             for pool in
@@ -203,7 +203,15 @@ impl<A: Clone> Control<A> {
     }
 
     /// Writes one member's words: the active pool before it leaves, after it joins.
-    fn write_words(&self, seat: u32, active: Active, joins: bool, standing: Standing, weight: u32) {
+    fn write_words(
+        &self,
+        core: &Core<A>,
+        seat: u32,
+        active: Active,
+        joins: bool,
+        standing: Standing,
+        weight: u32,
+    ) {
         let roster = &self.snapshot.roster;
         if !joins {
             roster.set_active(active);
@@ -220,6 +228,7 @@ impl<A: Clone> Control<A> {
         if joins {
             roster.set_active(active);
         }
+        core.touch();
     }
 
     /// A weight changed, perhaps with the standing: in place where the tables allow it.
@@ -238,7 +247,7 @@ impl<A: Clone> Control<A> {
                 if same_pools && self.layouts_fit(core, standing.role, after) =>
             {
                 let active = self.census.active(core.options.fail_open);
-                self.write_words(seat, active, standing.is_eligible(), standing, after);
+                self.write_words(core, seat, active, standing.is_eligible(), standing, after);
             }
             _ => self.rebuild(core),
         }

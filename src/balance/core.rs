@@ -35,8 +35,10 @@ pub(super) struct Core<A> {
     pub(super) options: Options,
     pub(super) counting: Counting,
     pub(super) hashing: Hashing,
+    /// Raised after every change that a pick could see, published or in place.
+    epoch: Padded<AtomicU64>,
     /// The generation of what is in `published`; written after it.
-    generation: Padded<AtomicU64>,
+    generation: AtomicU64,
     /// Virtual time up to which blocks of weighted round robin are claimed.
     pub(super) cursor: Padded<AtomicU64>,
     published: Mutex<Arc<Snapshot<A>>>,
@@ -64,7 +66,8 @@ impl<A> Core<A> {
             options,
             counting,
             hashing,
-            generation: Padded(AtomicU64::new(first.generation)),
+            epoch: Padded(AtomicU64::new(0)),
+            generation: AtomicU64::new(first.generation),
             cursor: Padded(AtomicU64::new(0)),
             published: Mutex::new(first),
             least: Padded(Mutex::new(LeastConnections::new(idle))),
@@ -72,10 +75,23 @@ impl<A> Core<A> {
         }
     }
 
-    /// The generation that a pick must not be older than.
+    /// What a pick must not be older than.
+    #[inline(always)]
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.0.load(Ordering::Acquire)
+    }
+
+    /// Called by the one writer after it has changed words in place.
+    pub(super) fn touch(&self) {
+        // One writer: nobody else changes it between the load and the store.
+        let epoch = self.epoch.0.load(Ordering::Relaxed);
+        self.epoch.0.store(epoch.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The generation of the newest snapshot.
     #[inline]
     pub(super) fn generation(&self) -> u64 {
-        self.generation.0.load(Ordering::Acquire)
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The newest snapshot.
@@ -88,7 +104,8 @@ impl<A> Core<A> {
     pub(super) fn publish(&self, snapshot: Arc<Snapshot<A>>) {
         let generation = snapshot.generation;
         let old = std::mem::replace(&mut *lock(&self.published), snapshot);
-        self.generation.0.store(generation, Ordering::Release);
+        self.generation.store(generation, Ordering::Release);
+        self.touch();
         // Freed, if at all, outside the lock.
         drop(old);
     }

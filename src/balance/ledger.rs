@@ -82,8 +82,10 @@ fn zeroes(count: usize) -> Box<[AtomicU32]> {
     (0..count).map(|_| AtomicU32::new(0)).collect()
 }
 
-/// The counters of one picker. Written by the thread that owns it alone.
+/// The counters of one picker. Written by the thread that owns it alone, on cache
+/// lines of its own.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Shard {
     open: Counters,
     picks: AtomicU64,

@@ -6,11 +6,11 @@
 //! balancer that it used; those of dropped balancers go when the next is made.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
 use super::core::Core;
+use super::ledger::Shard;
 use super::picker::Picker;
 
 /// Tells thread-local pickers whether their balancer still has a handle.
@@ -20,63 +20,89 @@ struct Entry {
     /// Of the balancer; never used twice.
     id: u64,
     life: Weak<Life>,
+    /// The picker's.
+    shard: Arc<Shard>,
     /// A `Picker<A>`.
-    picker: Rc<dyn Any>,
+    picker: Box<dyn Any>,
 }
+
+/// The pickers of a thread, open-addressed by id: the length is a power of two.
+#[derive(Default)]
+struct Pickers(Vec<Option<Entry>>);
 
 thread_local! {
-    /// Open-addressed by id: the length is a power of two.
-    static PICKERS: RefCell<Vec<Option<Entry>>> = const { RefCell::new(Vec::new()) };
+    /// Taken out while one of them is used, so that a pick inside a pick (from a
+    /// `Clone` of `A`) finds nothing and manages without.
+    static PICKERS: Cell<Option<Box<Pickers>>> = const { Cell::new(None) };
 }
 
-/// Runs `work` with this thread's picker; `None` while the thread ends.
-#[inline]
-pub(super) fn with<A: Clone + 'static, R>(
-    id: u64,
-    core: &Arc<Core<A>>,
-    life: &Arc<Life>,
-    work: impl Fn(&Picker<A>) -> R,
-) -> Option<R> {
-    PICKERS
-        .try_with(|pickers| {
-            let existing = pickers.try_borrow().ok();
-            if let Some(done) = existing.as_deref().and_then(|pickers| with_existing(pickers, id, &work)) {
-                return done;
-            }
-            drop(existing);
-            let picker = Rc::new(Picker::new(core));
-            // Borrowed already when a `Clone` or `Drop` of `A` picks: then for this once.
-            if let Ok(mut pickers) = pickers.try_borrow_mut() {
-                let entry =
-                    Entry { id, life: Arc::downgrade(life), picker: Rc::clone(&picker) as Rc<dyn Any> };
-                keep(&mut pickers, entry);
-            }
-            work(&picker)
-        })
-        .ok()
-}
-
-/// As `with`, but makes no picker.
-#[inline]
-pub(super) fn with_present<A: 'static, R>(id: u64, work: impl Fn(&Picker<A>) -> R) -> Option<R> {
-    PICKERS.try_with(|pickers| with_existing(&pickers.try_borrow().ok()?, id, &work)).ok().flatten()
-}
-
-#[inline]
-fn with_existing<A: 'static, R>(
-    pickers: &[Option<Entry>],
-    id: u64,
-    work: &impl Fn(&Picker<A>) -> R,
-) -> Option<R> {
-    let entry = pickers.get(place(id, pickers.len()))?.as_ref()?;
-    if entry.id != id {
-        return None;
+impl Pickers {
+    #[inline(always)]
+    fn find(&self, id: u64) -> Option<&Entry> {
+        // Ids count up, so neighbours never collide.
+        let entry = self.0.get(place(id, self.0.len()))?.as_ref()?;
+        (entry.id == id).then_some(entry)
     }
-    entry.picker.downcast_ref::<Picker<A>>().map(work)
 }
 
-/// Where an id is kept. Ids count up, so neighbours never collide.
-#[inline]
+/// The pickers of this thread while one is used; put back on drop, also by a panic.
+pub(super) struct Held(Option<Box<Pickers>>);
+
+impl Held {
+    /// Takes them; none while the thread ends.
+    #[inline(always)]
+    pub(super) fn take() -> Self {
+        Self(PICKERS.try_with(Cell::take).unwrap_or(None))
+    }
+
+    /// The picker of a balancer.
+    #[inline(always)]
+    pub(super) fn picker<A: 'static>(&self, id: u64) -> Option<&Picker<A>> {
+        self.0.as_deref()?.find(id)?.picker.downcast_ref()
+    }
+
+    /// The shard of a balancer's picker.
+    #[inline(always)]
+    pub(super) fn shard(&self, id: u64) -> Option<&Shard> {
+        Some(&self.0.as_deref()?.find(id)?.shard)
+    }
+
+    /// Runs `work` with a new picker, and keeps it for the picks to come.
+    pub(super) fn with_new<A: Clone + 'static, R>(
+        &mut self,
+        id: u64,
+        core: &Arc<Core<A>>,
+        life: &Arc<Life>,
+        work: impl FnOnce(&Picker<A>) -> R,
+    ) -> R {
+        let picker = Picker::new(core);
+        let done = work(&picker);
+        let shard = Arc::clone(picker.shard());
+        let entry = Entry { id, life: Arc::downgrade(life), shard, picker: Box::new(picker) };
+        keep(&mut self.0.get_or_insert_default().0, entry);
+        done
+    }
+}
+
+impl Drop for Held {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let held = self.0.take();
+        if let Ok(Some(left)) = PICKERS.try_with(|place| place.replace(held)) {
+            discard(left);
+        }
+    }
+}
+
+/// What a pick inside a pick has left, for want of the pickers held meanwhile.
+#[cold]
+#[inline(never)]
+fn discard(left: Box<Pickers>) {
+    drop(left);
+}
+
+/// Where an id is kept.
+#[inline(always)]
 fn place(id: u64, length: usize) -> usize {
     usize::try_from(id & (length as u64).wrapping_sub(1)).unwrap_or(usize::MAX)
 }

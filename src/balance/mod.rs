@@ -18,7 +18,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `balancer` | the shared handle: picks, changes, views, explanations |
-//! | `picker` | a worker's fast path |
+//! | `picker`, `lane` | a worker's fast path; what it remembers between picks |
 //! | `local` | the picker of each thread behind `Balancer::pick` |
 //! | `request` | what a pick needs to know; why there is nobody |
 //! | `member`, `options` | what users say |
@@ -37,6 +37,7 @@ mod balancer;
 mod control;
 mod core;
 mod key;
+mod lane;
 mod least;
 mod ledger;
 mod local;

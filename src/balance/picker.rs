@@ -12,17 +12,14 @@ use std::sync::Arc;
 
 use super::core::{Core, Counting};
 use super::key::{GOLDEN, fold, scale};
+use super::lane::{Begun, Cursor, Lane};
 use super::ledger::Shard;
 use super::member::MemberId;
 use super::pool::{Active, Pool};
 use super::request::{NoPick, Request};
-use super::snapshot::{HashTable, Roster, RoundRobin, Snapshot, Table};
-use super::sync::{AtomicU64, Ordering, lock};
+use super::snapshot::{HashTable, Roster, RoundRobin, Table};
+use super::sync::lock;
 use crate::channel::{NobodyReason, Strategy};
-
-/// Slots of weighted round robin that a picker claims at once: one locked
-/// instruction for so many picks. Every slot is used once, whoever claims it.
-const BLOCK: u32 = 32;
 
 /// Slots tried before a search gives up on luck and looks at every member.
 const REDIRECTS: usize = 64;
@@ -40,63 +37,32 @@ const SEARCHES: usize = 64;
 pub struct Picker<A> {
     core: Arc<Core<A>>,
     shard: Arc<Shard>,
-    /// The snapshot of the last pick. Taken out while a pick runs, so that a
-    /// pick inside a pick (from a `Clone` of `A`) merely loads it again.
-    cached: Cell<Option<Arc<Snapshot<A>>>>,
-    cursor: Cursor,
+    counting: Counting,
+    cursor: Cursor<A>,
+    /// What `lane` and `cursor` are as new as.
+    epoch: Cell<u64>,
+    /// Taken out while a pick runs, so that a pick inside a pick (from a `Clone` of
+    /// `A`) finds it gone and manages without.
+    lane: Cell<Option<Box<Lane<A>>>>,
 }
 
-/// A pick that counts as open, before it has someone to end it.
-pub(super) struct Begun<A> {
-    pub(super) seat: u32,
-    pub(super) serial: u32,
-    pub(super) address: A,
+/// Puts the lane back, also when a `Clone` of `A` panics.
+struct Held<'p, A> {
+    place: &'p Cell<Option<Box<Lane<A>>>>,
+    lane: Option<Box<Lane<A>>>,
 }
 
-/// Where a picker is.
-#[derive(Debug)]
-struct Cursor {
-    /// Virtual time of the next pick of weighted round robin.
-    time: Cell<u64>,
-    /// Slots left of the claimed block.
-    left: Cell<u32>,
-    /// Turns of what has no order of its own: redirected picks, samples,
-    /// requests without a key.
-    turn: Cell<u64>,
-}
-
-impl Cursor {
+impl<A> Drop for Held<'_, A> {
     #[inline(always)]
-    fn next(&self, shared: &AtomicU64, step: u64) -> u64 {
-        let left = self.left.get();
-        if left == 0 {
-            return self.claim(shared, step);
-        }
-        self.left.set(left - 1);
-        let time = self.time.get();
-        self.time.set(time.wrapping_add(step));
-        time
-    }
-
-    #[cold]
-    fn claim(&self, shared: &AtomicU64, step: u64) -> u64 {
-        let time = shared.fetch_add(step.wrapping_mul(u64::from(BLOCK)), Ordering::Relaxed);
-        self.left.set(BLOCK - 1);
-        self.time.set(time.wrapping_add(step));
-        time
-    }
-
-    #[inline]
-    fn turn(&self) -> u64 {
-        let turn = self.turn.get().wrapping_add(GOLDEN);
-        self.turn.set(turn);
-        turn
+    fn drop(&mut self) {
+        // Nothing is in its place: who finds it empty leaves it so.
+        std::mem::forget(self.place.replace(self.lane.take()));
     }
 }
 
 impl<A> fmt::Debug for Picker<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Picker").field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("Picker").field("strategy", &self.core.strategy).finish_non_exhaustive()
     }
 }
 
@@ -107,10 +73,15 @@ impl<A> Drop for Picker<A> {
 }
 
 impl<A> Picker<A> {
+    /// Where it counts.
+    pub(super) fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
     /// Ends a pick on the thread that owns this picker.
     #[inline(always)]
     pub(super) fn end(&self, seat: u32) {
-        match self.core.counting {
+        match self.counting {
             Counting::Sharded => self.shard.close(seat),
             Counting::Shared | Counting::Ordered => self.end_decided_by_load(seat),
         }
@@ -118,7 +89,7 @@ impl<A> Picker<A> {
 
     #[inline(never)]
     fn end_decided_by_load(&self, seat: u32) {
-        if self.core.counting == Counting::Ordered {
+        if self.counting == Counting::Ordered {
             lock(&self.core.least.0).release(seat);
         } else {
             self.core.ledger.close_shared(seat);
@@ -128,19 +99,18 @@ impl<A> Picker<A> {
 
 impl<A: Clone> Picker<A> {
     pub(super) fn new(core: &Arc<Core<A>>) -> Self {
-        let snapshot = core.newest();
-        let shard = core.ledger.shard(snapshot.roster.seats.len());
+        let epoch = core.epoch();
+        let lane = Box::new(Lane::newest(core));
+        let shard = core.ledger.shard(lane.roster.seats.len());
         // Differs between pickers, so that their redirects do not run in step.
-        let turn = Arc::as_ptr(&shard).addr() as u64;
+        let seed = Arc::as_ptr(&shard).addr() as u64;
         Self {
             core: Arc::clone(core),
             shard,
-            cached: Cell::new(Some(snapshot)),
-            cursor: Cursor {
-                time: Cell::new(0),
-                left: Cell::new(0),
-                turn: Cell::new(turn.wrapping_mul(GOLDEN)),
-            },
+            counting: core.counting,
+            cursor: Cursor::new(seed),
+            epoch: Cell::new(epoch),
+            lane: Cell::new(Some(lane)),
         }
     }
 
@@ -151,74 +121,112 @@ impl<A: Clone> Picker<A> {
     /// [`NoPick`] says why there is nobody.
     #[inline(always)]
     pub fn pick(&self, request: &Request<'_>) -> Result<Pick<'_, A>, NoPick> {
-        match self.begin(request) {
-            Some(Begun { seat, serial, address }) => Ok(Pick { picker: self, seat, serial, address }),
-            None => Err(self.refuse(request)),
+        match self.begin_ready(request) {
+            Some(begun) => Ok(Pick { picker: self, begun }),
+            None => self.pick_slowly(*request),
         }
     }
 
-    /// Why `begin` found nobody.
-    #[cold]
-    pub(super) fn refuse(&self, request: &Request<'_>) -> NoPick {
-        let snapshot = self.take_snapshot();
-        let refusal = nobody(&snapshot.roster, request);
-        self.cached.set(Some(snapshot));
-        refusal
-    }
-
-    /// A pick that is counted as open; the caller sees to it that it ends.
-    #[inline(always)]
-    pub(super) fn begin(&self, request: &Request<'_>) -> Option<Begun<A>> {
-        if self.core.counting != Counting::Sharded {
-            return self.begin_decided_by_load(request);
-        }
-        let snapshot = self.take_snapshot();
-        let roster = &*snapshot.roster;
-        let found = match self.search(roster, &snapshot, request) {
-            None => self.search_again(&snapshot, request),
-            found => found,
-        };
-        let begun = found.and_then(|seat| {
-            let seated = roster.seats.get(seat as usize)?.as_ref()?;
-            // Cloned before it counts: a clone that panics leaves nothing open.
-            let begun = Begun { seat, serial: seated.serial, address: seated.address.clone() };
-            self.shard.open(seat);
-            Some(begun)
-        });
-        self.cached.set(Some(snapshot));
-        begun
-    }
-
-    /// As `begin`, where open picks decide.
     #[inline(never)]
-    fn begin_decided_by_load(&self, request: &Request<'_>) -> Option<Begun<A>> {
-        // Least connections: nothing may change between the look and the pick.
-        if self.core.counting == Counting::Ordered {
-            return self.begin_ordered(request);
-        }
-        let snapshot = self.take_snapshot();
-        let found = self.search(&snapshot.roster, &snapshot, request);
-        // Opened when it was accepted.
-        let found = found.or_else(|| self.search_again(&snapshot, request));
-        let begun = found.and_then(|seat| self.seated(&snapshot, seat));
-        if begun.is_some() {
-            self.shard.count();
-        }
-        self.cached.set(Some(snapshot));
-        begun
+    fn pick_slowly(&self, request: Request<'_>) -> Result<Pick<'_, A>, NoPick> {
+        self.begin(request).map(|begun| Pick { picker: self, begun })
     }
 
+    /// A pick that finds its member without a search, if there is one; counted as
+    /// open, and the caller sees to it that it ends.
     #[inline(always)]
-    fn take_snapshot(&self) -> Arc<Snapshot<A>> {
-        match self.cached.take() {
-            Some(snapshot) if snapshot.generation == self.core.generation() => snapshot,
-            _ => self.core.newest(),
+    pub(super) fn begin_ready(&self, request: &Request<'_>) -> Option<Begun<A>> {
+        if !request.tried.is_empty() || self.epoch.get() != self.core.epoch() {
+            return None;
+        }
+        if let Some(begun) = self.cursor.next() {
+            self.shard.open(begun.seat);
+            return Some(begun);
+        }
+        self.begin_by_key(request)
+    }
+
+    /// A pick by a hash strategy that takes whomever the key hits.
+    #[inline(always)]
+    fn begin_by_key(&self, request: &Request<'_>) -> Option<Begun<A>> {
+        let key = key_of(&self.core, request)?;
+        let held = Held { place: &self.lane, lane: Some(self.lane.take()?) };
+        let lane = held.lane.as_deref()?;
+        let Table::Hash(table) = lane.keyed.as_deref()? else { return None };
+        self.counted(&lane.roster, table.placement.find(key, |_| true)?)
+    }
+
+    /// Counts a pick in this picker's shard.
+    #[inline(always)]
+    fn counted(&self, roster: &Roster<A>, seat: u32) -> Option<Begun<A>> {
+        // Cloned before it counts: a clone that panics leaves nothing open.
+        let begun = Begun::at(roster, seat)?;
+        self.shard.open(seat);
+        Some(begun)
+    }
+
+    /// As `begin_ready`, where there is more to look at: changes, tried members,
+    /// loads, and why there is nobody.
+    pub(super) fn begin(&self, request: Request<'_>) -> Result<Begun<A>, NoPick> {
+        let request = &request;
+        let begun = match self.counting {
+            // Nothing may change between the look and the pick.
+            Counting::Ordered => self.begin_ordered(request),
+            Counting::Sharded => self.with_lane(|lane| {
+                if let Some(begun) = self.prepared(lane, request) {
+                    self.shard.open(begun.seat);
+                    return Some(begun);
+                }
+                let found = self.search(lane, request).or_else(|| self.search_again(lane, request));
+                self.counted(&lane.roster, found?)
+            }),
+            Counting::Shared => self.with_lane(|lane| {
+                // Opened when it was accepted.
+                let found = self.search(lane, request).or_else(|| self.search_again(lane, request));
+                let begun = self.seated(&lane.roster, found?)?;
+                self.shard.count();
+                Some(begun)
+            }),
+        };
+        begun.ok_or_else(|| self.with_lane(|lane| nobody(&lane.roster, request)))
+    }
+
+    /// The next of a round robin in which everyone is able, and more of them for
+    /// the picks to come.
+    fn prepared(&self, lane: &Lane<A>, request: &Request<'_>) -> Option<Begun<A>> {
+        let Active::Pool(pool) = lane.roster.active() else { return None };
+        match lane.snapshot.table(pool)? {
+            Table::RoundRobin(table) if table.steady && request.tried.is_empty() => {
+                self.cursor.prepare(&table.current, &lane.roster, &self.core.cursor.0);
+                self.cursor.next()
+            }
+            _ => None,
+        }
+    }
+
+    /// Runs with a lane that is not older than this call.
+    #[inline]
+    fn with_lane<R>(&self, work: impl FnOnce(&Lane<A>) -> R) -> R {
+        let Some(mut lane) = self.lane.take() else {
+            // A pick inside a pick.
+            return work(&Lane::newest(&self.core));
+        };
+        let epoch = self.core.epoch();
+        if self.epoch.get() != epoch {
+            self.cursor.forget();
+            lane.refresh(&self.core);
+            self.epoch.set(epoch);
+        }
+        let held = Held { place: &self.lane, lane: Some(lane) };
+        match &held.lane {
+            Some(lane) => work(lane),
+            None => work(&Lane::newest(&self.core)),
         }
     }
 
     /// The member of a pick that is open already, and ends if `clone` panics.
     #[inline]
-    fn seated(&self, snapshot: &Snapshot<A>, seat: u32) -> Option<Begun<A>> {
+    fn seated(&self, roster: &Roster<A>, seat: u32) -> Option<Begun<A>> {
         struct EndOnPanic<'p, A>(&'p Picker<A>, u32);
         impl<A> Drop for EndOnPanic<'_, A> {
             fn drop(&mut self) {
@@ -226,8 +234,7 @@ impl<A: Clone> Picker<A> {
             }
         }
         let guard = EndOnPanic(self, seat);
-        let seated = snapshot.roster.seats.get(seat as usize)?.as_ref()?;
-        let begun = Begun { seat, serial: seated.serial, address: seated.address.clone() };
+        let begun = Begun::at(roster, seat)?;
         std::mem::forget(guard);
         Some(begun)
     }
@@ -235,12 +242,12 @@ impl<A: Clone> Picker<A> {
     /// The first search found nobody: the tables changed under it, or nobody is
     /// there.
     #[cold]
-    fn search_again(&self, snapshot: &Arc<Snapshot<A>>, request: &Request<'_>) -> Option<u32> {
+    fn search_again(&self, lane: &Lane<A>, request: &Request<'_>) -> Option<u32> {
         for _ in 0..SEARCHES {
-            if matches!(snapshot.roster.active(), Active::Nobody(_)) {
+            if matches!(lane.roster.active(), Active::Nobody(_)) {
                 return None;
             }
-            if let Some(seat) = self.search(&snapshot.roster, snapshot, request) {
+            if let Some(seat) = self.search(lane, request) {
                 return Some(seat);
             }
             if !request.tried.is_empty() {
@@ -250,17 +257,16 @@ impl<A: Clone> Picker<A> {
         None
     }
 
-    #[inline(always)]
-    fn search(&self, roster: &Roster<A>, snapshot: &Snapshot<A>, request: &Request<'_>) -> Option<u32> {
+    fn search(&self, lane: &Lane<A>, request: &Request<'_>) -> Option<u32> {
+        let roster = &*lane.roster;
         let Active::Pool(pool) = roster.active() else { return None };
-        match snapshot.table(pool)? {
+        match lane.snapshot.table(pool)? {
             Table::RoundRobin(table) => self.round_robin(roster, pool, table, request),
             Table::Hash(table) => self.hash(roster, table, request),
             Table::Sample(seats) => self.sample(roster, pool, seats, request),
         }
     }
 
-    #[inline(always)]
     fn round_robin(
         &self,
         roster: &Roster<A>,
@@ -269,7 +275,8 @@ impl<A: Clone> Picker<A> {
         request: &Request<'_>,
     ) -> Option<u32> {
         let sequence = &table.current;
-        let seat = sequence.at(self.cursor.next(&self.core.cursor.0, sequence.step()));
+        let shared = &self.core.cursor.0;
+        let seat = sequence.at(self.cursor.next_time(sequence.step(), shared));
         if roster.able(pool).contains(seat) && request.tried.is_empty() {
             return Some(seat);
         }
@@ -300,10 +307,9 @@ impl<A: Clone> Picker<A> {
         })
     }
 
-    #[inline(always)]
     fn hash(&self, roster: &Roster<A>, table: &HashTable, request: &Request<'_>) -> Option<u32> {
         let key = self.key(request);
-        if self.core.counting == Counting::Shared {
+        if self.counting == Counting::Shared {
             return self.bounded(roster, table, request, key);
         }
         if request.tried.is_empty() {
@@ -372,29 +378,26 @@ impl<A: Clone> Picker<A> {
         Some(picked)
     }
 
-    #[inline]
     fn begin_ordered(&self, request: &Request<'_>) -> Option<Begun<A>> {
         let mut least = lock(&self.core.least.0);
         // After the lock: the writer publishes while it holds it.
-        let snapshot = self.take_snapshot();
-        let roster = &snapshot.roster;
-        let seat = match roster.active() {
-            Active::Pool(pool) if request.tried.is_empty() => least.pick(pool),
-            Active::Pool(pool) => least.pick_where(pool, |seat| !was_tried(roster, request, seat)),
-            Active::Nobody(_) => None,
-        };
-        drop(least);
-        let begun = seat.and_then(|seat| self.seated(&snapshot, seat));
-        if begun.is_some() {
+        self.with_lane(|lane| {
+            let roster = &*lane.roster;
+            let seat = match roster.active() {
+                Active::Pool(pool) if request.tried.is_empty() => least.pick(pool),
+                Active::Pool(pool) => least.pick_where(pool, |seat| !was_tried(roster, request, seat)),
+                Active::Nobody(_) => None,
+            };
+            drop(least);
+            let begun = self.seated(roster, seat?)?;
             self.shard.count();
-        }
-        self.cached.set(Some(snapshot));
-        begun
+            Some(begun)
+        })
     }
 }
 
 /// The hash of what the strategy places by, if the request has it.
-#[inline]
+#[inline(always)]
 pub(super) fn key_of<A>(core: &Core<A>, request: &Request<'_>) -> Option<u64> {
     match core.strategy {
         Strategy::SourceHash => request.source.map(|source| core.hashing.source(source)),
@@ -435,38 +438,33 @@ fn nobody<A>(roster: &Roster<A>, request: &Request<'_>) -> NoPick {
 #[must_use = "the pick ends when it is dropped"]
 pub struct Pick<'p, A> {
     picker: &'p Picker<A>,
-    seat: u32,
-    serial: u32,
-    address: A,
+    begun: Begun<A>,
 }
 
 impl<A> Pick<'_, A> {
     /// What the member was made with.
     #[inline]
     pub fn address(&self) -> &A {
-        &self.address
+        &self.begun.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
     #[inline]
     pub fn id(&self) -> MemberId {
-        MemberId { seat: self.seat, serial: self.serial }
+        self.begun.id()
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for Pick<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pick")
-            .field("id", &MemberId { seat: self.seat, serial: self.serial })
-            .field("address", &self.address)
-            .finish()
+        f.debug_struct("Pick").field("id", &self.begun.id()).field("address", &self.begun.address).finish()
     }
 }
 
 impl<A> Drop for Pick<'_, A> {
     #[inline]
     fn drop(&mut self) {
-        self.picker.end(self.seat);
+        self.picker.end(self.begun.seat);
     }
 }

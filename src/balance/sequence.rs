@@ -94,8 +94,25 @@ impl Sequence {
         self.step
     }
 
+    /// Gives each place the seat whose turn comes, from this virtual time on.
+    #[inline]
+    pub(super) fn for_turns<P>(&self, time: u64, places: &[P], give: impl Fn(&P, u32)) {
+        let first = scale(time, self.length) as usize;
+        match &self.kind {
+            Kind::Short(order) => give_turns(order, first, places, give),
+            Kind::Listed(order) => give_turns(order, first, places, give),
+            Kind::Spread(spread) => {
+                let mut slot = first as u64;
+                for place in places {
+                    give(place, spread.at(slot));
+                    slot = if slot + 1 == self.length { 0 } else { slot + 1 };
+                }
+            }
+        }
+    }
+
     /// Whose turn it is at this virtual time.
-    #[inline(always)]
+    #[inline]
     pub(super) fn at(&self, cursor: u64) -> u32 {
         let slot = scale(cursor, self.length);
         match &self.kind {
@@ -131,6 +148,18 @@ impl Sequence {
             Kind::Short(order) => size_of_val(&**order),
             Kind::Listed(order) => size_of_val(&**order),
             Kind::Spread(spread) => spread.heap_bytes(),
+        }
+    }
+}
+
+/// The turns of a cycle from one on, and again from the start.
+#[inline]
+fn give_turns<S: Copy + Into<u32>, P>(order: &[S], first: usize, places: &[P], give: impl Fn(&P, u32)) {
+    match order.get(first..first + places.len()) {
+        Some(turns) => places.iter().zip(turns).for_each(|(place, &seat)| give(place, seat.into())),
+        None => {
+            let turns = order.iter().cycle().skip(first);
+            places.iter().zip(turns).for_each(|(place, &seat)| give(place, seat.into()));
         }
     }
 }

@@ -98,6 +98,9 @@ pub(super) enum Table {
 pub(super) struct RoundRobin {
     /// What picks follow: `full`, or a sequence of those who were able lately.
     pub(super) current: Sequence,
+    /// Whether everyone in `current` is able. A change of who is able publishes
+    /// another table, so that picks need not look as long as they have this one.
+    pub(super) steady: bool,
     /// Everyone in the pool, able or not.
     pub(super) full: Sequence,
     /// Everyone in the pool.

@@ -62,8 +62,8 @@ impl<A: Clone> Control<A> {
         if let Some(lagging) = self.lagging.get_mut(pool.index()) {
             *lagging = true;
         }
-        if !table.current.is_same(&table.full) {
-            let table = RoundRobin { current: table.full.clone(), ..table.clone() };
+        if table.steady || !table.current.is_same(&table.full) {
+            let table = RoundRobin { current: table.full.clone(), steady: false, ..table.clone() };
             self.replace(core, pool, Table::RoundRobin(table));
         }
     }
@@ -78,7 +78,7 @@ impl<A: Clone> Control<A> {
         let mut parts = self.parts(pool, table.seats.len());
         parts.retain(|part| able.contains(part.seat));
         let current = table.among(&parts);
-        let table = RoundRobin { current, ..table.clone() };
+        let table = RoundRobin { current, steady: !parts.is_empty(), ..table.clone() };
         self.replace(core, pool, Table::RoundRobin(table));
     }
 
@@ -154,7 +154,7 @@ impl<A: Clone> Control<A> {
                 let full = Sequence::new(&parts)?;
                 let seats: Arc<[u32]> = parts.iter().map(|part| part.seat).collect();
                 parts.retain(|part| roster.able(pool).contains(part.seat));
-                let everyone = RoundRobin { current: full.clone(), full, seats };
+                let everyone = RoundRobin { current: full.clone(), steady: !parts.is_empty(), full, seats };
                 Some(Table::RoundRobin(RoundRobin { current: everyone.among(&parts), ..everyone }))
             }
             Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => None,
