@@ -72,7 +72,7 @@ host = "192.0.2.50"
 class Daemon:
     """Started on entering, ended in order on leaving."""
 
-    def __init__(self, binary, channels=20000):
+    def __init__(self, binary, channels=20000, more=""):
         self.binary = os.path.abspath(binary)
         self.place = tempfile.TemporaryDirectory(prefix="vitald-sdk-")
         self.directory = self.place.name
@@ -90,7 +90,7 @@ class Daemon:
             user=USER,
             access_key=ACCESS_KEY,
         )
-        self.config = self.write("vitald.toml", config)
+        self.config = self.write("vitald.toml", config + more)
         self.log = os.path.join(self.directory, "vitald.log")
 
     def write(self, name, text):
