@@ -125,7 +125,7 @@ fn a_member_takes_few_bytes() {
                 let mut balancer = None;
                 // Names were allocated before, and the list of members goes.
                 let counted = measure(|| {
-                    balancer = Some(Balancer::new(strategy, Options::default(), members).unwrap())
+                    balancer = Some(Balancer::new(strategy, Options::default(), members).unwrap());
                 });
                 let list = (count as usize * size_of::<Member<u32>>()) as i64;
                 let live = usize::try_from(counted.bytes_current + list).unwrap();

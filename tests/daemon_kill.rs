@@ -6,6 +6,7 @@
 //! for 25 seconds; `VITALD_KILL_SECONDS` makes it longer.
 
 #![cfg(feature = "daemon")]
+#![expect(clippy::indexing_slicing, reason = "what is not there fails the test")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -171,7 +172,8 @@ fn read(socket: &Path) -> Vec<BTreeMap<String, Held>> {
         let channel = &record["channel"];
         let name = channel["name"].as_str().expect("a name");
         let members = channel["members"].as_array().expect("members");
-        let hosts_found: Vec<&str> = members.iter().map(|member| member["host"].as_str().unwrap()).collect();
+        let hosts_found: Vec<&str> =
+            members.iter().map(|member| member["host"].as_str().expect("a host")).collect();
         // The port tells the version but for its multiple of 60,000, and no run gets there.
         let version = u32::try_from(channel["port"].as_u64().expect("a port")).expect("a port") - 1;
         assert_eq!(hosts_found, hosts(version), "{name} is there in part: {record}");

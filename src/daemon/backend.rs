@@ -40,7 +40,10 @@ pub struct Backend {
 
 /// An observation that several requests share.
 #[derive(Debug, Clone, Default)]
-pub struct Recent(Arc<Mutex<Option<(Moment, Arc<Observation>)>>>);
+pub struct Recent(Arc<Mutex<Option<Taken>>>);
+
+/// When it was taken, and the observation.
+type Taken = (Moment, Arc<Observation>);
 
 impl Recent {
     /// An observation of just now. Cancel-safe: who waits for it gives way to

@@ -22,8 +22,8 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
-    PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error,
+    InvalidMessage, PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore, SignatureScheme,
     SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;

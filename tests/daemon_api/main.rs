@@ -39,7 +39,7 @@ fn create(daemon: &Daemon, body: &Value) -> String {
 
 fn names(daemon: &Daemon) -> Vec<String> {
     let listed = daemon.local_json("GET", &path("?limit=500"), None, 200);
-    let channels = listed["vpc_channels"].as_array().expect("a list");
+    let channels = listed.pointer("/vpc_channels").and_then(Value::as_array).expect("a list");
     let mut names: Vec<String> = channels.iter().map(|channel| text(channel, "/name").to_owned()).collect();
     names.sort();
     names
@@ -48,7 +48,7 @@ fn names(daemon: &Daemon) -> Vec<String> {
 /// The verdicts on a channel's members, in their order.
 fn verdicts(daemon: &Daemon, id: &str) -> Vec<String> {
     let shown = daemon.local_json("GET", &path(&format!("/{id}")), None, 200);
-    let members = shown["members"].as_array().expect("members");
+    let members = shown.pointer("/members").and_then(Value::as_array).expect("members");
     members.iter().map(|member| text(member, "/health_status").to_owned()).collect()
 }
 

@@ -207,14 +207,15 @@ fn an_ipv6_member_is_connected_alike() {
 
 /// Connections with a member's port in TIME_WAIT (state 06 of `/proc/net/tcp`).
 fn time_waits(member: SocketAddr) -> usize {
-    let port = format!(":{:04X}", member.port());
+    // As the kernel writes 127.0.0.1 and the port.
+    let end = format!("0100007F:{:04X}", member.port());
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
     table
         .lines()
         .filter(|line| {
             let columns: Vec<_> = line.split_whitespace().collect();
             let ends = columns.get(1..3).unwrap_or_default();
-            columns.get(3) == Some(&"06") && ends.iter().any(|end| end.ends_with(&port))
+            columns.get(3) == Some(&"06") && ends.contains(&end.as_str())
         })
         .count()
 }
