@@ -22,7 +22,7 @@ use super::exit::CliError;
 
 /// Lines that wait for the writer. A line has a few hundred bytes, so a reader
 /// that is stuck costs a few megabytes; what comes after that is dropped.
-const LINES_AT_MOST: usize = 8192;
+const LINES_AT_MOST: usize = 4096;
 
 /// `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
