@@ -14,6 +14,7 @@ needs_of() { # PART
         security) echo bwrap cc curl nginx openssl python3 systemd-analyze ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
+        test) echo cc faketime ip ;;
         *) echo cc ;;
     esac
 }
@@ -22,6 +23,7 @@ package_of() { # COMMAND
     case $1 in
         bwrap) echo bubblewrap ;;
         cc) echo gcc libc6-dev ;;
+        ip) echo iproute2 ;;
         promtool) echo prometheus ;;
         venv) echo python3-venv ;;
         systemd-analyze) echo systemd ;;
