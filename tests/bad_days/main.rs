@@ -20,6 +20,7 @@ mod log_sink;
 mod names;
 mod ports;
 mod readers;
+mod restart;
 mod starvation;
 
 use support::config::pace;
