@@ -36,3 +36,56 @@ fn members_that_flip_together_rewrite_a_short_order_a_few_times() {
     let Some(Table::RoundRobin(table)) = snapshot.table(Pool::Primary) else { panic!("still there") };
     assert_eq!(table.current.length(), 2);
 }
+
+#[test]
+fn seats_are_given_out_again_when_empty_and_never_under_an_old_id() {
+    let (core, mut control) = made(Strategy::WeightedRoundRobin, 10);
+    let old = control.id_of(&core, "3").unwrap();
+    // A pick of the member at seat 0 stays open.
+    core.ledger.open_shared(0);
+    for round in 1..20_u32 {
+        let names = (0..10).map(|member| Member::new(100 * round + member));
+        control.update(&core, names.collect()).unwrap();
+        assert!(control.members().all(|(seat, _)| seat != 0), "seat 0 is not empty");
+        assert!(control.register.seats() <= 21, "{} seats for 10 members", control.register.seats());
+        assert_eq!(control.set_health(&core, old, Health::Unhealthy), Err(UnknownMember));
+    }
+    core.ledger.close_shared(0);
+    for round in 21..23_u32 {
+        let names = (0..10).map(|member| Member::new(100 * round + member));
+        control.update(&core, names.collect()).unwrap();
+    }
+    assert!(control.members().any(|(seat, _)| seat == 0), "seat 0 is empty, and the smallest");
+}
+
+#[test]
+fn members_are_found_by_name_after_any_update() {
+    let (core, mut control) = made(Strategy::UriHash, 50);
+    let kept = control.id_of(&core, "40").unwrap();
+    control.update(&core, (30..90_u32).map(Member::new).collect()).unwrap();
+    assert_eq!(control.id_of(&core, "40"), Some(kept), "who stays keeps its id");
+    assert_eq!(control.id_of(&core, "29"), None);
+    let mut seats = std::collections::BTreeSet::new();
+    for member in 30..90_u32 {
+        let id = control.id_of(&core, &member.to_string()).unwrap();
+        let record = control.register.seated(id.seat).unwrap();
+        assert_eq!((record.address, &*record.identity), (member, &*member.to_string()));
+        assert!(seats.insert(id.seat), "nobody shares a seat");
+    }
+}
+
+/// Where keys live among the primaries does not depend on backups.
+#[test]
+fn tiers_are_laid_out_apart() {
+    let (core, mut control) = made(Strategy::UriHash, 60);
+    let owners = |control: &Control<u32>| -> Vec<Option<u32>> {
+        let Some(Table::Hash(table)) = control.snapshot.table(Pool::Primary) else { panic!("primaries") };
+        (0..2000_u64)
+            .map(|key| table.placement.find(core.hashing.uri(&key.to_be_bytes()), |_| true))
+            .collect()
+    };
+    let before = owners(&control);
+    let backups = (1000..1010_u32).map(|member| Member::new(member).role(Role::Backup));
+    control.update(&core, (0..60).map(Member::new).chain(backups).collect()).unwrap();
+    assert_eq!(owners(&control), before);
+}

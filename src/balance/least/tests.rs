@@ -46,6 +46,34 @@ fn ties_rotate() {
 }
 
 #[test]
+fn all_at_once_is_as_one_by_one() {
+    let weights: Vec<u32> = (0..40).map(|member| 1 + member * 7 % 9).collect();
+    let mut one_by_one = made(&weights, Idle::Weighed);
+    let mut at_once = LeastConnections::new(Idle::Weighed);
+    let places = |without: u32| {
+        let placed = (0..).zip(&weights);
+        placed.map(move |(seat, &weight)| (seat != without).then_some((Pool::Primary, weight)))
+    };
+    at_once.link_all(places(u32::MAX));
+    for _ in 0..300 {
+        assert_eq!(one_by_one.pick(Pool::Primary), at_once.pick(Pool::Primary));
+    }
+    // Open picks stay, in rotation and out of it.
+    let open = at_once.open(7);
+    at_once.link_all(places(7));
+    assert!(open > 0 && at_once.open(7) == open);
+    at_once.release(7);
+    assert_eq!(at_once.open(7), open - 1);
+    for _ in 0..300 {
+        let load = |seat: u32, open: u32| f64::from(open + 1) / f64::from(weights[seat as usize]);
+        let loads = (0..40).filter(|seat| *seat != 7).map(|seat| load(seat, at_once.open(seat)));
+        let least = loads.fold(f64::INFINITY, f64::min);
+        let seat = at_once.pick(Pool::Primary).unwrap();
+        assert!(seat != 7 && load(seat, at_once.open(seat) - 1) == least);
+    }
+}
+
+#[test]
 fn idle_members_go_first() {
     let mut least = made(&[100, 1], Idle::First);
     assert_eq!(least.pick(Pool::Primary), Some(0));
