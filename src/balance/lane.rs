@@ -111,7 +111,7 @@ impl<A> Cursor<A> {
             rest: Cell::new(0),
             time: Cell::new(0),
             step: Cell::new(0),
-            turn: Cell::new(seed.wrapping_mul(GOLDEN)),
+            turn: Cell::new(seed),
         }
     }
 

@@ -58,7 +58,7 @@ struct Class {
     rank: u128,
     /// Its place among the leaves of the pool's tournament.
     leaf: u32,
-    /// When it last gave a member; among equals the longest waiting leads.
+    /// When it last gave a member, or was made; among equals the longest waiting leads.
     turn: u64,
 }
 
@@ -378,6 +378,8 @@ impl LeastConnections {
             return class;
         }
         let leaf = self.free_leaf(pool);
+        // No two classes wait equally long, so that every match has one winner.
+        self.turn += 1;
         let class = Class { weight, pool, first: NONE, least: NONE, rank: u128::MAX, leaf, turn: self.turn };
         let index = match self.free_classes.pop() {
             Some(index) => {

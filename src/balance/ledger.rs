@@ -87,6 +87,8 @@ fn zeroes(count: usize) -> Box<[AtomicU32]> {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard {
+    /// How many this balancer made before it.
+    pub(super) number: u64,
     open: Counters,
     picks: AtomicU64,
 }
@@ -116,6 +118,8 @@ impl Shard {
 #[derive(Debug)]
 pub(super) struct Ledger {
     shards: Mutex<Vec<Arc<Shard>>>,
+    /// Shards made so far.
+    made: AtomicU64,
     shared: Counters,
     shared_picks: AtomicU64,
     /// Open picks in `shared`; kept for bounded load, which needs it per pick.
@@ -126,6 +130,7 @@ impl Ledger {
     pub(super) fn new(seats: usize) -> Self {
         Self {
             shards: Mutex::new(Vec::new()),
+            made: AtomicU64::new(0),
             shared: Counters::new(seats),
             shared_picks: AtomicU64::new(0),
             shared_open: AtomicU64::new(0),
@@ -134,7 +139,8 @@ impl Ledger {
 
     /// A shard for a new picker.
     pub(super) fn shard(&self, seats: usize) -> Arc<Shard> {
-        let shard = Arc::new(Shard { open: Counters::new(seats), picks: AtomicU64::new(0) });
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let shard = Arc::new(Shard { number, open: Counters::new(seats), picks: AtomicU64::new(0) });
         lock(&self.shards).push(Arc::clone(&shard));
         shard
     }

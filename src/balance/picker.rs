@@ -103,7 +103,7 @@ impl<A: Clone> Picker<A> {
         let lane = Box::new(Lane::newest(core));
         let shard = core.ledger.shard(lane.roster.seats.len());
         // Differs between pickers, so that their redirects do not run in step.
-        let seed = Arc::as_ptr(&shard).addr() as u64;
+        let seed = fold((shard.number + 1).wrapping_mul(GOLDEN), GOLDEN);
         Self {
             core: Arc::clone(core),
             shard,
@@ -149,6 +149,9 @@ impl<A: Clone> Picker<A> {
     /// A pick by a hash strategy that takes whomever the key hits.
     #[inline(always)]
     fn begin_by_key(&self, request: &Request<'_>) -> Option<Begun<A>> {
+        if self.counting != Counting::Sharded {
+            return None;
+        }
         let key = key_of(&self.core, request)?;
         let held = Held { place: &self.lane, lane: Some(self.lane.take()?) };
         let lane = held.lane.as_deref()?;
