@@ -81,6 +81,30 @@ fn a_published_flip_is_never_missed() {
     });
 }
 
+/// What a picker has ready for the picks to come is dropped when it is no longer
+/// true, at whatever moment the writer was seen.
+#[test]
+fn what_a_picker_has_ready_never_outlives_a_flip() {
+    model(|| {
+        let members = [Member::new(0), Member::new(1)];
+        let balancer =
+            Balancer::new(Strategy::WeightedRoundRobin, Options::default(), members).unwrap();
+        let done = loom::sync::Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let (other, seen) = (balancer.clone(), done.clone());
+        let picks = thread::spawn(move || {
+            let picker = other.picker();
+            for _ in 0..2 {
+                let published = seen.load(loom::sync::atomic::Ordering::Acquire);
+                let pick = picker.pick(&Request::new()).unwrap();
+                assert!(!published || *pick.address() == 1);
+            }
+        });
+        balancer.set_health(id(&balancer, 0), Health::Unhealthy).unwrap();
+        done.store(true, loom::sync::atomic::Ordering::Release);
+        picks.join().unwrap();
+    });
+}
+
 /// Two pickers share the order: over one cycle nobody is picked twice.
 #[test]
 fn blocks_are_claimed_once() {
