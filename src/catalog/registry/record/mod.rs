@@ -120,7 +120,12 @@ fn channel_of(value: &Value) -> Result<Resource, RecordError> {
         return Err(RecordError::Broken("a group or member stands there twice".to_owned()));
     }
     let check = field(value, "health_check").map(tag_of).transpose()?;
-    let microservice = field(value, "microservice").filter(|_| written.kind() == ChannelKind::Microservice);
+    let is_microservice = written.kind() == ChannelKind::Microservice;
+    if is_microservice && field(value, "microservice").is_none() {
+        // Without it the channel could not be written again.
+        return Err(damaged("microservice"));
+    }
+    let microservice = field(value, "microservice").filter(|_| is_microservice);
     let microservice = microservice.zip(field(described, "microservice_info")).map(|(held, info)| {
         let tag = tag_of(held)?;
         let updated = moment_of(held, "updated")?;
