@@ -1,5 +1,4 @@
-//! The daemon as the management API sees it: implements
-//! [`ApiBackend`](crate::serve::api::ApiBackend).
+//! The daemon as the management API sees it: implements [`ApiBackend`].
 //!
 //! Reads look at the published registry and at the drivers' snapshots; writes go
 //! to [`super::registrar`] through its queue.

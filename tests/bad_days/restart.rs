@@ -126,11 +126,11 @@ fn a_state_directory_that_becomes_read_only_stops_nothing() {
             let site = Site::new(Path::new("/tmp/vitald-state"));
             let daemon = Daemon::start(&site.config);
             site.wait_for_verdicts(&daemon);
-            remount("ro");
+            make_read_only();
             wait::until("the failure to be logged", || daemon.log().contains("cannot write").then_some(()));
             check_verdicts_move(&site, &daemon);
             assert_eq!(daemon.reload().status, 200);
-            remount("rw");
+            make_writable();
             stop(daemon);
             let daemon = Daemon::start(&site.config);
             assert!(daemon.log().contains("going on with saved verdicts"), "{}", daemon.log());
@@ -138,13 +138,22 @@ fn a_state_directory_that_becomes_read_only_stops_nothing() {
     }
 }
 
-fn remount(mode: &str) {
-    let options = format!("remount,{mode}");
-    // A writer may be in the middle of a file.
-    wait::until("the remount", || {
-        let mount = std::process::Command::new("mount").args(["-o", &options, "/tmp/vitald-state"]).output();
-        mount.is_ok_and(|output| output.status.success()).then_some(())
-    });
+/// Lays a read-only view of the directory over it: a mount on which a file is open
+/// for writing cannot be made read-only itself.
+fn make_read_only() {
+    mount(&["--bind", "/tmp/vitald-state", "/tmp/vitald-state"]);
+    mount(&["-o", "remount,bind,ro", "/tmp/vitald-state"]);
+}
+
+fn make_writable() {
+    let umount = std::process::Command::new("umount").arg("/tmp/vitald-state").output();
+    let umount = umount.expect("umount can be run");
+    assert!(umount.status.success(), "{umount:?}");
+}
+
+fn mount(arguments: &[&str]) {
+    let mount = std::process::Command::new("mount").args(arguments).output().expect("mount can be run");
+    assert!(mount.status.success(), "{mount:?}");
 }
 
 #[test]
