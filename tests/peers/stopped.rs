@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use vitald::health::schedule;
 
 use crate::support::address::own_address;
 use crate::support::certificates::Authority;
@@ -138,7 +139,12 @@ fn assert_no_burst(backends: &[Backend], resumed: Instant) {
         }
     }
     first_round.sort();
-    assert!(first_round.len() <= backends.len() + 2, "{} probes in one interval", first_round.len());
+    // A slot that passed shortly before the daemon ran again is still used, and the
+    // member's next one lies in the same interval.
+    let used = INTERVAL + schedule::late_after(INTERVAL) + schedule::AHEAD;
+    let spacing = INTERVAL / u32::from(MEMBERS);
+    let most = used.as_micros().div_ceil(spacing.as_micros()) + 1;
+    assert!(first_round.len() as u128 <= most, "{} probes in one interval", first_round.len());
     let window = INTERVAL / 8;
     let densest = first_round
         .iter()
