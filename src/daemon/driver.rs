@@ -18,10 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
 use super::probes::{Ended, Probes, Started};
-use super::stall::{self, HEARTBEAT, StallMeter};
+use super::stall::{self, Absence, HEARTBEAT, StallMeter};
 use crate::catalog::Change;
 use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
+use crate::probe::absence;
 
 /// An idle driver still takes a turn this often, to show that it lives.
 const IDLE_BEAT: Duration = Duration::from_millis(500);
@@ -106,7 +107,7 @@ struct Running {
     job: Job,
     channel: u32,
     started: Now,
-    stalled_before: Duration,
+    absent_before: Absence,
     timeout: Duration,
 }
 
@@ -190,6 +191,7 @@ impl<C: Check> Driver<C> {
     fn handle_wake(&mut self, now: Moment) {
         self.stalls.handle_wake(now);
         self.stalls.handle_suspended(self.clock.suspended());
+        absence::set_total(self.stalls.absence_at(now).total);
     }
 
     fn handle_commands(&mut self) -> Turn {
@@ -272,8 +274,9 @@ impl<C: Check> Driver<C> {
                 continue;
             };
             let timeout = check.timeout();
-            let stalled_before = self.stalls.total_at(now.moment);
-            let running = Running { job, channel, started: now, stalled_before, timeout };
+            let absent_before = self.stalls.absence_at(now.moment);
+            absence::set_total(absent_before.total);
+            let running = Running { job, channel, started: now, absent_before, timeout };
             match self.probes.start(check.run(), running) {
                 Started::Ended(ended) => self.handle_ended(ended),
                 Started::Running(place) => {
@@ -296,8 +299,8 @@ impl<C: Check> Driver<C> {
         }
         let report = report.unwrap_or_else(|panic| Report::inconclusive(ProberReason::Internal, panic));
         let now = self.clock.now();
-        let stalled = self.stalls.total_at(now.moment).saturating_sub(running.stalled_before);
-        let report = stall::excuse(report, running.timeout, stalled);
+        let absent = self.stalls.absence_at(now.moment).since(running.absent_before);
+        let report = stall::excuse(report, running.timeout, absent);
         let moved = self.engine.handle_report(running.job, report, running.started, now);
         if let Some(transition) = moved {
             self.keep(transition);

@@ -136,6 +136,9 @@ pub struct Report {
     pub phases: Phases,
     /// From the start (after resolving) to the outcome.
     pub total: Duration,
+    /// The last part of `total`, in which the prober had said all that it had to
+    /// and only the member was to move; zero where that is not known.
+    pub waited: Duration,
     /// The final status code, when a head was read.
     pub status: Option<u16>,
     /// One line for people: `200 OK`, `connection refused`. Remote text in it
@@ -156,6 +159,7 @@ impl Report {
             outcome: Outcome::Inconclusive(reason),
             phases: Phases::default(),
             total: Duration::ZERO,
+            waited: Duration::ZERO,
             status: None,
             detail: detail.into(),
             peer: None,

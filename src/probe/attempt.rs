@@ -45,12 +45,15 @@ use super::http::HttpExchange;
 use super::https::HttpsExchange;
 use super::plan::{Plan, ProtocolPlan};
 use super::target::Target;
-use super::{fault, scratch, tcp};
+use super::{absence, fault, scratch, tcp};
 use crate::channel::CloseMode;
 use crate::health::{MemberReason, Outcome, Phases, ProberReason, Report};
 
 /// Bytes thrown away for an orderly close; more ends in a reset.
 const DRAINED_AT_MOST: usize = 64 * 1024;
+
+/// How often a probe waits on after its deadline because the prober was away.
+const EXTENSIONS: u8 = 3;
 
 /// One probe under way.
 pub(super) struct Attempt<'a> {
@@ -134,6 +137,10 @@ pub(super) struct Progress {
     entered: Instant,
     phase: Phase,
     phases: Phases,
+    /// When the prober last said something: from then on the member was to move.
+    spoke: Instant,
+    absence: absence::Reading,
+    extensions: u8,
     /// `notAfter` of the member's certificate, once seen.
     pub(super) certificate_not_after: Option<i64>,
     /// Kept for `--explain` only.
@@ -148,6 +155,9 @@ impl Progress {
             entered: now,
             phase: Phase::Connect,
             phases: Phases::default(),
+            spoke: now,
+            absence: absence::Reading::now(),
+            extensions: EXTENSIONS,
             certificate_not_after: None,
             notes,
         }
@@ -156,6 +166,11 @@ impl Progress {
     /// The phase that is running.
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The prober has just said something, or tried to.
+    pub(super) fn speak(&mut self) {
+        self.spoke = Instant::now();
     }
 
     /// Ends the running phase and enters the next.
@@ -238,7 +253,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         cx: &mut Context<'_>,
         interest: &mut Interest,
-        timer: Pin<&mut Sleep>,
+        mut timer: Pin<&mut Sleep>,
     ) -> Poll<Finding> {
         loop {
             if let Err(finding) = self.watch(*interest) {
@@ -250,22 +265,28 @@ impl<'a> Attempt<'a> {
             };
             match poll_step(socket, *interest, cx, &mut self.course) {
                 Poll::Ready(Step::Done(finding)) => return Poll::Ready(finding),
-                // A socket that is always ready must not keep the timer from
-                // being looked at. It has just been asked.
-                Poll::Ready(Step::Wait(_)) if timer.deadline() <= Instant::now() => {
-                    return Poll::Ready(self.course.timed_out());
+                Poll::Ready(Step::Wait(next)) => {
+                    *interest = next;
+                    // A socket that is always ready must not keep the timer from
+                    // being looked at. It has just been asked.
+                    if let Some(finding) = self.course.overdue(timer.as_mut()) {
+                        return Poll::Ready(finding);
+                    }
+                    continue;
                 }
-                Poll::Ready(Step::Wait(next)) => *interest = next,
-                Poll::Pending => break,
+                Poll::Pending => {}
+            }
+            ready!(timer.as_mut().poll(cx));
+            // The timer may be early news of a late turn: the kernel has the last word.
+            match self.wire.socket().map(|socket| self.course.advance(socket)) {
+                Some(Step::Done(finding)) => return Poll::Ready(finding),
+                Some(Step::Wait(next)) => *interest = next,
+                None => {}
+            }
+            if let Some(finding) = self.course.overdue(timer.as_mut()) {
+                return Poll::Ready(finding);
             }
         }
-        ready!(timer.poll(cx));
-        // The timer may be early news of a late turn: the kernel has the last word.
-        let step = self.wire.socket().map(|socket| self.course.advance(socket));
-        Poll::Ready(match step {
-            Some(Step::Done(finding)) => finding,
-            Some(Step::Wait(_)) | None => self.course.timed_out(),
-        })
     }
 
     /// Sees to it that the runtime watches the socket.
@@ -283,13 +304,16 @@ impl<'a> Attempt<'a> {
     }
 
     fn finish(mut self, finding: Finding) -> (Report, Option<Box<Explanation>>) {
-        let total = self.course.progress.started.elapsed();
+        let now = Instant::now();
+        let total = now.duration_since(self.course.progress.started);
+        let waited = self.course.waited(&finding, now);
         self.close();
         let Course { peer, progress, .. } = self.course;
         let report = Report {
             outcome: finding.outcome,
             phases: progress.phases,
             total,
+            waited,
             status: finding.status,
             detail: finding.detail,
             peer: Some(peer),
@@ -436,6 +460,64 @@ impl Course<'_> {
             }
         }
         None
+    }
+
+    /// Whether the deadline has passed for good, now that the socket has nothing
+    /// more to say; else the timer stands at a later one.
+    fn overdue(&mut self, timer: Pin<&mut Sleep>) -> Option<Finding> {
+        let now = Instant::now();
+        if now < timer.deadline() {
+            return None;
+        }
+        match self.more_time(now, timer.deadline()) {
+            Some(later) => {
+                timer.reset(later);
+                None
+            }
+            None => Some(self.timed_out()),
+        }
+    }
+
+    /// Until when to wait on, because the prober was away for a part of the time.
+    ///
+    /// What was lost is given back, but the member needs no more than a whole
+    /// timeout after the prober's last words. A look that is late itself is
+    /// repeated: what came while the machine stood still may be on its way
+    /// through the kernel. There are [`EXTENSIONS`] in all, so that a member which
+    /// is dead is found even by a prober that is always late.
+    fn more_time(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
+        let timeout = self.plan.timeout();
+        let progress = &mut self.progress;
+        let lost = progress.absence.lost();
+        if lost <= absence::allowance(timeout) {
+            return None;
+        }
+        let owed = (progress.started + timeout + lost).min(progress.spoke + timeout);
+        let later = if owed > now {
+            owed
+        } else if now > deadline + absence::ORDINARY {
+            now + absence::allowance(timeout)
+        } else {
+            return None;
+        };
+        progress.extensions = progress.extensions.checked_sub(1)?;
+        Some(later)
+    }
+
+    /// For how long the member alone was to move; see [`Report::waited`]. Before
+    /// the request is out only a silence tells whose turn it was: a peer that
+    /// leaves may have waited for us.
+    fn waited(&self, finding: &Finding, now: Instant) -> Duration {
+        use MemberReason as R;
+        let is_silence = matches!(
+            finding.outcome,
+            Outcome::Failure(R::ConnectTimeout | R::TlsTimeout | R::ResponseTimeout)
+        );
+        if is_silence || self.progress.phase() == Phase::Response {
+            now.duration_since(self.progress.spoke)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The deadline has passed and the socket has nothing more to say.

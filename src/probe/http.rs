@@ -129,12 +129,16 @@ impl HttpExchange {
         match self.sending {
             Sending::Unsent => {
                 self.sending = send_request(socket, plan, target, 0, notes);
+                progress.speak();
                 if let Sending::Complete = self.sending {
                     // Nothing can have been answered yet: skip one read in vain.
                     return Step::Wait(Interest::READABLE);
                 }
             }
-            Sending::Sent(sent) => self.sending = send_request(socket, plan, target, sent, notes),
+            Sending::Sent(sent) => {
+                self.sending = send_request(socket, plan, target, sent, notes);
+                progress.speak();
+            }
             Sending::Complete | Sending::Broken(_) => {}
         }
         let interest = match self.sending {

@@ -72,7 +72,12 @@ impl HttpsExchange {
         progress: &mut Progress,
     ) -> Step {
         loop {
-            let interest = match self.flush(socket) {
+            let has_words = self.session.wants_write();
+            let flushed = self.flush(socket);
+            if has_words {
+                progress.speak();
+            }
+            let interest = match flushed {
                 Flushed::Everything => Interest::READABLE,
                 Flushed::Part => Interest::READABLE.add(Interest::WRITABLE),
             };

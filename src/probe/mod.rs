@@ -9,7 +9,8 @@
 //! A probe is a state machine over one non-blocking socket. It makes system
 //! calls until the kernel says "would block", then waits for the socket or for
 //! the one deadline. When the deadline comes first, the machine makes its
-//! system calls once more: the socket is read before the timer is believed.
+//! system calls once more: the socket is read before the timer is believed. When
+//! the prober itself was away meanwhile, the member gets the time that it lost.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -18,6 +19,7 @@
 //! | `reference` | is a silence ours? The optional self-check |
 //! | `resolve` | names to addresses, off the probe path |
 //! | `attempt` | one connection: open, wait, deadline, close |
+//! | `absence` | time in which the prober itself did not run |
 //! | `tcp` | success is an established connection |
 //! | `http` | the request, and the verdict on a response head |
 //! | `https` | the same over TLS |
@@ -26,6 +28,7 @@
 //! | `explanation` | what `--explain` shows |
 //! | `fuzzing` | a way in for the fuzz target of response heads |
 
+pub mod absence;
 mod attempt;
 mod explanation;
 mod fault;

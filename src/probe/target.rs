@@ -68,6 +68,7 @@ impl Target {
                     outcome: Outcome::Failure(MemberReason::Resolve),
                     phases: Phases::default(),
                     total: Duration::ZERO,
+                    waited: Duration::ZERO,
                     status: None,
                     detail: detail.into(),
                     peer: None,

@@ -2,6 +2,7 @@
 //!
 //! Each case asserts the reason, the detail and the phases that were reached.
 
+mod absence;
 mod certificates;
 mod http;
 mod https;

@@ -101,7 +101,8 @@ pub(super) fn document(results: &[Probed]) -> Value {
 }
 
 fn probe_document(result: &Probed) -> Value {
-    let Report { outcome, phases, total, status, detail, peer, certificate_not_after } = &result.report;
+    let Report { outcome, phases, total, waited: _, status, detail, peer, certificate_not_after } =
+        &result.report;
     let seconds = |duration: &Option<Duration>| duration.map(|duration| duration.as_secs_f64());
     let mut document = json!({
         "channel": result.subject.channel().name(),

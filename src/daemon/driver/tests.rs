@@ -39,6 +39,7 @@ fn report(outcome: Outcome) -> Report {
         outcome,
         phases: Phases::default(),
         total: Duration::from_millis(1),
+        waited: Duration::ZERO,
         status: None,
         detail: "made up".into(),
         peer: None,

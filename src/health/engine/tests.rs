@@ -17,6 +17,7 @@ fn report(outcome: Outcome) -> Report {
         outcome,
         phases: Phases { connect: Some(Duration::from_millis(1)), ..Phases::default() },
         total: Duration::from_millis(2),
+        waited: Duration::ZERO,
         status: None,
         detail: "made up".into(),
         peer: None,
