@@ -3,9 +3,9 @@
 //! Logs are messages: they go to stderr, or straight to the journal when stderr
 //! is the journal, so that every field can be searched there.
 //!
-//! Lines for stderr are written by a thread of their own. Whoever reads them may
-//! be slow or stuck; verdicts and the control loop are not to wait for that. The
-//! queue between them is bounded: when it is full, lines are dropped and counted.
+//! Lines are written by a thread of their own. Whoever reads them may be slow or
+//! stuck; verdicts and the control loop are not to wait for that. The queue between
+//! them is bounded: when it is full, lines are dropped and counted.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,6 +19,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use super::console::{Colour, Console};
 use super::exit::CliError;
+use super::journal::{Journal, JournalLayer};
 
 /// Lines that wait for the writer. A line has a few hundred bytes, so a reader
 /// that is stuck costs a few megabytes; what comes after that is dropped.
@@ -77,22 +78,37 @@ pub(super) struct Log {
 /// Makes the process log. Called once, before the daemon starts.
 ///
 /// # Errors
-/// The journal was asked for and cannot be reached.
+/// The journal was asked for and cannot be reached, or there is no thread.
 pub(super) fn install(arguments: &LogArguments, console: &Console) -> Result<Log, CliError> {
     let filter = EnvFilter::new(&arguments.log_level);
-    let (stderr, writer) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LINES_AT_MOST)
-        .thread_name("log")
-        .finish(io::stderr());
-    let lost = stderr.error_counter();
-    let layer = match arguments.log_format {
-        LogFormat::Text => text(console, stderr),
-        LogFormat::Json => json(stderr),
-        LogFormat::Journald => journald()
-            .map_err(|source| CliError::Io { what: "cannot log to the journal".to_owned(), source })?,
-        LogFormat::Auto if stderr_is_the_journal() => journald().unwrap_or_else(|_| text(console, stderr)),
-        LogFormat::Auto => text(console, stderr),
+    let journal =
+        match arguments.log_format {
+            LogFormat::Text | LogFormat::Json => None,
+            LogFormat::Journald => {
+                let opened = Journal::open();
+                Some(opened.map_err(|source| CliError::Io {
+                    what: "cannot log to the journal".to_owned(),
+                    source,
+                })?)
+            }
+            LogFormat::Auto => stderr_is_the_journal().then(Journal::open).and_then(Result::ok),
+        };
+    // The queue would panic where this fails.
+    let thread = std::thread::Builder::new().spawn(|| {}).map(|thread| drop(thread.join()));
+    thread
+        .map_err(|source| CliError::Io { what: "cannot start: no thread for the log".to_owned(), source })?;
+    let queue =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_AT_MOST).thread_name("log");
+    let (layer, lost, writer): (Boxed, _, _) = if let Some(journal) = journal {
+        let (queue, writer) = queue.finish(journal);
+        let lost = queue.error_counter();
+        (JournalLayer(queue).boxed(), lost, writer)
+    } else {
+        let (stderr, writer) = queue.finish(io::stderr());
+        let lost = stderr.error_counter();
+        let layer =
+            if arguments.log_format == LogFormat::Json { json(stderr) } else { text(console, stderr) };
+        (layer, lost, writer)
     };
     // Not `init()`: that would also take in the `log` lines of rustls, which a
     // remote peer can trigger at will.
@@ -124,13 +140,6 @@ fn json(stderr: NonBlocking) -> Boxed {
         .with_current_span(false)
         .with_target(false)
         .boxed()
-}
-
-fn journald() -> io::Result<Boxed> {
-    let layer = tracing_journald::layer()?
-        .with_syslog_identifier("vitald".to_owned())
-        .with_field_prefix(Some("VITALD".to_owned()));
-    Ok(layer.boxed())
 }
 
 /// Whether JOURNAL_STREAM (systemd.exec(5)) names the very file that stderr is.

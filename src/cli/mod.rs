@@ -16,7 +16,7 @@
 //! | `completions`, `man` | what packages install |
 //! | `console`, `table` | stdout, stderr, colour, columns |
 //! | `client` | the HTTP client that a running daemon is asked with |
-//! | `logging` | where log lines go |
+//! | `logging`, `journal` | where log lines go |
 //! | `detection` | the longest time until a verdict, computed |
 //! | `exit` | exit codes and errors |
 
@@ -31,6 +31,7 @@ mod export;
 mod hash_password;
 mod holdings;
 mod import;
+mod journal;
 mod logging;
 mod man;
 mod probe;

@@ -94,12 +94,17 @@ impl Daemon {
 
     /// As [`Daemon::start`], with more arguments or environment.
     pub(crate) fn start_with(channels: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_logging("json", channels, prepare)
+    }
+
+    /// As [`Daemon::start_with`], with a log of this form.
+    pub(crate) fn start_logging(format: &str, channels: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = SocketAddr::from((own_address(), 9650));
         let log = File::create(folder.path().join("log")).expect("the folder can be written");
         let mut command = vitald();
         command
-            .args(["run", "--log-format", "json", "--config"])
+            .args(["run", "--log-format", format, "--config"])
             .arg(folder.path().join("vitald.toml"))
             .stdout(Stdio::null())
             .stderr(log);
