@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
 use super::driver::{Check, Command, Driver, Gauge, TransitionBatch};
-use super::limits;
 use super::observer::DriverHandle;
+use super::{limits, thread_with_runtime};
 use crate::catalog::{Change, MemberProbe};
 use crate::health::Report;
 use crate::probe;
@@ -57,12 +57,12 @@ impl Fleet {
         for number in 0..drivers {
             let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
             let gauge = Arc::new(Gauge::default());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let transitions = transitions.clone();
             let share = limits::share(places, drivers);
             let handle = DriverHandle { commands, gauge: Arc::clone(&gauge) };
             let number = u16::try_from(number).unwrap_or(u16::MAX);
-            let thread = std::thread::Builder::new().name(format!("driver-{number}")).spawn(move || {
+            let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let (_, thread) = thread_with_runtime(format!("driver-{number}"), build, move |runtime| {
                 let driver = Driver::new(number, clock, share, queue, transitions, gauge);
                 // A task of the runtime is woken by its queue; the future that
                 // `block_on` itself polls costs a system call each time.

@@ -39,12 +39,15 @@ pub mod systemd;
 pub mod verdicts;
 
 use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -171,7 +174,7 @@ pub enum DaemonError {
     Bind(#[from] surface::BindError),
     /// The system gave no thread, event queue or signal handler.
     #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 /// Runs the daemon until it is told to stop. Blocks; builds its own runtimes.
@@ -191,12 +194,41 @@ pub fn run(options: Options) -> Result<Ending, DaemonError> {
 
 /// A runtime that keeps one thread for blocking work. Without one the runtime
 /// panics where the system gives no further thread; with one, work waits for it.
-fn runtime_with_a_spare_thread() -> std::io::Result<tokio::runtime::Runtime> {
+///
+/// # Errors
+/// The system gives no event queue, or no thread even now.
+fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
     const FOR_GOOD: Duration = Duration::from_secs(u32::MAX as u64);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build()?;
+    // The runtime would panic where this fails.
+    thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
     runtime.spawn_blocking(|| {});
     Ok(runtime)
+}
+
+/// A thread with a runtime of its own, made there: it must not be dropped on a
+/// thread of another runtime, as it would be where no thread can be had for it.
+///
+/// # Errors
+/// Those of `build`, or the system gives no thread.
+fn thread_with_runtime(
+    name: String,
+    build: fn() -> io::Result<Runtime>,
+    work: impl FnOnce(Runtime) + Send + 'static,
+) -> io::Result<(Handle, thread::JoinHandle<()>)> {
+    // One word is said on it.
+    let (say, said) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(name).spawn(move || match build() {
+        Ok(runtime) => {
+            // Somebody listens: see below.
+            let _ = say.send(Ok(runtime.handle().clone()));
+            work(runtime);
+        }
+        Err(error) => drop(say.send(Err(error))),
+    })?;
+    let handle = said.recv().map_err(io::Error::other)??;
+    Ok((handle, thread))
 }
 
 async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> {
@@ -302,7 +334,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
 }
 
 fn gate(api: &config::api::Api, clock: Clock) -> Result<AuthGate, DaemonError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     AuthGate::new(api, Arc::new(move || clock.now()), cores)
         .map_err(|error| DaemonError::Setting(format!("the system has no random numbers: {error}")))
 }

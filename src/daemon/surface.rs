@@ -55,11 +55,10 @@ impl HttpThread {
     /// # Errors
     /// The system gave no thread or no event queue.
     pub fn start() -> std::io::Result<Self> {
-        let runtime = super::runtime_with_a_spare_thread()?;
-        let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let build = super::runtime_with_a_spare_thread;
+        let (handle, _) = super::thread_with_runtime("http".to_owned(), build, move |runtime| {
             runtime.block_on(stopped.cancelled());
             // A password check may still run; the end does not wait for it.
             runtime.shutdown_background();

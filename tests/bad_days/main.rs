@@ -1,5 +1,6 @@
-//! The prober's own bad days: starved, stopped, out of ports, behind a broken
-//! resolver, with a wrong wall clock, with readers that do not read. It must blame
+//! The prober's own bad days: starved, stopped, out of ports, memory or threads,
+//! behind a broken resolver, without a network, with a wrong wall clock, with readers
+//! that do not read. It must blame
 //! nobody for what is its own, and go on by itself when the day is over.
 //!
 //! The built daemon, seen from outside. What needs a network or clock of its own
@@ -16,12 +17,16 @@ mod skipped;
 
 mod clock;
 mod greedy_members;
+mod group;
 mod log_sink;
+mod memory;
 mod names;
+mod network;
 mod ports;
 mod readers;
 mod restart;
 mod starvation;
+mod threads;
 
 use support::config::pace;
 

@@ -15,14 +15,14 @@ use crate::support::config::member;
 use crate::support::{Answer, Backend, Daemon, channel, wait};
 
 /// A good member and a bad one, under one state directory.
-struct Site {
+pub(crate) struct Site {
     good: Backend,
     bad: Backend,
-    config: String,
+    pub(crate) config: String,
 }
 
 impl Site {
-    fn new(state: &Path) -> Self {
+    pub(crate) fn new(state: &Path) -> Self {
         let ip = own_address();
         let good = Backend::steady(ip, 8000, Answer::Status(200));
         let bad = Backend::steady(ip, 8001, Answer::Status(500));
@@ -35,7 +35,7 @@ impl Site {
         Self { good, bad, config }
     }
 
-    fn wait_for_verdicts(&self, daemon: &Daemon) {
+    pub(crate) fn wait_for_verdicts(&self, daemon: &Daemon) {
         daemon.wait_for_health("web", &self.good.address.to_string(), "healthy");
         daemon.wait_for_health("web", &self.bad.address.to_string(), "unhealthy");
     }
@@ -91,13 +91,7 @@ fn a_killed_daemon_goes_on_with_its_verdicts() {
     let daemon = Daemon::start(&site.config);
     site.wait_for_verdicts(&daemon);
     let before = daemon.members("web");
-    let file = state.path().join("verdicts");
-    // Saved after both verdicts: a save that began before them is of no use.
-    for _ in 0..2 {
-        let modified = || fs::metadata(&file).and_then(|data| data.modified()).ok();
-        let old = modified();
-        wait::until("a save", || (modified() != old).then_some(()));
-    }
+    wait_for_save(state.path());
     daemon.signal(Signal::KILL);
     drop(daemon);
     let daemon = Daemon::start(&site.config);
@@ -108,8 +102,17 @@ fn a_killed_daemon_goes_on_with_its_verdicts() {
     assert_eq!(crate::unhealthy(&daemon), 0.0);
 }
 
+/// Until what is known now is saved: a save that began before is of no use.
+pub(crate) fn wait_for_save(state: &Path) {
+    let modified = || fs::metadata(state.join("verdicts")).and_then(|data| data.modified()).ok();
+    for _ in 0..2 {
+        let old = modified();
+        wait::until("a save", || (modified() != old).then_some(()));
+    }
+}
+
 /// Verdicts move whether they can be saved or not.
-fn check_verdicts_move(site: &Site, daemon: &Daemon) {
+pub(crate) fn check_verdicts_move(site: &Site, daemon: &Daemon) {
     site.good.answer_with(Answer::Status(500));
     daemon.wait_for_health("web", &site.good.address.to_string(), "unhealthy");
     site.good.answer_with(Answer::Status(200));

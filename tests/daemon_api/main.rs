@@ -6,6 +6,12 @@
 mod daemon;
 #[path = "../support/exchange.rs"]
 mod exchange;
+#[expect(dead_code, reason = "network tests use all of it")]
+#[path = "../support/inside.rs"]
+mod inside;
+#[path = "../support/skipped.rs"]
+mod skipped;
+mod slow_disk;
 
 use std::net::TcpListener;
 

@@ -14,7 +14,7 @@ needs_of() { # PART
         security) echo bwrap cc curl nginx openssl python3 systemd-analyze ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
-        test) echo cc faketime ip ;;
+        test) echo cc faketime fsfreeze ip mkfs.ext4 ;;
         *) echo cc ;;
     esac
 }
@@ -23,7 +23,9 @@ package_of() { # COMMAND
     case $1 in
         bwrap) echo bubblewrap ;;
         cc) echo gcc libc6-dev ;;
+        fsfreeze) echo util-linux ;;
         ip) echo iproute2 ;;
+        mkfs.ext4) echo e2fsprogs ;;
         promtool) echo prometheus ;;
         venv) echo python3-venv ;;
         systemd-analyze) echo systemd ;;
