@@ -15,7 +15,9 @@ import random
 import resource
 import select
 import socket
+import ssl
 import struct
+import subprocess
 import time
 
 # What a probe was answered with. MAYBE: the answer and a change of the member, or
@@ -38,15 +40,26 @@ HTTP_MODES = {
     "refusing": FAIL,
     "dropped": FAIL,
 }
+# Of one whose check is HTTPS: the same, and what can go wrong with a handshake.
+HTTPS_MODES = HTTP_MODES | {
+    "unshaken": FAIL,
+    "alert": FAIL,
+    "mute": FAIL,
+}
 # Of one whose check is TCP: an established connection is a success.
 TCP_MODES = {"up": PASS, "stalled": PASS, "refusing": FAIL, "dropped": FAIL}
+MODES = {"http": HTTP_MODES, "https": HTTPS_MODES, "tcp": TCP_MODES}
 # Modes that end in silence: the prober's deadline is the end of the probe.
-SILENT = {"stalled", "late", "drip", "vanish", "dropped"}
+SILENT = {"stalled", "late", "drip", "vanish", "dropped", "mute"}
+# Modes of HTTPS in which no handshake is made.
+NO_HANDSHAKE = {"stalled", "vanish", "garbage", "unshaken", "alert"}
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 GARBAGE = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 CUT = b"HTTP/1.1 200 OK\r\nContent-Le"
+# A fatal alert, handshake_failure (RFC 8446, 6).
+ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 
 # A packet and a change of mode closer than this may have met in either order.
 RACE = 0.03
@@ -82,6 +95,17 @@ def only_calls(first, last):
         (6, 0, 0, 64),
         (6, 0, 0, 0),
     ]
+
+
+def server_context(folder):
+    """TLS as a member speaks it, with a certificate of its own."""
+    key, certificate = f"{folder}/member.key", f"{folder}/member.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", key, "-out", certificate, "-subj", "/CN=members", "-days", "30"]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 class Record:
@@ -125,12 +149,14 @@ class Port:
 class Fleet:
     """All ports, and the loop that serves them."""
 
-    def __init__(self, groups, protocols, timeout, tcp_port):
+    def __init__(self, groups, protocols, timeout, tcp_port, context=None):
         """`groups`: a second octet for each prober, next to each other.
-        `protocols`: "http" or "tcp" for each member."""
+        `protocols`: "http", "https" or "tcp" for each member; `context`: of those
+        that speak TLS."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.timeout = timeout
+        self.context = context
         self.tcp_port = tcp_port
         self.poll = select.epoll()
         self.files = {}
@@ -225,7 +251,7 @@ class Fleet:
             self.at(when + self.timeout + 1.0, lambda: self.give_up(port, source, call))
 
     def verdict(self, port, mode):
-        return (HTTP_MODES if port.protocol == "http" else TCP_MODES)[mode]
+        return MODES[port.protocol][mode]
 
     def close_call(self, port, source, call, earliest, latest, outcome):
         if not call[2]:
@@ -289,21 +315,28 @@ class Fleet:
                 call = [time.time(), 0, True]
             if port.mode == "vanish":
                 attach_filter(sock, DROP_ALL)
-            Connection(self, sock, port, source, call)
+            try:
+                Connection(self, sock, port, source, call)
+            except OSError:
+                # The prober left before a handshake could begin.
+                sock.close()
 
 
 class Connection:
     """One accepted connection, treated as its member's mode was at that time."""
 
-    __slots__ = ("fleet", "sock", "port", "source", "call", "mode", "done")
+    __slots__ = ("fleet", "sock", "port", "source", "call", "mode", "done", "shaking")
 
     def __init__(self, fleet, sock, port, source, call):
         self.fleet, self.sock, self.port, self.source, self.call = fleet, sock, port, source, call
         self.mode = port.mode
         self.done = False
-        fleet.watch(sock, self.readable)
+        self.shaking = port.protocol == "https" and self.mode not in NO_HANDSHAKE
+        if self.shaking:
+            self.sock = fleet.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        fleet.watch(self.sock, self.readable)
         fleet.at(time.time() + 3 * fleet.timeout + 1, self.close)
-        if port.protocol == "http" and self.mode in SILENT:
+        if port.protocol != "tcp" and self.mode in SILENT:
             end = call[0] + fleet.timeout
             self.settle(end, FAIL)
 
@@ -312,14 +345,17 @@ class Connection:
 
     def readable(self, sock):
         try:
+            if self.shaking:
+                sock.do_handshake()
+                self.shaking = False
             data = sock.recv(4096)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError:
             data = b""
         if not data:
             self.close()
-        elif not self.done and self.port.protocol == "http":
+        elif not self.done and self.port.protocol != "tcp":
             self.done = True
             self.answer()
 
@@ -335,11 +371,13 @@ class Connection:
             self.send(ERROR, FAIL)
         elif mode == "garbage":
             self.send(GARBAGE, FAIL)
+        elif mode == "alert":
+            self.send(ALERT, FAIL)
         elif mode == "cut":
             self.send(CUT, FAIL)
         elif mode == "drip":
             self.drip(0)
-        elif mode in ("closed", "reset"):
+        elif mode in ("closed", "reset", "unshaken"):
             if mode == "reset":
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.settle(time.time(), FAIL)
@@ -392,7 +430,7 @@ class Script:
 
     @staticmethod
     def modes(protocol):
-        return HTTP_MODES if protocol == "http" else TCP_MODES
+        return MODES[protocol]
 
     def next(self):
         """The next mode and for how long: some shorter than any threshold, some

@@ -109,7 +109,7 @@ class Vitald(Prober):
     def config(self):
         s = self.settings
         lines = [f'[server]\nlisten = "{self.listen}"\n']
-        for protocol in ("http", "tcp"):
+        for protocol in PROTOCOLS:
             ports = [port for port in self.ports if port.protocol == protocol]
             if not ports:
                 continue
@@ -118,7 +118,7 @@ class Vitald(Prober):
             lines.append(f"members = [\n  {members},\n]")
             check = f'protocol = "{protocol.upper()}"\nthreshold_normal = {s.rise}\nthreshold_abnormal = {s.fall}\n'
             check += f'time_interval = "{round(s.interval * 1000)}ms"\ntimeout = "{round(s.timeout * 1000)}ms"\n'
-            check += 'path = "/"\nhttp_code = "200"\n' if protocol == "http" else ""
+            check += 'path = "/"\nhttp_code = "200"\n' if protocol != "tcp" else ""
             lines.append(f"[channels.vpc_health_config]\n{check}")
         return "\n".join(lines)
 
@@ -173,7 +173,7 @@ class Vitald(Prober):
 
 
 class Haproxy(Prober):
-    """Two backends, seen by the log lines that say UP or DOWN."""
+    """A backend for each protocol, seen by the log lines that say UP or DOWN."""
 
     name = "haproxy"
     LINE = re.compile(rb"Server \w+/m([\d.]+) is (UP|DOWN)")
@@ -195,13 +195,14 @@ class Haproxy(Prober):
             f"defaults\n  log global\n  timeout connect {timeout}\n  timeout check {timeout}\n  timeout server 5s",
             f"  default-server inter {inter} rise {s.rise} fall {s.fall}",
         ]
-        for protocol in ("http", "tcp"):
+        for protocol in PROTOCOLS:
             ports = [port for port in self.ports if port.protocol == protocol]
-            lines.append(f"backend {protocol}\n  mode {protocol}")
-            if protocol == "http":
+            lines.append(f"backend {protocol}\n  mode {'tcp' if protocol == 'tcp' else 'http'}")
+            if protocol != "tcp":
                 lines.append("  option httpchk\n  http-check send meth GET uri / ver HTTP/1.1 hdr Host members")
                 lines.append("  http-check expect status 200")
-            lines += [f"  server m{port.address} {port.address}:{PORT[0]} check" for port in ports]
+            check = "check check-ssl verify none" if protocol == "https" else "check"
+            lines += [f"  server m{port.address} {port.address}:{PORT[0]} {check}" for port in ports]
         self.write("haproxy.cfg", "\n".join(lines) + "\n")
         self.spawn([shutil.which("haproxy") or "/usr/sbin/haproxy", "-db", "-f", self.path("haproxy.cfg")])
 
@@ -219,11 +220,12 @@ class Haproxy(Prober):
                 self.moves[found[1].decode()].append((time.time(), UP if found[2] == b"UP" else DOWN))
 
 
+TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 SINK = "type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 
 
 class Envoy(Prober):
-    """Two static clusters, seen by the event log of their health checks."""
+    """A static cluster for each protocol, seen by the event log of their health checks."""
 
     name = "envoy"
 
@@ -263,7 +265,8 @@ class Envoy(Prober):
         }
         ports = [port for port in self.ports if port.protocol == protocol]
         assignment = {"cluster_name": protocol, "endpoints": [{"lb_endpoints": list(map(endpoint, ports))}]}
-        return {
+        tls = {"transport_socket": {"name": "tls", "typed_config": {"@type": TLS}}} if protocol == "https" else {}
+        return tls | {
             "name": protocol,
             "type": "STATIC",
             "connect_timeout": f"{self.settings.timeout}s",
@@ -272,7 +275,7 @@ class Envoy(Prober):
         }
 
     def start(self):
-        clusters = [self.cluster(protocol) for protocol in ("http", "tcp")]
+        clusters = [self.cluster(protocol) for protocol in PROTOCOLS]
         self.write("envoy.json", json.dumps({"static_resources": {"clusters": clusters}}))
         options = ["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "200", "-l", "warn"]
         self.spawn([self.binary, "-c", self.path("envoy.json"), *options])
@@ -289,5 +292,6 @@ class Envoy(Prober):
                     self.moves[address].append((moment_of(event["timestamp"]), verdict))
 
 
+PROTOCOLS = ("http", "https", "tcp")
 # The port of every member, chosen by the run.
 PORT = [0]
