@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Removed when dropped: every process in it must have ended, or left it.
 pub(crate) struct Group(PathBuf);
@@ -10,7 +11,9 @@ impl Group {
     /// With this controller. Without control groups the test is skipped, which it
     /// cannot be in CI.
     pub(crate) fn of(controller: &str) -> Option<Self> {
-        let name = format!("vitald-test-{controller}-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vitald-test-{}-{number}", std::process::id());
         let second = PathBuf::from("/sys/fs/cgroup");
         let first = second.join(controller);
         let made = if first.is_dir() {

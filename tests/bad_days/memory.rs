@@ -23,7 +23,7 @@ fn without_memory_probing_goes_on_and_a_kill_loses_no_verdict() {
     site.wait_for_verdicts(&daemon);
     // Only what it takes from now on counts.
     group.add(daemon.process.id());
-    group.limit_memory(4 << 20);
+    group.limit_memory(16 << 20);
     for _ in 0..3 {
         check_verdicts_move(&site, &daemon);
         assert_eq!(daemon.reload().status, 200);

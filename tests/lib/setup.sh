@@ -7,7 +7,7 @@
 needs_of() { # PART
     case $1 in
         format | doc) ;;
-        chaos) echo cc python3 ;;
+        chaos) echo cc openssl python3 ;;
         peers) echo cc nginx prometheus promtool ;;
         scripts) echo shellcheck python3 ;;
         sdk) echo cc nginx python3 venv ;;
