@@ -151,17 +151,11 @@ fn from_path(uri: &[u8]) -> &[u8] {
 /// Everything before the first `?`.
 #[inline(always)]
 fn before_query(uri: &[u8]) -> &[u8] {
-    // Eight bytes at a time: keys are short, and most have no query at all. The last
-    // eight overlap those before.
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let marks = |bytes: &[u8; 8]| {
-        let marked = u64::from_le_bytes(*bytes) ^ (ONES * b'?' as u64);
-        marked.wrapping_sub(ONES) & !marked
-    };
-    let (words, _) = uri.as_chunks::<8>();
-    let is_plain = match uri.last_chunk::<8>() {
-        Some(last) => words.iter().fold(marks(last), |found, word| found | marks(word)) & HIGHS == 0,
+    // Sixteen bytes at a time: keys are short, and most have no query at all. The last
+    // sixteen overlap those before.
+    let marked = |bytes: &[u8; 16]| bytes.iter().fold(false, |found, byte| found | (*byte == b'?'));
+    let is_plain = match uri.last_chunk() {
+        Some(last) => !marked(last) && !uri.as_chunks().0.iter().any(marked),
         None => !uri.contains(&b'?'),
     };
     if is_plain { uri } else { cut_at_query(uri) }

@@ -20,7 +20,7 @@ use crate::channel::Strategy;
 
 /// Slots of weighted round robin that a picker claims at once: one locked
 /// instruction for so many picks. Every slot is used once, whoever claims it.
-const BLOCK: u32 = 32;
+const BLOCK: u32 = 64;
 
 /// The tables as of an epoch.
 #[derive(Debug)]

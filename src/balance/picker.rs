@@ -156,7 +156,7 @@ impl<A: Clone> Picker<A> {
         let held = Held { place: &self.lane, lane: Some(self.lane.take()?) };
         let lane = held.lane.as_deref()?;
         let Table::Hash(table) = lane.keyed.as_deref()? else { return None };
-        self.counted(&lane.roster, table.placement.find(key, |_| true)?)
+        self.counted(&lane.roster, table.placement.hit(key)?)
     }
 
     /// Counts a pick in this picker's shard.
@@ -316,7 +316,7 @@ impl<A: Clone> Picker<A> {
             return self.bounded(roster, table, request, key);
         }
         if request.tried.is_empty() {
-            return table.placement.find(key, |_| true);
+            return table.placement.hit(key);
         }
         table.placement.find(key, |seat| !was_tried(roster, request, seat))
     }

@@ -27,20 +27,17 @@
     reason = "slots are masked and columns counted in this file, never given by a peer"
 )]
 
-mod hits;
+mod cells;
 
+use self::cells::{Cells, Column};
 use super::key::{GOLDEN, fold};
-use super::sync::{AtomicU16, Ordering};
 
 /// The height that is drawn: 15 bits, so that a full column fits 16.
 const HEIGHT_BITS: u32 = 15;
 const FULL: u32 = 1 << HEIGHT_BITS;
 
-/// The most slots that a draw of 32 bits reaches; above, a draw takes 64.
-const NARROW_SLOTS: usize = 1 << (32 - HEIGHT_BITS);
-
 /// Draws per batch: evaluated together, without a branch between them.
-const BATCH: usize = 8;
+const BATCH: u64 = 8;
 
 /// Batches before the search gives up on luck and looks at every column. With a
 /// hundredth of the table occupied and up, one key in 30,000 gets there.
@@ -76,10 +73,7 @@ fn columns_of(members: &[Placed], quantum: u32) -> usize {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Placement {
-    /// How high the column at each slot is now, of `FULL`; 0 takes no keys.
-    heights: Box<[AtomicU16]>,
-    /// Whose column it is; anyone's where the height is always 0.
-    seats: Box<[u32]>,
+    cells: Cells,
     /// The weight of a full column.
     quantum: u32,
     /// The slot of each seat's first column.
@@ -92,15 +86,14 @@ impl Placement {
     /// Lays out the members; every column starts at height 0.
     pub(super) fn new(members: &[Placed], reserve_members: usize, reserve_weight: u32) -> Option<Self> {
         let heaviest = members.iter().map(|member| member.weight).max()?;
-        let seats = members.iter().map(|member| member.seat as usize + 1).max()?;
+        let last_seat = members.iter().map(|member| member.seat).max()?;
         let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
         let columns = columns_of(members, quantum);
         let slots = slots_for(columns.max(reserve_members));
         let mut table = Self {
-            heights: (0..slots).map(|_| AtomicU16::new(0)).collect(),
-            seats: vec![0; slots].into_boxed_slice(),
+            cells: Cells::new(slots, last_seat),
             quantum,
-            first: vec![NONE; seats].into_boxed_slice(),
+            first: vec![NONE; last_seat as usize + 1].into_boxed_slice(),
             further: Box::default(),
         };
         table.place(members, columns);
@@ -119,7 +112,7 @@ impl Placement {
     }
 
     fn place(&mut self, members: &[Placed], columns: usize) {
-        struct Column {
+        struct Placing {
             hash: u64,
             seat: u32,
             number: u32,
@@ -129,10 +122,10 @@ impl Placement {
         for member in members {
             for number in 0..member.columns(self.quantum) {
                 let hash = fold(member.identity ^ (u64::from(number) << 32), GOLDEN) ^ member.identity;
-                all.push(Column { hash, seat: member.seat, number, draw: 0 });
+                all.push(Placing { hash, seat: member.seat, number, draw: 0 });
             }
         }
-        let mut holders = vec![NONE; self.heights.len()];
+        let mut holders = vec![NONE; self.cells.len()];
         for start in 0..all.len() {
             let mut index = start;
             // The one that yields goes on from its next draw.
@@ -158,7 +151,7 @@ impl Placement {
                 continue;
             }
             let column = &all[holder as usize];
-            self.seats[slot as usize] = column.seat;
+            self.cells.set(slot as usize, Column { height: 0, seat: column.seat });
             if column.number == 0 {
                 self.first[column.seat as usize] = slot;
             } else {
@@ -173,8 +166,8 @@ impl Placement {
         // Half a word serves a draw, as for keys; heights do not matter here.
         let word = dice(hash, u64::from(draw / 2));
         let half = if draw.is_multiple_of(2) { word as u32 } else { (word >> 32) as u32 };
-        let wide = if self.seats.len() > NARROW_SLOTS { dice(hash, u64::from(draw)) } else { half.into() };
-        wide as usize & (self.seats.len() - 1)
+        let wide = if self.cells.is_wide() { dice(hash, u64::from(draw)) } else { half.into() };
+        wide as usize & (self.cells.len() - 1)
     }
 
     /// Whether a table made for these members would differ from this one in
@@ -184,7 +177,7 @@ impl Placement {
         let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
         let columns = columns_of(members, quantum);
         quantum == self.quantum
-            && slots_for(columns.max(reserve_members)) == self.seats.len()
+            && slots_for(columns.max(reserve_members)) == self.cells.len()
             && columns == members.len()
             && self.further.is_empty()
             && members.len() == self.first.iter().filter(|slot| **slot != NONE).count()
@@ -200,7 +193,7 @@ impl Placement {
         if first == NONE {
             return;
         }
-        self.set_height(first, weight);
+        self.set_height(first, seat, weight);
         if !self.further.is_empty() {
             self.set_further(seat, weight);
         }
@@ -214,77 +207,50 @@ impl Placement {
                 break;
             }
             rest = rest.saturating_sub(self.quantum);
-            self.set_height(slot, rest);
+            self.set_height(slot, seat, rest);
         }
     }
 
     #[inline]
-    fn set_height(&self, slot: u32, weight: u32) {
+    fn set_height(&self, slot: u32, seat: u32, weight: u32) {
         let height = u64::from(weight.min(self.quantum)) * u64::from(FULL) / u64::from(self.quantum);
         // A member in rotation keeps at least a sliver.
-        let height = if weight == 0 { 0 } else { (height as u16).max(1) };
-        self.heights[slot as usize].store(height, Ordering::Release);
+        let height = if weight == 0 { 0 } else { (height as u32).max(1) };
+        self.cells.set(slot as usize, Column { height, seat });
     }
 
-    /// The member of a key: the first one hit that `accept` takes.
+    /// The member of a key: the first one hit.
     #[inline(always)]
-    pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        if self.seats.len() > NARROW_SLOTS {
-            return self.find_wide(key, &mut accept);
-        }
-        match self.find_in_batch(key, 0, &mut accept) {
-            None => self.find_further(key, &mut accept),
+    pub(super) fn hit(&self, key: u64) -> Option<u32> {
+        match self.cells.hit(key) {
+            None => self.hit_further(key),
             found => found,
         }
     }
 
-    #[inline(always)]
-    fn find_in_batch(&self, key: u64, batch: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let mask = self.heights.len() - 1;
-        let words: [u64; BATCH / 2] =
-            std::array::from_fn(|word| dice(key, batch * (BATCH as u64 / 2) + word as u64));
-        let draws: [u32; BATCH] = std::array::from_fn(|draw| (words[draw / 2] >> (draw % 2 * 32)) as u32);
-        let heights = draws.map(|draw| self.heights[draw as usize & mask].load(Ordering::Acquire));
-        let mut hits = hits::among(words, heights);
-        while hits != 0 {
-            let draw = draws[hits.trailing_zeros() as usize % BATCH];
-            let seat = self.seats[draw as usize & mask];
-            if accept(seat) {
-                return Some(seat);
-            }
-            hits &= hits - 1;
-        }
-        None
-    }
-
-    /// As `find`, where the first batch has hit nobody.
+    /// As `hit`, where the first batch has hit nobody.
     #[inline(never)]
-    fn find_further(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        (1..BATCHES)
-            .find_map(|batch| self.find_in_batch(key, batch, accept))
-            .or_else(|| self.find_among_all(key, accept))
+    fn hit_further(&self, key: u64) -> Option<u32> {
+        self.find_from(1, key, &mut |_| true)
     }
 
-    /// As `find`, for tables whose slots need more bits.
-    #[cold]
-    fn find_wide(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let mask = self.heights.len() - 1;
-        for draw in 0..BATCH as u64 * BATCHES {
-            let word = dice(key, draw);
-            let slot = word as usize & mask;
-            let height = u32::from(self.heights[slot].load(Ordering::Acquire));
-            if ((word >> (64 - HEIGHT_BITS)) as u32) < height && accept(self.seats[slot]) {
-                return Some(self.seats[slot]);
-            }
-        }
-        self.find_among_all(key, accept)
+    /// The first one hit that `accept` takes.
+    pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.find_from(0, key, &mut accept)
+    }
+
+    fn find_from(&self, batch: u64, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        (batch..BATCHES)
+            .find_map(|batch| self.cells.find(key, batch, accept))
+            .or_else(|| self.find_among_all(key, accept))
     }
 
     /// The last resort, when almost the whole table is down or full: one throw
     /// over what is left, weighted, in the order of the slots.
     #[cold]
     fn find_among_all(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let heights = || self.heights.iter().map(|height| u64::from(height.load(Ordering::Acquire)));
+        let slots = self.cells.len();
+        let heights = || (0..slots).map(|slot| u64::from(self.cells.at(slot).height));
         let total: u64 = heights().sum();
         let mut left = super::key::scale(dice(key, u64::MAX), total);
         let start = heights().position(|height| {
@@ -292,19 +258,14 @@ impl Placement {
             left = left.saturating_sub(height);
             hit
         })?;
-        let slots = self.heights.len();
-        (start..start + slots).map(|slot| slot & (slots - 1)).find_map(|slot| {
-            let is_up = self.heights[slot].load(Ordering::Acquire) != 0;
-            (is_up && accept(self.seats[slot])).then(|| self.seats[slot])
-        })
+        (start..start + slots)
+            .map(|slot| self.cells.at(slot & (slots - 1)))
+            .find_map(|column| (column.height != 0 && accept(column.seat)).then_some(column.seat))
     }
 
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.heights)
-            + size_of_val(&*self.seats)
-            + size_of_val(&*self.first)
-            + size_of_val(&*self.further)
+        self.cells.heap_bytes() + size_of_val(&*self.first) + size_of_val(&*self.further)
     }
 }
 
@@ -314,7 +275,7 @@ fn slots_for(columns: usize) -> usize {
 }
 
 /// The n-th throw of a key.
-#[inline]
+#[inline(always)]
 fn dice(key: u64, number: u64) -> u64 {
     fold(key ^ number.wrapping_add(1).wrapping_mul(GOLDEN), 0xA076_1D64_78BD_642F)
 }

@@ -5,12 +5,12 @@
 //! walk through every interleaving (the command is in `docs/balance.md`).
 
 #[cfg(vitald_loom)]
-pub(super) use loom::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+pub(super) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 #[cfg(vitald_loom)]
 pub(super) use loom::sync::{Mutex, MutexGuard};
 
 #[cfg(not(vitald_loom))]
-pub(super) use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(vitald_loom))]
 pub(super) use std::sync::{Mutex, MutexGuard};
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is not written does not travel between caches: over many picks of two
-/// pickers the one shared word that changes is the cursor, once in 32 picks.
+/// pickers the one shared word that changes is the cursor, once in 64 picks.
 #[test]
 fn pickers_write_nothing_that_they_share() {
     for strategy in [Strategy::WeightedRoundRobin, Strategy::SourceHash, Strategy::UriHash] {
@@ -24,7 +24,7 @@ fn pickers_write_nothing_that_they_share() {
             Some(Table::RoundRobin(table)) => table.current.step(),
             _ => 0,
         };
-        // 100 blocks of 32 for each of the two.
+        // 50 blocks of 64 for each of the two.
         assert_eq!(balancer.core.cursor.0.load(Relaxed), step.wrapping_mul(6400), "{strategy:?}");
         assert_eq!(step != 0, strategy == Strategy::WeightedRoundRobin);
         assert_eq!((balancer.core.generation(), Arc::strong_count(&snapshot)), (generation, handles));
