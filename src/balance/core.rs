@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::key::Hashing;
-use super::least::{Idle, LeastConnections};
+use super::least::{Idle, Order};
 use super::ledger::Ledger;
 use super::options::{LeastRule, Options};
 use super::snapshot::Snapshot;
@@ -42,7 +42,7 @@ pub(super) struct Core<A> {
     /// Virtual time up to which blocks of weighted round robin are claimed.
     pub(super) cursor: Padded<AtomicU64>,
     published: Mutex<Arc<Snapshot<A>>>,
-    pub(super) least: Padded<Mutex<LeastConnections>>,
+    pub(super) least: Padded<Mutex<Order>>,
     pub(super) ledger: Ledger,
 }
 
@@ -70,7 +70,7 @@ impl<A> Core<A> {
             generation: AtomicU64::new(first.generation),
             cursor: Padded(AtomicU64::new(0)),
             published: Mutex::new(first),
-            least: Padded(Mutex::new(LeastConnections::new(idle))),
+            least: Padded(Mutex::new(Order::new(idle))),
             ledger: Ledger::new(seats),
         }
     }

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::super::pool::Pool;
 use super::*;
 
-fn made(weights: &[u32], idle: Idle) -> LeastConnections {
-    let mut least = LeastConnections::new(idle);
+fn made(weights: &[u32], idle: Idle) -> Order {
+    let mut least = Order::new(idle);
     for (seat, &weight) in (0..).zip(weights) {
         least.link(seat, Some((Pool::Primary, weight)));
     }
@@ -49,7 +50,7 @@ fn ties_rotate() {
 fn all_at_once_is_as_one_by_one() {
     let weights: Vec<u32> = (0..40).map(|member| 1 + member * 7 % 9).collect();
     let mut one_by_one = made(&weights, Idle::Weighed);
-    let mut at_once = LeastConnections::new(Idle::Weighed);
+    let mut at_once = Order::new(Idle::Weighed);
     let places = |without: u32| {
         let placed = (0..).zip(&weights);
         placed.map(move |(seat, &weight)| (seat != without).then_some((Pool::Primary, weight)))
@@ -131,7 +132,7 @@ proptest! {
         idle_first in any::<bool>(),
     ) {
         let idle = if idle_first { Idle::First } else { Idle::Weighed };
-        let mut least = LeastConnections::new(idle);
+        let mut least = Order::new(idle);
         let mut weights = [None::<u32>; 12];
         let mut open = [0_u32; 12];
         for (operation, seat, weight) in operations {
