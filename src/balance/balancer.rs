@@ -27,7 +27,7 @@ use crate::channel::{Health, MemberStatus, Strategy, Tier};
 ///
 /// Changes are visible to every pick that begins after they return. They wait
 /// for each other, never for picks; picks never wait for them. (Least connections
-/// keeps one exact order under a short lock, which both sides take.)
+/// keeps exact orders under short locks, which both sides take.)
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -162,8 +162,9 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// no turn is taken.
     ///
     /// For weighted round robin it is the next member of the shared order; a picker
-    /// may still be inside a block that it claimed before. Sampled least
-    /// connections has no next member and answers the least loaded one.
+    /// may still be inside a block that it claimed before. For least connections over
+    /// many members it is one of those that tie; pickers start at different ones. Sampled
+    /// least connections has no next member and answers the least loaded one.
     pub fn explain_pick(&self, request: &Request<'_>) -> Explanation<A> {
         let control = lock(&self.control);
         let snapshot = self.core.newest();
@@ -195,7 +196,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         let able = roster.able(pool);
         let accepts = |seat: u32| able.contains(seat) && !was_tried(roster, request, seat);
         if self.core.counting == Counting::Ordered {
-            return lock(&self.core.least.0).least_where(pool, |seat| !was_tried(roster, request, seat));
+            return self.core.least.lock_all().least_where(|seat| !was_tried(roster, request, seat));
         }
         match snapshot.table(pool)? {
             Table::RoundRobin(table) => {
@@ -370,7 +371,7 @@ impl<A: 'static> Balancer<A> {
         match counting {
             Counting::Sharded => self.core.ledger.close_elsewhere(seat),
             Counting::Shared => self.core.ledger.close_shared(seat),
-            Counting::Ordered => lock(&self.core.least.0).release(seat),
+            Counting::Ordered => self.core.least.release(seat),
         }
     }
 }

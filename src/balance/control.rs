@@ -22,7 +22,6 @@ use super::core::{Core, Counting};
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
 use super::pool::{Active, Census, Pool, pools_of};
 use super::snapshot::{Roster, Snapshot, Table};
-use super::sync::lock;
 use crate::channel::{Health, MemberStatus, Role, Standing, Strategy};
 
 /// Why a list of members was refused. Nothing was changed.
@@ -88,7 +87,7 @@ impl<A: Clone> Control<A> {
 
     /// Bytes of the tables.
     pub(super) fn heap_bytes(&self, core: &Core<A>) -> usize {
-        self.snapshot.heap_bytes() + lock(&core.least.0).heap_bytes()
+        self.snapshot.heap_bytes() + core.least.lock_all().heap_bytes()
     }
 
     /// Replaces the members. Who is there already keeps health, drain, ramp and
@@ -182,14 +181,7 @@ impl<A: Clone> Control<A> {
         let (old, new) = (pools_of(before, weight), pools_of(after, weight));
         let joins = new.iter().flatten().count() > old.iter().flatten().count();
         if core.counting == Counting::Ordered {
-            let mut least = lock(&core.least.0);
-            self.snapshot.roster.set_active(active);
-            if is_open(old_active) == is_open(active) {
-                least.link(seat, self.register.seated(seat).and_then(|record| place(record, active)));
-            } else {
-                least.link_all(self.register.records().iter().map(|record| place(record, active)));
-            }
-            return;
+            return self.relink(core, seat, old_active, active);
         }
         self.write_words(core, seat, active, joins, after, weight);
         if core.strategy == Strategy::WeightedRoundRobin {
@@ -199,6 +191,24 @@ impl<A: Clone> Control<A> {
             {
                 self.reorder(core, pool);
             }
+        }
+    }
+
+    /// Moves a member in the order of least connections.
+    fn relink(&self, core: &Core<A>, seat: u32, before: Active, after: Active) {
+        let place_of = |record| place(record, after);
+        let place = self.register.seated(seat).and_then(place_of);
+        if before == after {
+            return core.least.link(seat, place);
+        }
+        let mut least = core.least.lock_all();
+        self.snapshot.roster.set_active(after);
+        least.set_active(pool_of(after));
+        if is_open(before) == is_open(after) {
+            least.link(seat, place);
+        } else {
+            let places: Vec<_> = self.register.records().iter().map(place_of).collect();
+            least.link_all(&places);
         }
     }
 
@@ -239,9 +249,7 @@ impl<A: Clone> Control<A> {
         match core.strategy {
             Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => {
                 let active = self.census.active(core.options.fail_open);
-                let mut least = lock(&core.least.0);
-                self.snapshot.roster.set_active(active);
-                least.link(seat, place(record, active));
+                self.relink(core, seat, self.active(), active);
             }
             Strategy::SourceHash | Strategy::UriHash
                 if same_pools && self.layouts_fit(core, standing.role, after) =>
@@ -281,7 +289,14 @@ fn place<A>(record: &Record<A>, active: Active) -> Option<(Pool, u32)> {
 }
 
 fn is_open(active: Active) -> bool {
-    matches!(active, Active::Pool(pool) if pool.is_open())
+    pool_of(active).is_some_and(Pool::is_open)
+}
+
+fn pool_of(active: Active) -> Option<Pool> {
+    match active {
+        Active::Pool(pool) => Some(pool),
+        Active::Nobody(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::key::Hashing;
-use super::least::{Idle, Order};
+use super::least::{Idle, LeastConnections};
 use super::ledger::Ledger;
 use super::options::{LeastRule, Options};
 use super::snapshot::Snapshot;
@@ -42,7 +42,7 @@ pub(super) struct Core<A> {
     /// Virtual time up to which blocks of weighted round robin are claimed.
     pub(super) cursor: Padded<AtomicU64>,
     published: Mutex<Arc<Snapshot<A>>>,
-    pub(super) least: Padded<Mutex<Order>>,
+    pub(super) least: LeastConnections,
     pub(super) ledger: Ledger,
 }
 
@@ -70,7 +70,7 @@ impl<A> Core<A> {
             generation: AtomicU64::new(first.generation),
             cursor: Padded(AtomicU64::new(0)),
             published: Mutex::new(first),
-            least: Padded(Mutex::new(Order::new(idle))),
+            least: LeastConnections::new(idle),
             ledger: Ledger::new(seats),
         }
     }
@@ -113,7 +113,7 @@ impl<A> Core<A> {
     /// Open picks of a seat, wherever they are counted.
     pub(super) fn open_picks(&self, seat: u32) -> u32 {
         match self.counting {
-            Counting::Ordered => lock(&self.least.0).open(seat),
+            Counting::Ordered => self.least.open(seat),
             Counting::Sharded | Counting::Shared => self.ledger.open(seat),
         }
     }

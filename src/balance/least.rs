@@ -1,11 +1,426 @@
-//! Weighted least connections: the exact minimum of (open + 1) / weight.
+//! Weighted least connections: the smallest (open + 1) / weight, by many threads.
 //!
-//! One lock around the order makes every pick the true minimum of its moment.
+//! Each [`Order`] is exact under its lock. Many members are dealt to several of
+//! them, the *shards*, by seat. A shard publishes its smallest load whenever that
+//! changes. A pick takes a shard's lock and then sees that no shard has published a
+//! smaller load; if one has, it goes there instead. So a pick is exact beside
+//! everything that ended before it began, and differs from it by what runs
+//! at the same time only.
+//!
+//! Members that tie are spread over the shards. A picker has a shard at home
+//! and leaves it when everyone there who ties has had a turn, so that ties rotate
+//! over all members. One that has met another in a shard goes on, for a while, only to
+//! shards that no other has had at home since: two pickers then do not wait
+//! for each other, nor fetch each other's members from the other core.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "shards are numbers below `SHARDS`, seats below 2^32"
+)]
 
 mod leaders;
 mod order;
 
+use std::cell::Cell;
+
+use super::core::Padded;
+use super::pool::Pool;
+use super::sync::{
+    AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, lock_brief as lock, try_lock_brief as try_lock,
+};
 pub(super) use order::{Idle, Order};
+
+/// The most shards.
+#[cfg(not(vitald_loom))]
+const SHARDS: usize = 8;
+#[cfg(vitald_loom)]
+const SHARDS: usize = 2;
+
+/// Members that a shard has at least, when there are several. With fewer, the
+/// smallest load of a shard would change with most picks, and everyone wait for the news.
+#[cfg(not(vitald_loom))]
+const SMALLEST: usize = 64;
+#[cfg(vitald_loom)]
+const SMALLEST: usize = 1;
+
+/// Moves of a picker during which it leaves alone what others have at home, after it
+/// has met one. Not for long: the others may rest, and their shards are not to be left out.
+const AVOIDS: u32 = 64;
+
+/// Shards tried before a pick takes all locks. Each failed one means that
+/// another pick or release got through.
+const TRIES: usize = 16;
+
+/// The load of nobody.
+const NOBODY: u64 = u64::MAX;
+
+/// Where a picker is.
+#[derive(Debug)]
+pub(super) struct Home {
+    /// The picker's number; not 0.
+    picker: u32,
+    shard: Cell<u32>,
+    /// The turn of the shard's order when the picker came.
+    since: Cell<u64>,
+    /// Whether everyone there who ties has had a turn.
+    done: Cell<bool>,
+    /// Moves left during which it avoids others.
+    avoids: Cell<u32>,
+    /// Where the next search among all shards begins.
+    start: Cell<u32>,
+}
+
+impl Home {
+    /// The home of the picker with this number.
+    pub(super) fn new(number: u64) -> Self {
+        let picker = u32::try_from(number % 0xFFFF_FFFF).unwrap_or(0) + 1;
+        Self {
+            picker,
+            shard: Cell::new(picker),
+            since: Cell::new(0),
+            done: Cell::new(true),
+            avoids: Cell::new(0),
+            start: Cell::new(0),
+        }
+    }
+}
+
+/// Open picks of all members, and who comes next.
+#[derive(Debug)]
+pub(super) struct LeastConnections {
+    /// There are two to the power of this many shards in use. Changes under all locks.
+    shift: Padded<AtomicU32>,
+    /// What each shard's next pick in the active pool has to carry.
+    loads: Padded<[AtomicU64; SHARDS]>,
+    /// The picker that has a shard at home; 0: none.
+    owners: Padded<[AtomicU32; SHARDS]>,
+    shards: [Padded<BriefMutex<Shard>>; SHARDS],
+}
+
+/// The members of a shard, in order.
+#[derive(Debug)]
+struct Shard {
+    order: Order,
+    /// The pool that takes picks. The same in all shards.
+    active: Option<Pool>,
+}
+
+impl Shard {
+    fn new(idle: Idle) -> Self {
+        Self { order: Order::new(idle), active: None }
+    }
+
+    /// What the next pick has to carry.
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        self.active.map_or(NOBODY, |pool| self.order.load(pool))
+    }
+}
+
+/// A shard under its lock.
+pub(super) struct Locked<'l> {
+    least: &'l LeastConnections,
+    inner: BriefGuard<'l, Shard>,
+    shard: u32,
+    shift: u32,
+}
+
+impl LeastConnections {
+    pub(super) fn new(idle: Idle) -> Self {
+        Self {
+            shift: Padded(AtomicU32::new(0)),
+            loads: Padded([const { NOBODY }; SHARDS].map(AtomicU64::new)),
+            owners: Padded([const { 0 }; SHARDS].map(AtomicU32::new)),
+            shards: [(); SHARDS].map(|()| Padded(BriefMutex::new(Shard::new(idle)))),
+        }
+    }
+
+    #[inline(always)]
+    fn mutex(&self, shard: u32) -> &BriefMutex<Shard> {
+        &self.shards[shard as usize % SHARDS].0
+    }
+
+    #[inline(always)]
+    fn shift(&self) -> u32 {
+        self.shift.0.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn load(&self, shard: u32) -> u64 {
+        self.loads.0[shard as usize % SHARDS].load(Ordering::Acquire)
+    }
+
+    /// Lets others know what the next pick from a shard has to carry. Called under
+    /// its lock.
+    #[inline(always)]
+    fn publish(&self, shard: u32, load: u64) {
+        let published = &self.loads.0[shard as usize % SHARDS];
+        // Most picks change nothing that others would have to fetch.
+        if published.load(Ordering::Relaxed) != load {
+            published.store(load, Ordering::Release);
+        }
+    }
+
+    /// The shard of a seat, under its lock.
+    #[inline(always)]
+    fn lock_seat(&self, seat: u32) -> Locked<'_> {
+        loop {
+            let shift = self.shift();
+            let shard = seat & ((1 << shift) - 1);
+            let inner = lock(self.mutex(shard));
+            if self.shift() == shift {
+                return Locked { least: self, inner, shard, shift };
+            }
+        }
+    }
+
+    /// A shard whose next pick carries least of all, under its lock; none if others
+    /// were faster again and again.
+    #[inline(always)]
+    pub(super) fn lock_least(&self, home: &Home) -> Option<Locked<'_>> {
+        let shift = self.shift();
+        let shard = home.shard.get() & ((1 << shift) - 1);
+        if shift == 0 {
+            let inner = lock(self.mutex(0));
+            if self.shift() == 0 {
+                return Some(Locked { least: self, inner, shard: 0, shift });
+            }
+        } else if !home.done.get() {
+            match try_lock(self.mutex(shard)) {
+                Some(inner) if self.shift() == shift && self.leads(shard) => {
+                    return Some(Locked { least: self, inner, shard, shift });
+                }
+                Some(_) => {}
+                None => home.avoids.set(AVOIDS),
+            }
+        }
+        self.lock_another(home)
+    }
+
+    /// Whether no shard has published a smaller load than this one.
+    #[inline(always)]
+    fn leads(&self, shard: u32) -> bool {
+        let own = self.load(shard);
+        // All of them, for a loop without a branch: those not in use hold nobody.
+        self.loads.0.iter().fold(true, |leads, load| leads & (load.load(Ordering::Acquire) >= own))
+    }
+
+    #[inline(never)]
+    fn lock_another(&self, home: &Home) -> Option<Locked<'_>> {
+        for _ in 0..TRIES {
+            let shift = self.shift();
+            let mask = (1_u32 << shift) - 1;
+            let at = home.shard.get() & mask;
+            let least = (0..=mask).map(|shard| self.load(shard)).min().unwrap_or(NOBODY);
+            let ties = |shard: &u32| self.load(*shard) == least;
+            // Home stays home while others have the least loaded members.
+            let stays = !home.done.get() && !ties(&at);
+            let around = || (1..=mask + 1).map(|step| at.wrapping_add(step) & mask).filter(ties);
+            let is_free = |shard: &u32| {
+                let owner = self.owners.0[*shard as usize % SHARDS].load(Ordering::Relaxed);
+                home.avoids.get() == 0 || owner == 0 || owner == home.picker
+            };
+            let attempt = |shard: u32| {
+                let inner = try_lock(self.mutex(shard));
+                if inner.is_none() {
+                    home.avoids.set(AVOIDS);
+                }
+                Some((shard, inner?))
+            };
+            let locked = around()
+                .filter(is_free)
+                .find_map(attempt)
+                .or_else(|| around().find_map(attempt))
+                .or_else(|| around().next().map(|shard| (shard, lock(self.mutex(shard)))));
+            let Some((shard, inner)) = locked else { continue };
+            if self.shift() != shift || self.load(shard) == NOBODY || !self.leads(shard) {
+                continue;
+            }
+            if !stays {
+                home.avoids.set(home.avoids.get().saturating_sub(1));
+                home.shard.set(shard);
+                home.since.set(inner.order.turn());
+                home.done.set(false);
+                let owner = &self.owners.0[shard as usize % SHARDS];
+                if owner.load(Ordering::Relaxed) != home.picker {
+                    owner.store(home.picker, Ordering::Relaxed);
+                }
+            }
+            return Some(Locked { least: self, inner, shard, shift });
+        }
+        None
+    }
+
+    /// Every shard, under its lock.
+    pub(super) fn lock_all(&self) -> Everything<'_> {
+        Everything { least: self, shards: std::array::from_fn(|shard| lock(&self.shards[shard].0)) }
+    }
+
+    /// Ends a pick. Also of a member that is out of rotation or has left.
+    #[inline]
+    pub(super) fn release(&self, seat: u32) {
+        let mut locked = self.lock_seat(seat);
+        let own = seat >> locked.shift;
+        if locked.inner.order.release(own) {
+            self.publish(locked.shard, locked.inner.load());
+        }
+    }
+
+    /// Open picks of a seat, in rotation or not.
+    pub(super) fn open(&self, seat: u32) -> u32 {
+        let locked = self.lock_seat(seat);
+        locked.inner.order.open(seat >> locked.shift)
+    }
+
+    /// Puts a member into rotation, or into another pool or class; `None` takes
+    /// it out. Its open picks stay.
+    pub(super) fn link(&self, seat: u32, place: Option<(Pool, u32)>) {
+        let mut locked = self.lock_seat(seat);
+        let own = seat >> locked.shift;
+        locked.inner.order.link(own, place);
+        self.publish(locked.shard, locked.inner.load());
+    }
+}
+
+impl Locked<'_> {
+    /// Picks the least loaded member of the shard in the active pool, and opens it.
+    #[inline(always)]
+    pub(super) fn pick(&mut self, home: &Home) -> Option<u32> {
+        let pool = self.inner.active?;
+        let (own, ends) = self.inner.order.pick(pool)?;
+        if ends {
+            self.end_turn(pool, home);
+        }
+        Some(own << self.shift | self.shard)
+    }
+
+    #[inline(never)]
+    fn end_turn(&self, pool: Pool, home: &Home) {
+        self.least.publish(self.shard, self.inner.load());
+        let is_home = home.shard.get() & ((1 << self.shift) - 1) == self.shard;
+        if is_home && self.inner.order.last_turn(pool) > home.since.get() {
+            home.done.set(true);
+        }
+    }
+}
+
+/// All shards, under their locks.
+pub(super) struct Everything<'l> {
+    least: &'l LeastConnections,
+    shards: [BriefGuard<'l, Shard>; SHARDS],
+}
+
+impl Everything<'_> {
+    /// The shards in use.
+    fn used(&self) -> impl Iterator<Item = (u32, &Shard)> {
+        let shards = self.shards.iter().take(1 << self.least.shift());
+        (0..).zip(shards.map(|inner| &**inner))
+    }
+
+    fn used_mut(&mut self) -> impl Iterator<Item = (u32, &mut Shard)> {
+        let shards = self.shards.iter_mut().take(1 << self.least.shift());
+        (0..).zip(shards.map(|inner| &mut **inner))
+    }
+
+    /// The shard of a seat, and its number there.
+    fn shard_of(&mut self, seat: u32) -> (&mut Shard, u32) {
+        let shift = self.least.shift();
+        let shard = seat & ((1 << shift) - 1);
+        (&mut self.shards[shard as usize % SHARDS], seat >> shift)
+    }
+
+    /// Which pool takes picks from now on.
+    pub(super) fn set_active(&mut self, active: Option<Pool>) {
+        for (_, shard) in self.used_mut() {
+            shard.active = active;
+        }
+    }
+
+    /// As [`LeastConnections::link`].
+    pub(super) fn link(&mut self, seat: u32, place: Option<(Pool, u32)>) {
+        let (shard, own) = self.shard_of(seat);
+        shard.order.link(own, place);
+    }
+
+    /// Puts every seat, in order, where `places` says, over as many shards as suit
+    /// their number.
+    pub(super) fn link_all(&mut self, places: &[Option<(Pool, u32)>]) {
+        self.deal(places.len());
+        let step = 1 << self.least.shift();
+        for (shard, inner) in self.used_mut() {
+            let own = places.iter().skip(shard as usize).step_by(step);
+            inner.order.reserve_seats(own.len());
+            inner.order.link_all(own.copied());
+        }
+    }
+
+    /// Deals so many seats to shards, with their open picks.
+    fn deal(&mut self, seats: usize) {
+        let old = self.least.shift();
+        let new = (seats / SMALLEST).clamp(1, SHARDS).ilog2();
+        if old == new {
+            return;
+        }
+        let active = self.shards[0].active;
+        let open: Vec<u32> = (0..seats as u32)
+            .map(|seat| {
+                let (shard, own) = self.shard_of(seat);
+                shard.order.open(own)
+            })
+            .collect();
+        for (shard, inner) in self.shards.iter_mut().enumerate() {
+            let used = if shard < 1 << new { usize::MAX } else { 0 };
+            inner.order.restore(open.iter().skip(shard).step_by(1 << new).copied().take(used));
+            inner.active = active;
+        }
+        for load in self.least.loads.0.iter().skip(1 << new) {
+            load.store(NOBODY, Ordering::Release);
+        }
+        self.least.shift.0.store(new, Ordering::Release);
+    }
+
+    /// Picks the least loaded of the members of the active pool that `accept` takes, and
+    /// opens it. Shards take turns among equals.
+    pub(super) fn pick_where(&mut self, home: &Home, accept: impl Fn(u32) -> bool) -> Option<u32> {
+        let start = home.start.get();
+        home.start.set(start.wrapping_add(1));
+        let seat = self.least_from(start, accept)?;
+        let (shard, own) = self.shard_of(seat);
+        shard.order.open_pick(own);
+        Some(seat)
+    }
+
+    /// The least loaded of the members of the active pool that `accept` takes.
+    pub(super) fn least_where(&self, accept: impl Fn(u32) -> bool) -> Option<u32> {
+        self.least_from(0, accept)
+    }
+
+    fn least_from(&self, start: u32, accept: impl Fn(u32) -> bool) -> Option<u32> {
+        let shift = self.least.shift();
+        let mask = (1 << shift) - 1;
+        let found = self.used().filter_map(|(shard, inner)| {
+            let seat_of = |own: u32| own << shift | shard;
+            let (load, own) = inner.order.least_where(inner.active?, |own| accept(seat_of(own)))?;
+            Some((load, shard.wrapping_sub(start) & mask, seat_of(own)))
+        });
+        found.min().map(|(.., seat)| seat)
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.order.heap_bytes()).sum()
+    }
+}
+
+impl Drop for Everything<'_> {
+    /// Lets everyone know what the next picks have to carry.
+    fn drop(&mut self) {
+        for (shard, inner) in self.used() {
+            self.least.publish(shard, inner.load());
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use super::core::{Core, Counting};
 use super::key::{GOLDEN, fold, scale};
 use super::lane::{Begun, Cursor, Lane};
+use super::least::Home;
 use super::ledger::Shard;
 use super::member::MemberId;
 use super::pool::{Active, Pool};
 use super::request::{NoPick, Request};
 use super::snapshot::{HashTable, Roster, RoundRobin, Table};
-use super::sync::lock;
 use crate::channel::{NobodyReason, Strategy};
 
 /// Slots tried before a search gives up on luck and looks at every member.
@@ -39,6 +39,8 @@ pub struct Picker<A> {
     shard: Arc<Shard>,
     counting: Counting,
     cursor: Cursor<A>,
+    /// The place in the order of least connections.
+    home: Home,
     /// What `lane` and `cursor` are as new as.
     epoch: Cell<u64>,
     /// Taken out while a pick runs, so that a pick inside a pick (from a `Clone` of
@@ -90,7 +92,7 @@ impl<A> Picker<A> {
     #[inline(never)]
     fn end_decided_by_load(&self, seat: u32) {
         if self.counting == Counting::Ordered {
-            lock(&self.core.least.0).release(seat);
+            self.core.least.release(seat);
         } else {
             self.core.ledger.close_shared(seat);
         }
@@ -106,6 +108,7 @@ impl<A: Clone> Picker<A> {
         let seed = fold((shard.number + 1).wrapping_mul(GOLDEN), GOLDEN);
         Self {
             core: Arc::clone(core),
+            home: Home::new(shard.number),
             shard,
             counting: core.counting,
             cursor: Cursor::new(seed),
@@ -382,16 +385,26 @@ impl<A: Clone> Picker<A> {
     }
 
     fn begin_ordered(&self, request: &Request<'_>) -> Option<Begun<A>> {
-        let mut least = lock(&self.core.least.0);
-        // After the lock: the writer publishes while it holds it.
+        let least = &self.core.least;
+        // The lane is looked at after the lock: the writer publishes while it holds all.
+        let locked = if request.tried.is_empty() { least.lock_least(&self.home) } else { None };
+        let Some(mut locked) = locked else { return self.begin_among_all(request) };
+        self.with_lane(|lane| {
+            let seat = locked.pick(&self.home);
+            drop(locked);
+            let begun = self.seated(&lane.roster, seat?)?;
+            self.shard.count();
+            Some(begun)
+        })
+    }
+
+    #[cold]
+    fn begin_among_all(&self, request: &Request<'_>) -> Option<Begun<A>> {
+        let mut all = self.core.least.lock_all();
         self.with_lane(|lane| {
             let roster = &*lane.roster;
-            let seat = match roster.active() {
-                Active::Pool(pool) if request.tried.is_empty() => least.pick(pool),
-                Active::Pool(pool) => least.pick_where(pool, |seat| !was_tried(roster, request, seat)),
-                Active::Nobody(_) => None,
-            };
-            drop(least);
+            let seat = all.pick_where(&self.home, |seat| !was_tried(roster, request, seat));
+            drop(all);
             let begun = self.seated(roster, seat?)?;
             self.shard.count();
             Some(begun)

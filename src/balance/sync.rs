@@ -15,6 +15,8 @@ pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard};
 
 use std::sync::PoisonError;
+#[cfg(not(vitald_loom))]
+use std::{sync::Condvar, time::Duration};
 
 /// Locks, also after another thread panicked while it held the lock.
 ///
@@ -24,3 +26,59 @@ use std::sync::PoisonError;
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A lock for a few dozen instructions. Giving it back is a plain store, where a
+/// [`Mutex`] needs a second locked instruction to see whether anybody sleeps.
+#[cfg(not(vitald_loom))]
+pub(super) type BriefMutex<T> = spin::mutex::SpinMutex<T>;
+#[cfg(not(vitald_loom))]
+pub(super) type BriefGuard<'m, T> = spin::mutex::SpinMutexGuard<'m, T>;
+#[cfg(vitald_loom)]
+pub(super) type BriefMutex<T> = Mutex<T>;
+#[cfg(vitald_loom)]
+pub(super) type BriefGuard<'m, T> = MutexGuard<'m, T>;
+
+/// The lock, if nobody holds it.
+#[inline(always)]
+pub(super) fn try_lock_brief<T>(mutex: &BriefMutex<T>) -> Option<BriefGuard<'_, T>> {
+    #[cfg(not(vitald_loom))]
+    return mutex.try_lock();
+    #[cfg(vitald_loom)]
+    mutex.try_lock().ok()
+}
+
+/// The lock; waits for it.
+#[inline(always)]
+pub(super) fn lock_brief<T>(mutex: &BriefMutex<T>) -> BriefGuard<'_, T> {
+    #[cfg(not(vitald_loom))]
+    return try_lock_brief(mutex).unwrap_or_else(|| wait_for(mutex));
+    #[cfg(vitald_loom)]
+    lock(mutex)
+}
+
+/// Spins, then sleeps: a holder that takes so long has been taken off its processor,
+/// and may even need this one.
+#[cfg(not(vitald_loom))]
+#[cold]
+#[inline(never)]
+fn wait_for<T>(mutex: &BriefMutex<T>) -> BriefGuard<'_, T> {
+    /// Nobody ever notifies: waiting on it is a short sleep.
+    static PAUSE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    for tries in 1_u32.. {
+        if !mutex.is_locked()
+            && let Some(guard) = mutex.try_lock()
+        {
+            return guard;
+        }
+        if tries % SPINS == 0 {
+            drop(PAUSE.1.wait_timeout(lock(&PAUSE.0), Duration::from_micros(50)));
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+    mutex.lock()
+}
+
+/// Looks at a lock before a sleep: some microseconds.
+#[cfg(not(vitald_loom))]
+const SPINS: u32 = 100;

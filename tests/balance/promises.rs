@@ -220,6 +220,26 @@ fn nobody_is_said_with_a_reason() {
 }
 
 #[test]
+fn members_that_tie_take_turns() {
+    for count in [3_usize, 200, 1000, 5000] {
+        let balancer = balancer(Way::WeightedLeastConnections, Options::default(), &vec![7; count]);
+        let pickers = [balancer.picker(), balancer.picker()];
+        let request = Request::new();
+        let turns = |pick: &dyn Fn() -> u32| {
+            let mut seen = vec![0; count];
+            (0..count).for_each(|_| seen[pick() as usize] += 1);
+            assert!(seen.iter().all(|seen| *seen == 1), "{count} members");
+        };
+        // Each of them sees everyone, whatever the others did before.
+        for _ in 0..3 {
+            turns(&|| *pickers[0].pick(&request).unwrap().address());
+            turns(&|| *pickers[1].pick(&request).unwrap().address());
+            turns(&|| *balancer.pick(&request).unwrap().address());
+        }
+    }
+}
+
+#[test]
 fn refused_updates_change_nothing() {
     let one = balancer(Way::WeightedRoundRobin, Options::default(), &[1]);
     let twice = one.update([Member::new(5), Member::new(6), Member::new(5)]);

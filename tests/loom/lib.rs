@@ -146,6 +146,52 @@ fn membership_changes_under_picks() {
     });
 }
 
+/// Picks without a release, of members dealt to two shards: whatever the threads do
+/// at once, nobody has taken a load above the next of anyone.
+#[test]
+fn least_connections_takes_the_smallest_of_all_shards() {
+    model(|| {
+        let weights = [2_u16, 1, 1];
+        let members = (0..).zip(weights).map(|(member, weight): (u32, u16)| Member::new(member).weight(weight));
+        let balancer =
+            Balancer::new(Strategy::WeightedLeastConnections, Options::default(), members).unwrap();
+        let other = balancer.clone();
+        let picks = thread::spawn(move || {
+            let picker = other.picker();
+            (0..2).for_each(|_| std::mem::forget(picker.pick(&Request::new()).unwrap()));
+        });
+        let picker = balancer.picker();
+        std::mem::forget(picker.pick(&Request::new()).unwrap());
+        picks.join().unwrap();
+        let open: Vec<u32> = balancer.members().iter().map(|member| member.open_picks).collect();
+        assert_eq!(open.iter().sum::<u32>(), 3);
+        for (one, weight) in open.iter().zip(weights) {
+            for (other, other_weight) in open.iter().zip(weights) {
+                assert!(one * u32::from(other_weight) <= (other + 1) * u32::from(weight), "{open:?}");
+            }
+        }
+    });
+}
+
+/// Members are dealt to two shards instead of one while one of them is picked: its
+/// end finds it where it is then.
+#[test]
+fn picks_end_where_their_member_was_dealt_to() {
+    model(|| {
+        let balancer =
+            Balancer::new(Strategy::WeightedLeastConnections, Options::default(), [Member::new(0)]).unwrap();
+        let other = balancer.clone();
+        let picks = thread::spawn(move || {
+            let picker = other.picker();
+            let pick = picker.pick(&Request::new()).unwrap();
+            assert!(*pick.address() < 2);
+        });
+        balancer.update([Member::new(0), Member::new(1)]).unwrap();
+        picks.join().unwrap();
+        assert!(balancer.members().iter().all(|member| member.open_picks == 0));
+    });
+}
+
 /// Draining and switching off: once both returned, nobody is left.
 #[test]
 fn drains_and_switches_add_up() {

@@ -8,8 +8,7 @@ use super::super::placement::{Placed, Placement};
 use super::super::pool::{Census, Pool, pools_of};
 use super::super::sequence::{Part, Sequence};
 use super::super::snapshot::{HashTable, Loads, Roster, RoundRobin, Seated, Snapshot, Table};
-use super::super::sync::lock;
-use super::{Control, Record, place};
+use super::{Control, Record, place, pool_of};
 use crate::channel::{FailOpen, MemberStatus, Strategy};
 
 /// The most slots that are written at once between two advances: about a
@@ -130,10 +129,11 @@ impl<A: Clone> Control<A> {
         });
         let snapshot = Snapshot { generation: self.snapshot.generation + 1, roster: Arc::new(roster), pools };
         if core.counting == Counting::Ordered {
-            // Picks hold this lock before they look at the snapshot.
-            let mut least = lock(&core.least.0);
-            least.reserve_seats(self.register.seats());
-            least.link_all(self.register.records().iter().map(|record| place(record, active)));
+            // Picks hold one of these locks before they look at the snapshot.
+            let mut least = core.least.lock_all();
+            let places: Vec<_> = self.register.records().iter().map(|record| place(record, active)).collect();
+            least.link_all(&places);
+            least.set_active(pool_of(active));
             self.publish(core, snapshot);
         } else {
             self.publish(core, snapshot);

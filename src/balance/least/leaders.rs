@@ -4,6 +4,8 @@
 //! is one short scan. Above that, every sixteen have a winner, and every sixteen
 //! winners have one, up to the top. Only a change of a rank plays anything again.
 
+#![expect(clippy::cast_possible_truncation, reason = "a rank is two numbers of 64 bits side by side")]
+
 /// Classes, or winners, that are compared in one scan.
 const FAN: usize = 16;
 
@@ -12,6 +14,18 @@ pub(super) type Rank = u128;
 
 /// The rank of a slot without members.
 pub(super) const VACANT: Rank = Rank::MAX;
+
+/// The load of a rank.
+#[inline(always)]
+pub(super) fn load_of(rank: Rank) -> u64 {
+    (rank >> 64) as u64
+}
+
+/// The turn of a rank.
+#[inline(always)]
+pub(super) fn turn_of(rank: Rank) -> u64 {
+    rank as u64
+}
 
 /// Ranks by slot, and the slot that leads.
 #[derive(Debug, Default)]
@@ -33,6 +47,18 @@ impl Leaders {
     #[inline(always)]
     pub(super) fn rank(&self, slot: u32) -> Rank {
         self.ranks.get(slot as usize).copied().unwrap_or(VACANT)
+    }
+
+    /// The turn that a slot had last.
+    #[inline(always)]
+    pub(super) fn turn(&self, slot: u32) -> u64 {
+        turn_of(self.rank(slot))
+    }
+
+    /// The smallest rank.
+    #[inline(always)]
+    pub(super) fn least(&self) -> Rank {
+        self.rank(self.leader)
     }
 
     /// One slot more, vacant.

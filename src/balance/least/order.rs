@@ -17,7 +17,7 @@ use hashbrown::HashTable;
 
 use super::super::key::{GOLDEN, fold};
 use super::super::pool::Pool;
-use super::leaders::{Leaders, Rank, VACANT};
+use super::leaders::{Leaders, Rank, VACANT, load_of, turn_of};
 
 /// No index.
 const NONE: u32 = u32::MAX;
@@ -142,7 +142,7 @@ impl Order {
             let Some(group) = self.groups.get_mut(pool.index()) else { continue };
             for (slot, class) in (0..).zip(&group.classes) {
                 let rank = self.blocks.get(class.first as usize).map_or(VACANT, |block| {
-                    rank(self.idle, block.open, class.weight, group.leaders.rank(slot) as u64)
+                    rank(self.idle, block.open, class.weight, group.leaders.turn(slot))
                 });
                 group.leaders.set(slot, rank);
             }
@@ -183,9 +183,10 @@ impl Order {
         self.append(block, seat, open);
     }
 
-    /// Picks the least loaded member of the pool, and opens it.
-    #[inline]
-    pub(in crate::balance) fn pick(&mut self, pool: Pool) -> Option<u32> {
+    /// Picks the least loaded member of the pool, and opens it. Answers also whether the
+    /// turn of its class has ended, and so perhaps what comes next.
+    #[inline(always)]
+    pub(in crate::balance) fn pick(&mut self, pool: Pool) -> Option<(u32, bool)> {
         let group = self.groups.get_mut(pool.index())?;
         let slot = group.leaders.leader();
         let first = group.classes.get(slot as usize)?.first;
@@ -194,30 +195,33 @@ impl Order {
         let left = if group.left == 0 { block.count } else { group.left } - 1;
         group.left = left;
         self.raise(block.head, first, block);
-        if left == 0 || block.count == 1 {
+        let ends = left == 0 || block.count == 1;
+        if ends {
             self.end_turn(pool, slot);
         }
-        Some(block.head)
+        Some((block.head, ends))
     }
 
-    /// As `pick`, among the members that `accept` takes.
-    pub(in crate::balance) fn pick_where(&mut self, pool: Pool, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        let seat = self.least_where(pool, accept)?;
-        let first = self.nodes[seat as usize].block;
-        let block = self.blocks[first as usize];
-        self.raise(seat, first, block);
-        self.end_turn(pool, block.slot);
-        Some(seat)
+    /// Opens a pick of a member that is linked.
+    pub(in crate::balance) fn open_pick(&mut self, seat: u32) {
+        let from = self.nodes[seat as usize].block;
+        let Some(block) = self.blocks.get(from as usize).copied() else { return };
+        self.raise(seat, from, block);
+        self.end_turn(block.pool, block.slot);
     }
 
-    /// Who `pick_where` would pick.
-    pub(in crate::balance) fn least_where(&self, pool: Pool, accept: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The least loaded member of the pool that `accept` takes, and its load by weight.
+    pub(in crate::balance) fn least_where(
+        &self,
+        pool: Pool,
+        accept: impl Fn(u32) -> bool,
+    ) -> Option<(u64, u32)> {
         let group = self.groups.get(pool.index())?;
         let best = (0..).zip(&group.classes).filter_map(|(slot, class)| {
             let (seat, open) = self.first_where(class.first, &accept)?;
-            Some((rank(self.idle, open, class.weight, group.leaders.rank(slot) as u64), seat))
+            Some((rank(self.idle, open, class.weight, group.leaders.turn(slot)), seat))
         });
-        best.min().map(|(_, seat)| seat)
+        best.min().map(|(rank, seat)| (load_of(rank), seat))
     }
 
     fn first_where(&self, first: u32, accept: impl Fn(u32) -> bool) -> Option<(u32, u32)> {
@@ -235,15 +239,16 @@ impl Order {
         None
     }
 
-    /// Ends a pick. Also of a member that is out of rotation or has left.
-    #[inline]
-    pub(in crate::balance) fn release(&mut self, seat: u32) {
-        let Some(node) = self.nodes.get_mut(seat as usize) else { return };
-        let Some(open) = node.open.checked_sub(1) else { return };
+    /// Ends a pick. Also of a member that is out of rotation or has left. Answers
+    /// whether a class has a new minimum.
+    #[inline(always)]
+    pub(in crate::balance) fn release(&mut self, seat: u32) -> bool {
+        let Some(node) = self.nodes.get_mut(seat as usize) else { return false };
+        let Some(open) = node.open.checked_sub(1) else { return false };
         let from = node.block;
         if from == NONE {
             node.open = open;
-            return;
+            return false;
         }
         let block = self.blocks[from as usize];
         let joins = self.blocks.get(block.prev as usize).is_some_and(|prev| prev.open == open);
@@ -259,14 +264,16 @@ impl Order {
             self.detach(seat, from);
             self.append(to, seat, open);
         }
-        // Only a new minimum can change who leads.
-        if block.prev == NONE {
+        // Only that can change who leads.
+        let is_least = block.prev == NONE;
+        if is_least {
             let group = &mut self.groups[block.pool.index()];
-            let turn = group.leaders.rank(block.slot) as u64;
+            let turn = group.leaders.turn(block.slot);
             let weight = group.classes[block.slot as usize].weight;
             group.leaders.lower(block.slot, rank(self.idle, open, weight, turn));
             group.left = 0;
         }
+        is_least
     }
 
     /// One more open pick: to the block above.
@@ -414,11 +421,36 @@ impl Order {
     fn settle(&mut self, pool: Pool, slot: u32) {
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
-        let turn = group.leaders.rank(slot) as u64;
+        let turn = group.leaders.turn(slot);
         let rank =
             self.blocks.get(first as usize).map_or(VACANT, |block| rank(self.idle, block.open, weight, turn));
         group.leaders.settle(slot, rank);
         group.left = 0;
+    }
+
+    /// What the next pick from a pool has to carry, by weight; the largest number when
+    /// there is nobody.
+    #[inline(always)]
+    pub(in crate::balance) fn load(&self, pool: Pool) -> u64 {
+        self.groups.get(pool.index()).map_or(u64::MAX, |group| load_of(group.leaders.least()))
+    }
+
+    /// Turns so far.
+    pub(in crate::balance) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// The turn that the leader of a pool had last: later than a moment if everyone
+    /// that ties has had one since.
+    #[inline(always)]
+    pub(in crate::balance) fn last_turn(&self, pool: Pool) -> u64 {
+        self.groups.get(pool.index()).map_or(0, |group| turn_of(group.leaders.least()))
+    }
+
+    /// Starts again with these seats, out of rotation, with so many open picks each.
+    pub(in crate::balance) fn restore(&mut self, open: impl Iterator<Item = u32>) {
+        self.clear();
+        self.nodes = open.map(|open| Node { open, ..Node::UNLINKED }).collect();
     }
 
     /// Bytes on the heap.
@@ -456,3 +488,6 @@ fn rank(idle: Idle, open: u32, weight: u32, turn: u64) -> Rank {
 fn hash(weight: u32) -> u64 {
     fold(weight.into(), GOLDEN)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,184 +1,202 @@
-//! Every pick against a scan of all members; D'Hondt; rotation of ties.
+//! Shards: still the smallest of all, ties among all, and nothing lost when dealt anew.
 
 use proptest::prelude::*;
 
-use super::super::pool::Pool;
 use super::*;
 
-fn made(weights: &[u32], idle: Idle) -> Order {
-    let mut least = Order::new(idle);
-    for (seat, &weight) in (0..).zip(weights) {
-        least.link(seat, Some((Pool::Primary, weight)));
-    }
+const POOL: Pool = Pool::Primary;
+
+fn made(weights: &[u32]) -> LeastConnections {
+    let least = LeastConnections::new(Idle::Weighed);
+    deal(&least, weights);
     least
 }
 
-/// D'Hondt: seat by seat to the largest weight / (seats + 1); ties to the first.
-fn dhondt(weights: &[u32], seats: usize) -> Vec<u32> {
-    let mut counts = vec![0; weights.len()];
-    for _ in 0..seats {
-        let mut best = 0;
-        for other in 1..weights.len() {
-            let challenger = u64::from(weights[other]) * u64::from(counts[best] + 1);
-            let champion = u64::from(weights[best]) * u64::from(counts[other] + 1);
-            if challenger > champion {
-                best = other;
+/// Weight 0: not in rotation.
+fn deal(least: &LeastConnections, weights: &[u32]) {
+    let places: Vec<_> = weights.iter().map(|&weight| (weight > 0).then_some((POOL, weight))).collect();
+    let mut all = least.lock_all();
+    all.link_all(&places);
+    all.set_active(Some(POOL));
+}
+
+fn pick(least: &LeastConnections, home: &Home) -> Option<u32> {
+    least.lock_least(home)?.pick(home)
+}
+
+/// Whether these are seats by D'Hondt: nobody has taken a load above the next of anyone.
+fn are_seats(weights: &[u32], open: &[u32]) -> bool {
+    let last = weights.iter().zip(open).map(|(weight, open)| f64::from(*open) / f64::from(*weight));
+    let next = weights.iter().zip(open).map(|(weight, open)| f64::from(open + 1) / f64::from(*weight));
+    last.fold(0.0, f64::max) <= next.fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn few_members_are_one_shard_and_many_are_some() {
+    for (members, shards) in [(0, 1), (127, 1), (128, 2), (511, 4), (512, 8), (70_000, 8)] {
+        let least = made(&vec![1; members]);
+        assert_eq!(least.lock_all().used().count(), shards, "{members} members");
+    }
+}
+
+#[test]
+fn ties_rotate_over_all_members() {
+    for members in [5, 130, 1000] {
+        // Every third is lighter, and never least loaded.
+        let weights: Vec<u32> = (0..members).map(|member| if member % 3 == 2 { 1 } else { 7 }).collect();
+        let least = made(&weights);
+        let home = Home::new(3);
+        let heavy = weights.iter().filter(|weight| **weight == 7).count();
+        for lap in 0..4 {
+            let mut seen = vec![0; weights.len()];
+            for _ in 0..heavy {
+                let seat = pick(&least, &home).unwrap();
+                seen[seat as usize] += 1;
+                least.release(seat);
+            }
+            for (seen, weight) in seen.iter().zip(&weights) {
+                assert_eq!(*seen, u32::from(*weight == 7), "lap {lap} of {members}");
             }
         }
-        counts[best] += 1;
     }
-    counts
 }
 
 #[test]
-fn ties_rotate() {
-    let mut least = made(&[7; 5], Idle::Weighed);
-    let order: Vec<u32> = (0..10).map(|_| least.pick(Pool::Primary).unwrap()).collect();
-    assert_eq!(order, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
-    // Picked and released at once, everyone has a turn.
-    let mut least = made(&[1; 4], Idle::Weighed);
-    let mut seen = Vec::new();
-    for _ in 0..8 {
-        let seat = least.pick(Pool::Primary).unwrap();
-        seen.push(seat);
+fn pickers_that_met_keep_apart_for_a_while() {
+    let least = made(&[1; 1024]);
+    let homes = [Home::new(0), Home::new(1)];
+    let turn = |home: &Home| {
+        let seat = pick(&least, home).unwrap();
         least.release(seat);
-    }
-    assert_eq!(seen, [0, 1, 2, 3, 0, 1, 2, 3]);
-}
-
-#[test]
-fn all_at_once_is_as_one_by_one() {
-    let weights: Vec<u32> = (0..40).map(|member| 1 + member * 7 % 9).collect();
-    let mut one_by_one = made(&weights, Idle::Weighed);
-    let mut at_once = Order::new(Idle::Weighed);
-    let places = |without: u32| {
-        let placed = (0..).zip(&weights);
-        placed.map(move |(seat, &weight)| (seat != without).then_some((Pool::Primary, weight)))
+        seat % 8
     };
-    at_once.link_all(places(u32::MAX));
-    for _ in 0..300 {
-        assert_eq!(one_by_one.pick(Pool::Primary), at_once.pick(Pool::Primary));
+    // They have not met: each sees everyone, whatever the other does.
+    let apart =
+        |home: &Home, picks: usize| (0..picks).map(|_| 1 << turn(home)).fold(0_u32, |all, one| all | one);
+    assert!(homes.iter().all(|home| apart(home, 1024) == 0xFF));
+    // A lock that is held is a picker met.
+    for home in &homes {
+        let held = lock(least.mutex(home.shard.get() % 8));
+        home.done.set(false);
+        turn(home);
+        drop(held);
     }
-    // Open picks stay, in rotation and out of it.
-    let open = at_once.open(7);
-    at_once.link_all(places(7));
-    assert!(open > 0 && at_once.open(7) == open);
-    at_once.release(7);
-    assert_eq!(at_once.open(7), open - 1);
-    for _ in 0..300 {
-        let load = |seat: u32, open: u32| f64::from(open + 1) / f64::from(weights[seat as usize]);
-        let loads = (0..40).filter(|seat| *seat != 7).map(|seat| load(seat, at_once.open(seat)));
-        let least = loads.fold(f64::INFINITY, f64::min);
-        let seat = at_once.pick(Pool::Primary).unwrap();
-        assert!(seat != 7 && load(seat, at_once.open(seat) - 1) == least);
+    let both = || [0, 1].map(|home: usize| apart(&homes[home], 128));
+    both();
+    for _ in 0..10 {
+        let [one, other] = both();
+        assert_eq!(one & other, 0, "in each other's shards");
+    }
+    // The other rests: its shards are not left out for long.
+    apart(&homes[0], 64 * 128);
+    assert_eq!(apart(&homes[0], 1024), 0xFF);
+}
+
+#[test]
+fn picks_of_many_threads_are_dhondt_seats() {
+    let weights: Vec<u32> = (0..1000).map(|member| 1 + member * 7 % 13).collect();
+    for round in 0..10 {
+        let least = made(&weights);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (least, home) = (&least, Home::new(round + thread));
+                scope.spawn(move || (0..1500).for_each(|_| assert!(pick(least, &home).is_some())));
+            }
+        });
+        let open: Vec<u32> = (0..1000).map(|seat| least.open(seat)).collect();
+        assert_eq!(open.iter().sum::<u32>(), 6000);
+        assert!(are_seats(&weights, &open), "round {round}");
     }
 }
 
 #[test]
-fn idle_members_go_first() {
-    let mut least = made(&[100, 1], Idle::First);
-    assert_eq!(least.pick(Pool::Primary), Some(0));
-    assert_eq!(least.pick(Pool::Primary), Some(1), "idle, though light");
-    assert_eq!(least.pick(Pool::Primary), Some(0), "then by weight");
-    let mut exact = made(&[100, 1], Idle::Weighed);
-    let picks: Vec<_> = (0..3).map(|_| exact.pick(Pool::Primary)).collect();
-    assert_eq!(picks, [Some(0); 3]);
-}
-
-#[test]
-fn releases_of_members_that_left_count() {
-    let mut least = made(&[1, 1], Idle::Weighed);
-    let seat = least.pick(Pool::Primary).unwrap();
-    least.link(seat, None);
-    assert_eq!(least.open(seat), 1);
-    least.release(seat);
-    least.release(seat);
-    assert_eq!(least.open(seat), 0, "and never below zero");
-    assert_eq!(least.pick(Pool::Primary), Some(1 - seat));
-    assert_eq!(least.pick(Pool::Backup), None);
+fn releases_and_flips_beside_picks_add_up() {
+    let weights: Vec<u32> = (0..600).map(|member| 1 + member % 10).collect();
+    let least = made(&weights);
+    let down = 17;
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (least, home) = (&least, Home::new(thread));
+            scope.spawn(move || {
+                let mut open = std::collections::VecDeque::new();
+                for turn in 0..5000 {
+                    // Nobody may be there while a writer holds everything: then all are asked.
+                    let seat = pick(least, &home).or_else(|| least.lock_all().pick_where(&home, |_| true));
+                    open.push_back(seat.unwrap());
+                    if open.len() > turn % 50 {
+                        least.release(open.pop_front().unwrap());
+                    }
+                }
+                open.into_iter().for_each(|seat| least.release(seat));
+            });
+        }
+        for turn in 0..500 {
+            match turn % 5 {
+                0 => least.link(down, None),
+                1 => least.link(down, Some((POOL, 3))),
+                // As many shards as before, half of them, and one.
+                2 => deal(&least, &weights),
+                3 => deal(&least, &[&weights[..], &[0; 1]].concat()),
+                _ => least.lock_all().set_active(Some(POOL)),
+            }
+        }
+    });
+    assert!((0..600).all(|seat| least.open(seat) == 0));
 }
 
 proptest! {
     #[test]
-    fn picks_without_release_are_dhondt_seats(
-        weights in prop::collection::vec(1_u32..50, 1..20),
-        picks in 0_usize..300,
-    ) {
-        let mut least = made(&weights, Idle::Weighed);
-        let mut counts = vec![0_u32; weights.len()];
-        for _ in 0..picks {
-            counts[least.pick(Pool::Primary).unwrap() as usize] += 1;
-        }
-        // Equal up to ties: the same multiset of taken quotients.
-        let quotients = |counts: &[u32]| {
-            let mut all: Vec<(u64, u64)> = Vec::new();
-            for (&count, &weight) in counts.iter().zip(&weights) {
-                all.extend((1..=u64::from(count)).map(|seat| (u64::from(weight), seat)));
-            }
-            all.sort_by(|left, right| (right.0 * left.1).cmp(&(left.0 * right.1)));
-            all
-        };
-        let ours = quotients(&counts);
-        let expected = quotients(&dhondt(&weights, picks));
-        prop_assert_eq!(ours.len(), expected.len());
-        for (left, right) in ours.iter().zip(&expected) {
-            prop_assert_eq!(left.0 * right.1, right.0 * left.1);
-        }
-    }
-
-    #[test]
     fn every_pick_is_a_minimum(
-        operations in prop::collection::vec((0_u8..8, 0_u32..12, 0_u32..6), 1..400),
-        idle_first in any::<bool>(),
+        members in prop::sample::select(vec![3_usize, 128, 300, 512]),
+        weights in prop::collection::vec(0_u32..6, 512),
+        operations in prop::collection::vec((0_u8..20, 0_usize..512, 0_u32..6), 1..600),
     ) {
-        let idle = if idle_first { Idle::First } else { Idle::Weighed };
-        let mut least = Order::new(idle);
-        let mut weights = [None::<u32>; 12];
-        let mut open = [0_u32; 12];
-        for (operation, seat, weight) in operations {
+        let mut weights = weights[..members].to_vec();
+        let least = made(&weights);
+        let homes = [Home::new(0), Home::new(1), Home::new(7)];
+        let mut open = [0_u32; 513];
+        for (operation, number, weight) in operations {
+            let seat = number % weights.len();
+            let home = &homes[number % 3];
             match operation {
                 0 => {
-                    weights[seat as usize] = None;
-                    least.link(seat, None);
+                    weights[seat] = weight;
+                    least.link(seat as u32, (weight > 0).then_some((POOL, weight)));
                 }
                 1 => {
-                    weights[seat as usize] = Some(weight + 1);
-                    least.link(seat, Some((Pool::Primary, weight + 1)));
+                    // More shards or fewer, with the picks that are open; seats never go.
+                    let used = open.iter().rposition(|open| *open > 0).map_or(1, |last| last + 1);
+                    weights.resize(number.max(used), weight + 1);
+                    deal(&least, &weights);
                 }
-                2 | 3 => {
-                    if open[seat as usize] > 0 {
-                        open[seat as usize] -= 1;
-                        least.release(seat);
-                    }
-                }
+                2..6 => if open[seat] > 0 {
+                    open[seat] -= 1;
+                    least.release(seat as u32);
+                },
                 _ => {
-                    let banned = (operation == 7).then_some(seat);
-                    let able = |seat: u32| Some(seat) != banned;
-                    let key = |seat: usize| {
-                        let load = if open[seat] == 0 && idle_first { 0 } else { open[seat] + 1 };
-                        weights[seat].map(|weight| f64::from(load) / f64::from(weight))
-                    };
-                    let best = (0..12)
-                        .filter(|&seat| able(seat as u32))
-                        .filter_map(key)
-                        .fold(f64::INFINITY, f64::min);
+                    let banned = (operation == 6).then_some(seat as u32);
+                    let accept = |seat: u32| Some(seat) != banned;
+                    let load = |seat: usize| f64::from(open[seat] + 1) / f64::from(weights[seat]);
+                    let able = (0..weights.len()).filter(|seat| weights[*seat] > 0 && accept(*seat as u32));
+                    let best = able.map(load).fold(f64::INFINITY, f64::min);
                     let picked = match banned {
-                        None => least.pick(Pool::Primary),
-                        Some(_) => least.pick_where(Pool::Primary, able),
+                        None => pick(&least, home),
+                        Some(_) => least.lock_all().pick_where(home, accept),
                     };
                     match picked {
                         None => prop_assert!(best.is_infinite()),
                         Some(seat) => {
-                            prop_assert!(able(seat));
-                            prop_assert_eq!(key(seat as usize), Some(best));
+                            prop_assert!(accept(seat));
+                            prop_assert_eq!(load(seat as usize), best);
                             open[seat as usize] += 1;
                         }
                     }
                 }
             }
-            for seat in 0..12 {
-                prop_assert_eq!(least.open(seat), open[seat as usize]);
-            }
+            prop_assert_eq!(least.open(seat as u32), open[seat]);
+        }
+        for (seat, open) in (0..).zip(&open[..weights.len()]) {
+            prop_assert_eq!(least.open(seat), *open);
         }
     }
 }
