@@ -5,15 +5,20 @@
 //! member at rest is data in the engine: it has no task and no timer. Running
 //! probes are polled in the driver's own task, see `probes`.
 //!
-//! Called by [`super::control`], the only sender of commands. Generic over
-//! [`Check`] so that tests run simulated hours with made-up probes.
+//! In the daemon a driver sleeps in an event queue of its own; see [`probe::EventQueue`].
+//! Generic over [`Check`], and able to sleep in a runtime, so that tests run
+//! simulated hours with made-up probes.
+//!
+//! Called by [`super::control`], the only sender of commands.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
@@ -22,7 +27,7 @@ use super::stall::{self, Absence, HEARTBEAT, StallMeter};
 use crate::catalog::Change;
 use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
-use crate::probe::absence;
+use crate::probe::{self, absence};
 
 /// An idle driver still takes a turn this often, to show that it lives.
 const IDLE_BEAT: Duration = Duration::from_millis(500);
@@ -92,6 +97,15 @@ pub struct Driver<C> {
     /// one a member. Offered again every turn.
     pending: BTreeMap<u32, Transition>,
     gauge: Arc<Gauge>,
+    rest: Rest,
+}
+
+/// What the driver sleeps in between its turns.
+enum Rest {
+    /// The runtime whose task it is: tests on paused time.
+    Runtime,
+    /// The event queue of its own thread.
+    EventQueue,
 }
 
 /// What the driver, rather than its engine, knows of a slot.
@@ -140,7 +154,16 @@ impl<C: Check> Driver<C> {
             transitions,
             pending: BTreeMap::new(),
             gauge,
+            rest: Rest::Runtime,
         }
+    }
+
+    /// The same on a thread with an event queue ([`probe::EventQueue`]), where
+    /// [`Driver::run`] blocks the thread instead of being pending. `bell` ends its
+    /// wait from other threads; whoever sends a command rings it.
+    #[must_use]
+    pub fn on_event_queue(self, bell: Waker) -> Self {
+        Self { rest: Rest::EventQueue, probes: Probes::with_bell(bell), ..self }
     }
 
     /// Runs until [`Command::Stop`] or until control is gone.
@@ -152,9 +175,7 @@ impl<C: Check> Driver<C> {
             if let Turn::Stop = self.handle_commands() {
                 return;
             }
-            while let Some(ended) = self.probes.next_ended() {
-                self.handle_ended(ended);
-            }
+            self.collect_ended();
             self.start_due();
             self.offer_transitions();
             self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
@@ -163,28 +184,46 @@ impl<C: Check> Driver<C> {
             let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
             let wake_at = self.engine.poll_deadline().map_or(beat, |deadline| deadline.min(beat));
             self.stalls.handle_sleep(now, wake_at);
-            if wake_at <= now {
-                // More is due: let the runtime look at the sockets, then go on.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            tokio::select! {
-                // Cancel-safe: mpsc::recv loses nothing when dropped.
-                command = self.commands.recv() => {
-                    self.handle_wake(self.clock.now().moment);
-                    match command {
-                        Some(command) => if let Turn::Stop = self.handle_command(command) { return },
-                        None => return,
-                    }
+            let turn = match self.rest {
+                Rest::Runtime => self.rest_in_runtime(now, wake_at).await,
+                Rest::EventQueue => {
+                    let is_any_woken = self.probes.is_any_woken();
+                    probe::wait_until(self.clock.instant(if is_any_woken { now } else { wake_at }));
+                    Turn::Continue
                 }
-                // Cancel-safe: see there.
-                ended = self.probes.ended() => {
-                    self.handle_wake(self.clock.now().moment);
-                    self.handle_ended(ended);
-                }
-                // Cancel-safe: a sleep holds nothing.
-                () = tokio::time::sleep_until(self.clock.instant(wake_at)) => {}
+            };
+            if let Turn::Stop = turn {
+                return;
             }
+        }
+    }
+
+    async fn rest_in_runtime(&mut self, now: Moment, wake_at: Moment) -> Turn {
+        if wake_at <= now {
+            // More is due: let the runtime look at the sockets, then go on.
+            tokio::task::yield_now().await;
+            return Turn::Continue;
+        }
+        tokio::select! {
+            // Cancel-safe: mpsc::recv loses nothing when dropped.
+            command = self.commands.recv() => {
+                self.handle_wake(self.clock.now().moment);
+                return command.map_or(Turn::Stop, |command| self.handle_command(command));
+            }
+            // Cancel-safe: see there.
+            ended = self.probes.ended() => {
+                self.handle_wake(self.clock.now().moment);
+                self.handle_ended(ended);
+            }
+            // Cancel-safe: a sleep holds nothing.
+            () = tokio::time::sleep_until(self.clock.instant(wake_at)) => {}
+        }
+        Turn::Continue
+    }
+
+    fn collect_ended(&mut self) {
+        while let Some(ended) = self.probes.next_ended() {
+            self.handle_ended(ended);
         }
     }
 
@@ -195,12 +234,17 @@ impl<C: Check> Driver<C> {
     }
 
     fn handle_commands(&mut self) -> Turn {
-        while let Ok(command) = self.commands.try_recv() {
-            if let Turn::Stop = self.handle_command(command) {
-                return Turn::Stop;
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => {
+                    if let Turn::Stop = self.handle_command(command) {
+                        return Turn::Stop;
+                    }
+                }
+                Err(TryRecvError::Empty) => return Turn::Continue,
+                Err(TryRecvError::Disconnected) => return Turn::Stop,
             }
         }
-        Turn::Continue
     }
 
     fn handle_command(&mut self, command: Command<C>) -> Turn {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
 use super::driver::{Check, Command, Driver, Gauge, TransitionBatch};
-use super::observer::DriverHandle;
-use super::{limits, thread_with_runtime};
+use super::limits;
+use super::observer::{CommandSender, DriverHandle};
 use crate::catalog::{Change, MemberProbe};
 use crate::health::Report;
-use crate::probe;
+use crate::probe::{self, EventQueue};
 
 /// Commands waiting at a driver. Control and readers wait when it is full.
 const COMMAND_QUEUE: usize = 64;
@@ -43,7 +44,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts one driver per core.
+    /// Starts one driver per core. Called in the runtime that outlives them.
     ///
     /// # Errors
     /// The system gave no thread or no event queue.
@@ -55,19 +56,23 @@ impl Fleet {
         let drivers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_DRIVERS);
         let mut fleet = Self { handles: Vec::new(), threads: Vec::new() };
         for number in 0..drivers {
-            let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+            let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
             let gauge = Arc::new(Gauge::default());
+            let queue = EventQueue::open()?;
+            let bell = queue.bell()?;
             let transitions = transitions.clone();
             let share = limits::share(places, drivers);
+            let commands = CommandSender { commands, bell: bell.clone() };
             let handle = DriverHandle { commands, gauge: Arc::clone(&gauge) };
+            // What a probe does beside its socket (a name's first answer, the
+            // self-check) waits in the daemon's own runtime.
+            let runtime = Handle::current();
             let number = u16::try_from(number).unwrap_or(u16::MAX);
-            let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let (_, thread) = thread_with_runtime(format!("driver-{number}"), build, move |runtime| {
-                let driver = Driver::new(number, clock, share, queue, transitions, gauge);
-                // A task of the runtime is woken by its queue; the future that
-                // `block_on` itself polls costs a system call each time.
-                // A driver that panicked has already said so on stderr.
-                let _ = runtime.block_on(runtime.spawn(driver.run()));
+            let thread = std::thread::Builder::new().name(format!("driver-{number}")).spawn(move || {
+                queue.install();
+                let driver = Driver::new(number, clock, share, command_queue, transitions, gauge)
+                    .on_event_queue(bell.waker_for_this_thread());
+                runtime.block_on(driver.run());
             })?;
             fleet.handles.push(handle);
             fleet.threads.push(thread);

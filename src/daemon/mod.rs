@@ -15,6 +15,7 @@
 //! | `surface` | the HTTP surface: thread, listeners, their change on reload |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
+//! | `priority` | probing goes before serving |
 //! | `secrecy` | no core files, no looking into memory |
 //! | `shortage` | says when descriptors or ports run out |
 //! | `signals` | SIGHUP, SIGTERM, SIGINT |
@@ -27,6 +28,7 @@ pub mod driver;
 pub mod fleet;
 pub mod limits;
 pub mod observer;
+pub mod priority;
 mod probes;
 pub mod registrar;
 pub mod secrecy;
@@ -199,8 +201,11 @@ pub fn run(options: Options) -> Result<Ending, DaemonError> {
 /// The system gives no event queue, or no thread even now.
 fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
     const FOR_GOOD: Duration = Duration::from_secs(u32::MAX as u64);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(FOR_GOOD)
+        .on_thread_start(priority::stand_back)
+        .build()?;
     // The runtime would panic where this fails.
     thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
     runtime.spawn_blocking(|| {});

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::driver::{Command, Gauge};
 use crate::catalog::{Directory, MemberProbe, Observation, ReloadState};
 use crate::health::{Moment, Timestamp};
+use crate::probe::Bell;
 use crate::serve::{Liveness, ReloadSummary, Source, SourceError};
 
 /// A driver that has not begun a turn for so long is stalled. It beats twice a
@@ -28,10 +29,35 @@ const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
 pub struct DriverHandle {
     /// Its bounded command queue; full means the driver is behind, and the
     /// sender waits.
-    pub commands: mpsc::Sender<Command<MemberProbe>>,
+    pub commands: CommandSender,
     /// What can be seen without asking.
     pub gauge: Arc<Gauge>,
 }
+
+/// Sends commands to a driver, and wakes it.
+#[derive(Debug, Clone)]
+pub struct CommandSender {
+    /// The queue itself.
+    pub commands: mpsc::Sender<Command<MemberProbe>>,
+    /// Ends the driver's wait.
+    pub bell: Bell,
+}
+
+impl CommandSender {
+    /// Waits for room, then sends.
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn send(&self, command: Command<MemberProbe>) -> Result<(), DriverGone> {
+        self.commands.send(command).await.map_err(|_| DriverGone)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+/// The driver has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverGone;
 
 /// A request to reload, and where its result goes.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, String>>;

@@ -56,6 +56,18 @@ impl<T> Default for Probes<T> {
 }
 
 impl<T> Probes<T> {
+    /// Places whose wakers ring `bell` too: for a driver that waits in its own event
+    /// queue, and not in [`Probes::ended`].
+    pub(super) fn with_bell(bell: Waker) -> Self {
+        let bells = Bells { rung: Mutex::default(), bell: Some(bell) };
+        Self { places: Vec::new(), free: Vec::new(), bells: Arc::new(bells) }
+    }
+
+    /// Whether a probe was woken that has not gone on yet.
+    pub(super) fn is_any_woken(&self) -> bool {
+        !self.bells.lock().rung.is_empty()
+    }
+
     /// Starts a probe: it goes as far as it can without waiting.
     pub(super) fn start(
         &mut self,
@@ -142,7 +154,11 @@ impl<T> Probes<T> {
 
 /// Which places were woken. At most one entry for each place.
 #[derive(Default)]
-struct Bells(Mutex<Rung>);
+struct Bells {
+    rung: Mutex<Rung>,
+    /// Ends the driver's wait in its event queue, from other threads.
+    bell: Option<Waker>,
+}
 
 #[derive(Default)]
 struct Rung {
@@ -154,7 +170,7 @@ struct Rung {
 impl Bells {
     /// Nothing panics while the list is held.
     fn lock(&self) -> MutexGuard<'_, Rung> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,6 +198,9 @@ impl Wake for Bell {
         };
         if let Some(listener) = listener {
             listener.wake();
+        }
+        if let Some(bell) = &self.bells.bell {
+            bell.wake_by_ref();
         }
     }
 }

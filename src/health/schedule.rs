@@ -26,6 +26,9 @@ pub const START_RATE: u32 = 5_000;
 
 /// How much earlier than its slot a probe may start, so that neighbours share
 /// one wake-up of their driver: waking costs about as much as a tenth of a probe.
+///
+/// Wakes lie on multiples of it, and each serves the slots up to the next: whose
+/// interval is a multiple of it too starts by the same time early every time.
 pub const AHEAD: Duration = Duration::from_millis(1);
 
 /// How late a slot may be found and still be used: a twentieth of the interval,
@@ -154,9 +157,15 @@ impl Timing {
 }
 
 impl Schedule {
-    /// Lets slots be used up to `ahead` before they are due; see [`AHEAD`].
+    /// Gathers the slots between two multiples of `ahead` on the earlier one; see
+    /// [`AHEAD`].
     pub fn set_ahead(&mut self, ahead: Duration) {
         self.ahead = ahead;
+    }
+
+    /// The moment from which a slot that is due at `due` may be used.
+    fn gathered(&self, due: Moment) -> Moment {
+        Moment(due.0 - due.0.checked_rem(nanos(self.ahead)).unwrap_or(0))
     }
 
     /// Starts probing a member: its first probe falls into `window` where the
@@ -195,10 +204,10 @@ impl Schedule {
         }
     }
 
-    /// The earliest deadline.
+    /// From when on the next member can be started.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.queue.first().map(|(moment, _)| *moment)
+        self.queue.first().map(|(due, _)| self.gathered(*due))
     }
 
     /// The next member to start at `now`, if one is due, or nearly. Its following slot is
@@ -206,7 +215,7 @@ impl Schedule {
     pub fn poll_due(&mut self, now: Moment, lateness: Lateness) -> Option<DueSlot> {
         loop {
             let (due, member) = *self.queue.first()?;
-            if due > now + self.ahead {
+            if self.gathered(due) > now {
                 return None;
             }
             let (late_by, limit) = self.advance(member, now)?;

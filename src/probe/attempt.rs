@@ -3,11 +3,13 @@
 //! Called by `run` and `explain` once the address is known. Owns the socket and
 //! the clock; the protocols (`tcp`, `http`, `https`) own what is said on it.
 //!
-//! System calls of one HTTP probe on a fast network: `socket`, two
-//! `setsockopt`, `connect`, `getpeername`, `send`, one epoll registration,
-//! `recv`, its end, `close`. Where the connection is up before `connect` has
-//! returned (loopback), nothing waits for it, the registration is for reading
-//! only, and a TCP probe never meets the runtime at all.
+//! System calls of one HTTP probe of a driver on a fast network: `setsockopt`,
+//! `connect`, `getpeername`, `send`, `recv`, and the `connect` to nowhere that ends
+//! it; its socket is one that is used again (see `queue`). Where the connection is
+//! up before `connect` has returned (loopback), nothing waits for it, and a TCP
+//! probe never asks the event queue at all. On a thread without such a queue
+//! `socket`, another `setsockopt`, one registration with the runtime, its end and
+//! `close` take their turns too.
 //!
 //! # How a connection ends
 //!
@@ -44,16 +46,14 @@ use super::finding::{Finding, Step};
 use super::http::HttpExchange;
 use super::https::HttpsExchange;
 use super::plan::{Plan, ProtocolPlan};
+use super::progress::{Phase, Progress};
 use super::target::Target;
-use super::{absence, fault, scratch, tcp};
+use super::{absence, fault, queue, scratch, tcp};
 use crate::channel::CloseMode;
 use crate::health::{MemberReason, Outcome, Phases, ProberReason, Report};
 
 /// Bytes thrown away for an orderly close; more ends in a reset.
 const DRAINED_AT_MOST: usize = 64 * 1024;
-
-/// How often a probe waits on after its deadline because the prober was away.
-const EXTENSIONS: u8 = 3;
 
 /// One probe under way.
 pub(super) struct Attempt<'a> {
@@ -72,6 +72,8 @@ enum Wire {
     Watched(AsyncFd<OwnedFd>),
     /// Registered for both directions.
     WatchedBothWays(AsyncFd<OwnedFd>),
+    /// In the event queue of this thread, from the start.
+    Queued(queue::Socket),
 }
 
 impl Wire {
@@ -80,12 +82,17 @@ impl Wire {
             Self::None => None,
             Self::Unwatched(socket) => Some(socket.as_fd()),
             Self::Watched(socket) | Self::WatchedBothWays(socket) => Some(socket.get_ref().as_fd()),
+            Self::Queued(socket) => Some(socket.socket()),
         }
     }
 
-    /// Sees to it that the runtime watches the socket for `interest`.
+    /// Sees to it that the socket is watched for `interest`.
     fn watch(self, interest: Interest) -> std::io::Result<Self> {
         let socket = match (self, interest.is_writable()) {
+            (Self::Queued(mut socket), true) => {
+                socket.watch_both_ways()?;
+                return Ok(Self::Queued(socket));
+            }
             (Self::Unwatched(socket), _) => socket,
             (Self::Watched(socket), true) => socket.into_inner(),
             (watched, _) => return Ok(watched),
@@ -123,75 +130,6 @@ enum Exchange {
     Https(Box<HttpsExchange>),
 }
 
-/// The phase a probe is in; a timeout is named after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Connect,
-    Tls,
-    Response,
-}
-
-/// How far a probe has come, and when. The protocols move it.
-pub(super) struct Progress {
-    started: Instant,
-    entered: Instant,
-    phase: Phase,
-    phases: Phases,
-    /// When the prober last said something: from then on the member was to move.
-    spoke: Instant,
-    absence: absence::Reading,
-    extensions: u8,
-    /// `notAfter` of the member's certificate, once seen.
-    pub(super) certificate_not_after: Option<i64>,
-    /// Kept for `--explain` only.
-    pub(super) notes: Option<Box<Explanation>>,
-}
-
-impl Progress {
-    pub(super) fn new(notes: Option<Box<Explanation>>) -> Self {
-        let now = Instant::now();
-        Self {
-            started: now,
-            entered: now,
-            phase: Phase::Connect,
-            phases: Phases::default(),
-            spoke: now,
-            absence: absence::Reading::now(),
-            extensions: EXTENSIONS,
-            certificate_not_after: None,
-            notes,
-        }
-    }
-
-    /// The phase that is running.
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// The prober has just said something, or tried to.
-    pub(super) fn speak(&mut self) {
-        self.spoke = Instant::now();
-    }
-
-    /// Ends the running phase and enters the next.
-    pub(super) fn enter(&mut self, next: Phase) {
-        self.end_phase();
-        self.phase = next;
-    }
-
-    /// Ends the running phase: its duration is known now.
-    pub(super) fn end_phase(&mut self) {
-        let now = Instant::now();
-        let slot = match self.phase {
-            Phase::Connect => &mut self.phases.connect,
-            Phase::Tls => &mut self.phases.tls,
-            Phase::Response => &mut self.phases.response,
-        };
-        *slot = Some(now.duration_since(self.entered));
-        self.entered = now;
-    }
-}
-
 impl<'a> Attempt<'a> {
     /// A probe of `target` at `peer`; its time starts now.
     pub(super) fn new(
@@ -208,10 +146,9 @@ impl<'a> Attempt<'a> {
     /// Runs the probe to its end.
     pub(super) async fn run(mut self) -> (Report, Option<Box<Explanation>>) {
         let finding = match self.course.open() {
-            Ok(socket) => {
-                let step = self.course.advance(socket.as_fd());
-                self.wire = Wire::Unwatched(socket);
-                match step {
+            Ok(wire) => {
+                self.wire = wire;
+                match self.advance() {
                     Step::Done(finding) => finding,
                     Step::Wait(interest) => self.wait(interest).await,
                 }
@@ -244,7 +181,11 @@ impl<'a> Attempt<'a> {
     ///
     /// Cancel-safe: everything lives in `self`, and dropping it closes the socket.
     async fn wait(&mut self, mut interest: Interest) -> Finding {
-        let deadline = self.course.progress.started + self.course.plan.timeout();
+        let mut deadline = self.course.progress.started + self.course.plan.timeout();
+        if matches!(self.wire, Wire::Queued(_)) {
+            // Kept in one place: a probe in flight is small.
+            return poll_fn(move |cx| self.poll_queued(cx, &mut interest, &mut deadline)).await;
+        }
         let mut timer = pin!(sleep_until(deadline));
         poll_fn(|cx| self.poll_finding(cx, &mut interest, timer.as_mut())).await
     }
@@ -260,8 +201,7 @@ impl<'a> Attempt<'a> {
                 return Poll::Ready(finding);
             }
             let (Wire::Watched(socket) | Wire::WatchedBothWays(socket)) = &self.wire else {
-                let lost = Finding::inconclusive(ProberReason::Internal, "the probe lost its socket");
-                return Poll::Ready(lost);
+                return Poll::Ready(lost_socket());
             };
             match poll_step(socket, *interest, cx, &mut self.course) {
                 Poll::Ready(Step::Done(finding)) => return Poll::Ready(finding),
@@ -269,7 +209,7 @@ impl<'a> Attempt<'a> {
                     *interest = next;
                     // A socket that is always ready must not keep the timer from
                     // being looked at. It has just been asked.
-                    if let Some(finding) = self.course.overdue(timer.as_mut()) {
+                    if let Some(finding) = self.course.timer_overdue(timer.as_mut()) {
                         return Poll::Ready(finding);
                     }
                     continue;
@@ -283,13 +223,46 @@ impl<'a> Attempt<'a> {
                 Some(Step::Wait(next)) => *interest = next,
                 None => {}
             }
-            if let Some(finding) = self.course.overdue(timer.as_mut()) {
+            if let Some(finding) = self.course.timer_overdue(timer.as_mut()) {
                 return Poll::Ready(finding);
             }
         }
     }
 
-    /// Sees to it that the runtime watches the socket.
+    /// The same through this thread's event queue.
+    fn poll_queued(
+        &mut self,
+        cx: &Context<'_>,
+        interest: &mut Interest,
+        deadline: &mut Instant,
+    ) -> Poll<Finding> {
+        loop {
+            if let Err(finding) = self.watch(*interest) {
+                return Poll::Ready(finding);
+            }
+            let Wire::Queued(socket) = &self.wire else { return Poll::Ready(lost_socket()) };
+            // Ready or late: the kernel has the last word in any case.
+            ready!(socket.poll_ready(cx, *interest, *deadline));
+            match self.advance() {
+                Step::Done(finding) => return Poll::Ready(finding),
+                Step::Wait(next) => *interest = next,
+            }
+            // A socket that is always ready must not keep the deadline from being
+            // looked at.
+            if let Some(finding) = self.course.overdue(deadline) {
+                return Poll::Ready(finding);
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Step {
+        match self.wire.socket() {
+            Some(socket) => self.course.advance(socket),
+            None => lost_socket().into(),
+        }
+    }
+
+    /// Sees to it that the socket is watched.
     fn watch(&mut self, interest: Interest) -> Result<(), Finding> {
         match std::mem::replace(&mut self.wire, Wire::None).watch(interest) {
             Ok(wire) => {
@@ -332,7 +305,14 @@ impl<'a> Attempt<'a> {
         {
             self.course.say_goodbye(socket);
         }
+        if let Wire::Queued(socket) = wire {
+            socket.end();
+        }
     }
+}
+
+fn lost_socket() -> Finding {
+    Finding::inconclusive(ProberReason::Internal, "the probe lost its socket")
 }
 
 /// Waits until the socket is ready, then lets the machine go on.
@@ -368,32 +348,48 @@ fn poll_step(
 
 impl Course<'_> {
     /// Opens a socket and sends the first packet.
-    fn open(&mut self) -> Result<OwnedFd, Finding> {
-        let family = match self.peer {
+    fn open(&mut self) -> Result<Wire, Finding> {
+        // An IPv4 address in IPv6's clothes is called over IPv4 in any case; a socket
+        // that did so could not be used again for IPv6.
+        let peer = match self.peer.ip() {
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                SocketAddr::new(ip.to_canonical(), self.peer.port())
+            }
+            _ => self.peer,
+        };
+        let family = match peer {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))
-            .map_err(fault::opening)?;
-        // Options that fail leave a probe that is noisier, not one that is wrong.
-        if self.plan.close() == CloseMode::Reset {
-            let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
-        }
-        if self.speaks_first() || self.plan.close() == CloseMode::Reset {
-            let _ = sockopt::set_tcp_quickack(&socket, false);
+        let close = self.plan.close();
+        let wire = match queue::socket(family, close) {
+            Some(socket) => Wire::Queued(socket.map_err(fault::opening)?),
+            None => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))
+                    .map_err(fault::opening)?;
+                // Options that fail leave a probe that is noisier, not one that is wrong.
+                if close == CloseMode::Reset {
+                    let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+                }
+                Wire::Unwatched(socket)
+            }
+        };
+        let socket = wire.socket().ok_or_else(lost_socket)?;
+        if self.speaks_first() || close == CloseMode::Reset {
+            let _ = sockopt::set_tcp_quickack(socket, false);
         }
         if let Some(notes) = &mut self.progress.notes {
             notes.peer = Some(self.peer);
         }
-        match net::connect(&socket, &self.peer) {
+        match net::connect(socket, &peer) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(fault::connecting(errno)),
         }
         if let Some(notes) = &mut self.progress.notes {
-            notes.local = local_end(socket.as_fd());
+            notes.local = local_end(socket);
         }
-        Ok(socket)
+        Ok(wire)
     }
 
     /// Whether this protocol's client sends the first bytes.
@@ -463,19 +459,29 @@ impl Course<'_> {
     }
 
     /// Whether the deadline has passed for good, now that the socket has nothing
-    /// more to say; else the timer stands at a later one.
-    fn overdue(&mut self, timer: Pin<&mut Sleep>) -> Option<Finding> {
+    /// more to say; else it may be a later one from now on.
+    fn overdue(&mut self, deadline: &mut Instant) -> Option<Finding> {
         let now = Instant::now();
-        if now < timer.deadline() {
+        if now < *deadline {
             return None;
         }
-        match self.more_time(now, timer.deadline()) {
+        match self.more_time(now, *deadline) {
             Some(later) => {
-                timer.reset(later);
+                *deadline = later;
                 None
             }
             None => Some(self.timed_out()),
         }
+    }
+
+    /// The same with a timer of the runtime.
+    fn timer_overdue(&mut self, timer: Pin<&mut Sleep>) -> Option<Finding> {
+        let mut deadline = timer.deadline();
+        let finding = self.overdue(&mut deadline);
+        if deadline != timer.deadline() {
+            timer.reset(deadline);
+        }
+        finding
     }
 
     /// Until when to wait on, because the prober was away for a part of the time.
@@ -483,7 +489,7 @@ impl Course<'_> {
     /// What was lost is given back, but the member needs no more than a whole
     /// timeout after the prober's last words. A look that is late itself is
     /// repeated: what came while the machine stood still may be on its way
-    /// through the kernel. There are [`EXTENSIONS`] in all, so that a member which
+    /// through the kernel. There are `EXTENSIONS` in all, so that a member which
     /// is dead is found even by a prober that is always late.
     fn more_time(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
         let timeout = self.plan.timeout();

@@ -3,9 +3,9 @@
 //! Only with the feature `fuzzing`: the reader of heads is nobody's business
 //! outside this room.
 
-use super::attempt::Progress;
 use super::explanation::Explanation;
 use super::http::{HeadReader, HttpPlan};
+use super::progress::Progress;
 use crate::channel::{HttpCheck, ProbeOptions};
 use crate::health::Outcome;
 

@@ -26,9 +26,9 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 use tokio::io::Interest;
 
-use super::attempt::Progress;
 use super::explanation::Explanation;
 use super::finding::{Finding, Step, printable};
+use super::progress::Progress;
 use super::target::Target;
 use super::{fault, scratch};
 use crate::channel::{CodeSet, HttpCheck, Method, ProbeOptions};

@@ -12,9 +12,9 @@ use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustls::ClientConnection;
 use tokio::io::Interest;
 
-use super::attempt::{Phase, Progress};
 use super::finding::{Finding, Step, printable};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
+use super::progress::{Phase, Progress};
 use super::target::Target;
 use super::tls::{self, TlsPlan};
 use super::{fault, scratch};

@@ -1,9 +1,9 @@
 //! One probe: connect, shake hands, ask, read the response head, say what was found.
 //!
 //! A driver of `daemon` builds one [`Plan`] per channel and (re)load and one
-//! [`Target`] per member, and runs [`run`] in a task of its own single-threaded
-//! runtime, once per slot of the schedule. `vitald probe --explain` calls
-//! [`explain`]. Nothing here returns an error or panics on what a peer sends: a
+//! [`Target`] per member, and polls [`run`] on its thread, which has an
+//! [`EventQueue`], once per slot of the schedule. `vitald probe --explain` calls
+//! [`explain`] in a runtime. Nothing here returns an error or panics on what a peer sends: a
 //! failed probe is a [`Report`] with a reason.
 //!
 //! A probe is a state machine over one non-blocking socket. It makes system
@@ -20,6 +20,8 @@
 //! | `resolve` | names to addresses, off the probe path |
 //! | `attempt` | one connection: open, wait, deadline, close |
 //! | `absence` | time in which the prober itself did not run |
+//! | `progress` | how far a probe has come |
+//! | `queue` | a driver's own event queue, and sockets used again |
 //! | `tcp` | success is an established connection |
 //! | `http` | the request, and the verdict on a response head |
 //! | `https` | the same over TLS |
@@ -38,6 +40,8 @@ pub mod fuzzing;
 mod http;
 mod https;
 mod plan;
+mod progress;
+mod queue;
 mod reference;
 mod resolve;
 mod scratch;
@@ -47,6 +51,7 @@ mod tls;
 
 pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
 pub use plan::{Plan, PlanError};
+pub use queue::{Bell, EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
 pub use target::Target;

@@ -17,8 +17,11 @@ fn without_descriptors_no_member_changes() {
     let backends: Vec<Backend> =
         (0..MEMBERS).map(|index| Backend::steady(ip, 8000 + index, Answer::Status(200))).collect();
     let members: Vec<String> = (0..MEMBERS).map(|index| member(ip, 8000 + index)).collect();
-    let check =
-        format!("protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(1, 1, "200ms", "200ms"));
+    // A socket that ended in a reset is used again, so that such probes would go on.
+    let check = format!(
+        "protocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n{}\n[channels.probe]\nclose = \"fin\"\n",
+        pace(1, 1, "200ms", "200ms")
+    );
     let daemon = Daemon::start(&channel("web", &check, &members));
     for backend in &backends {
         daemon.wait_for_health("web", &backend.address.to_string(), "healthy");

@@ -11,6 +11,7 @@ mod inside;
 mod lifecycle;
 mod local;
 mod members;
+mod queue;
 mod reference;
 mod resolve;
 #[path = "../support/skipped.rs"]

@@ -210,14 +210,20 @@ fn neighbours_share_a_wake_up_and_no_slot_is_used_twice() {
     let mut schedule = filled(5_000, interval, START_WINDOW, Moment(0));
     schedule.set_ahead(AHEAD);
     let (mut wakes, mut starts) = (0, vec![Vec::new(); 5_000]);
+    let mut early = vec![BTreeSet::new(); 5_000];
     while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= at(10)) {
         wakes += 1;
         while let Some(slot) = schedule.poll_due(deadline, Lateness::Judged) {
-            assert!(slot.due.since(deadline) <= AHEAD, "{slot:?} at {deadline:?}");
+            assert!(slot.due.since(deadline) < AHEAD, "{slot:?} at {deadline:?}");
             starts[slot.member as usize].push(slot.due);
+            early[slot.member as usize].insert(slot.due.since(deadline));
         }
+        // Looking between two wakes, as when an answer comes, starts nobody.
+        assert_eq!(schedule.poll_due(deadline + AHEAD * 9 / 10, Lateness::Judged), None);
     }
-    assert!(wakes * 5 < 50_000, "{wakes} wake-ups for 50,000 probes");
+    assert!(wakes <= 10_001, "{wakes} wake-ups in 10,000 ms for 50,000 probes");
+    // The first slot may lie in the start window.
+    assert!(early.iter().all(|early| early.len() <= 2), "each member by its own time, every time");
     assert_eq!(schedule.skipped(), 0);
     for starts in starts {
         assert!((9..=11).contains(&starts.len()));

@@ -1,0 +1,434 @@
+//! A thread's own event queue: the sockets of its probes, their deadlines, and a
+//! bell that other threads ring.
+//!
+//! `daemon` opens one for each driver and sleeps in it; `attempt` waits through it
+//! where its thread has one, and through the runtime everywhere else (the command
+//! line, tests).
+//!
+//! Why not the runtime's queue: there a socket is registered and forgotten again
+//! for every probe, its timers are as coarse as `epoll_wait` (a millisecond, rounded
+//! up), and a socket cannot be used twice. Here
+//!
+//! - a socket is registered once. A probe that ends in a reset hands it on to the
+//!   next one: `connect` to no address (connect(2), `AF_UNSPEC`) is what the kernel
+//!   does inside `close` when the linger time is zero, so the member sees the same
+//!   reset, and the next probe is a new connection from a new port. What falls away
+//!   is making and destroying a socket, a sixth of a probe's time;
+//! - one timer of the kernel's, to the nanosecond, serves all deadlines;
+//! - registration is edge-triggered: an entry keeps what was reported until its
+//!   probe asks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, connect_unspec, sockopt};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+use tokio::io::Interest;
+use tokio::time::Instant;
+
+use crate::channel::CloseMode;
+
+/// Sockets kept for the next probes: what one wake of a busy driver starts, with
+/// room. More are closed as their probes end.
+const SPARES_AT_MOST: usize = 32;
+
+/// Events taken at once; more wait in the kernel.
+const EVENTS_AT_ONCE: usize = 256;
+
+const TIMER: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
+
+thread_local! {
+    static HERE: RefCell<Option<EventQueue>> = const { RefCell::new(None) };
+    static EVENTS: Cell<Vec<epoll::Event>> = const { Cell::new(Vec::new()) };
+}
+
+/// An event queue, before its thread has it.
+#[derive(Debug)]
+pub struct EventQueue {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    bell: OwnedFd,
+    /// When the timer goes off; none: it is not set.
+    armed: Option<Instant>,
+    /// By token.
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    spares: Vec<Socket>,
+    deadlines: BTreeSet<(Instant, u32)>,
+}
+
+/// What the queue knows of one socket.
+#[derive(Debug, Default)]
+struct Entry {
+    waker: Option<Waker>,
+    wanted: Directions,
+    ready: Directions,
+    deadline: Option<Instant>,
+    /// It has passed, and is in nobody's list any more.
+    is_late: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Directions {
+    read: bool,
+    write: bool,
+}
+
+impl Directions {
+    fn of(interest: Interest) -> Self {
+        Self { read: interest.is_readable(), write: interest.is_writable() }
+    }
+
+    fn meets(self, other: Self) -> bool {
+        (self.read && other.read) || (self.write && other.write)
+    }
+}
+
+/// A socket of this thread's queue. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    socket: OwnedFd,
+    token: u32,
+    family: AddressFamily,
+    close: CloseMode,
+    /// The kernel reports writability too, and not reading alone.
+    is_watched_both_ways: bool,
+}
+
+impl EventQueue {
+    /// Opens a queue.
+    ///
+    /// # Errors
+    /// The system has no descriptors for it.
+    pub fn open() -> std::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: nobody has to read them to be told again.
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
+        Ok(Self {
+            epoll,
+            timer,
+            bell,
+            armed: None,
+            entries: Vec::new(),
+            free: Vec::new(),
+            spares: Vec::new(),
+            deadlines: BTreeSet::new(),
+        })
+    }
+
+    /// What ends [`wait_until`] on the thread that has, or will have, this queue.
+    ///
+    /// # Errors
+    /// The system has no descriptor for it.
+    pub fn bell(&self) -> std::io::Result<Bell> {
+        Ok(Bell { bell: Arc::new(self.bell.try_clone()?) })
+    }
+
+    /// Makes it the queue of this thread.
+    pub fn install(self) {
+        HERE.set(Some(self));
+    }
+}
+
+/// Ends a thread's [`wait_until`] from any other thread.
+#[derive(Debug, Clone)]
+pub struct Bell {
+    bell: Arc<OwnedFd>,
+}
+
+impl Bell {
+    /// Wakes the thread, or keeps it from falling asleep.
+    pub fn ring(&self) {
+        // It cannot be full: that takes 2^64 rings. It is never read.
+        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+    }
+
+    /// The same as a waker, for a queue that this thread has: waking oneself while
+    /// running is for nothing.
+    #[must_use]
+    pub fn waker_for_this_thread(self) -> Waker {
+        Waker::from(Arc::new(BellWaker { bell: self, owner: thread::current().id() }))
+    }
+}
+
+struct BellWaker {
+    bell: Bell,
+    owner: ThreadId,
+}
+
+impl Wake for BellWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if thread::current().id() != self.owner {
+            self.bell.ring();
+        }
+    }
+}
+
+/// Blocks this thread until one of its sockets is ready, a probe's deadline passes,
+/// the bell rings, or it is `until`; wakes the probes concerned. With `until` in the
+/// past it only looks. A thread without a queue does not wait at all.
+pub fn wait_until(until: Instant) {
+    with_queue(|queue| queue.wait_until(until));
+}
+
+/// A socket of this thread's queue for a probe that ends as `close` says; none:
+/// this thread has no queue.
+pub(super) fn socket(family: AddressFamily, close: CloseMode) -> Option<Result<Socket, Errno>> {
+    let spare = with_queue(|queue| match close {
+        CloseMode::Reset => queue.take_spare(family),
+        CloseMode::Fin => None,
+    })?;
+    if let Some(spare) = spare {
+        return Some(Ok(spare));
+    }
+    Some(match open(family, close) {
+        // Others may hold what this one lacks.
+        Err(Errno::MFILE | Errno::NFILE) => {
+            let spares = with_queue(|queue| std::mem::take(&mut queue.spares))?;
+            drop(spares);
+            open(family, close)
+        }
+        opened => opened,
+    })
+}
+
+fn open(family: AddressFamily, close: CloseMode) -> Result<Socket, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
+    if close == CloseMode::Reset {
+        // One that fails leaves a probe that is noisier, not one that is wrong.
+        let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+    }
+    with_queue(|queue| queue.register(socket, family, close)).unwrap_or(Err(Errno::BADF))
+}
+
+fn with_queue<R>(act: impl FnOnce(&mut EventQueue) -> R) -> Option<R> {
+    // A thread that ends has lost it before its last sockets.
+    HERE.try_with(|here| here.try_borrow_mut().ok().and_then(|mut here| here.as_mut().map(act)))
+        .ok()
+        .flatten()
+}
+
+impl EventQueue {
+    fn take_spare(&mut self, family: AddressFamily) -> Option<Socket> {
+        let index = self.spares.iter().rposition(|spare| spare.family == family)?;
+        let spare = self.spares.swap_remove(index);
+        // The end of its last connection was reported meanwhile.
+        self.reset(spare.token);
+        Some(spare)
+    }
+
+    fn register(
+        &mut self,
+        socket: OwnedFd,
+        family: AddressFamily,
+        close: CloseMode,
+    ) -> Result<Socket, Errno> {
+        let token = self.free.last().copied().unwrap_or_else(|| {
+            // There are fewer sockets than file descriptors.
+            self.entries.push(Entry::default());
+            let token = u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX);
+            self.free.push(token);
+            token
+        });
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&self.epoll, &socket, EventData::new_u64(u64::from(token)), flags)?;
+        self.free.pop();
+        Ok(Socket { socket, token, family, close, is_watched_both_ways: false })
+    }
+
+    fn entry(&mut self, token: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(token as usize)
+    }
+
+    /// Forgets everything about a socket's last probe.
+    fn reset(&mut self, token: u32) {
+        self.set_deadline(token, None);
+        if let Some(entry) = self.entry(token) {
+            *entry = Entry::default();
+        }
+    }
+
+    fn set_deadline(&mut self, token: u32, deadline: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(token as usize) else { return };
+        let was_late = std::mem::replace(&mut entry.is_late, false);
+        if let Some(before) = std::mem::replace(&mut entry.deadline, deadline)
+            && !was_late
+        {
+            self.deadlines.remove(&(before, token));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, token));
+        }
+    }
+
+    fn wait_until(&mut self, until: Instant) {
+        let now = Instant::now();
+        let until = self.deadlines.first().map_or(until, |(deadline, _)| until.min(*deadline));
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timeout = if until <= now || self.arm(until, now).is_err() { Some(&at_once) } else { None };
+        let mut events = EVENTS.take();
+        events.clear();
+        events.reserve(EVENTS_AT_ONCE);
+        // Interrupted: the driver takes a turn and waits again.
+        let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout);
+        for event in &events {
+            let (data, flags) = (event.data.u64(), event.flags);
+            match data {
+                TIMER => self.armed = None,
+                BELL => {}
+                token => self.handle_event(u32::try_from(token).unwrap_or(u32::MAX), flags),
+            }
+        }
+        EVENTS.set(events);
+        self.expire();
+    }
+
+    /// Sets the timer, unless it goes off then anyway.
+    fn arm(&mut self, until: Instant, now: Instant) -> Result<(), Errno> {
+        if self.armed == Some(until) {
+            return Ok(());
+        }
+        let left = until.duration_since(now);
+        let time = Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                // Zero would unset it; `until` is later than `now`.
+                tv_nsec: i64::from(left.subsec_nanos()),
+            },
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time)?;
+        self.armed = Some(until);
+        Ok(())
+    }
+
+    fn handle_event(&mut self, token: u32, flags: EventFlags) {
+        let Some(entry) = self.entry(token) else { return };
+        let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        entry.ready.read |= is_broken || flags.contains(EventFlags::IN);
+        entry.ready.write |= is_broken || flags.contains(EventFlags::OUT);
+        if entry.ready.meets(entry.wanted)
+            && let Some(waker) = entry.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the probes whose deadline has passed.
+    fn expire(&mut self) {
+        if self.deadlines.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(&(deadline, token)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(entry) = self.entry(token) {
+                entry.is_late = true;
+                if let Some(waker) = entry.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// The socket.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sees to it that the kernel reports both directions.
+    pub(super) fn watch_both_ways(&mut self) -> Result<(), Errno> {
+        if self.is_watched_both_ways {
+            return Ok(());
+        }
+        let data = EventData::new_u64(u64::from(self.token));
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+        // What is ready now is reported anew.
+        with_queue(|queue| epoll::modify(&queue.epoll, &self.socket, data, flags))
+            .unwrap_or(Err(Errno::BADF))?;
+        self.is_watched_both_ways = true;
+        Ok(())
+    }
+
+    /// Waits until the kernel reports a direction of `interest`, or for the deadline.
+    /// A report counts once.
+    pub(super) fn poll_ready(&self, cx: &Context<'_>, interest: Interest, deadline: Instant) -> Poll<()> {
+        let token = self.token;
+        with_queue(|queue| {
+            let entry = queue.entry(token)?;
+            let wanted = Directions::of(interest);
+            if entry.ready.meets(wanted) {
+                entry.ready.read &= !wanted.read;
+                entry.ready.write &= !wanted.write;
+                return Some(Poll::Ready(()));
+            }
+            if entry.is_late && entry.deadline == Some(deadline) {
+                return Some(Poll::Ready(()));
+            }
+            entry.wanted = wanted;
+            if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                entry.waker = Some(cx.waker().clone());
+            }
+            if entry.deadline != Some(deadline) {
+                queue.set_deadline(token, Some(deadline));
+            }
+            Some(Poll::Pending)
+        })
+        .flatten()
+        // Of another thread's queue: nobody would ever wake it.
+        .unwrap_or(Poll::Ready(()))
+    }
+
+    /// Ends the connection with a reset, and keeps the socket for the next probe.
+    /// Where the kernel cannot do that, closing does it.
+    pub(super) fn end(self) {
+        if self.close != CloseMode::Reset || connect_unspec(&self.socket).is_err() {
+            return;
+        }
+        let mut socket = Some(self);
+        with_queue(|queue| {
+            if queue.spares.len() < SPARES_AT_MOST
+                && let Some(socket) = socket.take()
+            {
+                queue.reset(socket.token);
+                queue.spares.push(socket);
+            }
+        });
+        // One too many is closed here, where the queue is not borrowed.
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Closing takes it out of the kernel's queue: there is no second descriptor.
+        with_queue(|queue| {
+            queue.reset(self.token);
+            queue.free.push(self.token);
+        });
+    }
+}

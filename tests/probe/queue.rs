@@ -1,0 +1,170 @@
+//! The same probes through an event queue of their thread's own, as a driver runs them.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vitald::channel::{CloseMode, ProbeOptions};
+use vitald::health::{MemberReason, Outcome};
+use vitald::probe::{self, EventQueue, wait_until};
+
+use crate::members::{
+    BRIEF, Member, PATIENT, ending, expect, hold, http, plan, read_request, refusing, reset, run, target, tcp,
+};
+
+fn install() {
+    EventQueue::open().expect("a queue").install();
+}
+
+/// What a driver does: poll, sleep in the queue, poll.
+fn drive<F: Future>(probe: F) -> F::Output {
+    let mut probe = pin!(probe);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = probe.as_mut().poll(&mut cx) {
+            return output;
+        }
+        wait_until(Instant::now() + PATIENT);
+    }
+}
+
+#[test]
+fn a_queue_finds_what_the_runtime_finds() {
+    let talkative = || {
+        Member::new(|mut connection| {
+            // Before it was asked, and in pieces.
+            connection.write_all(b"HTTP/1.1 200 ").expect("an open connection");
+            read_request(&mut connection);
+            thread::sleep(BRIEF / 4);
+            let _ = connection.write_all(b"OK\r\n\r\n");
+        })
+    };
+    let closing = Member::new(|mut connection| drop(read_request(&mut connection)));
+    let silent = Member::new(hold);
+    let resetting = Member::new(|mut connection| {
+        read_request(&mut connection);
+        reset(connection);
+    });
+    let early = talkative();
+    let failing = Member::answering("HTTP/1.1 503 Service Unavailable\r\n\r\n");
+    install();
+    let check = |protocol: fn() -> vitald::channel::Protocol, timeout: Duration, address: SocketAddr| {
+        for close in [CloseMode::Reset, CloseMode::Fin] {
+            let plan = plan(protocol(), timeout, &ProbeOptions { close, ..ProbeOptions::default() });
+            let target = target(address);
+            // The second meets the sockets of the first.
+            let queued = [drive(probe::run(&plan, &target)), drive(probe::run(&plan, &target))];
+            let reference = thread::spawn(move || run(&plan, address)).join().expect("a report");
+            for report in queued {
+                assert_eq!(
+                    (report.outcome, report.status, report.detail, report.phases.connect.is_some()),
+                    (
+                        reference.outcome,
+                        reference.status,
+                        reference.detail.clone(),
+                        reference.phases.connect.is_some()
+                    ),
+                );
+            }
+        }
+    };
+    let web: fn() -> vitald::channel::Protocol = || http("200");
+    check(tcp, PATIENT, silent.address);
+    check(tcp, PATIENT, refusing());
+    check(web, PATIENT, refusing());
+    check(web, BRIEF, silent.address);
+    check(web, PATIENT, closing.address);
+    check(web, PATIENT, resetting.address);
+    check(web, PATIENT, early.address);
+    check(web, PATIENT, failing.address);
+}
+
+#[test]
+fn every_probe_is_a_connection_of_its_own_and_ends_in_a_reset() {
+    let (connections, seen) = mpsc::channel();
+    let member = Member::new(move |mut connection| {
+        let from = connection.peer_addr().expect("a peer");
+        read_request(&mut connection);
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an open connection");
+        connections.send((from, ending(&connection))).expect("a waiting test");
+    });
+    let plan = plan(http("200"), PATIENT, &ProbeOptions::default());
+    let target = target(member.address);
+    install();
+    let mut ports = Vec::new();
+    for _ in 0..20 {
+        expect(&drive(probe::run(&plan, &target)), Outcome::Success, "200 OK", "connect+response");
+        let (from, how) = seen.recv_timeout(PATIENT).expect("a connection");
+        assert_eq!(how, "reset");
+        ports.push(from.port());
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    assert!(ports.len() > 10, "{ports:?}");
+}
+
+#[test]
+fn a_deadline_is_kept_to_the_millisecond_and_a_cancelled_probe_resets() {
+    let (endings, seen) = mpsc::channel();
+    let member = Member::new(move |mut connection| {
+        read_request(&mut connection);
+        endings.send(ending(&connection)).expect("a waiting test");
+    });
+    let target = target(member.address);
+    install();
+    let brief = plan(http("200"), BRIEF, &ProbeOptions::default());
+    let report = drive(probe::run(&brief, &target));
+    assert_eq!(report.outcome, Outcome::Failure(MemberReason::ResponseTimeout));
+    assert!(report.total >= BRIEF, "{report:?}");
+    assert_eq!(seen.recv_timeout(PATIENT), Ok("reset"));
+
+    let patient = plan(http("200"), PATIENT, &ProbeOptions::default());
+    {
+        let mut cancelled = Box::pin(probe::run(&patient, &target));
+        assert!(cancelled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    assert_eq!(seen.recv_timeout(PATIENT), Ok("reset"));
+    // Its place in the queue serves the next.
+    let report = drive(probe::run(&brief, &target));
+    assert_eq!(report.outcome, Outcome::Failure(MemberReason::ResponseTimeout));
+}
+
+#[test]
+fn a_late_turn_reads_the_socket_before_it_believes_the_deadline() {
+    let member = Member::answering("HTTP/1.1 200 OK\r\n\r\n");
+    let plan = plan(http("200"), BRIEF, &ProbeOptions::default());
+    let target = target(member.address);
+    install();
+    let mut probe = Box::pin(probe::run(&plan, &target));
+    assert!(probe.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    // This driver is away while the answer arrives.
+    thread::sleep(3 * BRIEF);
+    expect(&drive(probe), Outcome::Success, "200 OK", "connect+response");
+}
+
+#[test]
+fn the_bell_ends_a_wait_and_is_not_lost_before_it() {
+    let queue = EventQueue::open().expect("a queue");
+    let bell = queue.bell().expect("a bell");
+    queue.install();
+    let from_here = bell.clone().waker_for_this_thread();
+    for _ in 0..2 {
+        let (bell, from_here) = (bell.clone(), from_here.clone());
+        bell.ring();
+        wait_until(Instant::now() + 20 * PATIENT);
+        let ringing = thread::spawn(move || from_here.wake());
+        wait_until(Instant::now() + 20 * PATIENT);
+        ringing.join().expect("it rang");
+    }
+    // Whoever runs is awake.
+    from_here.wake();
+    let begun = Instant::now();
+    wait_until(begun + BRIEF);
+    assert!(begun.elapsed() >= BRIEF);
+}
