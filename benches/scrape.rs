@@ -19,7 +19,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use vitald::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, ReloadState, Source};
 use vitald::channel::{Channel, Health};
-use vitald::health::{DriverSnapshot, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp};
+use vitald::health::{
+    DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
+};
 use vitald::serve::{self, Liveness, ReloadSummary, SourceError};
 
 const ROUNDS: usize = 5;
@@ -151,12 +153,14 @@ fn state(slot: u32) -> MemberState {
             outcome: Outcome::Success,
             status: Some(200),
             detail: "200 OK".into(),
-            total: Duration::from_nanos(1_000_000 + nanos % 900_000),
-            phases: Phases {
-                connect: Some(Duration::from_nanos(100_000 + nanos % 90_000)),
-                tls: None,
-                response: Some(Duration::from_nanos(900_000 + nanos % 800_000)),
-            },
+            durations: Durations::new(
+                Duration::from_nanos(1_000_000 + nanos % 900_000),
+                Phases {
+                    connect: Some(Duration::from_nanos(100_000 + nanos % 90_000)),
+                    tls: None,
+                    response: Some(Duration::from_nanos(900_000 + nanos % 800_000)),
+                },
+            ),
         }),
         ..MemberState::new(0, Health::Healthy, Timestamp(START.0 + nanos * 1000))
     }

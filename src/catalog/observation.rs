@@ -152,10 +152,11 @@ impl Observation {
         &'a self,
         entry: &'a Entry,
     ) -> impl Iterator<Item = (&'a Member, Option<&'a MemberState>)> + 'a {
-        entry.channel.members().iter().zip(&entry.members).map(|(member, seat)| {
-            let driver = self.drivers.get(usize::from(seat.driver));
-            (member, driver.and_then(|driver| driver.member(seat.slot, seat.generation)))
-        })
+        entry.channel.members().iter().zip(&entry.members).map(|(member, seat)| (member, self.state(seat)))
+    }
+
+    fn state(&self, seat: &MemberSeat) -> Option<&MemberState> {
+        self.drivers.get(usize::from(seat.driver))?.member(seat.slot, seat.generation)
     }
 }
 
@@ -172,17 +173,22 @@ pub struct ChannelView<'a> {
 impl<'a> ChannelView<'a> {
     /// The members, in the order of the configuration.
     pub fn members(self) -> impl Iterator<Item = MemberView<'a>> + 'a {
-        let channel = &*self.entry.channel;
-        let open_picks = move |id: &Option<MemberId>| id.map_or(0, |id| self.entry.balancer.open_picks(id));
-        let ids = self.entry.balancer_ids.iter();
+        let ids = self.entry.balancer_ids.iter().copied();
         self.observation.states(self.entry).zip(ids).map(move |((member, state), id)| MemberView {
+            channel: self,
             member,
-            open_picks: open_picks(id),
-            address: channel.member_address(member),
-            weight: channel.effective_weight(member),
-            in_rotation: self.tier.admits(standing(member, state)),
             state,
+            id,
         })
+    }
+
+    /// The member at a position of the configuration.
+    #[must_use]
+    pub fn member(self, position: usize) -> Option<MemberView<'a>> {
+        let member = self.entry.channel.members().get(position)?;
+        let state = self.observation.state(self.entry.members.get(position)?);
+        let id = self.entry.balancer_ids.get(position).copied().flatten();
+        Some(MemberView { channel: self, id, member, state })
     }
 
     /// The channel's counters, summed over drivers.
@@ -226,19 +232,14 @@ pub struct MemberCounts {
     pub disabled: usize,
 }
 
-/// One member at one instant.
-#[derive(Debug, Clone)]
+/// One member at one instant. What it does not hold it works out when asked: a
+/// scrape asks a hundred thousand members one question at a time.
+#[derive(Debug, Clone, Copy)]
 pub struct MemberView<'a> {
+    channel: ChannelView<'a>,
+    id: Option<MemberId>,
     /// The member as configured.
     pub member: &'a Member,
-    /// `host:port` with the traffic port.
-    pub address: MemberAddress,
-    /// The effective weight.
-    pub weight: u16,
-    /// Whether it takes traffic.
-    pub in_rotation: bool,
-    /// Picks of the balancer that have begun and not ended.
-    pub open_picks: u32,
     /// What its driver knows; none in the turn before the driver has seen it.
     pub state: Option<&'a MemberState>,
 }
@@ -248,6 +249,30 @@ impl MemberView<'_> {
     #[must_use]
     pub fn health(&self) -> Health {
         health_of(self.state)
+    }
+
+    /// `host:port` with the traffic port.
+    #[must_use]
+    pub fn address(&self) -> MemberAddress {
+        self.channel.entry.channel.member_address(self.member)
+    }
+
+    /// The effective weight.
+    #[must_use]
+    pub fn weight(&self) -> u16 {
+        self.channel.entry.channel.effective_weight(self.member)
+    }
+
+    /// Whether it takes traffic.
+    #[must_use]
+    pub fn in_rotation(&self) -> bool {
+        self.channel.tier.admits(standing(self.member, self.state))
+    }
+
+    /// Picks of the balancer that have begun and not ended.
+    #[must_use]
+    pub fn open_picks(&self) -> u32 {
+        self.id.map_or(0, |id| self.channel.entry.balancer.open_picks(id))
     }
 }
 

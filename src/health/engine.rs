@@ -12,7 +12,7 @@ use super::histogram::{Histogram, LAG_BOUNDS};
 use super::moment::{Moment, Now, Timestamp};
 use super::outcome::{Outcome, ProberReason, Report};
 use super::schedule::{Lateness, Phase, Schedule};
-use super::snapshot::{ChannelStats, DriverSnapshot, LastProbe, MemberState, PAGE};
+use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, PAGE};
 use super::threshold::{Judgement, Thresholds};
 use crate::channel::Health;
 
@@ -87,9 +87,14 @@ pub struct Transition {
     pub at: Now,
 }
 
+/// What the engine keeps of a member; when it is due, the schedule knows. One of
+/// these stands in memory for every member.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
-    member: NewMember,
+    generation: u32,
+    channel: u32,
+    /// None: never probed.
+    thresholds: Option<Thresholds>,
     activity: Activity,
 }
 
@@ -155,7 +160,9 @@ impl Engine {
             self.seats.resize(index + 1, None);
         }
         if let Some(seat) = self.seats.get_mut(index) {
-            *seat = Some(Seat { member, activity: Activity::Resting });
+            let thresholds = member.timing.map(|timing| timing.thresholds);
+            let NewMember { generation, channel, .. } = member;
+            *seat = Some(Seat { generation, channel, thresholds, activity: Activity::Resting });
         }
         match member.timing {
             Some(timing) => {
@@ -171,7 +178,7 @@ impl Engine {
     pub fn handle_resume(&mut self, slot: u32, generation: u32, resumed: Resumed) {
         let is_fresh = |state: &MemberState| state.generation == generation && state.last.is_none();
         let seat = self.seats.get(slot as usize).and_then(Option::as_ref);
-        let is_probed = seat.is_some_and(|seat| seat.member.timing.is_some());
+        let is_probed = seat.is_some_and(|seat| seat.thresholds.is_some());
         let Some(state) = self.state_mut(slot).filter(|state| is_probed && is_fresh(state)) else { return };
         let was_unknown = state.health == Health::Unknown;
         state.health = resumed.health;
@@ -227,7 +234,7 @@ impl Engine {
                 continue;
             }
             seat.activity = Activity::Probing;
-            let job = Job { slot: slot.member, generation: seat.member.generation };
+            let job = Job { slot: slot.member, generation: seat.generation };
             self.in_flight += 1;
             self.lag.observe(now.moment.since(slot.due));
             return Some(job);
@@ -246,7 +253,7 @@ impl Engine {
     #[must_use]
     pub fn is_current(&self, job: Job) -> bool {
         let seat = self.seats.get(job.slot as usize).and_then(Option::as_ref);
-        seat.is_some_and(|seat| seat.member.generation == job.generation)
+        seat.is_some_and(|seat| seat.generation == job.generation)
     }
 
     /// Takes the result of a job and says whether the verdict moved. `started`
@@ -254,13 +261,13 @@ impl Engine {
     pub fn handle_report(&mut self, job: Job, report: Report, started: Now, now: Now) -> Option<Transition> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let seat = self.seats.get_mut(job.slot as usize).and_then(Option::as_mut)?;
-        if seat.member.generation != job.generation {
+        if seat.generation != job.generation {
             return None;
         }
         seat.activity = Activity::Resting;
-        let member = seat.member;
-        let thresholds = member.timing?.thresholds;
-        self.count(member.channel, &report);
+        let channel = seat.channel;
+        let thresholds = seat.thresholds?;
+        self.count(channel, &report);
         let state = self.state_mut(job.slot)?;
         let was_unknown = state.health == Health::Unknown;
         let judgement = thresholds.judge(state, report.outcome, now.wall);
@@ -285,8 +292,7 @@ impl Engine {
             outcome: report.outcome,
             status: report.status,
             detail: report.detail,
-            total: report.total,
-            phases: report.phases,
+            durations: Durations::new(report.total, report.phases),
         });
         if transition.is_some() && was_unknown {
             self.unsettled = self.unsettled.saturating_sub(1);
@@ -309,7 +315,7 @@ impl Engine {
     /// The channel seat of a member.
     #[must_use]
     pub fn channel_of(&self, slot: u32) -> Option<u32> {
-        self.seats.get(slot as usize)?.as_ref().map(|seat| seat.member.channel)
+        self.seats.get(slot as usize)?.as_ref().map(|seat| seat.channel)
     }
 
     /// Probed members that have no verdict yet.
@@ -377,7 +383,7 @@ impl Engine {
             .seats
             .get(slot as usize)
             .and_then(Option::as_ref)
-            .is_some_and(|seat| seat.member.timing.is_some());
+            .is_some_and(|seat| seat.thresholds.is_some());
         if probed && self.state(slot).is_some_and(|state| state.health == Health::Unknown) {
             self.unsettled = self.unsettled.saturating_sub(1);
         }

@@ -25,5 +25,5 @@ pub mod threshold;
 pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Transition};
 pub use moment::{Moment, Now, Timestamp};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
-pub use snapshot::{ChannelStats, DriverSnapshot, LastProbe, MemberState, ResultCounts};
+pub use snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, ResultCounts};
 pub use threshold::{Judgement, Thresholds};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::histogram::{Histogram, LAG_BOUNDS, PROBE_BOUNDS};
-use super::moment::Timestamp;
+use super::moment::{Timestamp, nanos};
 use super::outcome::{MemberReason, Outcome, Phases, ProberReason};
 use crate::channel::Health;
 
-/// Members per page.
-pub const PAGE: usize = 64;
+/// Members per page: few, because a write to a page that a reader holds copies it.
+pub const PAGE: usize = 16;
 
 /// What is known of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct MemberState {
     /// Probes so far by result.
     pub counts: ResultCounts,
     /// Transitions so far by the health they led to, in [`Health::ALL`] order.
-    pub transitions: [u64; 3],
+    pub transitions: [u32; 3],
     /// The last probe that ended, none before the first.
     pub last: Option<LastProbe>,
     /// `notAfter` of the last certificate seen, seconds since the Unix epoch.
@@ -79,10 +79,48 @@ pub struct LastProbe {
     pub status: Option<u16>,
     /// One line for people.
     pub detail: Cow<'static, str>,
-    /// How long it took.
-    pub total: Duration,
-    /// How long its phases took.
-    pub phases: Phases,
+    /// How long it and its phases took.
+    pub durations: Durations,
+}
+
+/// How long a probe and its phases took, in nanoseconds of eight bytes: every member
+/// has these, and an `Option<Duration>` takes sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durations {
+    total: u64,
+    connect: u64,
+    tls: u64,
+    response: u64,
+}
+
+/// A phase that was not reached; longer than any probe.
+const NOT_REACHED: u64 = u64::MAX;
+
+impl Durations {
+    /// The same in less room.
+    #[must_use]
+    pub fn new(total: Duration, phases: Phases) -> Self {
+        let phase = |duration: Option<Duration>| duration.map_or(NOT_REACHED, nanos);
+        Self {
+            total: nanos(total),
+            connect: phase(phases.connect),
+            tls: phase(phases.tls),
+            response: phase(phases.response),
+        }
+    }
+
+    /// The whole probe.
+    #[must_use]
+    pub fn total(self) -> Duration {
+        Duration::from_nanos(self.total)
+    }
+
+    /// Its phases.
+    #[must_use]
+    pub fn phases(self) -> Phases {
+        let phase = |nanos| (nanos != NOT_REACHED).then(|| Duration::from_nanos(nanos));
+        Phases { connect: phase(self.connect), tls: phase(self.tls), response: phase(self.response) }
+    }
 }
 
 /// Counters of one channel in one driver; `serve` sums them over drivers.

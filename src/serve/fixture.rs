@@ -9,8 +9,8 @@ use crate::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, Rel
 use crate::channel::fixture::{channel, member};
 use crate::channel::{Channel, CodeSet, Health, HttpCheck, Method, Protocol};
 use crate::health::{
-    ChannelStats, DriverSnapshot, LastProbe, MemberReason, MemberState, Outcome, Phases, ProberReason,
-    ResultCounts, Timestamp,
+    ChannelStats, DriverSnapshot, Durations, LastProbe, MemberReason, MemberState, Outcome, Phases,
+    ProberReason, ResultCounts, Timestamp,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -120,12 +120,14 @@ fn healthy(successes: u64) -> MemberState {
             outcome: Outcome::Success,
             status: Some(200),
             detail: "200 OK".into(),
-            total: Duration::from_micros(1_200),
-            phases: Phases {
-                connect: Some(Duration::from_micros(100)),
-                tls: None,
-                response: Some(Duration::from_micros(1_100)),
-            },
+            durations: Durations::new(
+                Duration::from_micros(1_200),
+                Phases {
+                    connect: Some(Duration::from_micros(100)),
+                    tls: None,
+                    response: Some(Duration::from_micros(1_100)),
+                },
+            ),
         }),
         ..MemberState::new(0, Health::Healthy, Timestamp(START + 5 * SECOND))
     }
@@ -140,8 +142,7 @@ fn failing() -> MemberState {
             outcome: Outcome::Failure(MemberReason::Refused),
             status: None,
             detail: "connection refused".into(),
-            total: Duration::from_nanos(50_001),
-            phases: Phases::default(),
+            durations: Durations::new(Duration::from_nanos(50_001), Phases::default()),
         }),
         ..healthy(10)
     }
@@ -157,8 +158,7 @@ fn unhealthy() -> MemberState {
             outcome: Outcome::Inconclusive(ProberReason::LocalStall),
             status: None,
             detail: "the prober was not running for 3.1 s".into(),
-            total: Duration::from_secs(2),
-            phases: Phases::default(),
+            durations: Durations::new(Duration::from_secs(2), Phases::default()),
         }),
         ..MemberState::new(0, Health::Unhealthy, Timestamp(START + 20 * SECOND + 500_000_000))
     }
@@ -172,8 +172,10 @@ fn unhealthy_by_certificate() -> MemberState {
             outcome: Outcome::Failure(MemberReason::TlsCertificate),
             status: None,
             detail: "certificate expired \"2025\"".into(),
-            total: Duration::from_millis(3),
-            phases: Phases { connect: Some(Duration::from_millis(1)), tls: None, response: None },
+            durations: Durations::new(
+                Duration::from_millis(3),
+                Phases { connect: Some(Duration::from_millis(1)), tls: None, response: None },
+            ),
         }),
         ..unhealthy()
     }

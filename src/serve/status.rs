@@ -18,7 +18,7 @@ use super::selection::{Parameters, Selection, Takes, unknown_channel};
 use super::source::Source;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberView, Observation};
-use crate::channel::{Health, MemberAddress, MemberStatus, Role, Tier};
+use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
 use crate::health::{LastProbe, Phases, Timestamp};
 
 const CONTENT_TYPE: &str = "application/json";
@@ -152,7 +152,7 @@ struct ChannelHead<'a> {
 
 #[derive(Serialize)]
 struct MemberBody<'a> {
-    address: Shown<'a, MemberAddress>,
+    address: Shown<MemberAddress>,
     group: Option<&'a str>,
     backup: bool,
     enabled: bool,
@@ -169,14 +169,14 @@ struct MemberBody<'a> {
 impl<'a> MemberBody<'a> {
     fn of(view: &'a MemberView<'a>) -> Self {
         Self {
-            address: Shown(&view.address),
+            address: Shown(view.address()),
             group: view.member.group(),
             backup: view.member.role() == Role::Backup,
             enabled: view.member.status() == MemberStatus::Enabled,
-            weight: view.weight,
-            health: view.state.map_or(Health::Unknown, |state| state.health).word(),
-            in_rotation: view.in_rotation,
-            open_picks: view.open_picks,
+            weight: view.weight(),
+            health: view.health().word(),
+            in_rotation: view.in_rotation(),
+            open_picks: view.open_picks(),
             since: view.state.map(|state| Time(state.since)),
             consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),
             consecutive_failures: view.state.map_or(0, |state| state.consecutive_failures),
@@ -204,8 +204,8 @@ impl<'a> ProbeBody<'a> {
             reason: last.outcome.reason(),
             detail: &last.detail,
             status: last.status,
-            seconds: last.total.as_secs_f64(),
-            phases: PhasesBody::of(last.phases),
+            seconds: last.durations.total().as_secs_f64(),
+            phases: PhasesBody::of(last.durations.phases()),
         }
     }
 }
@@ -248,11 +248,11 @@ impl Serialize for Time {
 }
 
 /// Something by the text that people read.
-struct Shown<'a, T>(&'a T);
+struct Shown<T>(T);
 
-impl<T: fmt::Display> Serialize for Shown<'_, T> {
+impl<T: fmt::Display> Serialize for Shown<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self.0)
+        serializer.collect_str(&self.0)
     }
 }
 

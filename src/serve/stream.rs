@@ -3,11 +3,12 @@
 //! A text is written by plain synchronous code on a thread of its own, which
 //! hands full chunks to the response through a bounded queue. So neither the
 //! other requests nor anything else on the server's thread waits for it, and a
-//! slow client slows only its own writer.
+//! slow client slows only its own writer. A chunk that was sent is written again,
+//! so that a text takes the same few buffers however long it is.
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -143,21 +144,61 @@ impl Sender {
     }
 }
 
-struct Plain(Sender);
+/// Buffers whose chunk was sent. No more than the queue holds, and the one that
+/// is being sent.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        // Nothing panics while the list is held.
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(CHUNK + LINE))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// A chunk on its way; its buffer comes back once it was sent.
+struct Sent {
+    buffer: Vec<u8>,
+    spare: Arc<Spare>,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.spare.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+struct Plain {
+    sender: Sender,
+    spare: Arc<Spare>,
+}
 
 impl Sink for Plain {
     fn take(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.0.send(Piece::Chunk(chunk.into()))?;
-        Ok(Vec::with_capacity(CHUNK + LINE))
+        let sent = Sent { buffer: chunk, spare: Arc::clone(&self.spare) };
+        self.sender.send(Piece::Chunk(Bytes::from_owner(sent)))?;
+        Ok(self.spare.take())
     }
 }
 
 fn send(sender: Sender, write: impl FnOnce(&mut Text<'_>) -> io::Result<()>) -> io::Result<()> {
-    let mut sink = Plain(sender);
+    let mut sink = Plain { sender, spare: Arc::default() };
     let mut text = Text::new(&mut sink);
     write(&mut text)?;
     text.finish()?;
-    sink.0.send(Piece::End)
+    sink.sender.send(Piece::End)
 }
 
 struct Gzip {
@@ -235,6 +276,35 @@ mod tests {
             assert!(!answer(|| Err(io::ErrorKind::Other.into())).await, "{accept}");
             assert!(!answer(|| panic!("a fault of ours, on purpose")).await, "{accept}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_text_takes_a_few_buffers() {
+        const CHUNKS: usize = 64;
+        let (told, measured) = tokio::sync::oneshot::channel();
+        let turn = Writers::new().turn().await;
+        let response = turn.respond("text/plain", &HeaderMap::new(), move |text| {
+            let mut result = Ok(());
+            let taken = allocation_counter::measure(|| {
+                for _ in 0..CHUNKS {
+                    text.buffer.resize(CHUNK, b'x');
+                    result = text.pause();
+                }
+            });
+            // The test has failed already if nobody listens.
+            let _ = told.send(taken.bytes_total);
+            result
+        });
+        let mut body = response.into_body();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame.expect("a whole text").into_data().expect("no trailers").len();
+        }
+        assert_eq!(length, CHUNKS * CHUNK);
+        // Those in the queue, the one being sent and the one being written.
+        let limit = (QUEUE + 2) * (CHUNK + 2 * LINE);
+        let taken = measured.await.expect("it was measured");
+        assert!(taken < limit as u64, "{taken} bytes for {CHUNKS} chunks");
     }
 
     #[tokio::test]

@@ -1,11 +1,15 @@
 //! Series with a `member` label: nearly all of a scrape, so the hot part.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::channels::labels;
-use super::format::{Family, Kind, Value};
-use super::table::{Row, Table};
-use crate::channel::Health;
+use super::format::{Family, Kind, Value, push_label_value, push_number};
+use super::sharing::{Counts, Share, Sharing};
+use crate::catalog::{ChannelView, Entry, MemberView, Observation};
+use crate::channel::{Health, Host, MemberAddress, Role};
+use crate::health::moment::nanos;
 use crate::serve::stream::Text;
 
 const UP: Family = Family {
@@ -52,26 +56,37 @@ const CERTIFICATE: Family = Family {
 };
 
 /// Writes them.
-pub(super) fn write(text: &mut Text<'_>, table: &Table) -> io::Result<()> {
-    by_member(text, table, UP, |row| match row.health {
+pub(super) fn write(
+    text: &mut Text<'_>,
+    observation: &Observation,
+    entries: &[Arc<Entry>],
+) -> io::Result<()> {
+    let channels: Vec<Members<'_>> =
+        entries.iter().map(|entry| Members::of(observation.view(entry))).collect();
+    by_member(text, &channels, UP, |member| match member.health() {
         Health::Healthy => Some(Value::Count(1)),
         Health::Unhealthy => Some(Value::Count(0)),
         Health::Unknown => None,
     })?;
-    by_member(text, table, IN_ROTATION, |row| Some(row.in_rotation.into()))?;
-    by_member(text, table, WEIGHT, |row| Some(Value::Count(row.weight.into())))?;
-    by_member(text, table, OPEN_PICKS, |row| Some(Value::Count(row.open_picks.into())))?;
-    by_member(text, table, LAST_CHANGE, |row| row.since.map(|since| Value::Nanos(milliseconds(since))))?;
-    by_member(text, table, LAST_DURATION, |row| row.last_duration.map(Value::Nanos))?;
-    by_address(text, table, PROBES, |row| {
+    by_member(text, &channels, IN_ROTATION, |member| Some(member.in_rotation().into()))?;
+    by_member(text, &channels, WEIGHT, |member| Some(Value::Count(member.weight().into())))?;
+    by_member(text, &channels, OPEN_PICKS, |member| Some(Value::Count(member.open_picks().into())))?;
+    by_member(text, &channels, LAST_CHANGE, |member| {
+        member.state.map(|state| Value::Nanos(milliseconds(state.since.0)))
+    })?;
+    by_member(text, &channels, LAST_DURATION, |member| {
+        let last = member.state?.last.as_ref()?;
+        Some(Value::Nanos(nanos(last.durations.total())))
+    })?;
+    by_address(text, &channels, PROBES, |counts| {
         [
-            ("\",result=\"success\"} ", Some(Value::Count(row.counts.success))),
-            ("\",result=\"failure\"} ", Some(Value::Count(row.counts.failure))),
-            ("\",result=\"inconclusive\"} ", Some(Value::Count(row.counts.inconclusive))),
+            ("\",result=\"success\"} ", Some(Value::Count(counts.results.success))),
+            ("\",result=\"failure\"} ", Some(Value::Count(counts.results.failure))),
+            ("\",result=\"inconclusive\"} ", Some(Value::Count(counts.results.inconclusive))),
         ]
     })?;
-    by_address(text, table, TRANSITIONS, |row| {
-        let [unknown, healthy, unhealthy] = row.transitions;
+    by_address(text, &channels, TRANSITIONS, |counts| {
+        let [unknown, healthy, unhealthy] = counts.transitions;
         [
             ("\",to=\"healthy\"} ", Some(Value::Count(healthy))),
             ("\",to=\"unhealthy\"} ", Some(Value::Count(unhealthy))),
@@ -79,23 +94,52 @@ pub(super) fn write(text: &mut Text<'_>, table: &Table) -> io::Result<()> {
             ("\",to=\"unknown\"} ", (unknown > 0).then_some(Value::Count(unknown))),
         ]
     })?;
-    by_address(text, table, CERTIFICATE, |row| [("\"} ", row.certificate_not_after.map(Value::UnixSeconds))])
+    by_address(text, &channels, CERTIFICATE, |counts| {
+        [("\"} ", counts.certificate_not_after.map(Value::UnixSeconds))]
+    })
+}
+
+/// One channel of a scrape. A family must be written contiguously, so its members
+/// are visited once per family, straight from the snapshot: nothing is kept per member.
+struct Members<'a> {
+    view: ChannelView<'a>,
+    sharing: Sharing,
+}
+
+impl<'a> Members<'a> {
+    fn of(view: ChannelView<'a>) -> Self {
+        Self { view, sharing: Sharing::among(view) }
+    }
+
+    /// `NAME{channel="CHANNEL",member="`.
+    fn start(&self, family: Family) -> String {
+        format!("{}{{{},member=\"", family.name, labels(self.view.entry.channel.name()))
+    }
 }
 
 /// A family with one sample per member: `channel`, `member`, `group`, `backup`.
 fn by_member(
     text: &mut Text<'_>,
-    table: &Table,
+    channels: &[Members<'_>],
     family: Family,
-    value: impl Fn(&Row) -> Option<Value>,
+    value: impl Fn(&MemberView<'_>) -> Option<Value>,
 ) -> io::Result<()> {
     text.family(family);
-    for (channel, rows) in table.channels() {
-        let start = start(family, channel);
-        for row in rows {
-            let (Some(labels), Some(value)) = (table.labels(row), value(row)) else { continue };
+    for channel in channels {
+        let start = channel.start(family);
+        for (position, member) in channel.view.members().enumerate() {
+            let Some(value) = value(&member) else { continue };
+            if channel.sharing.of(position) == Some(&Share::SameLabels) {
+                continue;
+            }
             text.push(&start);
-            text.buffer.extend_from_slice(labels);
+            push_address(&mut text.buffer, &member.address());
+            text.push("\",group=\"");
+            push_label_value(&mut text.buffer, member.member.group().unwrap_or_default());
+            text.push(match member.member.role() {
+                Role::Primary => "\",backup=\"false\"} ",
+                Role::Backup => "\",backup=\"true\"} ",
+            });
             text.value(value)?;
         }
     }
@@ -106,19 +150,23 @@ fn by_member(
 /// sample's own text adds from the address's closing quote on.
 fn by_address<const N: usize>(
     text: &mut Text<'_>,
-    table: &Table,
+    channels: &[Members<'_>],
     family: Family,
-    samples: impl Fn(&Row) -> [(&'static str, Option<Value>); N],
+    samples: impl Fn(&Counts) -> [(&'static str, Option<Value>); N],
 ) -> io::Result<()> {
     text.family(family);
-    for (channel, rows) in table.channels() {
-        let start = start(family, channel);
-        for row in rows {
-            let Some(address) = table.address(row) else { continue };
-            for (rest, value) in samples(row) {
+    for channel in channels {
+        let start = channel.start(family);
+        for (position, member) in channel.view.members().enumerate() {
+            let counts = match channel.sharing.of(position) {
+                None => Counts::of(&member),
+                Some(Share::First(sums)) => *sums,
+                Some(Share::SameAddress | Share::SameLabels) => continue,
+            };
+            for (rest, value) in samples(&counts) {
                 let Some(value) = value else { continue };
                 text.push(&start);
-                text.buffer.extend_from_slice(address);
+                push_address(&mut text.buffer, &member.address());
                 text.push(rest);
                 text.value(value)?;
             }
@@ -127,9 +175,24 @@ fn by_address<const N: usize>(
     Ok(())
 }
 
-/// `NAME{channel="CHANNEL",member="`.
-fn start(family: Family, channel: &str) -> String {
-    format!("{}{{{},member=\"", family.name, labels(channel))
+/// `host:port`, escaped.
+fn push_address(buffer: &mut Vec<u8>, address: &MemberAddress) {
+    match &address.host {
+        Host::Ip(IpAddr::V4(host)) => {
+            // The common case, several times as fast as its `Display`.
+            for (octet, end) in host.octets().into_iter().zip(*b"...:") {
+                push_number(buffer, octet.into());
+                buffer.push(end);
+            }
+        }
+        // Writing to memory does not fail.
+        Host::Ip(IpAddr::V6(host)) => drop(write!(buffer, "[{host}]:")),
+        Host::Name(name) => {
+            push_label_value(buffer, name);
+            buffer.push(b':');
+        }
+    }
+    push_number(buffer, address.port.into());
 }
 
 /// Cuts a timestamp to milliseconds: what people read, and a shorter text.

@@ -11,14 +11,14 @@
 //! | `general` | the daemon's own series |
 //! | `channels` | series with a `channel` label only |
 //! | `members` | series with a `member` label |
-//! | `table` | the members as flat rows |
+//! | `sharing` | members of one address |
 
 mod channels;
 mod format;
 mod general;
 mod members;
 mod process;
-mod table;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -60,24 +60,23 @@ pub(super) async fn metrics<S: Source>(
     turn.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, observation.started_at, observation.reload)?;
         general::write_lost_log_lines(text, lost_log_lines)?;
-        write(text, observation, &entries, selection.detail)
+        write(text, &observation, &entries, selection.detail)
     })
 }
 
-/// Everything but the fixed series of the process: a pure function of the observation, which is
-/// given up as early as can be.
+/// Everything but the fixed series of the process: a pure function of the
+/// observation. Written straight from it, so that a scrape takes no memory for each
+/// member; while a client reads slowly, the drivers copy the pages they write to.
 fn write(
     text: &mut Text<'_>,
-    observation: Observation,
+    observation: &Observation,
     entries: &[Arc<Entry>],
     detail: Detail,
 ) -> io::Result<()> {
-    let members = match detail {
-        Detail::Member => Some(table::Table::take(&observation, entries)),
-        Detail::Channel => None,
-    };
-    general::write(text, &observation)?;
-    channels::write(text, &observation, entries)?;
-    drop(observation);
-    members.map_or(Ok(()), |members| members::write(text, &members))
+    general::write(text, observation)?;
+    channels::write(text, observation, entries)?;
+    match detail {
+        Detail::Member => members::write(text, observation, entries),
+        Detail::Channel => Ok(()),
+    }
 }

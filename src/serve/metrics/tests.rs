@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::catalog::ReloadState;
 use crate::health::Timestamp;
-use crate::serve::fixture::{assert_golden, collect, observation};
+use crate::serve::fixture::{assert_golden, collect, large, observation};
 
 fn text(detail: Detail, channels: &[&str]) -> String {
     let observation = observation();
@@ -16,7 +16,7 @@ fn text(detail: Detail, channels: &[&str]) -> String {
         .filter(|entry| channels.contains(&entry.channel.name()))
         .cloned()
         .collect();
-    collect(|text| write(text, observation, &entries, detail))
+    collect(|text| write(text, &observation, &entries, detail))
 }
 
 const ALL: [&str; 3] = ["api", "idle", "web"];
@@ -99,4 +99,27 @@ fn every_metric_is_documented() {
         let row = documented.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
         assert!(row.is_some_and(|row| row.contains(kind)), "{name} ({kind}) is not in docs/metrics.md");
     }
+}
+
+#[test]
+fn a_scrape_takes_no_memory_for_each_member() {
+    struct Nowhere;
+    impl crate::serve::stream::Sink for Nowhere {
+        fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+            chunk.clear();
+            Ok(chunk)
+        }
+    }
+    let most = |members| {
+        let observation = large(members);
+        let entries = observation.directory.entries.clone();
+        let measured = allocation_counter::measure(|| {
+            let mut nowhere = Nowhere;
+            let mut text = Text::new(&mut nowhere);
+            write(&mut text, &observation, &entries, Detail::Member).expect("nowhere takes everything");
+        });
+        measured.bytes_max
+    };
+    let (few, many) = (most(2_000), most(20_000));
+    assert!(many <= few + 256, "{few} bytes with 2,000 members, {many} with 20,000");
 }
