@@ -11,6 +11,7 @@ mod observation;
 pub mod registry;
 mod resuming;
 mod seating;
+mod slots;
 
 pub use balancing::set_health;
 pub use change::{Change, Changes, MemberProbe, Summary};

@@ -6,7 +6,7 @@
 //! host and port: as long as these and its check stay, so do its verdict, counts
 //! and phase.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use super::balancing::{Balancing, set_health};
 use super::change::{Change, Changes, MemberProbe, Summary};
 use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
 use super::resuming::Resuming;
+use super::slots::{Occupant, Pool, Slots};
 use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
-use crate::health::schedule::{AllottedPhase, PhaseAllotter, start_window};
+use crate::health::schedule::{AllottedPhase, PhaseAllotter, PhaseNumber, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
 use crate::probe::{Plan, PlanError, Reference, Resolver, Target};
 use crate::store::Recall;
@@ -82,7 +83,9 @@ pub struct CatalogError(pub Vec<(String, ChannelError)>);
 pub struct Catalog {
     held: BTreeMap<String, Held>,
     channel_seats: Pool,
-    drivers: Vec<DriverSlots>,
+    /// By channel seat: who has it, or had it last.
+    seated: Vec<Arc<str>>,
+    drivers: Vec<Slots>,
     phases: PhaseAllotter,
     resolver: Resolver,
     resuming: Option<Resuming>,
@@ -92,37 +95,8 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Held {
     entry: Arc<Entry>,
-    phases: Vec<Option<AllottedPhase>>,
-}
-
-/// Numbers from 0, the lowest free one first.
-#[derive(Debug, Default)]
-struct Pool {
-    next: u32,
-    free: BTreeSet<u32>,
-}
-
-impl Pool {
-    fn take(&mut self) -> u32 {
-        self.free.pop_first().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-}
-
-#[derive(Debug, Default)]
-struct DriverSlots {
-    pool: Pool,
-    occupants: Vec<Occupant>,
-}
-
-/// Who sits in a slot, so that a transition can be named.
-#[derive(Debug, Clone, Default)]
-struct Occupant {
-    generation: u32,
-    channel: Arc<str>,
-    position: u32,
+    /// In the order of the members, for the interval of the channel's check.
+    phases: Box<[Option<PhaseNumber>]>,
 }
 
 /// What a wanted channel needs before anything changes. `None`: it is as it was.
@@ -155,7 +129,8 @@ impl Catalog {
         Self {
             held: BTreeMap::new(),
             channel_seats: Pool::default(),
-            drivers: (0..drivers.max(1)).map(|_| DriverSlots::default()).collect(),
+            seated: Vec::new(),
+            drivers: (0..drivers.max(1)).map(|_| Slots::default()).collect(),
             phases: PhaseAllotter::new(seed),
             resolver,
             resuming: None,
@@ -283,11 +258,9 @@ impl Catalog {
     #[must_use]
     pub fn occupant(&self, seat: MemberSeat) -> Option<(&Entry, usize)> {
         let slots = self.drivers.get(usize::from(seat.driver))?;
-        let occupant = slots.occupants.get(seat.slot as usize)?;
-        if occupant.generation != seat.generation {
-            return None;
-        }
-        let entry = &self.held.get(&*occupant.channel)?.entry;
+        let occupant = slots.occupant(seat.slot).filter(|it| it.generation == seat.generation)?;
+        let name = self.seated.get(occupant.channel as usize)?;
+        let entry = &self.held.get(&**name)?.entry;
         Some((entry, usize::try_from(occupant.position).ok()?))
     }
 
@@ -314,17 +287,21 @@ impl Catalog {
 
     fn remove_channel(&mut self, held: &Held, ledger: &mut Ledger) {
         for (seat, phase) in held.entry.members.iter().zip(&held.phases) {
-            self.remove_member(*seat, *phase, ledger);
+            self.remove_member(&held.entry.channel, *seat, *phase, ledger);
         }
-        self.channel_seats.free.insert(held.entry.seat.0);
+        self.channel_seats.give_back(held.entry.seat.0);
     }
 
-    fn remove_member(&mut self, seat: MemberSeat, phase: Option<AllottedPhase>, ledger: &mut Ledger) {
-        if let Some(phase) = phase {
-            self.phases.release(phase);
-        }
+    fn remove_member(
+        &mut self,
+        channel: &Channel,
+        seat: MemberSeat,
+        phase: Option<PhaseNumber>,
+        ledger: &mut Ledger,
+    ) {
+        self.release_phase(channel, phase);
         if let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) {
-            slots.pool.free.insert(seat.slot);
+            slots.give_back(seat.slot);
         }
         ledger.remove(seat);
     }
@@ -351,7 +328,7 @@ impl Catalog {
         let mut leaving = old.as_ref().map(places_by_key).unwrap_or_default();
         let mut members = Vec::with_capacity(channel.members().len());
         let mut phases = Vec::with_capacity(channel.members().len());
-        let name: Arc<str> = channel.name().into();
+        self.name_seat(seat, channel.name());
         let mut restarted = Vec::new();
         let mut added = Vec::new();
         for (position, member) in channel.members().iter().enumerate() {
@@ -370,7 +347,7 @@ impl Catalog {
                     self.add(&channel, seat, member, &plan, ledger)
                 }
             };
-            self.occupy(member_seat, &name, position);
+            self.occupy(member_seat, seat, position);
             members.push(member_seat);
             phases.push(phase);
         }
@@ -378,8 +355,8 @@ impl Catalog {
             let held = old.as_ref();
             let seat = held.and_then(|held| held.entry.members.get(place));
             let phase = held.and_then(|held| held.phases.get(place));
-            if let (Some(seat), Some(phase)) = (seat, phase) {
-                self.remove_member(*seat, *phase, ledger);
+            if let (Some(held), Some(seat), Some(phase)) = (held, seat, phase) {
+                self.remove_member(&held.entry.channel, *seat, *phase, ledger);
             }
         }
         let entry = Entry { channel, source, seat, members, balancer, balancer_ids };
@@ -392,7 +369,7 @@ impl Catalog {
             }
             set_health(&entry, position, resumed.health);
         }
-        Held { entry: Arc::new(entry), phases }
+        Held { entry: Arc::new(entry), phases: phases.into() }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the two sides of one member, before and after")]
@@ -405,7 +382,7 @@ impl Catalog {
         held: &Held,
         place: usize,
         ledger: &mut Ledger,
-    ) -> (MemberSeat, Option<AllottedPhase>) {
+    ) -> (MemberSeat, Option<PhaseNumber>) {
         let before = held.entry.channel.members().get(place);
         let (Some(before), Some(seat), Some(phase)) =
             (before, held.entry.members.get(place).copied(), held.phases.get(place).copied())
@@ -423,9 +400,10 @@ impl Catalog {
             Continuity::NewCheck => {
                 ledger.summary.restarted += 1;
                 let seat = MemberSeat { generation: seat.generation.wrapping_add(1), ..seat };
-                let phase = self.renew_phase(phase, channel);
+                self.release_phase(&held.entry.channel, phase);
+                let phase = self.allot_phase(channel);
                 ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
-                (seat, phase)
+                (seat, phase.map(|phase| phase.number))
             }
         }
     }
@@ -437,28 +415,26 @@ impl Catalog {
         member: &Member,
         plan: &Option<Arc<Plan>>,
         ledger: &mut Ledger,
-    ) -> (MemberSeat, Option<AllottedPhase>) {
+    ) -> (MemberSeat, Option<PhaseNumber>) {
         let driver = self.driver_of(channel, member);
-        let (slot, generation) = match self.drivers.get_mut(usize::from(driver)) {
-            Some(slots) => {
-                let slot = slots.pool.take();
-                let before = slots.occupants.get(slot as usize);
-                (slot, before.map_or(0, |occupant| occupant.generation.wrapping_add(1)))
-            }
-            None => (0, 0),
-        };
+        let slots = self.drivers.get_mut(usize::from(driver));
+        let (slot, generation) = slots.map_or((0, 0), Slots::take);
         let seat = MemberSeat { driver, slot, generation };
-        let phase = self.renew_phase(None, channel);
+        let phase = self.allot_phase(channel);
         let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
         ledger.summary.added += 1;
         ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
-        (seat, phase)
+        (seat, phase.map(|phase| phase.number))
     }
 
-    fn renew_phase(&mut self, old: Option<AllottedPhase>, channel: &Channel) -> Option<AllottedPhase> {
-        if let Some(old) = old {
-            self.phases.release(old);
+    /// Takes back the phase that a member of this channel had.
+    fn release_phase(&mut self, channel: &Channel, phase: Option<PhaseNumber>) {
+        if let (Some(check), Some(phase)) = (active_check(channel), phase) {
+            self.phases.release(check.interval(), phase);
         }
+    }
+
+    fn allot_phase(&mut self, channel: &Channel) -> Option<AllottedPhase> {
         active_check(channel).map(|check| self.phases.allot(check.interval()))
     }
 
@@ -477,15 +453,20 @@ impl Catalog {
         u16::try_from(hasher.finish() % drivers).unwrap_or(0)
     }
 
-    fn occupy(&mut self, seat: MemberSeat, channel: &Arc<str>, position: usize) {
-        let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) else { return };
-        let index = seat.slot as usize;
-        if slots.occupants.len() <= index {
-            slots.occupants.resize_with(index + 1, Occupant::default);
+    fn name_seat(&mut self, seat: ChannelSeat, name: &str) {
+        let index = seat.0 as usize;
+        if self.seated.len() <= index {
+            self.seated.resize_with(index + 1, Arc::default);
         }
-        if let Some(occupant) = slots.occupants.get_mut(index) {
+        if let Some(place) = self.seated.get_mut(index) {
+            *place = name.into();
+        }
+    }
+
+    fn occupy(&mut self, seat: MemberSeat, channel: ChannelSeat, position: usize) {
+        if let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
-            *occupant = Occupant { generation: seat.generation, channel: Arc::clone(channel), position };
+            slots.occupy(seat.slot, Occupant { generation: seat.generation, channel: channel.0, position });
         }
     }
 

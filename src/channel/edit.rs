@@ -214,7 +214,7 @@ impl Channel {
 }
 
 fn server_of(member: &Member) -> Server {
-    match &member.ecs {
+    match member.ecs() {
         Some(EcsIdentity { id, .. }) if !id.is_empty() => Server::Ecs(id.as_str().into()),
         Some(_) | None => Server::Address(address_of(&member.host)),
     }

@@ -179,7 +179,7 @@ pub struct Member {
     pub(in crate::channel) role: Role,
     pub(in crate::channel) group: Option<Arc<str>>,
     pub(in crate::channel) status: MemberStatus,
-    pub(in crate::channel) ecs: Option<EcsIdentity>,
+    pub(in crate::channel) ecs: Option<Box<EcsIdentity>>,
 }
 
 impl Member {
@@ -222,7 +222,7 @@ impl Member {
     /// `ecs_id` and `ecs_name` of an `ecs` member.
     #[must_use]
     pub fn ecs(&self) -> Option<&EcsIdentity> {
-        self.ecs.as_ref()
+        self.ecs.as_deref()
     }
 }
 

@@ -13,6 +13,7 @@
 //! - a member still being probed at its next slot skips that slot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use super::moment::{Moment, nanos};
@@ -72,15 +73,20 @@ pub struct PhaseAllotter {
 
 #[derive(Debug, Default)]
 struct Numbers {
-    next: u64,
-    returned: BTreeSet<u64>,
+    next: u32,
+    returned: BTreeSet<u32>,
 }
 
-/// A phase that was handed out, to be given back when its member goes.
+/// What a phase is given back by: its number, plus one, so that a list of many
+/// has room for "none" in the same four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PhaseNumber(NonZeroU32);
+
+/// A phase that was handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllottedPhase {
-    interval: Duration,
-    number: u64,
+    /// To be given back when its member goes.
+    pub number: PhaseNumber,
     /// The phase itself.
     pub phase: Phase,
 }
@@ -98,17 +104,18 @@ impl PhaseAllotter {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
         let numbers = self.intervals.entry(interval).or_default();
         let number = numbers.returned.pop_first().unwrap_or_else(|| {
-            numbers.next += 1;
+            numbers.next = numbers.next.saturating_add(1);
             numbers.next - 1
         });
-        let phase = Phase(number.wrapping_mul(GOLDEN).wrapping_add(self.seed));
-        AllottedPhase { interval, number, phase }
+        let phase = Phase(u64::from(number).wrapping_mul(GOLDEN).wrapping_add(self.seed));
+        AllottedPhase { number: PhaseNumber(NonZeroU32::MIN.saturating_add(number)), phase }
     }
 
-    /// Takes back the phase of a member that is gone.
-    pub fn release(&mut self, allotted: AllottedPhase) {
-        if let Some(numbers) = self.intervals.get_mut(&allotted.interval) {
-            numbers.returned.insert(allotted.number);
+    /// Takes back the phase of a member that is gone; `interval` is the one it was
+    /// allotted for.
+    pub fn release(&mut self, interval: Duration, number: PhaseNumber) {
+        if let Some(numbers) = self.intervals.get_mut(&interval) {
+            numbers.returned.insert(number.0.get() - 1);
         }
     }
 }
@@ -143,7 +150,7 @@ pub struct Schedule {
 
 #[derive(Debug, Clone, Copy)]
 struct Timing {
-    interval: u64,
+    interval: NonZeroU64,
     offset: u64,
     next: Moment,
 }
@@ -151,8 +158,9 @@ struct Timing {
 impl Timing {
     /// The first slot after `moment`.
     fn slot_after(self, moment: Moment) -> Moment {
-        let past = (moment.0 + self.interval - self.offset) % self.interval;
-        Moment(moment.0.saturating_add(self.interval - past))
+        let interval = self.interval.get();
+        let past = (moment.0 + interval - self.offset) % interval;
+        Moment(moment.0.saturating_add(interval - past))
     }
 }
 
@@ -176,9 +184,9 @@ impl Schedule {
     /// as one nanosecond rather than divided by.
     pub fn insert(&mut self, member: u32, interval: Duration, phase: Phase, window: Duration, now: Moment) {
         self.remove(member);
-        let interval_nanos = nanos(interval).max(1);
+        let interval_nanos = NonZeroU64::new(nanos(interval)).unwrap_or(NonZeroU64::MIN);
         let mut timing =
-            Timing { interval: interval_nanos, offset: phase.offset(interval_nanos), next: Moment(0) };
+            Timing { interval: interval_nanos, offset: phase.offset(interval_nanos.get()), next: Moment(0) };
         let own_slot = timing.slot_after(now);
         let wait = own_slot.since(now);
         timing.next = if interval <= window * 2 || wait <= window {
@@ -263,9 +271,9 @@ impl Schedule {
         timing.next = timing.slot_after(now.max(due));
         self.queue.insert((timing.next, member));
         // The slots strictly between the one that was due and the next one.
-        let passed = timing.next.0.saturating_sub(due.0 + 1) / timing.interval;
+        let passed = timing.next.0.saturating_sub(due.0 + 1) / timing.interval.get();
         self.skipped += passed;
-        Some((now.since(due), late_after(Duration::from_nanos(timing.interval))))
+        Some((now.since(due), late_after(Duration::from_nanos(timing.interval.get()))))
     }
 }
 

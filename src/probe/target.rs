@@ -14,13 +14,8 @@ use crate::health::{MemberReason, Outcome, Phases, Report};
 #[derive(Debug, Clone)]
 pub struct Target {
     address: MemberAddress,
-    place: Place,
-}
-
-#[derive(Debug, Clone)]
-enum Place {
-    Fixed(SocketAddr),
-    Named(NameCell),
+    /// What is known of the host's addresses, if it is a name.
+    name: Option<NameCell>,
 }
 
 impl Target {
@@ -29,11 +24,11 @@ impl Target {
     /// handed to the resolver at once; an address never is.
     #[must_use]
     pub fn new(host: &Host, check_port: u16, resolver: &Resolver) -> Self {
-        let place = match host {
-            Host::Ip(ip) => Place::Fixed(SocketAddr::new(*ip, check_port)),
-            Host::Name(name) => Place::Named(resolver.cell(name)),
+        let cell = match host {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(resolver.cell(name)),
         };
-        Self { address: MemberAddress { host: host.clone(), port: check_port }, place }
+        Self { address: MemberAddress { host: host.clone(), port: check_port }, name: cell }
     }
 
     /// `host:port` as in the `Host` header.
@@ -60,22 +55,22 @@ impl Target {
     /// The address to probe now; for a name that has never been answered, waits
     /// at most `patience`.
     pub(super) async fn resolve(&self, patience: Duration) -> Result<SocketAddr, Report> {
-        match &self.place {
-            Place::Fixed(address) => Ok(*address),
-            Place::Named(cell) => match cell.address(patience).await {
-                Ok(ip) => Ok(SocketAddr::new(ip, self.address.port)),
-                Err(detail) => Err(Report {
-                    outcome: Outcome::Failure(MemberReason::Resolve),
-                    phases: Phases::default(),
-                    total: Duration::ZERO,
-                    waited: Duration::ZERO,
-                    status: None,
-                    detail: detail.into(),
-                    peer: None,
-                    certificate_not_after: None,
-                }),
-            },
-        }
+        let found = match (&self.address.host, &self.name) {
+            (Host::Ip(ip), _) => Ok(*ip),
+            (Host::Name(_), Some(cell)) => cell.address(patience).await,
+            // `new` makes no such target.
+            (Host::Name(name), None) => Err(format!("no address for {name}")),
+        };
+        found.map(|ip| SocketAddr::new(ip, self.address.port)).map_err(|detail| Report {
+            outcome: Outcome::Failure(MemberReason::Resolve),
+            phases: Phases::default(),
+            total: Duration::ZERO,
+            waited: Duration::ZERO,
+            status: None,
+            detail: detail.into(),
+            peer: None,
+            certificate_not_after: None,
+        })
     }
 }
 

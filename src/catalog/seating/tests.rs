@@ -1,5 +1,6 @@
 //! Changes against the channels of small TOML texts.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -88,7 +88,9 @@ impl<'c> MemberRules<'c> {
 
     pub(super) fn members_of(mut self, field: &Field<'_>, reading: &mut Reading<'_>) -> Vec<Member> {
         let Some(items) = field.items(reading) else { return Vec::new() };
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(items.size_hint().0);
+        // Not grown step by step: old and new would stand side by side.
+        self.seen.reserve(items.size_hint().0);
         for item in items {
             let Some(section) = item.section("member", reading) else { continue };
             let Some(member) = self.member_of(&section, reading) else { continue };
@@ -96,6 +98,7 @@ impl<'c> MemberRules<'c> {
                 members.push(member);
             }
         }
+        members.shrink_to_fit();
         members
     }
 
@@ -122,7 +125,7 @@ impl<'c> MemberRules<'c> {
             }
             MemberType::Ecs => {
                 let ecs = ecs_identity(section, reading)?;
-                (self.ecs_host(section, &ecs, reading)?, Some(ecs))
+                (self.ecs_host(section, &ecs, reading)?, Some(Box::new(ecs)))
             }
         };
         let port = port.and_then(NonZeroU16::new);

@@ -144,7 +144,7 @@ fn a_returned_phase_is_used_again() {
     let interval = Duration::from_secs(5);
     let first = allotter.allot(interval);
     let second = allotter.allot(interval);
-    allotter.release(first);
+    allotter.release(interval, first.number);
     assert_eq!(allotter.allot(interval), first);
     assert_ne!(allotter.allot(interval).phase, second.phase);
     // Another interval has numbers of its own.
