@@ -142,7 +142,7 @@ fn document() -> impl Strategy<Value = Value> {
     let value = |kind| Value { place: Place::default(), kind };
     leaf.prop_recursive(4, 128, 16, move |inner| {
         let entry = (prop::sample::select(keys.clone()), inner.clone()).prop_map(move |(key, kind)| Entry {
-            key: key.to_owned(),
+            key: key.to_owned().into(),
             key_place: Place::default(),
             value: value(kind),
         });

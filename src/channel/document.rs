@@ -5,6 +5,7 @@
 //! `config` builds it with byte places for carets; the management API builds it
 //! without.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Where in its source a value stands: a byte range, empty when unknown.
@@ -62,8 +63,8 @@ pub struct Table {
 /// One key and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The key, unescaped.
-    pub key: String,
+    /// The key, unescaped; borrowed where it is one that the reader of the text knows.
+    pub key: Cow<'static, str>,
     /// Where the key itself stands.
     pub key_place: Place,
     /// The value.

@@ -93,7 +93,7 @@ fn table_of(object: ast::Object<'_>, violations: &mut Vec<Violation>) -> Table {
             continue;
         }
         seen.insert(key.clone(), key_place);
-        entries.push(Entry { key, key_place, value });
+        entries.push(Entry { key: key.into(), key_place, value });
     }
     Table { entries }
 }

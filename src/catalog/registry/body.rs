@@ -102,7 +102,7 @@ pub(super) fn with_fields(object: &Value, fields: Vec<(&str, Option<Value>)>) ->
     let mut entries: Vec<Entry> = kept.collect();
     entries.extend(fields.iter().filter_map(|(key, new)| {
         let value = new.clone()?;
-        Some(Entry { key: (*key).to_owned(), key_place: Place::default(), value })
+        Some(Entry { key: (*key).to_owned().into(), key_place: Place::default(), value })
     }));
     Value { place: object.place, kind: Kind::Table(Table { entries }) }
 }
@@ -175,9 +175,9 @@ impl<'de> Visitor<'de> for Tree {
                 return Err(A::Error::custom(format_args!("the key {key:?} stands there twice")));
             }
             let value = pairs.next_value_seed(Tree)?;
-            entries.push(Entry { key, key_place: Place::default(), value });
+            entries.push(Entry { key: key.into(), key_place: Place::default(), value });
             if many.is_none() && entries.len() == 32 {
-                many = Some(entries.iter().map(|entry| entry.key.clone()).collect());
+                many = Some(entries.iter().map(|entry| entry.key.clone().into_owned()).collect());
             }
         }
         Ok(value(Kind::Table(Table { entries })))

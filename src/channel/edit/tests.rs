@@ -28,7 +28,7 @@ fn value(kind: Kind) -> Value {
 
 fn table(entries: &[(&str, Kind)]) -> Kind {
     let entries = entries.iter().map(|(key, kind)| Entry {
-        key: (*key).to_owned(),
+        key: (*key).to_owned().into(),
         key_place: Place::default(),
         value: value(kind.clone()),
     });

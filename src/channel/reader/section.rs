@@ -159,7 +159,7 @@ impl<'d> Section<'d> {
             return;
         }
         for entry in &self.table.entries {
-            let key = entry.key.as_str();
+            let key = &*entry.key;
             if known.contains(&key) {
                 continue;
             }
@@ -185,7 +185,7 @@ impl<'d> Section<'d> {
     pub fn entries<'s>(&'s self) -> impl Iterator<Item = (&'s str, Place, Field<'s>)> {
         self.table.entries.iter().map(|entry| {
             let trail = Trail::Key(&self.trail, &entry.key);
-            (entry.key.as_str(), entry.key_place, Field { value: &entry.value, trail, key: &entry.key })
+            (&*entry.key, entry.key_place, Field { value: &entry.value, trail, key: &entry.key })
         })
     }
 

@@ -35,7 +35,7 @@ fn text(text: &str) -> Kind {
 
 fn table<const N: usize>(entries: [(&str, Kind); N]) -> Kind {
     let entries = entries.into_iter().map(|(key, kind)| Entry {
-        key: key.to_owned(),
+        key: key.to_owned().into(),
         key_place: Place::default(),
         value: value(kind),
     });
@@ -348,7 +348,7 @@ fn http_needs_a_path_and_codes_https_only_a_path() {
             let mut entries: Vec<_> =
                 base.entries.into_iter().filter(|entry| entry.key != "protocol").collect();
             entries.extend(changes.into_iter().map(|(key, kind)| Entry {
-                key: key.to_owned(),
+                key: key.to_owned().into(),
                 key_place: Place::default(),
                 value: value(kind),
             }));
