@@ -322,6 +322,14 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         self.core.ledger.picks()
     }
 
+    /// How often tables were published since the balancer was made: at its start, at
+    /// changes of members, weights and slow starts, and for weighted round robin when
+    /// an order was written again.
+    #[must_use]
+    pub fn rebuilds(&self) -> u64 {
+        self.core.generation()
+    }
+
     /// Bytes of the tables that picks use, without members' names and addresses
     /// and without the counters of pickers (4 bytes a member each).
     #[must_use]

@@ -113,6 +113,18 @@ fn least_connections_counts_and_releases() {
 }
 
 #[test]
+fn rebuilds_are_counted() {
+    for (way, by_a_flip) in [(Way::WeightedRoundRobin, 1), (Way::UriHash, 0)] {
+        let balancer = balancer(way, Options::default(), &[1, 2, 3]);
+        let before = balancer.rebuilds();
+        balancer.set_health(id(&balancer, 0), Health::Unhealthy).unwrap();
+        assert_eq!(balancer.rebuilds(), before + by_a_flip, "{way:?}: a key's column is cut in place");
+        balancer.update([Member::new(7)]).unwrap();
+        assert_eq!(balancer.rebuilds(), before + by_a_flip + 1, "{way:?}");
+    }
+}
+
+#[test]
 fn picks_outlive_their_member_and_end_once() {
     for way in Way::ALL {
         for options in [Options::default(), bounded(1.25), sampled()] {

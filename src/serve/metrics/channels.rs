@@ -25,6 +25,11 @@ const ON_BACKUP: Family = Family {
 };
 const PICKS: Family =
     Family { name: "vitald_picks_total", kind: Kind::Counter, help: "Members picked by the balancer." };
+const REBUILDS: Family = Family {
+    name: "vitald_balancer_rebuilds_total",
+    kind: Kind::Counter,
+    help: "Tables that the balancer published; it starts anew with the balancer.",
+};
 const FAILURES: Family = Family {
     name: "vitald_probe_failures_total",
     kind: Kind::Counter,
@@ -69,6 +74,10 @@ pub(super) fn write(
     text.family(PICKS);
     for (channel, entry) in &channels {
         text.sample(PICKS.name, channel, Value::Count(entry.balancer.total_picks()))?;
+    }
+    text.family(REBUILDS);
+    for (channel, entry) in &channels {
+        text.sample(REBUILDS.name, channel, Value::Count(entry.balancer.rebuilds()))?;
     }
     text.family(FAILURES);
     for (channel, entry) in &channels {
