@@ -4,7 +4,6 @@
 //! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
 //! [`super::run`] once everything is built.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
 use super::fleet::Fleet;
 use super::observer::{Observer, ReloadRequest};
@@ -23,8 +23,8 @@ use super::surface::Surface;
 use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
-    Catalog, Changes, ChannelBalancer, Directory, MemberCounts, MemberSeat, Observation, Prepared,
-    ReloadState, Source, Summary, Wanted, set_health,
+    Catalog, Changes, Directory, MemberCounts, MemberSeat, Observation, Prepared, ReloadState, Source,
+    Summary, Wanted, set_health,
 };
 use crate::channel::Health;
 use crate::config::Config;
@@ -101,6 +101,8 @@ pub struct Control {
     pub transitions: mpsc::Receiver<TransitionBatch>,
     /// From HTTP clients and SIGHUP.
     pub reloads: mpsc::Receiver<ReloadRequest>,
+    /// Balancers that have verdicts to catch up with.
+    pub catch_up: CatchUp,
     /// Who else wants to hear of transitions; dropped when it does not keep up.
     pub events: Option<mpsc::Sender<TransitionEvent>>,
     /// The dropped log lines that the log has been told of.
@@ -129,6 +131,8 @@ impl Control {
                     Wish::Reload => drop(self.handle_reload().await),
                     Wish::Stop => break Ending::Stopped,
                 },
+                // Cancel-safe: it only waits for a moment.
+                () = self.catch_up.due() => self.handle_catch_up(),
                 // Cancel-safe: a tick that was not returned comes again.
                 _ = beat.tick() => self.handle_beat().await,
                 // Cancel-safe: the same.
@@ -250,17 +254,13 @@ impl Control {
     }
 
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
-        // Channels whose balancer has to catch up; few, however long the batch.
-        let mut touched: BTreeMap<String, ChannelBalancer> = BTreeMap::new();
         for transition in batch {
             let seat = MemberSeat { driver, slot: transition.slot, generation: transition.generation };
             // A member that went while its transition was under way is nobody's news.
             let Some((entry, position)) = self.channels.catalog.occupant(seat) else { continue };
             let Some(member) = entry.channel.members().get(position) else { continue };
             set_health(entry, position, transition.to);
-            if !touched.contains_key(entry.channel.name()) {
-                touched.insert(entry.channel.name().to_owned(), entry.balancer.clone());
-            }
+            self.catch_up.add(entry.channel.name(), &entry.balancer);
             let event = TransitionEvent {
                 channel: entry.channel.name().to_owned(),
                 member: entry.channel.member_address(member).to_string(),
@@ -277,9 +277,12 @@ impl Control {
                 let _ = events.try_send(event);
             }
         }
+    }
+
+    /// Long orders of the rotation are written again for who is able now.
+    fn handle_catch_up(&mut self) {
         let now = Duration::from_nanos(self.observer.0.clock.now().moment.0);
-        for balancer in touched.into_values() {
-            // Long orders of the rotation are written again for who is able now.
+        for balancer in self.catch_up.take() {
             balancer.advance(now);
         }
     }

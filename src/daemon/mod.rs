@@ -13,6 +13,7 @@
 //! | `state` | the state directory: which, and opened |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `surface` | the HTTP surface: thread, listeners, their change on reload |
+//! | `catch_up` | when balancers write long orders again |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
 //! | `priority` | probing goes before serving |
@@ -22,6 +23,7 @@
 //! | `systemd` | what the service manager is told |
 
 pub mod backend;
+pub mod catch_up;
 pub mod clock;
 pub mod control;
 pub mod driver;
@@ -55,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use self::backend::{Backend, Recent};
+use self::catch_up::CatchUp;
 use self::clock::Clock;
 use self::control::{Channels, Control};
 use self::fleet::Fleet;
@@ -320,6 +323,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         reload_state,
         transitions,
         reloads,
+        catch_up: CatchUp::default(),
         events: options.events,
         lost_log_lines: 0,
     };

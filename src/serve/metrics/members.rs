@@ -100,15 +100,52 @@ pub(super) fn write(
 }
 
 /// One channel of a scrape. A family must be written contiguously, so its members
-/// are visited once per family, straight from the snapshot: nothing is kept per member.
+/// are visited once per family, their values straight from the snapshot.
 struct Members<'a> {
     view: ChannelView<'a>,
     sharing: Sharing,
+    labels: Labels,
+}
+
+/// The labels of a channel's members, escaped, one after another: the same in every
+/// family, and dearer to write than the values. All that a scrape keeps per member.
+struct Labels {
+    text: Vec<u8>,
+    /// By position in the channel: where the address ends, where all labels end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Labels {
+    fn of(view: ChannelView<'_>) -> Self {
+        let mut labels = Self { text: Vec::new(), ends: Vec::new() };
+        labels.ends.reserve_exact(view.entry.members.len());
+        for member in view.members() {
+            push_address(&mut labels.text, &member.address());
+            let address = labels.text.len();
+            labels.text.extend_from_slice(b"\",group=\"");
+            push_label_value(&mut labels.text, member.member.group().unwrap_or_default());
+            labels.text.extend_from_slice(match member.member.role() {
+                Role::Primary => b"\",backup=\"false\"} ",
+                Role::Backup => b"\",backup=\"true\"} ",
+            });
+            labels.ends.push((address, labels.text.len()));
+        }
+        labels
+    }
+
+    /// Of each member: its address, and all labels from the address on.
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts.zip(&self.ends).map(|(start, &(address, end))| {
+            let part = |end| self.text.get(start..end).unwrap_or_default();
+            (part(address), part(end))
+        })
+    }
 }
 
 impl<'a> Members<'a> {
     fn of(view: ChannelView<'a>) -> Self {
-        Self { view, sharing: Sharing::among(view) }
+        Self { view, sharing: Sharing::among(view), labels: Labels::of(view) }
     }
 
     /// `NAME{channel="CHANNEL",member="`.
@@ -127,19 +164,14 @@ fn by_member(
     text.family(family);
     for channel in channels {
         let start = channel.start(family);
-        for (position, member) in channel.view.members().enumerate() {
+        let members = channel.view.members().zip(channel.labels.iter());
+        for (position, (member, (_, labels))) in members.enumerate() {
             let Some(value) = value(&member) else { continue };
             if channel.sharing.of(position) == Some(&Share::SameLabels) {
                 continue;
             }
             text.push(&start);
-            push_address(&mut text.buffer, &member.address());
-            text.push("\",group=\"");
-            push_label_value(&mut text.buffer, member.member.group().unwrap_or_default());
-            text.push(match member.member.role() {
-                Role::Primary => "\",backup=\"false\"} ",
-                Role::Backup => "\",backup=\"true\"} ",
-            });
+            text.buffer.extend_from_slice(labels);
             text.value(value)?;
         }
     }
@@ -157,7 +189,8 @@ fn by_address<const N: usize>(
     text.family(family);
     for channel in channels {
         let start = channel.start(family);
-        for (position, member) in channel.view.members().enumerate() {
+        let members = channel.view.members().zip(channel.labels.iter());
+        for (position, (member, (address, _))) in members.enumerate() {
             let counts = match channel.sharing.of(position) {
                 None => Counts::of(&member),
                 Some(Share::First(sums)) => *sums,
@@ -166,7 +199,7 @@ fn by_address<const N: usize>(
             for (rest, value) in samples(&counts) {
                 let Some(value) = value else { continue };
                 text.push(&start);
-                push_address(&mut text.buffer, &member.address());
+                text.buffer.extend_from_slice(address);
                 text.push(rest);
                 text.value(value)?;
             }
