@@ -14,6 +14,7 @@ use super::{health, metrics, pick, reload, status};
 pub(super) struct App<S> {
     pub(super) source: S,
     pub(super) writers: Writers,
+    pub(super) spare: metrics::Spare,
 }
 
 /// All routes over one source.
@@ -31,7 +32,7 @@ pub fn router<S: Source>(source: S) -> Router {
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(App { source, writers: Writers::new() })
+        .with_state(App { source, writers: Writers::new(), spare: metrics::Spare::default() })
 }
 
 /// A JSON answer that no cache keeps.

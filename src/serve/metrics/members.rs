@@ -1,13 +1,19 @@
 //! Series with a `member` label: nearly all of a scrape, so the hot part.
+//!
+//! A family must be written contiguously, so the members are visited once per family.
+//! What the families say of a member is therefore gathered first, in one walk through
+//! the snapshot, which is then let go: a client that reads slowly must not hold what the
+//! drivers go on writing to.
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::channels::labels;
 use super::format::{Family, Kind, Value, push_label_value, push_number};
 use super::sharing::{Counts, Share, Sharing};
-use crate::catalog::{ChannelView, Entry, MemberView, Observation};
+use crate::catalog::{Entry, MemberView, Observation};
 use crate::channel::{Health, Host, MemberAddress, Role};
 use crate::health::moment::nanos;
 use crate::serve::stream::Text;
@@ -55,157 +61,277 @@ const CERTIFICATE: Family = Family {
     help: "When the certificate that the member last presented expires.",
 };
 
-/// Writes them.
-pub(super) fn write(
-    text: &mut Text<'_>,
-    observation: &Observation,
-    entries: &[Arc<Entry>],
-) -> io::Result<()> {
-    let channels: Vec<Members<'_>> =
-        entries.iter().map(|entry| Members::of(observation.view(entry))).collect();
-    by_member(text, &channels, UP, |member| match member.health() {
-        Health::Healthy => Some(Value::Count(1)),
-        Health::Unhealthy => Some(Value::Count(0)),
-        Health::Unknown => None,
-    })?;
-    by_member(text, &channels, IN_ROTATION, |member| Some(member.in_rotation().into()))?;
-    by_member(text, &channels, WEIGHT, |member| Some(Value::Count(member.weight().into())))?;
-    by_member(text, &channels, OPEN_PICKS, |member| Some(Value::Count(member.open_picks().into())))?;
-    by_member(text, &channels, LAST_CHANGE, |member| {
-        member.state.map(|state| Value::Nanos(milliseconds(state.since.0)))
-    })?;
-    by_member(text, &channels, LAST_DURATION, |member| {
-        let last = member.state?.last.as_ref()?;
-        Some(Value::Nanos(nanos(last.durations.total())))
-    })?;
-    by_address(text, &channels, PROBES, |counts| {
-        [
-            ("\",result=\"success\"} ", Some(Value::Count(counts.results.success))),
-            ("\",result=\"failure\"} ", Some(Value::Count(counts.results.failure))),
-            ("\",result=\"inconclusive\"} ", Some(Value::Count(counts.results.inconclusive))),
-        ]
-    })?;
-    by_address(text, &channels, TRANSITIONS, |counts| {
-        let [unknown, healthy, unhealthy] = counts.transitions;
-        [
-            ("\",to=\"healthy\"} ", Some(Value::Count(healthy))),
-            ("\",to=\"unhealthy\"} ", Some(Value::Count(unhealthy))),
-            // Nothing becomes unknown in a running daemon's ordinary life.
-            ("\",to=\"unknown\"} ", (unknown > 0).then_some(Value::Count(unknown))),
-        ]
-    })?;
-    by_address(text, &channels, CERTIFICATE, |counts| {
-        [("\"} ", counts.certificate_not_after.map(Value::UnixSeconds))]
-    })
-}
-
-/// One channel of a scrape. A family must be written contiguously, so its members
-/// are visited once per family, their values straight from the snapshot.
-struct Members<'a> {
-    view: ChannelView<'a>,
-    sharing: Sharing,
+/// What a scrape says of the members of its channels, one after another.
+#[derive(Debug, Default)]
+struct Table {
+    channels: Vec<Section>,
+    rows: Vec<Row>,
     labels: Labels,
 }
 
-/// The labels of a channel's members, escaped, one after another: the same in every
-/// family, and dearer to write than the values. All that a scrape keeps per member.
+/// One channel's part of the table.
+#[derive(Debug)]
+struct Section {
+    /// `{channel="CHANNEL",member="`.
+    channel: String,
+    /// Where its rows begin and end; in the order of the configuration.
+    rows: Range<usize>,
+}
+
+impl Table {
+    /// Gathers it anew; some 100 bytes a member, and the text of its labels.
+    fn fill(&mut self, observation: &Observation, entries: &[Arc<Entry>]) {
+        self.clear();
+        let members = entries.iter().map(|entry| entry.members.len()).sum();
+        self.rows.reserve_exact(members);
+        self.labels.ends.reserve_exact(members);
+        for entry in entries {
+            let view = observation.view(entry);
+            let sharing = Sharing::among(view);
+            let begin = self.rows.len();
+            for (position, member) in view.members().enumerate() {
+                self.labels.push(&member);
+                self.rows.push(Row::of(&member, sharing.of(position)));
+            }
+            self.channels.push(Section {
+                channel: format!("{{{},member=\"", labels(entry.channel.name())),
+                rows: begin..self.rows.len(),
+            });
+        }
+    }
+
+    /// Empties it, and gives back room that it has not needed.
+    fn clear(&mut self) {
+        self.rows.shrink_to(self.rows.len());
+        self.labels.ends.shrink_to(self.rows.len());
+        self.labels.text.shrink_to(2 * self.labels.text.len());
+        self.channels.clear();
+        self.rows.clear();
+        self.labels.ends.clear();
+        self.labels.text.clear();
+    }
+
+    /// Writes all families.
+    fn write(&self, text: &mut Text<'_>) -> io::Result<()> {
+        self.by_member(text, UP, |row| match row.health {
+            Health::Healthy => Some(Value::Count(1)),
+            Health::Unhealthy => Some(Value::Count(0)),
+            Health::Unknown => None,
+        })?;
+        self.by_member(text, IN_ROTATION, |row| Some(row.in_rotation.into()))?;
+        self.by_member(text, WEIGHT, |row| Some(Value::Count(row.weight.into())))?;
+        self.by_member(text, OPEN_PICKS, |row| Some(Value::Count(row.open_picks.into())))?;
+        self.by_member(text, LAST_CHANGE, |row| row.last_change.map(Value::Nanos))?;
+        self.by_member(text, LAST_DURATION, |row| row.last_duration.map(Value::Nanos))?;
+        self.by_address(text, PROBES, |counts| {
+            [
+                ("\",result=\"success\"} ", Some(Value::Count(counts.results.success))),
+                ("\",result=\"failure\"} ", Some(Value::Count(counts.results.failure))),
+                ("\",result=\"inconclusive\"} ", Some(Value::Count(counts.results.inconclusive))),
+            ]
+        })?;
+        self.by_address(text, TRANSITIONS, |counts| {
+            let [unknown, healthy, unhealthy] = counts.transitions.map(u64::from);
+            [
+                ("\",to=\"healthy\"} ", Some(Value::Count(healthy))),
+                ("\",to=\"unhealthy\"} ", Some(Value::Count(unhealthy))),
+                // Nothing becomes unknown in a running daemon's ordinary life.
+                ("\",to=\"unknown\"} ", (unknown > 0).then_some(Value::Count(unknown))),
+            ]
+        })?;
+        self.by_address(text, CERTIFICATE, |counts| {
+            [("\"} ", counts.certificate_not_after.map(Value::UnixSeconds))]
+        })
+    }
+
+    /// Of each channel: `FAMILY{channel="CHANNEL",member="`, and its members.
+    fn sections(
+        &self,
+        family: Family,
+    ) -> impl Iterator<Item = (String, impl Iterator<Item = (&Row, MemberLabels<'_>)>)> {
+        self.channels.iter().map(move |section| {
+            let rows = self.rows.get(section.rows.clone()).unwrap_or_default();
+            let start = format!("{}{}", family.name, section.channel);
+            (start, rows.iter().zip(self.labels.from(section.rows.start)))
+        })
+    }
+
+    /// A family with one sample per member: `channel`, `member`, `group`, `backup`.
+    fn by_member(
+        &self,
+        text: &mut Text<'_>,
+        family: Family,
+        value: impl Fn(&Row) -> Option<Value>,
+    ) -> io::Result<()> {
+        text.family(family);
+        for (start, members) in self.sections(family) {
+            for (row, labels) in members {
+                if row.series == Series::None {
+                    continue;
+                }
+                let Some(value) = value(row) else { continue };
+                text.push(&start);
+                text.buffer.extend_from_slice(labels.all);
+                text.value(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A family with samples per address: `channel`, `member`, and what each
+    /// sample's own text adds from the address's closing quote on.
+    fn by_address<const N: usize>(
+        &self,
+        text: &mut Text<'_>,
+        family: Family,
+        samples: impl Fn(&Counts) -> [(&'static str, Option<Value>); N],
+    ) -> io::Result<()> {
+        text.family(family);
+        for (start, members) in self.sections(family) {
+            for (row, labels) in members {
+                if row.series != Series::All {
+                    continue;
+                }
+                for (rest, value) in samples(&row.counts) {
+                    let Some(value) = value else { continue };
+                    text.push(&start);
+                    text.buffer.extend_from_slice(labels.address);
+                    text.push(rest);
+                    text.value(value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the families say of one member.
+#[derive(Debug)]
+struct Row {
+    series: Series,
+    health: Health,
+    in_rotation: bool,
+    weight: u16,
+    open_picks: u32,
+    /// Nanoseconds since the Unix epoch.
+    last_change: Option<u64>,
+    /// Nanoseconds.
+    last_duration: Option<u64>,
+    /// Of its address.
+    counts: Counts,
+}
+
+/// Which series a member has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Series {
+    /// All.
+    All,
+    /// Those with a group: an earlier member has its address.
+    WithGroup,
+    /// An earlier member has all its labels.
+    None,
+}
+
+impl Row {
+    fn of(member: &MemberView<'_>, share: Option<&Share>) -> Self {
+        let (series, counts) = match share {
+            None => (Series::All, Counts::of(member)),
+            Some(Share::First(sums)) => (Series::All, *sums),
+            Some(Share::SameAddress) => (Series::WithGroup, Counts::default()),
+            Some(Share::SameLabels) => (Series::None, Counts::default()),
+        };
+        let last = member.state.and_then(|state| state.last.as_ref());
+        Self {
+            series,
+            health: member.health(),
+            in_rotation: member.in_rotation(),
+            weight: member.weight(),
+            open_picks: member.open_picks(),
+            last_change: member.state.map(|state| milliseconds(state.since.0)),
+            last_duration: last.map(|last| nanos(last.durations.total())),
+            counts,
+        }
+    }
+}
+
+/// The labels of members, escaped, one after another: the same in every
+/// family, and dearer to write than the values.
+#[derive(Debug, Default)]
 struct Labels {
     text: Vec<u8>,
-    /// By position in the channel: where the address ends, where all labels end.
+    /// By row: where the address ends, where all labels end.
     ends: Vec<(usize, usize)>,
 }
 
+/// The labels of one member.
+struct MemberLabels<'a> {
+    address: &'a [u8],
+    /// From the address on.
+    all: &'a [u8],
+}
+
 impl Labels {
-    fn of(view: ChannelView<'_>) -> Self {
-        let mut labels = Self { text: Vec::new(), ends: Vec::new() };
-        labels.ends.reserve_exact(view.entry.members.len());
-        for member in view.members() {
-            push_address(&mut labels.text, &member.address());
-            let address = labels.text.len();
-            labels.text.extend_from_slice(b"\",group=\"");
-            push_label_value(&mut labels.text, member.member.group().unwrap_or_default());
-            labels.text.extend_from_slice(match member.member.role() {
-                Role::Primary => b"\",backup=\"false\"} ",
-                Role::Backup => b"\",backup=\"true\"} ",
-            });
-            labels.ends.push((address, labels.text.len()));
-        }
-        labels
+    fn push(&mut self, member: &MemberView<'_>) {
+        push_address(&mut self.text, &member.address());
+        let address = self.text.len();
+        self.text.extend_from_slice(b"\",group=\"");
+        push_label_value(&mut self.text, member.member.group().unwrap_or_default());
+        self.text.extend_from_slice(match member.member.role() {
+            Role::Primary => b"\",backup=\"false\"} ",
+            Role::Backup => b"\",backup=\"true\"} ",
+        });
+        self.ends.push((address, self.text.len()));
     }
 
-    /// Of each member: its address, and all labels from the address on.
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, &(address, end))| {
+    /// Those of a row and of all after it.
+    fn from(&self, row: usize) -> impl Iterator<Item = MemberLabels<'_>> {
+        let before = row.checked_sub(1).and_then(|before| self.ends.get(before));
+        let mut start = before.map_or(0, |(_, end)| *end);
+        self.ends.iter().skip(row).map(move |&(address, end)| {
             let part = |end| self.text.get(start..end).unwrap_or_default();
-            (part(address), part(end))
+            let labels = MemberLabels { address: part(address), all: part(end) };
+            start = end;
+            labels
         })
     }
 }
 
-impl<'a> Members<'a> {
-    fn of(view: ChannelView<'a>) -> Self {
-        Self { view, sharing: Sharing::among(view), labels: Labels::of(view) }
+/// The table of the scrape before, so that a scrape finds its memory where the last one
+/// left it. Two at once have a table each; the later to end is the one that is kept.
+#[derive(Debug, Clone, Default)]
+pub(in crate::serve) struct Spare(Arc<Mutex<Option<Table>>>);
+
+impl Spare {
+    /// Gathers a table.
+    pub(super) fn fill(&self, observation: &Observation, entries: &[Arc<Entry>]) -> Filled<'_> {
+        let mut table = self.slot().take().unwrap_or_default();
+        table.fill(observation, entries);
+        Filled { table, spare: self }
     }
 
-    /// `NAME{channel="CHANNEL",member="`.
-    fn start(&self, family: Family) -> String {
-        format!("{}{{{},member=\"", family.name, labels(self.view.entry.channel.name()))
+    fn slot(&self) -> MutexGuard<'_, Option<Table>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A family with one sample per member: `channel`, `member`, `group`, `backup`.
-fn by_member(
-    text: &mut Text<'_>,
-    channels: &[Members<'_>],
-    family: Family,
-    value: impl Fn(&MemberView<'_>) -> Option<Value>,
-) -> io::Result<()> {
-    text.family(family);
-    for channel in channels {
-        let start = channel.start(family);
-        let members = channel.view.members().zip(channel.labels.iter());
-        for (position, (member, (_, labels))) in members.enumerate() {
-            let Some(value) = value(&member) else { continue };
-            if channel.sharing.of(position) == Some(&Share::SameLabels) {
-                continue;
-            }
-            text.push(&start);
-            text.buffer.extend_from_slice(labels);
-            text.value(value)?;
-        }
-    }
-    Ok(())
+/// A table of one scrape; kept for the next one in the end.
+pub(super) struct Filled<'a> {
+    table: Table,
+    spare: &'a Spare,
 }
 
-/// A family with samples per address: `channel`, `member`, and what each
-/// sample's own text adds from the address's closing quote on.
-fn by_address<const N: usize>(
-    text: &mut Text<'_>,
-    channels: &[Members<'_>],
-    family: Family,
-    samples: impl Fn(&Counts) -> [(&'static str, Option<Value>); N],
-) -> io::Result<()> {
-    text.family(family);
-    for channel in channels {
-        let start = channel.start(family);
-        let members = channel.view.members().zip(channel.labels.iter());
-        for (position, (member, (address, _))) in members.enumerate() {
-            let counts = match channel.sharing.of(position) {
-                None => Counts::of(&member),
-                Some(Share::First(sums)) => *sums,
-                Some(Share::SameAddress | Share::SameLabels) => continue,
-            };
-            for (rest, value) in samples(&counts) {
-                let Some(value) = value else { continue };
-                text.push(&start);
-                text.buffer.extend_from_slice(address);
-                text.push(rest);
-                text.value(value)?;
-            }
-        }
+impl Filled<'_> {
+    /// Writes all families.
+    pub(super) fn write(&self, text: &mut Text<'_>) -> io::Result<()> {
+        self.table.write(text)
     }
-    Ok(())
+}
+
+impl Drop for Filled<'_> {
+    fn drop(&mut self) {
+        *self.spare.slot() = Some(std::mem::take(&mut self.table));
+    }
 }
 
 /// `host:port`, escaped.

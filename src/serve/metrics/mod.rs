@@ -22,6 +22,8 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
+pub(super) use members::Spare;
+
 use std::io;
 use std::sync::Arc;
 
@@ -60,23 +62,26 @@ pub(super) async fn metrics<S: Source>(
     turn.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, observation.started_at, observation.reload)?;
         general::write_lost_log_lines(text, lost_log_lines)?;
-        write(text, &observation, &entries, selection.detail)
+        write(text, observation, &entries, selection.detail, &app.spare)
     })
 }
 
 /// Everything but the fixed series of the process: a pure function of the
-/// observation. Written straight from it, so that a scrape takes no memory for each
-/// member; while a client reads slowly, the drivers copy the pages they write to.
+/// observation, which is let go before the long part is written. While it is held, the
+/// drivers copy the pages they write to, and a client may read slowly.
 fn write(
     text: &mut Text<'_>,
-    observation: &Observation,
+    observation: Observation,
     entries: &[Arc<Entry>],
     detail: Detail,
+    spare: &Spare,
 ) -> io::Result<()> {
-    general::write(text, observation)?;
-    channels::write(text, observation, entries)?;
-    match detail {
-        Detail::Member => members::write(text, observation, entries),
-        Detail::Channel => Ok(()),
-    }
+    let members = match detail {
+        Detail::Member => Some(spare.fill(&observation, entries)),
+        Detail::Channel => None,
+    };
+    general::write(text, &observation)?;
+    channels::write(text, &observation, entries)?;
+    drop(observation);
+    members.map_or(Ok(()), |members| members.write(text))
 }

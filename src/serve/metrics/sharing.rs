@@ -31,7 +31,7 @@ pub(super) enum Share {
 pub(super) struct Counts {
     pub(super) results: ResultCounts,
     /// In the order of [`Health::ALL`](crate::channel::Health::ALL).
-    pub(super) transitions: [u64; 3],
+    pub(super) transitions: [u32; 3],
     /// Seconds since the Unix epoch.
     pub(super) certificate_not_after: Option<i64>,
 }
@@ -89,7 +89,7 @@ impl Counts {
         let Some(state) = member.state else { return Self::default() };
         Self {
             results: state.counts,
-            transitions: state.transitions.map(u64::from),
+            transitions: state.transitions,
             certificate_not_after: state.certificate_not_after,
         }
     }
@@ -99,7 +99,7 @@ impl Counts {
         self.results.failure += other.results.failure;
         self.results.inconclusive += other.results.inconclusive;
         for (mine, theirs) in self.transitions.iter_mut().zip(other.transitions) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
         let expiries = [self.certificate_not_after, other.certificate_not_after];
         self.certificate_not_after = expiries.into_iter().flatten().min();

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::catalog::ReloadState;
-use crate::health::Timestamp;
+use crate::channel::Health;
+use crate::health::{DriverSnapshot, MemberState, Timestamp};
 use crate::serve::fixture::{assert_golden, collect, large, observation};
 
 fn text(detail: Detail, channels: &[&str]) -> String {
@@ -16,7 +17,7 @@ fn text(detail: Detail, channels: &[&str]) -> String {
         .filter(|entry| channels.contains(&entry.channel.name()))
         .cloned()
         .collect();
-    collect(|text| write(text, &observation, &entries, detail))
+    collect(|text| write(text, observation.clone(), &entries, detail, &Spare::default()))
 }
 
 const ALL: [&str; 3] = ["api", "idle", "web"];
@@ -101,27 +102,77 @@ fn every_metric_is_documented() {
     }
 }
 
-#[test]
-fn a_scrape_keeps_no_more_than_the_labels_of_each_member() {
-    struct Nowhere;
-    impl crate::serve::stream::Sink for Nowhere {
-        fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
-            chunk.clear();
-            Ok(chunk)
-        }
+struct Nowhere;
+
+impl crate::serve::stream::Sink for Nowhere {
+    fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        chunk.clear();
+        Ok(chunk)
     }
+}
+
+#[test]
+fn a_scrape_keeps_little_of_each_member() {
     let most = |members| {
         let observation = large(members);
         let entries = observation.directory.entries.clone();
         let measured = allocation_counter::measure(|| {
             let mut nowhere = Nowhere;
             let mut text = Text::new(&mut nowhere);
-            write(&mut text, &observation, &entries, Detail::Member).expect("nowhere takes everything");
+            let spare = Spare::default();
+            let written = write(&mut text, observation, &entries, Detail::Member, &spare);
+            written.expect("nowhere takes everything");
         });
         measured.bytes_max
     };
     let (few, many) = (most(2_000), most(20_000));
-    // Labels of some 50 bytes in a buffer that doubles as it grows, and 16 for where they end.
+    // What the families say of it, 96 bytes; labels of some 50 bytes in a buffer that
+    // doubles as it grows, and 16 for where they end.
     let each = many.saturating_sub(few) / 18_000;
-    assert!(each <= 180, "{few} bytes with 2,000 members, {many} with 20,000");
+    assert!(each <= 280, "{few} bytes with 2,000 members, {many} with 20,000");
+}
+
+#[test]
+fn the_drivers_have_their_pages_back_before_members_are_written() {
+    /// Fails once the text has come to the members, if somebody still holds the pages.
+    struct Watch(std::sync::Weak<Vec<MemberState>>);
+    impl crate::serve::stream::Sink for Watch {
+        fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+            let of_members = chunk.windows(16).any(|part| part == b"vitald_member_up");
+            assert!(!of_members || self.0.strong_count() == 0, "the snapshot is still held");
+            chunk.clear();
+            Ok(chunk)
+        }
+    }
+    let mut observation = large(10_000);
+    observation.drivers = vec![DriverSnapshot::empty()];
+    let page = Arc::new(vec![MemberState::new(0, Health::Healthy, Timestamp(0))]);
+    let mut watch = Watch(Arc::downgrade(&page));
+    observation.drivers[0].pages = vec![page];
+    let entries = observation.directory.entries.clone();
+    let mut text = Text::new(&mut watch);
+    write(&mut text, observation, &entries, Detail::Member, &Spare::default()).expect("nobody refuses");
+    text.finish().expect("nobody refuses");
+}
+
+#[test]
+fn a_scrape_finds_its_memory_where_the_last_one_left_it() {
+    let spare = Spare::default();
+    let taken_for = |members| {
+        let observation = large(members);
+        let entries = observation.directory.entries.clone();
+        let mut nowhere = Nowhere;
+        let mut text = Text::new(&mut nowhere);
+        let measured = allocation_counter::measure(|| {
+            let written = write(&mut text, observation, &entries, Detail::Member, &spare);
+            written.expect("nowhere takes everything");
+        });
+        (measured.bytes_total, measured.bytes_current)
+    };
+    let (first, _) = taken_for(20_000);
+    let (again, _) = taken_for(20_000);
+    assert!(again < first / 10, "{first} bytes at first, {again} after that");
+    taken_for(10);
+    let (_, left) = taken_for(10);
+    assert!(left < -1_000_000, "what few members do not need is given back: {left}");
 }
