@@ -155,8 +155,14 @@ impl Report {
     /// An inconclusive report without any phase.
     #[must_use]
     pub fn inconclusive(reason: ProberReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::before_connecting(Outcome::Inconclusive(reason), detail)
+    }
+
+    /// A report of a probe that came to an end before its first packet.
+    #[must_use]
+    pub fn before_connecting(outcome: Outcome, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            outcome: Outcome::Inconclusive(reason),
+            outcome,
             phases: Phases::default(),
             total: Duration::ZERO,
             waited: Duration::ZERO,

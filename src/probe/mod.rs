@@ -19,6 +19,8 @@
 //! | `reference` | is a silence ours? The optional self-check |
 //! | `resolve` | names to addresses, off the probe path |
 //! | `attempt` | one connection: open, wait, deadline, close |
+//! | `course` | what happens between two waits, phase after phase |
+//! | `wire` | the socket, and who watches it |
 //! | `absence` | time in which the prober itself did not run |
 //! | `progress` | how far a probe has come |
 //! | `queue` | a driver's own event queue, and sockets used again |
@@ -32,6 +34,7 @@
 
 pub mod absence;
 mod attempt;
+mod course;
 mod explanation;
 mod fault;
 mod finding;
@@ -48,6 +51,7 @@ mod scratch;
 mod target;
 mod tcp;
 mod tls;
+mod wire;
 
 pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
 pub use plan::{Plan, PlanError};

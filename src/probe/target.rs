@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::resolve::{NameCell, Resolver};
 use crate::channel::{Host, MemberAddress};
-use crate::health::{MemberReason, Outcome, Phases, Report};
+use crate::health::{MemberReason, Outcome, Report};
 
 /// One member, as a probe needs it.
 #[derive(Debug, Clone)]
@@ -61,16 +61,9 @@ impl Target {
             // `new` makes no such target.
             (Host::Name(name), None) => Err(format!("no address for {name}")),
         };
-        found.map(|ip| SocketAddr::new(ip, self.address.port)).map_err(|detail| Report {
-            outcome: Outcome::Failure(MemberReason::Resolve),
-            phases: Phases::default(),
-            total: Duration::ZERO,
-            waited: Duration::ZERO,
-            status: None,
-            detail: detail.into(),
-            peer: None,
-            certificate_not_after: None,
-        })
+        found
+            .map(|ip| SocketAddr::new(ip, self.address.port))
+            .map_err(|detail| Report::before_connecting(Outcome::Failure(MemberReason::Resolve), detail))
     }
 }
 
