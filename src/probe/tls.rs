@@ -23,11 +23,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error,
-    InvalidMessage, PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion, version,
+    InvalidMessage, NamedGroup, PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::nom::Parser as _;
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 
 use super::explanation::CertificateExplanation;
 use super::finding::{Finding, printable};
@@ -99,12 +100,19 @@ pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
     TlsPlan::new(ClientCertificate::None, &options).map(|plan| plan.config)
 }
 
-/// The library's provider, with the suites that hash with SHA-256 before those
-/// with SHA-384: processors have instructions for the former, and a probe is all
-/// handshake. Which suite is used is the member's choice among them.
+/// What is cheapest for a handshake, as a probe is all handshake: `ring`, which has the
+/// cheaper key schedule and record layer, but the key exchange over X25519 of `aws-lc`,
+/// which takes half of the time (`docs/probing-cost.md`). Suites that hash with SHA-256
+/// come before those with SHA-384: processors have instructions for the former. Which
+/// suite is used is the member's choice among them.
 fn provider() -> CryptoProvider {
     let mut provider = crypto::ring::default_provider();
     provider.cipher_suites.sort_by_key(|suite| hashes_with_sha384(suite.suite()));
+    for group in &mut provider.kx_groups {
+        if group.name() == NamedGroup::X25519 {
+            *group = crypto::aws_lc_rs::kx_group::X25519;
+        }
+    }
     provider
 }
 
@@ -225,7 +233,9 @@ pub(super) fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
 
 impl Seen {
     fn of(certificate: &CertificateDer<'_>) -> Self {
-        let parsed = X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed);
+        // Extensions are not read: nothing here needs them, and they are most of the work.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let parsed = parser.parse(certificate).ok().map(|(_, parsed)| parsed);
         Self {
             not_after: parsed.as_ref().map(|parsed| parsed.validity().not_after.timestamp()),
             is_self_signed: parsed.is_some_and(|parsed| parsed.subject() == parsed.issuer()),
@@ -463,6 +473,14 @@ mod tests {
         assert_eq!(ours.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
         assert!(ours.is_sorted_by_key(|suite| format!("{suite:?}").ends_with("SHA384")), "{ours:?}");
         assert!(ours.len() == all.len() && all.iter().all(|suite| ours.contains(suite)), "{ours:?}");
+    }
+
+    #[test]
+    fn the_groups_of_the_key_exchange_are_the_librarys_own() {
+        let groups = |provider: CryptoProvider| -> Vec<_> {
+            provider.kx_groups.iter().map(|group| group.name()).collect()
+        };
+        assert_eq!(groups(provider()), groups(crypto::ring::default_provider()));
     }
 
     #[test]
