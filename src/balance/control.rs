@@ -22,7 +22,7 @@ use super::core::{Core, Counting};
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
 use super::pool::{Active, Census, Pool, pools_of};
 use super::snapshot::{Roster, Snapshot, Table};
-use crate::channel::{Health, MemberStatus, Role, Standing, Strategy};
+use crate::channel::{Health, MemberStatus, Standing, Strategy};
 
 /// Why a list of members was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -251,29 +251,17 @@ impl<A: Clone> Control<A> {
                 let active = self.census.active(core.options.fail_open);
                 self.relink(core, seat, self.active(), active);
             }
-            Strategy::SourceHash | Strategy::UriHash
-                if same_pools && self.layouts_fit(core, standing.role, after) =>
-            {
+            Strategy::SourceHash | Strategy::UriHash if same_pools => {
                 let active = self.census.active(core.options.fail_open);
                 self.write_words(core, seat, active, standing.is_eligible(), standing, after);
+                for pool in [Pool::of(standing.role, after), Pool::open_of(after)] {
+                    if let Some(Table::Hash(table)) = self.snapshot.table(pool) {
+                        table.placement.tune();
+                    }
+                }
             }
             _ => self.rebuild(core),
         }
-    }
-
-    /// Whether the layouts that hold a member would be laid out the same again.
-    fn layouts_fit(&self, core: &Core<A>, role: Role, weight: u32) -> bool {
-        let hash = &core.options.hash;
-        [Pool::of(role, weight), Pool::open_of(weight)].into_iter().all(|pool| {
-            match self.snapshot.table(pool) {
-                Some(Table::Hash(table)) => table.placement.fits(
-                    &self.placed(pool),
-                    hash.reserve_members,
-                    u32::from(hash.reserve_weight) * FULL_RAMP,
-                ),
-                _ => true,
-            }
-        })
     }
 }
 

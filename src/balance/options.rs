@@ -74,10 +74,6 @@ pub struct HashOptions {
     /// bulk only when the members outgrow the table, at powers of two; a reserve
     /// puts that off, for a longer search per pick. Same on every instance.
     pub reserve_members: usize,
-    /// Scales the table as if the heaviest member had at least this weight. Keys
-    /// move in bulk when the heaviest weight passes a power of two; a reserve
-    /// puts that off, as above. Same on every instance.
-    pub reserve_weight: u16,
 }
 
 /// The hash function of the keys.

@@ -1,25 +1,30 @@
-//! Where keys live: a table in which every member owns a column of its weight's
-//! height, and a key takes the first column that its own dice hit.
+//! Where keys live: a table in which every member owns a slot, and a race that a key
+//! holds between them.
 //!
-//! The table has 2^b slots; a slot is empty or holds one member's column. All
-//! columns are drawn against the same full height, the power of two at or above
-//! the heaviest weight. A key throws a fixed sequence of (slot, height) pairs,
-//! its own, and belongs to the first member whose column is higher than the
-//! height thrown at its slot.
+//! The table has 2^b slots; a slot is empty or holds one member's column. A key throws
+//! at slots, a fixed sequence of throws of its own, each at a random slot and a random
+//! time after the one before (exponential, so that what each slot sees is a Poisson
+//! process of its own). A column that is hit at time t by a member of weight w *waits*
+//! t / w. The key belongs to the member that waits least.
 //!
-//! - Shares are exact: every member is hit in proportion to its weight.
-//! - A member that goes down has its column cut to zero, in place: one store. Its
-//!   keys throw on, all others never notice; when it is back they all return.
-//! - A raised weight is a higher column: keys only move to it.
+//! - Shares are exact: the first throw at a slot comes after an exponential time, and the
+//!   least of several such times, each divided by a weight, is one's with a probability
+//!   in proportion to its weight.
+//! - A raised weight shortens its own member's waits and nobody else's: keys only move
+//!   to it, however far it is raised. Nothing here is scaled by the weights of others.
+//! - A member that goes down waits for ever: one store, in place. Its keys go to whoever
+//!   waits least of the rest, all others never notice; when it is back they all return.
 //! - Columns are placed by the members' identities alone, so every instance
 //!   with the same members, options and seed has the same table, whatever
 //!   happened before. Who meets an occupied slot yields to the smaller hash and
-//!   throws on, which gives one result for any order of insertion.
+//!   goes on, which gives one result for any order of insertion.
 //!
-//! Keys move in bulk only when the members outgrow 2^b slots or the heaviest
-//! weight outgrows the full height; `HashOptions` has a reserve for either. A
-//! joining or leaving member moves its own keys and those of the few columns
-//! that yielded to it. A member far heavier than the mean gets several columns.
+//! A search is over when not even the heaviest member could beat the best wait so far:
+//! after about as many throws as the heaviest weighs more than the mean, by the filling.
+//!
+//! Keys move in bulk only when the members outgrow 2^b slots; `HashOptions` has a
+//! reserve for that. A joining or leaving member moves its own keys and those of the few
+//! columns that yielded to it.
 
 #![expect(
     clippy::indexing_slicing,
@@ -28,23 +33,14 @@
 )]
 
 mod cells;
+mod gaps;
 
-use self::cells::{Cells, Column};
+use self::cells::{Cells, Search};
 use super::key::{GOLDEN, fold};
+use super::sync::{AtomicU64, Ordering};
 
-/// The height that is drawn: 15 bits, so that a full column fits 16.
-const HEIGHT_BITS: u32 = 15;
-const FULL: u32 = 1 << HEIGHT_BITS;
-
-/// Draws per batch: evaluated together, without a branch between them.
+/// Throws per batch: evaluated together, without a branch between them.
 const BATCH: u64 = 8;
-
-/// Batches before the search gives up on luck and looks at every column. With a
-/// hundredth of the table occupied and up, one key in 30,000 gets there.
-const BATCHES: u64 = 128;
-
-/// Columns higher than this multiple of the mean weight are split.
-const SKEW: u64 = 16;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -55,76 +51,77 @@ pub(super) struct Placed {
     pub(super) seat: u32,
     /// The hash of its identity.
     pub(super) identity: u64,
-    /// Its configured weight: what the layout is made for.
+    /// What it weighs in full; says how long searches will be, and nothing else.
     pub(super) weight: u32,
 }
 
-impl Placed {
-    /// How many columns it has; who weighs nothing has one that is never raised.
-    fn columns(&self, quantum: u32) -> u32 {
-        self.weight.div_ceil(quantum).max(1)
+/// How the members' weights lie: what ends a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    /// No member is faster; a smaller number is safe and lengthens searches.
+    fastest: u32,
+    /// Whether all are equally fast.
+    is_even: bool,
+}
+
+impl Range {
+    #[inline(always)]
+    fn from_bits(bits: u64) -> Self {
+        Self { fastest: bits as u32, is_even: bits >> 32 != 0 }
+    }
+
+    fn to_bits(self) -> u64 {
+        u64::from(self.is_even) << 32 | u64::from(self.fastest)
+    }
+
+    /// With one more member that takes keys.
+    fn with(self, slowness: u32) -> Self {
+        Self { fastest: self.fastest.min(slowness), is_even: self.is_even && slowness == self.fastest }
     }
 }
 
-fn columns_of(members: &[Placed], quantum: u32) -> usize {
-    members.iter().map(|member| member.columns(quantum) as usize).sum()
+/// How long a member of this weight waits for a unit of time; 0: it takes no keys.
+#[inline]
+fn slowness(weight: u32) -> u32 {
+    u32::MAX.checked_div(weight).unwrap_or(0)
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Placement {
     cells: Cells,
-    /// The weight of a full column.
-    quantum: u32,
-    /// The slot of each seat's first column.
-    first: Box<[u32]>,
-    /// The slots of further columns, sorted by seat and then by column.
-    further: Box<[(u32, u32)]>,
+    /// A [`Range`].
+    range: AtomicU64,
+    /// The slot of each seat's column.
+    slots: Box<[u32]>,
 }
 
 impl Placement {
-    /// Lays out the members; every column starts at height 0.
-    pub(super) fn new(members: &[Placed], reserve_members: usize, reserve_weight: u32) -> Option<Self> {
-        let heaviest = members.iter().map(|member| member.weight).max()?;
+    /// Lays out the members; none takes keys yet.
+    pub(super) fn new(members: &[Placed], reserve_members: usize) -> Option<Self> {
         let last_seat = members.iter().map(|member| member.seat).max()?;
-        let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
-        let columns = columns_of(members, quantum);
-        let slots = slots_for(columns.max(reserve_members));
+        let mut weights =
+            members.iter().map(|member| slowness(member.weight)).filter(|slowness| *slowness > 0);
+        let range = weights.next().map_or(Range { fastest: u32::MAX, is_even: false }, |first| {
+            weights.fold(Range { fastest: first, is_even: true }, Range::with)
+        });
         let mut table = Self {
-            cells: Cells::new(slots, last_seat),
-            quantum,
-            first: vec![NONE; last_seat as usize + 1].into_boxed_slice(),
-            further: Box::default(),
+            cells: Cells::new(slots_for(members.len().max(reserve_members))),
+            range: AtomicU64::new(range.to_bits()),
+            slots: vec![NONE; last_seat as usize + 1].into_boxed_slice(),
         };
-        table.place(members, columns);
+        table.place(members);
         Some(table)
     }
 
-    /// The full height: a power of two times the unit of effective weight.
-    fn quantum(members: &[Placed], ceiling: u32, heaviest: u32) -> u32 {
-        let unit = super::member::FULL_RAMP;
-        let units = |weight: u32| weight.div_ceil(unit).next_power_of_two();
-        let total: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
-        let mean = total.div_ceil(members.len() as u64);
-        let skewed = u32::try_from(mean.saturating_mul(SKEW)).unwrap_or(u32::MAX / 4);
-        let limit = if ceiling > heaviest { ceiling } else { skewed };
-        unit * units(ceiling).min(units(limit))
-    }
-
-    fn place(&mut self, members: &[Placed], columns: usize) {
+    fn place(&mut self, members: &[Placed]) {
         struct Placing {
             hash: u64,
-            seat: u32,
-            number: u32,
             draw: u32,
         }
-        let mut all = Vec::with_capacity(columns);
-        for member in members {
-            for number in 0..member.columns(self.quantum) {
-                let hash = fold(member.identity ^ (u64::from(number) << 32), GOLDEN) ^ member.identity;
-                all.push(Placing { hash, seat: member.seat, number, draw: 0 });
-            }
-        }
+        let hash = |member: &Placed| fold(member.identity, GOLDEN) ^ member.identity;
+        let mut all: Vec<Placing> =
+            members.iter().map(|member| Placing { hash: hash(member), draw: 0 }).collect();
         let mut holders = vec![NONE; self.cells.len()];
         for start in 0..all.len() {
             let mut index = start;
@@ -145,127 +142,76 @@ impl Placement {
                 }
             }
         }
-        let mut further = Vec::new();
         for (slot, holder) in (0..).zip(holders) {
-            if holder == NONE {
-                continue;
-            }
-            let column = &all[holder as usize];
-            self.cells.set(slot as usize, Column { height: 0, seat: column.seat });
-            if column.number == 0 {
-                self.first[column.seat as usize] = slot;
-            } else {
-                further.push((column.seat, column.number, slot));
+            if holder != NONE {
+                let seat = members[holder as usize].seat;
+                self.cells.give(slot as usize, seat);
+                self.slots[seat as usize] = slot;
             }
         }
-        further.sort_unstable();
-        self.further = further.into_iter().map(|(seat, _, slot)| (seat, slot)).collect();
     }
 
     fn slot_of_draw(&self, hash: u64, draw: u32) -> usize {
-        // Half a word serves a draw, as for keys; heights do not matter here.
+        // Half a word serves a draw, as for keys.
         let word = dice(hash, u64::from(draw / 2));
         let half = if draw.is_multiple_of(2) { word as u32 } else { (word >> 32) as u32 };
-        let wide = if self.cells.is_wide() { dice(hash, u64::from(draw)) } else { half.into() };
-        wide as usize & (self.cells.len() - 1)
+        half as usize & (self.cells.len() - 1)
     }
 
-    /// Whether a table made for these members would differ from this one in
-    /// more than its heights.
-    pub(super) fn fits(&self, members: &[Placed], reserve_members: usize, reserve_weight: u32) -> bool {
-        let Some(heaviest) = members.iter().map(|member| member.weight).max() else { return false };
-        let quantum = Self::quantum(members, heaviest.max(reserve_weight), heaviest);
-        let columns = columns_of(members, quantum);
-        quantum == self.quantum
-            && slots_for(columns.max(reserve_members)) == self.cells.len()
-            && columns == members.len()
-            && self.further.is_empty()
-            && members.len() == self.first.iter().filter(|slot| **slot != NONE).count()
-            && members
-                .iter()
-                .all(|member| self.first.get(member.seat as usize).is_some_and(|slot| *slot != NONE))
+    #[inline(always)]
+    fn range(&self) -> Range {
+        Range::from_bits(self.range.load(Ordering::Acquire))
     }
 
-    /// Sets how much weight a member takes now; 0 takes it out.
+    /// Sets how much weight a member takes now; 0 takes it out. Called by the one writer.
     #[inline]
     pub(super) fn set_weight(&self, seat: u32, weight: u32) {
-        let Some(&first) = self.first.get(seat as usize) else { return };
-        if first == NONE {
+        let Some(&slot) = self.slots.get(seat as usize) else { return };
+        if slot == NONE {
             return;
         }
-        self.set_height(first, seat, weight);
-        if !self.further.is_empty() {
-            self.set_further(seat, weight);
+        let slowness = slowness(weight);
+        let range = self.range();
+        // Searches must know before they meet it.
+        if weight > 0 && range.with(slowness) != range {
+            self.range.store(range.with(slowness).to_bits(), Ordering::Release);
+        }
+        self.cells.set_slowness(slot as usize, slowness);
+    }
+
+    /// After weights have changed: searches as short as can be. Called by the one writer.
+    pub(super) fn tune(&self) {
+        if let Some((fastest, is_even)) = self.cells.range() {
+            self.range.store(Range { fastest, is_even }.to_bits(), Ordering::Release);
         }
     }
 
-    fn set_further(&self, seat: u32, weight: u32) {
-        let from = self.further.partition_point(|&(other, _)| other < seat);
-        let mut rest = weight;
-        for &(other, slot) in &self.further[from..] {
-            if other != seat {
-                break;
-            }
-            rest = rest.saturating_sub(self.quantum);
-            self.set_height(slot, seat, rest);
-        }
-    }
-
-    #[inline]
-    fn set_height(&self, slot: u32, seat: u32, weight: u32) {
-        let height = u64::from(weight.min(self.quantum)) * u64::from(FULL) / u64::from(self.quantum);
-        // A member in rotation keeps at least a sliver.
-        let height = if weight == 0 { 0 } else { (height as u32).max(1) };
-        self.cells.set(slot as usize, Column { height, seat });
-    }
-
-    /// The member of a key: the first one hit.
+    /// The member of a key: who waits least.
     #[inline(always)]
     pub(super) fn hit(&self, key: u64) -> Option<u32> {
-        match self.cells.hit(key) {
-            None => self.hit_further(key),
-            found => found,
+        let range = self.range();
+        if range.is_even {
+            return self.cells.hit_even(key).or_else(|| self.find_from(Search::START, key));
+        }
+        match self.cells.hit(key, range.fastest) {
+            Ok(seat) => Some(seat),
+            Err(best) => self.find_from(best, key),
         }
     }
 
-    /// As `hit`, where the first batch has hit nobody.
     #[inline(never)]
-    fn hit_further(&self, key: u64) -> Option<u32> {
-        self.find_from(1, key, &mut |_| true)
+    fn find_from(&self, best: Search, key: u64) -> Option<u32> {
+        self.cells.hit_from(key, self.range().fastest, best)
     }
 
-    /// The first one hit that `accept` takes.
+    /// Who waits least of those that `accept` takes.
     pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.find_from(0, key, &mut accept)
-    }
-
-    fn find_from(&self, batch: u64, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        (batch..BATCHES)
-            .find_map(|batch| self.cells.find(key, batch, accept))
-            .or_else(|| self.find_among_all(key, accept))
-    }
-
-    /// The last resort, when almost the whole table is down or full: one throw
-    /// over what is left, weighted, in the order of the slots.
-    #[cold]
-    fn find_among_all(&self, key: u64, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let slots = self.cells.len();
-        let heights = || (0..slots).map(|slot| u64::from(self.cells.at(slot).height));
-        let total: u64 = heights().sum();
-        let mut left = super::key::scale(dice(key, u64::MAX), total);
-        let start = heights().position(|height| {
-            let hit = left < height;
-            left = left.saturating_sub(height);
-            hit
-        })?;
-        (start..start + slots)
-            .map(|slot| self.cells.at(slot & (slots - 1)))
-            .find_map(|column| (column.height != 0 && accept(column.seat)).then_some(column.seat))
+        self.cells.find(key, self.range().fastest, Search::START, &mut accept)
     }
 
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.cells.heap_bytes() + size_of_val(&*self.first) + size_of_val(&*self.further)
+        self.cells.heap_bytes() + size_of_val(&*self.slots)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Snapshot`] is published whole and replaced whole. Health, status and
 //! drain only change words inside: the active pool, one bit per member, one
-//! column height. The writer stores the active pool before it takes the last
+//! column's weight. The writer stores the active pool before it takes the last
 //! member of a pool out and after it brings the first one in, so that a picker
 //! which finds a pool empty finds another active pool when it looks again.
 

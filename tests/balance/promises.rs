@@ -356,12 +356,18 @@ fn raised_weights_move_keys_only_to_the_member() {
     let weights: Vec<u16> = (0..100).map(|member| 1 + member % 10).collect();
     let balancer = balancer(Way::UriHash, Options::default(), &weights);
     let before = map(&balancer, 20_000);
-    balancer.set_weight(id(&balancer, 4), 16).unwrap();
-    let after = map(&balancer, 20_000);
-    assert!(before.iter().zip(&after).all(|(old, new)| old == new || *new == 4));
-    assert!(before != after);
-    balancer.set_weight(id(&balancer, 4), 5).unwrap();
-    assert_eq!(map(&balancer, 20_000), before);
+    for weight in [6, 16, 17, 40, 1000, 10_000] {
+        balancer.set_weight(id(&balancer, 4), weight).unwrap();
+        let after = map(&balancer, 20_000);
+        assert!(before.iter().zip(&after).all(|(old, new)| old == new || *new == 4), "{weight}");
+        assert!(before != after);
+        // Whoever is made with these weights has the same map.
+        let mut raised = weights.clone();
+        raised[4] = weight;
+        assert_eq!(map(&self::balancer(Way::UriHash, Options::default(), &raised), 20_000), after);
+        balancer.set_weight(id(&balancer, 4), 5).unwrap();
+        assert_eq!(map(&balancer, 20_000), before);
+    }
 }
 
 #[test]
@@ -450,7 +456,7 @@ fn options_that_are_off_change_nothing() {
         let window = Duration::ZERO;
         let off = Options {
             slow_start: Some(SlowStart::linear(window)),
-            hash: HashOptions { reserve_members: 1, reserve_weight: 1, ..Default::default() },
+            hash: HashOptions { reserve_members: 1, ..Default::default() },
             ..Default::default()
         };
         let other = balancer(way, off, &weights);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::core::{Core, Counting};
-use super::super::member::{FULL_RAMP, MAX_WEIGHT};
+use super::super::member::FULL_RAMP;
 use super::super::placement::{Placed, Placement};
 use super::super::pool::{Census, Pool, pools_of};
 use super::super::sequence::{Part, Sequence};
@@ -26,7 +26,7 @@ impl<A: Clone> Control<A> {
 
     /// Who has columns in a pool's layout: everyone in its tier, also those who
     /// weigh too little or too much for it. So a weight that goes to 0 and comes
-    /// back cuts and raises a column, and moves nobody else's.
+    /// back stops and starts a column, and moves nobody else's.
     pub(super) fn placed(&self, pool: Pool) -> Vec<Placed> {
         let mut placed = Vec::with_capacity(self.register.seats());
         placed.extend(self.members().filter(|(_, record)| pool.has_role(record.role)).map(
@@ -167,8 +167,7 @@ impl<A: Clone> Control<A> {
             }
             Strategy::SourceHash | Strategy::UriHash => {
                 let options = &core.options.hash;
-                let reserve = u32::from(options.reserve_weight.min(MAX_WEIGHT)) * FULL_RAMP;
-                let placement = Placement::new(&self.placed(pool), options.reserve_members, reserve)?;
+                let placement = Placement::new(&self.placed(pool), options.reserve_members)?;
                 let loads = options.bounded_load.map(|_| Loads::new(self.register.seats()));
                 let table = HashTable { placement, loads };
                 for (seat, record) in self.pooled(pool) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::balance::key::Hashing;
 use crate::balance::options::Options;
+use crate::channel::Role;
 
 fn made(strategy: Strategy, members: u32) -> (Core<u32>, Control<u32>) {
     let options = Options::default();
