@@ -29,7 +29,8 @@ use super::pool::Pool;
 use super::sync::{
     AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, lock_brief as lock, try_lock_brief as try_lock,
 };
-pub(super) use order::{Idle, Order};
+pub(super) use leaders::Idle;
+use order::Order;
 
 /// The most shards.
 #[cfg(not(vitald_loom))]

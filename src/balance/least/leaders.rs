@@ -15,6 +15,32 @@ pub(super) type Rank = u128;
 /// The rank of a slot without members.
 pub(super) const VACANT: Rank = Rank::MAX;
 
+/// How members without an open pick compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::balance) enum Idle {
+    /// As (0 + 1) / weight.
+    Weighed,
+    /// Before everyone else.
+    First,
+}
+
+/// Orders by load / weight, and among equals by turn: who waited longer leads.
+///
+/// The load is what a member has to carry after one more pick. The quotient is
+/// exact enough: loads take 33 bits and weights 18, so that two different
+/// fractions differ by a part of 2^51 at least, and a rounded quotient is off by a
+/// part of 2^53 at most. Equal fractions round alike, and bits of positive floats
+/// are in the order of their values.
+#[inline(always)]
+pub(super) fn rank(idle: Idle, open: u32, weight: u32, turn: u64) -> Rank {
+    let load = match (open, idle) {
+        (0, Idle::First) => 0,
+        _ => u64::from(open) + 1,
+    };
+    let quotient = load as f64 / f64::from(weight);
+    Rank::from(quotient.to_bits()) << 64 | Rank::from(turn)
+}
+
 /// The load of a rank.
 #[inline(always)]
 pub(super) fn load_of(rank: Rank) -> u64 {

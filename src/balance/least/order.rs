@@ -6,6 +6,9 @@
 //! block: a few links. Classes are compared only when the fewest open picks of one
 //! change, or when its turn ends: among equals a class keeps the lead until
 //! everyone in its first block was picked, so that ties rotate over all members.
+//!
+//! A class of one member needs no block: what one would say is in its node. So members
+//! that all weigh differently take little more room than others.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,20 +16,24 @@
     reason = "seats, blocks and slots are indices into this file's own slabs; a broken link is a bug here"
 )]
 
-use hashbrown::HashTable;
+mod classes;
 
-use super::super::key::{GOLDEN, fold};
+use self::classes::{Class, Group, Index};
 use super::super::pool::Pool;
-use super::leaders::{Leaders, Rank, VACANT, load_of, turn_of};
+use super::leaders::{Idle, VACANT, load_of, rank, turn_of};
 
 /// No index.
 const NONE: u32 = u32::MAX;
 
-/// A member. `prev` of a block's head and `next` of its tail mean nothing.
+/// In place of a block's index: a member alone in its class, and its seat.
+const SOLO: u32 = 1 << 31;
+
+/// A member. `prev` of a block's head and `next` of its tail mean nothing; alone, a
+/// member has its slot and the index of its pool there.
 #[derive(Debug, Clone, Copy)]
 struct Node {
     open: u32,
-    /// The block it is linked into, or `NONE`.
+    /// The block it is linked into, `SOLO` and its seat, or `NONE`.
     block: u32,
     prev: u32,
     next: u32,
@@ -47,35 +54,6 @@ struct Block {
     next: u32,
     slot: u32,
     pool: Pool,
-}
-
-/// The members of a pool with one weight.
-#[derive(Debug, Clone, Copy)]
-struct Class {
-    weight: u32,
-    /// The block with the fewest open picks; `NONE` when the slot is vacant.
-    first: u32,
-}
-
-/// The classes of a pool, by slot.
-#[derive(Debug, Default)]
-struct Group {
-    classes: Vec<Class>,
-    leaders: Leaders,
-    /// Picks until the turn of the leader ends; 0 before its first.
-    left: u32,
-    vacant: Vec<u32>,
-    /// The slots that are not vacant, by weight.
-    index: HashTable<u32>,
-}
-
-/// How members without an open pick compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::balance) enum Idle {
-    /// As (0 + 1) / weight.
-    Weighed,
-    /// Before everyone else.
-    First,
 }
 
 /// Open counts of all seats, and the order of those in rotation.
@@ -128,12 +106,14 @@ impl Order {
         self.clear();
         // Members of one weight often come together, and then need no look-up.
         let mut last = None;
+        // Only for many members at once: a single one is as well off with a scan.
+        let mut slots: [Index; Pool::COUNT] = Default::default();
         for (seat, place) in (0..).zip(places) {
             self.reserve_seats(seat as usize + 1);
             let Some(place) = place else { continue };
             let slot = match last {
                 Some((other, slot)) if other == place => slot,
-                _ => self.slot(place.0, place.1),
+                _ => self.indexed_slot(&mut slots[place.0.index()], place),
             };
             last = Some((place, slot));
             self.enter(seat, place.0, slot);
@@ -141,15 +121,14 @@ impl Order {
         for pool in Pool::ALL {
             let Some(group) = self.groups.get_mut(pool.index()) else { continue };
             for (slot, class) in (0..).zip(&group.classes) {
-                let rank = self.blocks.get(class.first as usize).map_or(VACANT, |block| {
-                    rank(self.idle, block.open, class.weight, group.leaders.turn(slot))
-                });
+                let open = fewest(&self.blocks, &self.nodes, class.first);
+                let turn = group.leaders.turn(slot);
+                let rank = open.map_or(VACANT, |open| rank(self.idle, open, class.weight, turn));
                 group.leaders.set(slot, rank);
             }
             group.leaders.replay();
             group.left = 0;
-            group.classes.shrink_to_fit();
-            group.leaders.shrink();
+            group.shrink();
         }
         // Room for some more levels of load than there are.
         self.blocks.shrink_to(self.blocks.len() + self.blocks.len() / 16 + 16);
@@ -168,6 +147,20 @@ impl Order {
     /// Puts an unlinked member into a class, without playing any match.
     fn enter(&mut self, seat: u32, pool: Pool, slot: u32) {
         let open = self.nodes[seat as usize].open;
+        let first = self.groups[pool.index()].classes[slot as usize].first;
+        if first == NONE {
+            self.groups[pool.index()].classes[slot as usize].first = SOLO | seat;
+            self.nodes[seat as usize] =
+                Node { open, block: SOLO | seat, prev: slot, next: pool.index() as u32 };
+            return;
+        }
+        if first & SOLO != 0 {
+            // Not alone any more.
+            let other = first & !SOLO;
+            let open = self.nodes[other as usize].open;
+            let block = self.insert_block(pool, slot, open, NONE, NONE);
+            self.append(block, other, open);
+        }
         // Find the last block with at most as many open picks.
         let mut before = NONE;
         let mut next = self.groups[pool.index()].classes[slot as usize].first;
@@ -190,7 +183,9 @@ impl Order {
         let group = self.groups.get_mut(pool.index())?;
         let slot = group.leaders.leader();
         let first = group.classes.get(slot as usize)?.first;
-        let block = *self.blocks.get(first as usize)?;
+        let Some(block) = self.blocks.get(first as usize).copied() else {
+            return self.raise_solo(first).map(|seat| (seat, true));
+        };
         // A turn ends when everyone who was there when it began was picked.
         let left = if group.left == 0 { block.count } else { group.left } - 1;
         group.left = left;
@@ -205,7 +200,10 @@ impl Order {
     /// Opens a pick of a member that is linked.
     pub(in crate::balance) fn open_pick(&mut self, seat: u32) {
         let from = self.nodes[seat as usize].block;
-        let Some(block) = self.blocks.get(from as usize).copied() else { return };
+        let Some(block) = self.blocks.get(from as usize).copied() else {
+            self.raise_solo(from);
+            return;
+        };
         self.raise(seat, from, block);
         self.end_turn(block.pool, block.slot);
     }
@@ -225,6 +223,10 @@ impl Order {
     }
 
     fn first_where(&self, first: u32, accept: impl Fn(u32) -> bool) -> Option<(u32, u32)> {
+        if first & SOLO != 0 {
+            let node = self.nodes.get((first & !SOLO) as usize)?;
+            return accept(first & !SOLO).then_some((first & !SOLO, node.open));
+        }
         let mut index = first;
         while let Some(block) = self.blocks.get(index as usize) {
             let mut seat = block.head;
@@ -246,11 +248,10 @@ impl Order {
         let Some(node) = self.nodes.get_mut(seat as usize) else { return false };
         let Some(open) = node.open.checked_sub(1) else { return false };
         let from = node.block;
-        if from == NONE {
+        let Some(block) = self.blocks.get(from as usize).copied() else {
             node.open = open;
-            return false;
-        }
-        let block = self.blocks[from as usize];
+            return from != NONE && self.lower_solo(seat);
+        };
         let joins = self.blocks.get(block.prev as usize).is_some_and(|prev| prev.open == open);
         if block.count == 1 && !joins {
             node.open = open;
@@ -267,13 +268,38 @@ impl Order {
         // Only that can change who leads.
         let is_least = block.prev == NONE;
         if is_least {
-            let group = &mut self.groups[block.pool.index()];
-            let turn = group.leaders.turn(block.slot);
-            let weight = group.classes[block.slot as usize].weight;
-            group.leaders.lower(block.slot, rank(self.idle, open, weight, turn));
-            group.left = 0;
+            self.lower(block.pool.index(), block.slot, open);
         }
         is_least
+    }
+
+    /// The fewest open picks of a class have become this.
+    #[inline(always)]
+    fn lower(&mut self, pool: usize, slot: u32, open: u32) {
+        let group = &mut self.groups[pool];
+        let turn = group.leaders.turn(slot);
+        let weight = group.classes[slot as usize].weight;
+        group.leaders.lower(slot, rank(self.idle, open, weight, turn));
+        group.left = 0;
+    }
+
+    /// One more open pick of a member that is alone in its class, if `first` is one.
+    #[inline(never)]
+    fn raise_solo(&mut self, first: u32) -> Option<u32> {
+        let seat = first & !SOLO;
+        let node = self.nodes.get_mut(seat as usize)?;
+        node.open += 1;
+        let Node { prev: slot, next: pool, .. } = *node;
+        self.end_turn(Pool::ALL[pool as usize], slot);
+        Some(seat)
+    }
+
+    /// One open pick less of a member that is alone in its class.
+    #[inline(never)]
+    fn lower_solo(&mut self, seat: u32) -> bool {
+        let Node { open, prev: slot, next: pool, .. } = self.nodes[seat as usize];
+        self.lower(pool as usize, slot, open);
+        true
     }
 
     /// One more open pick: to the block above.
@@ -296,17 +322,20 @@ impl Order {
     }
 
     fn unlink(&mut self, seat: u32) {
-        let from = self.nodes[seat as usize].block;
-        let Block { pool, slot, .. } = self.blocks[from as usize];
-        self.detach(seat, from);
+        let Node { block: from, prev, next, .. } = self.nodes[seat as usize];
+        let (pool, slot) = match self.blocks.get(from as usize) {
+            Some(block) => (block.pool, block.slot),
+            None => (Pool::ALL[next as usize], prev),
+        };
+        if from & SOLO == 0 {
+            self.detach(seat, from);
+        } else {
+            self.groups[pool.index()].classes[slot as usize].first = NONE;
+        }
         self.nodes[seat as usize].block = NONE;
         let group = &mut self.groups[pool.index()];
-        let Class { weight, first } = group.classes[slot as usize];
-        if first == NONE {
-            if let Ok(entry) = group.index.find_entry(hash(weight), |other| *other == slot) {
-                entry.remove();
-            }
-            group.vacant.push(slot);
+        if group.classes[slot as usize].first == NONE {
+            group.vacate(slot);
         }
         self.settle(pool, slot);
     }
@@ -379,31 +408,22 @@ impl Order {
 
     /// The slot of a weight in a pool, made if need be.
     fn slot(&mut self, pool: Pool, weight: u32) -> u32 {
-        if self.groups.len() <= pool.index() {
-            self.groups.resize_with(pool.index() + 1, Group::default);
-        }
-        let Group { classes, leaders, vacant, index, .. } = &mut self.groups[pool.index()];
-        let is_it = |slot: &u32| classes[*slot as usize].weight == weight;
-        if let Some(&slot) = index.find(hash(weight), is_it) {
-            return slot;
-        }
-        let class = Class { weight, first: NONE };
-        let slot = match vacant.pop() {
-            Some(slot) => {
-                classes[slot as usize] = class;
-                slot
-            }
-            None => {
-                classes.push(class);
-                leaders.push();
-                classes.len() as u32 - 1
-            }
-        };
-        // No two classes wait equally long. Vacant until a member has entered.
-        self.turn += 1;
-        leaders.set(slot, VACANT << 64 | Rank::from(self.turn));
-        index.insert_unique(hash(weight), slot, |slot| hash(classes[*slot as usize].weight));
-        slot
+        let group = group_of(&mut self.groups, pool);
+        group.slot_of(weight).unwrap_or_else(|| {
+            self.turn += 1;
+            group.add(weight, self.turn)
+        })
+    }
+
+    /// As `slot`, by an index of the slots in this pool.
+    fn indexed_slot(&mut self, index: &mut Index, (pool, weight): (Pool, u32)) -> u32 {
+        let group = group_of(&mut self.groups, pool);
+        index.slot_of(group, weight).unwrap_or_else(|| {
+            self.turn += 1;
+            let slot = group.add(weight, self.turn);
+            index.insert(group, slot);
+            slot
+        })
     }
 
     /// The turn of a class has ended, or its first block has.
@@ -412,7 +432,8 @@ impl Order {
         self.turn += 1;
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
-        let rank = rank(self.idle, self.blocks[first as usize].open, weight, self.turn);
+        let open = fewest(&self.blocks, &self.nodes, first).unwrap_or(0);
+        let rank = rank(self.idle, open, weight, self.turn);
         group.leaders.settle(slot, rank);
         group.left = 0;
     }
@@ -422,8 +443,8 @@ impl Order {
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
         let turn = group.leaders.turn(slot);
-        let rank =
-            self.blocks.get(first as usize).map_or(VACANT, |block| rank(self.idle, block.open, weight, turn));
+        let open = fewest(&self.blocks, &self.nodes, first);
+        let rank = open.map_or(VACANT, |open| rank(self.idle, open, weight, turn));
         group.leaders.settle(slot, rank);
         group.left = 0;
     }
@@ -455,12 +476,7 @@ impl Order {
 
     /// Bytes on the heap.
     pub(in crate::balance) fn heap_bytes(&self) -> usize {
-        let groups = self.groups.iter().map(|group| {
-            group.classes.capacity() * size_of::<Class>()
-                + group.leaders.heap_bytes()
-                + group.vacant.capacity() * 4
-                + group.index.allocation_size()
-        });
+        let groups = self.groups.iter().map(Group::heap_bytes);
         self.nodes.capacity() * size_of::<Node>()
             + self.blocks.capacity() * size_of::<Block>()
             + self.groups.capacity() * size_of::<Group>()
@@ -468,25 +484,20 @@ impl Order {
     }
 }
 
-/// Orders by load / weight, and among equals by turn: who waited longer leads.
-///
-/// The load is what a member has to carry after one more pick. The quotient is
-/// exact enough: loads take 33 bits and weights 18, so that two different
-/// fractions differ by a part of 2^51 at least, and a rounded quotient is off by a
-/// part of 2^53 at most. Equal fractions round alike, and bits of positive floats
-/// are in the order of their values.
+/// The fewest open picks of a class, by its `first`.
 #[inline(always)]
-fn rank(idle: Idle, open: u32, weight: u32, turn: u64) -> Rank {
-    let load = match (open, idle) {
-        (0, Idle::First) => 0,
-        _ => u64::from(open) + 1,
-    };
-    let quotient = load as f64 / f64::from(weight);
-    Rank::from(quotient.to_bits()) << 64 | Rank::from(turn)
+fn fewest(blocks: &[Block], nodes: &[Node], first: u32) -> Option<u32> {
+    match blocks.get(first as usize) {
+        Some(block) => Some(block.open),
+        None => nodes.get((first & !SOLO) as usize).map(|node| node.open),
+    }
 }
 
-fn hash(weight: u32) -> u64 {
-    fold(weight.into(), GOLDEN)
+fn group_of(groups: &mut Vec<Group>, pool: Pool) -> &mut Group {
+    if groups.len() <= pool.index() {
+        groups.resize_with(pool.index() + 1, Group::default);
+    }
+    &mut groups[pool.index()]
 }
 
 #[cfg(test)]

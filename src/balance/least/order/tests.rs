@@ -137,7 +137,9 @@ proptest! {
 
     #[test]
     fn every_pick_is_a_minimum(
-        operations in prop::collection::vec((0_u8..8, 0_u32..12, 0_u32..6), 1..400),
+        // Few weights, and so many that most members are alone in their class.
+        operations in prop::sample::select(vec![2_u32, 6, 60])
+            .prop_flat_map(|top| prop::collection::vec((0_u8..9, 0_u32..12, 0..top), 1..400)),
         idle_first in any::<bool>(),
     ) {
         let idle = if idle_first { Idle::First } else { Idle::Weighed };
@@ -153,6 +155,11 @@ proptest! {
                 1 => {
                     weights[seat as usize] = Some(weight + 1);
                     least.link(seat, Some((Pool::Primary, weight + 1)));
+                }
+                8 => {
+                    // Everyone anew, with the picks that are open.
+                    let places = weights.map(|weight| weight.map(|weight| (Pool::Primary, weight)));
+                    least.link_all(places.into_iter());
                 }
                 2 | 3 => {
                     if open[seat as usize] > 0 {
