@@ -62,6 +62,47 @@ fn ties_rotate_over_all_members() {
 }
 
 #[test]
+fn ties_of_several_weights_rotate_over_all_members() {
+    // The heavier half takes its first picks and keeps them: then all tie.
+    let weights: Vec<u32> = (0..1024).map(|seat| 1 + seat / 8 % 2).collect();
+    let least = made(&weights);
+    let home = Home::new(5);
+    (0..512).for_each(|_| assert_eq!(weights[pick(&least, &home).unwrap() as usize], 2));
+    for lap in 0..3 {
+        let mut seen = vec![0; weights.len()];
+        let mut moves = 0;
+        let mut last = None;
+        for _ in 0..1024 {
+            let seat = pick(&least, &home).unwrap();
+            seen[seat as usize] += 1;
+            moves += u32::from(last.replace(seat % 8) != Some(seat % 8));
+            least.release(seat);
+        }
+        assert!(seen.iter().all(|picks| *picks == 1), "lap {lap}");
+        // A shard is left when all of it had a turn, and not before.
+        assert!(moves <= 9, "{moves} moves in lap {lap}");
+    }
+}
+
+#[test]
+fn picks_among_all_take_turns_between_shards() {
+    let least = made(&[1; 1024]);
+    let home = Home::new(0);
+    let picks = (0..8).map(|_| least.lock_all().pick_where(&home, |_| true).unwrap() % 8);
+    assert_eq!(picks.fold(0, |all, shard| all | 1 << shard), 0xFF_u32);
+}
+
+#[test]
+fn members_dealt_anew_stay_in_rotation() {
+    let least = made(&[1; 100]);
+    least.lock_all().link_all(&[Some((POOL, 1)); 600]);
+    let home = Home::new(0);
+    let mut picks: Vec<_> = (0..600).map(|_| pick(&least, &home).unwrap()).collect();
+    picks.sort_unstable();
+    assert!(picks.into_iter().eq(0..600));
+}
+
+#[test]
 fn pickers_that_met_keep_apart_for_a_while() {
     let least = made(&[1; 1024]);
     let homes = [Home::new(0), Home::new(1)];
@@ -111,7 +152,7 @@ fn picks_of_many_threads_are_dhondt_seats() {
 
 #[test]
 fn releases_and_flips_beside_picks_add_up() {
-    let weights: Vec<u32> = (0..600).map(|member| 1 + member % 10).collect();
+    let weights: Vec<u32> = (0..200).map(|member| 1 + member % 10).collect();
     let least = made(&weights);
     let down = 17;
     std::thread::scope(|scope| {
@@ -134,14 +175,14 @@ fn releases_and_flips_beside_picks_add_up() {
             match turn % 5 {
                 0 => least.link(down, None),
                 1 => least.link(down, Some((POOL, 3))),
-                // As many shards as before, half of them, and one.
+                // Two shards, or eight with seats that nobody has.
                 2 => deal(&least, &weights),
-                3 => deal(&least, &[&weights[..], &[0; 1]].concat()),
+                3 => deal(&least, &[&weights[..], &[0; 400]].concat()),
                 _ => least.lock_all().set_active(Some(POOL)),
             }
         }
     });
-    assert!((0..600).all(|seat| least.open(seat) == 0));
+    assert!((0..200).all(|seat| least.open(seat) == 0));
 }
 
 proptest! {
