@@ -30,7 +30,7 @@ part_format() { step format cargo fmt --all --check; }
 
 part_lint() { step lint cargo clippy --all-targets --all-features -- -D warnings; }
 
-part_pure() { step pure cargo clippy --lib --no-default-features -- -D warnings; }
+part_pure() { step pure cargo clippy --all-targets --no-default-features -- -D warnings; }
 
 # Every test target but those that have a part of their own.
 test_targets() {
