@@ -73,12 +73,12 @@ fn a_damaged_or_foreign_verdict_file_is_said_and_replaced() {
     for (what, bytes) in damages {
         fs::write(&file, bytes).expect("the file can be written");
         let daemon = Daemon::start(&site.config);
-        assert!(daemon.log().contains("members start at unknown"), "{what}: {}", daemon.log());
+        wait_for_log(&daemon, "members start at unknown");
         site.wait_for_verdicts(&daemon);
         stop(daemon);
         // What it saved in its place is good again.
         let daemon = Daemon::start(&site.config);
-        assert!(daemon.log().contains("going on with saved verdicts"), "{what}: {}", daemon.log());
+        wait_for_log(&daemon, "going on with saved verdicts");
         assert_eq!(daemon.get("/readyz").status, 200, "{what}: ready at once");
         stop(daemon);
     }
@@ -130,15 +130,20 @@ fn a_state_directory_that_becomes_read_only_stops_nothing() {
             let daemon = Daemon::start(&site.config);
             site.wait_for_verdicts(&daemon);
             make_read_only();
-            wait::until("the failure to be logged", || daemon.log().contains("cannot write").then_some(()));
+            wait_for_log(&daemon, "cannot write");
             check_verdicts_move(&site, &daemon);
             assert_eq!(daemon.reload().status, 200);
             make_writable();
             stop(daemon);
             let daemon = Daemon::start(&site.config);
-            assert!(daemon.log().contains("going on with saved verdicts"), "{}", daemon.log());
+            wait_for_log(&daemon, "going on with saved verdicts");
         });
     }
+}
+
+/// The daemon may be seen to run before what it wrote has been read.
+fn wait_for_log(daemon: &Daemon, text: &str) {
+    wait::until(text, || daemon.log().contains(text).then_some(()));
 }
 
 /// Lays a read-only view of the directory over it: a mount on which a file is open
@@ -171,12 +176,12 @@ fn a_full_disk_stops_nothing() {
             let filler = state.join("filler");
             // Until not a byte is free.
             let _ = fs::write(&filler, vec![0; 1 << 20]);
-            wait::until("the failure to be logged", || daemon.log().contains("cannot write").then_some(()));
+            wait_for_log(&daemon, "cannot write");
             check_verdicts_move(&site, &daemon);
             fs::remove_file(&filler).expect("the filler");
             stop(daemon);
             let daemon = Daemon::start(&site.config);
-            assert!(daemon.log().contains("going on with saved verdicts"), "{}", daemon.log());
+            wait_for_log(&daemon, "going on with saved verdicts");
         });
     }
 }
