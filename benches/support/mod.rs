@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
@@ -129,9 +129,37 @@ pub(crate) fn wrr(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
             member
         });
     });
+    counted_floor(group, count, &table);
     let shared = AtomicU64::new(0);
     group.bench_function(id("floor_atomic"), |bench| {
         bench.iter(|| table[(shared.fetch_add(1, Ordering::Relaxed) % table.len() as u64) as usize]);
+    });
+}
+
+/// What a pick owes whatever its strategy: it sees that nothing has changed, counts
+/// itself, and counts as open until it ends. By plain loads and stores, as vitald does.
+fn counted_floor(group: &mut BenchmarkGroup<'_, WallTime>, count: usize, table: &[u32]) {
+    let (epoch, picks) = (AtomicU64::new(0), AtomicU64::new(0));
+    let open: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+    let add = |counter: &AtomicU32, amount| {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
+    };
+    let mut cursor = 0;
+    group.bench_function(BenchmarkId::new("floor_counted", count), |bench| {
+        bench.iter(|| {
+            if epoch.load(Ordering::Acquire) != 0 {
+                return None;
+            }
+            let member = table[cursor];
+            cursor = if cursor + 1 == table.len() { 0 } else { cursor + 1 };
+            let counter = &open[member as usize];
+            add(counter, 1);
+            picks.store(picks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            // Whoever holds the pick does something now.
+            let member = black_box(member);
+            add(counter, u32::MAX);
+            Some(member)
+        });
     });
 }
 
