@@ -115,6 +115,13 @@ class Vitald(Prober):
         self.write(config, work)
         return [self.program, "run", "--log-format", "json", "--config", str(config)]
 
+    def environment(self):
+        """Ours, and what the unit says."""
+        unit = (programs.ROOT / "config" / "vitald.service").read_text()
+        lines = [line for line in unit.splitlines() if line.startswith("Environment=")]
+        pairs = [pair for line in lines for pair in line.removeprefix("Environment=").split()]
+        return {**os.environ, **dict(pair.split("=", 1) for pair in pairs)}
+
     def write(self, path, work):
         """One channel with every member."""
         request = "" if work.protocol == "tcp" else 'path = "/"\nhttp_code = "200"'
