@@ -285,8 +285,9 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         lock(&self.control).set_weight(&self.core, id, weight)
     }
 
-    /// Tells the time: slow starts go on, and orders of weighted round robin
-    /// that changes of health have left uneven are written again. Call it
+    /// Tells the time: slow starts go on, orders of weighted round robin
+    /// that changes of health have left uneven are written again, and searches for keys
+    /// stop waiting for a heavy member that is out. Call it
     /// about every second, after many verdicts at once, before a verdict if slow
     /// start matters, and at the moment it answers if there is one. Without it
     /// everything else still holds.

@@ -254,11 +254,7 @@ impl<A: Clone> Control<A> {
             Strategy::SourceHash | Strategy::UriHash if same_pools => {
                 let active = self.census.active(core.options.fail_open);
                 self.write_words(core, seat, active, standing.is_eligible(), standing, after);
-                for pool in [Pool::of(standing.role, after), Pool::open_of(after)] {
-                    if let Some(Table::Hash(table)) = self.snapshot.table(pool) {
-                        table.placement.tune();
-                    }
-                }
+                self.tune();
             }
             _ => self.rebuild(core),
         }

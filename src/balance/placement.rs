@@ -7,7 +7,7 @@
 //! process of its own). A column that is hit at time t by a member of weight w *waits*
 //! t / w. The key belongs to the member that waits least.
 //!
-//! - Shares are exact: the first throw at a slot comes after an exponential time, and the
+//! - Shares are exact, to the grain of the gaps: the first throw at a slot comes after an exponential time, and the
 //!   least of several such times, each divided by a weight, is one's with a probability
 //!   in proportion to its weight.
 //! - A raised weight shortens its own member's waits and nobody else's: keys only move
@@ -179,11 +179,18 @@ impl Placement {
         self.cells.set_slowness(slot as usize, slowness);
     }
 
-    /// After weights have changed: searches as short as can be. Called by the one writer.
+    /// After weights or verdicts have changed: searches as short as can be. Called by the one
+    /// writer.
     pub(super) fn tune(&self) {
-        if let Some((fastest, is_even)) = self.cells.range() {
-            self.range.store(Range { fastest, is_even }.to_bits(), Ordering::Release);
+        if let Some(range) = self.cells.range().filter(|range| *range != self.range()) {
+            self.range.store(range.to_bits(), Ordering::Release);
         }
+    }
+
+    /// Whether searches are as short as can be.
+    #[cfg(test)]
+    pub(super) fn is_tuned(&self) -> bool {
+        self.cells.range().is_none_or(|range| range == self.range())
     }
 
     /// The member of a key: who waits least.

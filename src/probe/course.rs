@@ -2,6 +2,23 @@
 //!
 //! Driven by `attempt`, which waits where this may not. Owns the order of the
 //! phases; the protocols (`tcp`, `http`, `https`) own what is said in them.
+//!
+//! # How a connection ends
+//!
+//! `CloseMode::Reset`, the default: the linger time is zero from the start, so
+//! every way out of a probe, cancellation included, sends a reset and leaves no
+//! TIME_WAIT on either side. `TCP_QUICKACK` is off before `connect`, so the
+//! kernel holds back the third packet of the handshake for the request to
+//! carry it. A TCP check has no request: the reset goes first, the member's
+//! kernel drops the embryonic connection, and its application never wakes.
+//! Measured on Linux 6.18 (`tests/probe/tcp.rs` repeats it): of 200 successful
+//! TCP checks a listener saw 0 in `accept`, and no TIME_WAIT was left; with
+//! `CloseMode::Fin` it saw all 200. To a firewall in between, the default
+//! looks like a half-open scan; `close = "fin"` is the way out.
+//!
+//! `CloseMode::Fin`: an orderly end. What has arrived is read and thrown away
+//! (up to a bound), because closing with unread bytes would be a reset again.
+//! TIME_WAIT stays here when the member did not close first.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;

@@ -13,7 +13,8 @@ use crate::channel::Strategy;
 pub(super) const FIRST_STEP: u32 = 2;
 
 impl<A: Clone> Control<A> {
-    /// Time has passed: slow starts go on, lagging orders are written again.
+    /// Time has passed: slow starts go on, lagging orders are written again, and searches
+    /// for keys stop waiting for members who are out.
     /// Answers when there will be something to do next.
     pub(in crate::balance) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
         self.now = self.now.max(now);
@@ -24,6 +25,8 @@ impl<A: Clone> Control<A> {
                 self.compact(core, pool);
             }
         }
+        // A flip itself is one store, and looks at nobody else.
+        self.tune();
         next
     }
 

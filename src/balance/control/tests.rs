@@ -90,3 +90,26 @@ fn tiers_are_laid_out_apart() {
     control.update(&core, (0..60).map(Member::new).chain(backups).collect()).unwrap();
     assert_eq!(owners(&control), before);
 }
+
+/// Else every key of the others would be searched for until the heavy one could not win.
+#[test]
+fn searches_do_not_wait_for_a_heavy_member_that_is_down() {
+    let (core, mut control) = made(Strategy::UriHash, 20);
+    let heavy = control.id_of(&core, "0").unwrap();
+    let is_tuned = |control: &Control<u32>| match control.snapshot.table(Pool::Primary) {
+        Some(Table::Hash(table)) => table.placement.is_tuned(),
+        _ => panic!("a table of a hash strategy"),
+    };
+    control.set_weight(&core, heavy, 10_000).unwrap();
+    assert!(is_tuned(&control));
+    control.set_health(&core, heavy, Health::Unhealthy).unwrap();
+    assert!(!is_tuned(&control), "a flip looks at nobody else");
+    control.advance(&core, Duration::from_secs(1));
+    assert!(is_tuned(&control));
+    control.set_health(&core, heavy, Health::Healthy).unwrap();
+    assert!(is_tuned(&control), "known before it is met");
+    // Nor does a table that is made while it is down.
+    control.set_health(&core, heavy, Health::Unhealthy).unwrap();
+    control.update(&core, (0..21).map(Member::new).collect()).unwrap();
+    assert!(is_tuned(&control));
+}

@@ -6,7 +6,7 @@
 
 use super::super::sync::{AtomicU32, Ordering};
 use super::gaps::{GAP_BITS, GAPS};
-use super::{BATCH, dice};
+use super::{BATCH, Range, dice};
 
 /// Words of dice in a batch: each serves two throws, the lower half first. The gap
 /// before a throw is its upper `GAP_BITS`, the slot its lower bits. Beyond four million
@@ -107,11 +107,11 @@ impl Cells {
         self.0[slot].slowness.store(slowness, Ordering::Release);
     }
 
-    /// The least slowness of those who take keys, and whether they have all the same.
-    pub(super) fn range(&self) -> Option<(u32, bool)> {
-        let all = || self.0.iter().map(Cell::slowness).filter(|slowness| *slowness > 0);
-        let fastest = all().min()?;
-        Some((fastest, all().all(|slowness| slowness == fastest)))
+    /// How the weights of those lie who take keys; none: nobody does.
+    pub(super) fn range(&self) -> Option<Range> {
+        let mut all = self.0.iter().map(Cell::slowness).filter(|slowness| *slowness > 0);
+        let first = Range { fastest: all.next()?, is_even: true };
+        Some(all.fold(first, Range::with))
     }
 
     /// The seat of a key by the first batch of its throws, or how far that got.
@@ -283,7 +283,7 @@ mod tests {
         ) {
             let cells = made(&slownesses);
             let accept = |seat: u32| seat != banned && !seat.is_multiple_of(3);
-            let Some((fastest, _)) = cells.range() else { return Ok(()) };
+            let Some(Range { fastest, .. }) = cells.range() else { return Ok(()) };
             let expected = least(&slownesses, key, |_| true);
             // What is known of the weights may be anything that is not too slow.
             for fastest in [fastest, fastest / 2, 1] {
