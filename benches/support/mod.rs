@@ -218,8 +218,8 @@ pub(crate) fn source(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
     group.bench_function(BenchmarkId::new("floor", count), |bench| {
         bench.iter(|| {
             let IpAddr::V4(address) = turn.next(&sources) else { return 0 };
-            let mixed =
-                u128::from(address.to_bits() ^ 0x9E37_79B9) * 0xA076_1D64_78BD_642F_E703_7ED1_A0B4_28DB;
+            let mixed = u128::from(address.to_bits() ^ 0x9E37_79B9)
+                .wrapping_mul(0xA076_1D64_78BD_642F_E703_7ED1_A0B4_28DB);
             let hash = (mixed as u64) ^ (mixed >> 64) as u64;
             table[((u128::from(hash) * table.len() as u128) >> 64) as usize]
         });
