@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::control::{Control, UpdateError};
 use super::core::{Core, Counting};
 use super::key::Hashing;
-use super::lane::Begun;
-use super::local::{Held, Life};
-use super::member::{Drain, FULL_RAMP, Member, MemberId, MemberView, UnknownMember};
+use super::lane::PickedMember;
+use super::member::{Drain, FULL_RAMP, Member, MemberId, MemberSummary, UnknownMember};
 use super::options::Options;
 use super::picker::{Picker, key_of, load_cap, was_tried};
-use super::pool::{Active, Pool};
+use super::pool::{Active, MemberPool};
 use super::request::{NoPick, Request};
-use super::snapshot::Table;
+use super::snapshot::PoolTable;
 use super::sync::{Mutex, Ordering::Relaxed, lock};
+use super::thread_pickers::{Life, TakenPickers};
+use super::writer::{TableWriter, UpdateError};
 use crate::channel::{Health, MemberStatus, Strategy, Tier};
 
 /// Picks members of one channel by its strategy, from many threads, while health
@@ -48,7 +48,7 @@ use crate::channel::{Health, MemberStatus, Strategy, Tier};
 pub struct Balancer<A> {
     id: u64,
     core: Arc<Core<A>>,
-    control: Arc<Mutex<Control<A>>>,
+    writer: Arc<Mutex<TableWriter<A>>>,
     life: Arc<Life>,
 }
 
@@ -57,7 +57,7 @@ impl<A> Clone for Balancer<A> {
         Self {
             id: self.id,
             core: Arc::clone(&self.core),
-            control: Arc::clone(&self.control),
+            writer: Arc::clone(&self.writer),
             life: Arc::clone(&self.life),
         }
     }
@@ -89,13 +89,13 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let members: Vec<_> = members.into_iter().collect();
         let hashing = Hashing::new(&options.hash);
-        let (mut control, first) = Control::new();
+        let (mut writer, first) = TableWriter::new();
         let core = Core::new(strategy, options, hashing, first, members.len());
-        control.update(&core, members)?;
+        writer.update(&core, members)?;
         Ok(Self {
             id: NEXT.fetch_add(1, Relaxed),
             core: Arc::new(core),
-            control: Arc::new(Mutex::new(control)),
+            writer: Arc::new(Mutex::new(writer)),
             life: Arc::new(()),
         })
     }
@@ -126,21 +126,21 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// [`NoPick`] says why there is nobody.
     #[inline]
     pub fn pick(&self, request: &Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
-        let held = Held::take();
+        let held = TakenPickers::take();
         if let Some(picker) = held.picker::<A>(self.id)
-            && let Some(begun) = picker.begin_ready(request)
+            && let Some(picked) = picker.begin_ready(request)
         {
-            return Ok(SharedPick { balancer: self, begun });
+            return Ok(SharedPick { balancer: self, picked });
         }
         self.pick_slowly(held, *request)
     }
 
     #[inline(never)]
-    fn pick_slowly(&self, held: Held, request: Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
-        self.begin(held, request).map(|begun| SharedPick { balancer: self, begun })
+    fn pick_slowly(&self, held: TakenPickers, request: Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
+        self.begin(held, request).map(|picked| SharedPick { balancer: self, picked })
     }
 
-    fn begin(&self, mut held: Held, request: Request<'_>) -> Result<Begun<A>, NoPick> {
+    fn begin(&self, mut held: TakenPickers, request: Request<'_>) -> Result<PickedMember<A>, NoPick> {
         match held.picker::<A>(self.id) {
             Some(picker) => picker.begin(request),
             None => held.with_new(self.id, &self.core, &self.life, |picker| picker.begin(request)),
@@ -154,8 +154,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`NoPick`] says why there is nobody.
     pub fn pick_owned(&self, request: &Request<'_>) -> Result<OwnedPick<A>, NoPick> {
-        let begun = self.begin(Held::take(), *request)?;
-        Ok(OwnedPick { balancer: self.clone(), begun })
+        let picked = self.begin(TakenPickers::take(), *request)?;
+        Ok(OwnedPick { balancer: self.clone(), picked })
     }
 
     /// Who would be picked for the request now, and why. Nothing is counted and
@@ -165,67 +165,67 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// may still be inside a block that it claimed before. For least connections over
     /// many members it is one of those that tie; pickers start at different ones. Sampled
     /// least connections has no next member and answers the least loaded one.
-    pub fn explain_pick(&self, request: &Request<'_>) -> Explanation<A> {
-        let control = lock(&self.control);
+    pub fn explain_pick(&self, request: &Request<'_>) -> PickExplanation<A> {
+        let writer = lock(&self.writer);
         let snapshot = self.core.newest();
-        let roster = &snapshot.roster;
-        let tier = roster.active().tier();
+        let members = &snapshot.members;
+        let tier = members.active().tier();
         let strategy = self.core.strategy;
         let key_hash = key_of(&self.core, request);
-        let seat = match roster.active() {
+        let row = match members.active() {
             Active::Nobody(reason) => Err(NoPick::Nobody(reason)),
-            Active::Pool(pool) => self
+            Active::MemberPool(pool) => self
                 .would_pick(&snapshot, pool, request, key_hash)
                 .ok_or(if request.tried.is_empty() { no_longer(tier) } else { NoPick::AllTried }),
         };
-        let member = seat.and_then(|seat| {
-            let view = self.views(&control).find(|view| view.id.seat == seat);
+        let member = row.and_then(|row| {
+            let view = self.views(&writer).find(|view| view.id.row == row);
             view.ok_or_else(|| no_longer(tier))
         });
-        Explanation { member, strategy, tier, key_hash }
+        PickExplanation { member, strategy, tier, key_hash }
     }
 
     fn would_pick(
         &self,
         snapshot: &super::snapshot::Snapshot<A>,
-        pool: Pool,
+        pool: MemberPool,
         request: &Request<'_>,
         key_hash: Option<u64>,
     ) -> Option<u32> {
-        let roster = &snapshot.roster;
-        let able = roster.able(pool);
-        let accepts = |seat: u32| able.contains(seat) && !was_tried(roster, request, seat);
+        let members = &snapshot.members;
+        let able = members.able(pool);
+        let accepts = |row: u32| able.contains(row) && !was_tried(members, request, row);
         if self.core.counting == Counting::Ordered {
-            return self.core.least.lock_all().least_where(|seat| !was_tried(roster, request, seat));
+            return self.core.least.lock_all().least_where(|row| !was_tried(members, request, row));
         }
         match snapshot.table(pool)? {
-            Table::RoundRobin(table) => {
+            PoolTable::RoundRobin(table) => {
                 let step = table.current.step();
                 let start = self.core.cursor.0.load(Relaxed);
-                let slots = 0..table.seats.len() as u64 * 64;
+                let slots = 0..table.rows.len() as u64 * 64;
                 let order = slots.map(|slot| table.current.at(start.wrapping_add(step.wrapping_mul(slot))));
-                order.chain(table.seats.iter().copied()).find(|seat| accepts(*seat))
+                order.chain(table.rows.iter().copied()).find(|row| accepts(*row))
             }
-            Table::Hash(table) => {
-                let ledger = &self.core.ledger;
-                let total = ledger.shared_open().saturating_add(1);
+            PoolTable::Hash(table) => {
+                let counters = &self.core.counters;
+                let total = counters.shared_open().saturating_add(1);
                 let factor = self.core.options.hash.bounded_load;
-                table.placement.find(key_hash.unwrap_or(0), |seat| {
+                table.placement.find(key_hash.unwrap_or(0), |row| {
                     let has_room = factor.zip(table.loads.as_ref()).is_none_or(|(factor, loads)| {
-                        let cap = load_cap(factor, total, loads.weight(seat), loads.total());
-                        u64::from(ledger.shared_open_at(seat)) < cap
+                        let cap = load_cap(factor, total, loads.weight(row), loads.total());
+                        u64::from(counters.shared_open_at(row)) < cap
                     });
-                    has_room && !was_tried(roster, request, seat)
+                    has_room && !was_tried(members, request, row)
                 })
             }
-            Table::Sample(seats) => {
-                let able = seats.iter().filter(|(seat, _)| accepts(*seat));
-                let load = |seat| u64::from(self.core.ledger.shared_open_at(seat)) + 1;
+            PoolTable::Sample(rows) => {
+                let able = rows.iter().filter(|(row, _)| accepts(*row));
+                let load = |row| u64::from(self.core.counters.shared_open_at(row)) + 1;
                 able.min_by(|left, right| {
                     let (one, other) = (load(left.0), load(right.0));
                     (one * u64::from(right.1)).cmp(&(other * u64::from(left.1)))
                 })
-                .map(|(seat, _)| *seat)
+                .map(|(row, _)| *row)
             }
         }
     }
@@ -239,13 +239,13 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// [`UpdateError`]; nothing was changed.
     pub fn update(&self, members: impl IntoIterator<Item = Member<A>>) -> Result<(), UpdateError> {
         let members = members.into_iter().collect();
-        lock(&self.control).update(&self.core, members)
+        lock(&self.writer).update(&self.core, members)
     }
 
     /// The id of the member with this identity.
     #[must_use]
     pub fn id_of(&self, identity: &str) -> Option<MemberId> {
-        lock(&self.control).id_of(&self.core, identity)
+        lock(&self.writer).id_of(&self.core, identity)
     }
 
     /// A verdict of the probes.
@@ -254,7 +254,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_health(&self, id: MemberId, health: Health) -> Result<(), UnknownMember> {
-        lock(&self.control).set_health(&self.core, id, health)
+        lock(&self.writer).set_health(&self.core, id, health)
     }
 
     /// The user's switch.
@@ -263,7 +263,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_status(&self, id: MemberId, status: MemberStatus) -> Result<(), UnknownMember> {
-        lock(&self.control).set_status(&self.core, id, status)
+        lock(&self.writer).set_status(&self.core, id, status)
     }
 
     /// Begins or ends emptying a member. While it drains it stands as disabled;
@@ -273,7 +273,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_drain(&self, id: MemberId, drain: Drain) -> Result<(), UnknownMember> {
-        lock(&self.control).set_drain(&self.core, id, drain)
+        lock(&self.writer).set_drain(&self.core, id, drain)
     }
 
     /// Another weight, 0 to 10000; more counts as that.
@@ -282,7 +282,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_weight(&self, id: MemberId, weight: u16) -> Result<(), UnknownMember> {
-        lock(&self.control).set_weight(&self.core, id, weight)
+        lock(&self.writer).set_weight(&self.core, id, weight)
     }
 
     /// Tells the time: slow starts go on, orders of weighted round robin
@@ -294,33 +294,33 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// `now` counts from any fixed moment and never goes back.
     pub fn advance(&self, now: Duration) -> Option<Duration> {
-        lock(&self.control).advance(&self.core, now)
+        lock(&self.writer).advance(&self.core, now)
     }
 
     /// The active tier, by the rule of [`Tier::of`].
     #[must_use]
     pub fn tier(&self) -> Tier {
-        self.core.newest().roster.active().tier()
+        self.core.newest().members.active().tier()
     }
 
     /// All members as they stand, in a stable order.
     #[must_use]
-    pub fn members(&self) -> Vec<MemberView<A>> {
-        let control = lock(&self.control);
-        self.views(&control).collect()
+    pub fn members(&self) -> Vec<MemberSummary<A>> {
+        let writer = lock(&self.writer);
+        self.views(&writer).collect()
     }
 
     /// Picks of a member that have begun and not ended. Also of a member that has
     /// left, until its id is used again.
     #[must_use]
     pub fn open_picks(&self, id: MemberId) -> u32 {
-        self.core.open_picks(id.seat)
+        self.core.open_picks(id.row)
     }
 
     /// Picks since the balancer was made.
     #[must_use]
     pub fn total_picks(&self) -> u64 {
-        self.core.ledger.picks()
+        self.core.counters.picks()
     }
 
     /// How often tables were published since the balancer was made: at its start, at
@@ -335,28 +335,28 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// and without the counters of pickers (4 bytes a member each).
     #[must_use]
     pub fn table_bytes(&self) -> usize {
-        lock(&self.control).heap_bytes(&self.core)
+        lock(&self.writer).heap_bytes(&self.core)
     }
 
-    fn views(&self, control: &Control<A>) -> impl Iterator<Item = MemberView<A>> {
-        let active = control.active();
-        control.members().map(move |(seat, record)| {
-            let standing = record.standing();
-            let weight = u32::from(record.weight);
+    fn views(&self, writer: &TableWriter<A>) -> impl Iterator<Item = MemberSummary<A>> {
+        let active = writer.active();
+        writer.members().map(move |(row, entry)| {
+            let standing = entry.standing();
+            let weight = u32::from(entry.weight);
             let in_rotation = match active {
-                Active::Pool(pool) => super::pool::pools_of(standing, weight).contains(&Some(pool)),
+                Active::MemberPool(pool) => super::pool::pools_of(standing, weight).contains(&Some(pool)),
                 Active::Nobody(_) => false,
             };
-            MemberView {
-                id: MemberId { seat, serial: record.serial },
-                identity: record.identity.to_string(),
-                address: record.address.clone(),
-                weight: record.weight,
-                ramp_percent: u8::try_from(record.ramp * 100 / FULL_RAMP).unwrap_or(100),
+            MemberSummary {
+                id: MemberId { row, serial: entry.serial },
+                identity: entry.identity.to_string(),
+                address: entry.address.clone(),
+                weight: entry.weight,
+                ramp_percent: u8::try_from(entry.ramp * 100 / FULL_RAMP).unwrap_or(100),
                 in_rotation,
                 standing,
-                drain: record.drain,
-                open_picks: self.core.open_picks(seat),
+                drain: entry.drain,
+                open_picks: self.core.open_picks(row),
             }
         })
     }
@@ -365,22 +365,22 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
 impl<A: 'static> Balancer<A> {
     /// Ends a shared pick, on whatever thread this is.
     #[inline]
-    fn end(&self, seat: u32) {
+    fn end(&self, row: u32) {
         match self.core.counting {
-            Counting::Sharded => match Held::take().shard(self.id) {
-                Some(shard) => shard.close(seat),
-                None => self.end_elsewhere(Counting::Sharded, seat),
+            Counting::Sharded => match TakenPickers::take().shard(self.id) {
+                Some(shard) => shard.close(row),
+                None => self.end_elsewhere(Counting::Sharded, row),
             },
-            counting => self.end_elsewhere(counting, seat),
+            counting => self.end_elsewhere(counting, row),
         }
     }
 
     #[inline(never)]
-    fn end_elsewhere(&self, counting: Counting, seat: u32) {
+    fn end_elsewhere(&self, counting: Counting, row: u32) {
         match counting {
-            Counting::Sharded => self.core.ledger.close_elsewhere(seat),
-            Counting::Shared => self.core.ledger.close_shared(seat),
-            Counting::Ordered => self.core.least.release(seat),
+            Counting::Sharded => self.core.counters.close_elsewhere(row),
+            Counting::Shared => self.core.counters.close_shared(row),
+            Counting::Ordered => self.core.least.release(row),
         }
     }
 }
@@ -396,9 +396,9 @@ fn no_longer(tier: Tier) -> NoPick {
 
 /// Who would be picked, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation<A> {
+pub struct PickExplanation<A> {
     /// The member, or why there is none.
-    pub member: Result<MemberView<A>, NoPick>,
+    pub member: Result<MemberSummary<A>, NoPick>,
     /// The strategy that decided.
     pub strategy: Strategy,
     /// The tier that takes traffic.
@@ -411,29 +411,29 @@ pub struct Explanation<A> {
 #[must_use = "the pick ends when it is dropped"]
 pub struct SharedPick<'b, A: 'static> {
     balancer: &'b Balancer<A>,
-    begun: Begun<A>,
+    picked: PickedMember<A>,
 }
 
 impl<A: 'static> SharedPick<'_, A> {
     /// What the member was made with.
     #[inline]
     pub fn address(&self) -> &A {
-        &self.begun.address
+        &self.picked.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
     #[inline]
     pub fn id(&self) -> MemberId {
-        self.begun.id()
+        self.picked.id()
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for SharedPick<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedPick")
-            .field("id", &self.begun.id())
-            .field("address", &self.begun.address)
+            .field("id", &self.picked.id())
+            .field("address", &self.picked.address)
             .finish()
     }
 }
@@ -441,7 +441,7 @@ impl<A: fmt::Debug> fmt::Debug for SharedPick<'_, A> {
 impl<A: 'static> Drop for SharedPick<'_, A> {
     #[inline]
     fn drop(&mut self) {
-        self.balancer.end(self.begun.seat);
+        self.balancer.end(self.picked.row);
     }
 }
 
@@ -450,34 +450,34 @@ impl<A: 'static> Drop for SharedPick<'_, A> {
 #[must_use = "the pick ends when it is dropped"]
 pub struct OwnedPick<A: 'static> {
     balancer: Balancer<A>,
-    begun: Begun<A>,
+    picked: PickedMember<A>,
 }
 
 impl<A: 'static> OwnedPick<A> {
     /// What the member was made with.
     pub fn address(&self) -> &A {
-        &self.begun.address
+        &self.picked.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
     pub fn id(&self) -> MemberId {
-        self.begun.id()
+        self.picked.id()
     }
 }
 
 impl<A: fmt::Debug> fmt::Debug for OwnedPick<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnedPick")
-            .field("id", &self.begun.id())
-            .field("address", &self.begun.address)
+            .field("id", &self.picked.id())
+            .field("address", &self.picked.address)
             .finish()
     }
 }
 
 impl<A: 'static> Drop for OwnedPick<A> {
     fn drop(&mut self) {
-        self.balancer.end(self.begun.seat);
+        self.balancer.end(self.picked.row);
     }
 }
 

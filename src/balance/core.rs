@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::counters::PickCounters;
 use super::key::Hashing;
 use super::least::{Idle, LeastConnections};
-use super::ledger::Ledger;
 use super::options::{LeastRule, Options};
 use super::snapshot::Snapshot;
 use super::sync::{AtomicU64, Mutex, Ordering, lock};
@@ -43,7 +43,7 @@ pub(super) struct Core<A> {
     pub(super) cursor: Padded<AtomicU64>,
     published: Mutex<Arc<Snapshot<A>>>,
     pub(super) least: LeastConnections,
-    pub(super) ledger: Ledger,
+    pub(super) counters: PickCounters,
 }
 
 impl<A> Core<A> {
@@ -52,7 +52,7 @@ impl<A> Core<A> {
         options: Options,
         hashing: Hashing,
         first: Arc<Snapshot<A>>,
-        seats: usize,
+        rows: usize,
     ) -> Self {
         let counting = match (strategy, options.least, options.hash.bounded_load) {
             (Strategy::WeightedLeastConnections, LeastRule::Sampled(_), _) => Counting::Shared,
@@ -71,7 +71,7 @@ impl<A> Core<A> {
             cursor: Padded(AtomicU64::new(0)),
             published: Mutex::new(first),
             least: LeastConnections::new(idle),
-            ledger: Ledger::new(seats),
+            counters: PickCounters::new(rows),
         }
     }
 
@@ -110,11 +110,11 @@ impl<A> Core<A> {
         drop(old);
     }
 
-    /// Open picks of a seat, wherever they are counted.
-    pub(super) fn open_picks(&self, seat: u32) -> u32 {
+    /// Open picks of a row, wherever they are counted.
+    pub(super) fn open_picks(&self, row: u32) -> u32 {
         match self.counting {
-            Counting::Ordered => self.least.open(seat),
-            Counting::Sharded | Counting::Shared => self.ledger.open(seat),
+            Counting::Ordered => self.least.open(row),
+            Counting::Sharded | Counting::Shared => self.counters.open(row),
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Most picks find that nothing has changed since the last one. One word, the
 //! epoch, says so: the writer raises it after every change that a pick could see.
-//! While it stands still a [`Lane`] holds all that a pick must know, and a
-//! [`Cursor`] has the next members of weighted round robin ready.
+//! While it stands still a [`PickerCache`] holds all that a pick must know, and a
+//! [`ClaimedTurns`] has the next members of weighted round robin ready.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::key::GOLDEN;
 use super::member::MemberId;
 use super::pool::Active;
 use super::sequence::Sequence;
-use super::snapshot::{Roster, Snapshot, Table};
+use super::snapshot::{MemberTable, PoolTable, Snapshot};
 use super::sync::{AtomicU64, Ordering};
 use crate::channel::Strategy;
 
@@ -24,30 +24,30 @@ const BLOCK: u32 = 64;
 
 /// The tables as of an epoch.
 #[derive(Debug)]
-pub(super) struct Lane<A> {
+pub(super) struct PickerCache<A> {
     pub(super) snapshot: Arc<Snapshot<A>>,
     /// The snapshot's, one step nearer.
-    pub(super) roster: Arc<Roster<A>>,
+    pub(super) members: Arc<MemberTable<A>>,
     /// The table of a hash strategy, if the key alone decides.
-    pub(super) keyed: Option<Arc<Table>>,
+    pub(super) keyed: Option<Arc<PoolTable>>,
 }
 
-impl<A> Lane<A> {
-    /// The lane as it is now.
+impl<A> PickerCache<A> {
+    /// The cache as it is now.
     pub(super) fn newest(core: &Core<A>) -> Self {
         Self::of(core, core.newest())
     }
 
     fn of(core: &Core<A>, snapshot: Arc<Snapshot<A>>) -> Self {
-        let roster = Arc::clone(&snapshot.roster);
-        let table = match roster.active() {
-            Active::Pool(pool) => snapshot.pools.get(pool.index()).and_then(Option::as_ref),
+        let members = Arc::clone(&snapshot.members);
+        let table = match members.active() {
+            Active::MemberPool(pool) => snapshot.pools.get(pool.index()).and_then(Option::as_ref),
             Active::Nobody(_) => None,
         };
         let keyed = core.counting == Counting::Sharded
             && matches!(core.strategy, Strategy::SourceHash | Strategy::UriHash);
         let keyed = table.filter(|_| keyed).cloned();
-        Self { snapshot, roster, keyed }
+        Self { snapshot, members, keyed }
     }
 
     /// Catches up with the writer. The epoch is read before, so that what is
@@ -63,34 +63,34 @@ impl<A> Lane<A> {
 }
 
 /// A member that a pick hands out.
-pub(super) struct Begun<A> {
-    pub(super) seat: u32,
+pub(super) struct PickedMember<A> {
+    pub(super) row: u32,
     pub(super) serial: u32,
     pub(super) address: A,
 }
 
-impl<A> Begun<A> {
+impl<A> PickedMember<A> {
     /// The member's name.
     #[inline(always)]
     pub(super) fn id(&self) -> MemberId {
-        MemberId { seat: self.seat, serial: self.serial }
+        MemberId { row: self.row, serial: self.serial }
     }
 }
 
-impl<A: Clone> Begun<A> {
-    /// The member of a seat, if it is still there.
+impl<A: Clone> PickedMember<A> {
+    /// The member of a row, if it is still there.
     #[inline(always)]
-    pub(super) fn at(roster: &Roster<A>, seat: u32) -> Option<Self> {
-        let seated = roster.seats.get(seat as usize)?.as_ref()?;
-        Some(Self { seat, serial: seated.serial, address: seated.address.clone() })
+    pub(super) fn at(members: &MemberTable<A>, row: u32) -> Option<Self> {
+        let entry = members.rows.get(row as usize)?.as_ref()?;
+        Some(Self { row, serial: entry.serial, address: entry.address.clone() })
     }
 }
 
 /// Where a picker is.
-pub(super) struct Cursor<A> {
+pub(super) struct ClaimedTurns<A> {
     /// How many members are ready: the last ones of `block`, in order.
     ready: Cell<u32>,
-    block: [Cell<Option<Begun<A>>>; BLOCK as usize],
+    block: [Cell<Option<PickedMember<A>>>; BLOCK as usize],
     /// Claimed slots that are not ready.
     rest: Cell<u32>,
     /// The virtual time behind what is ready, where the rest begins.
@@ -102,7 +102,7 @@ pub(super) struct Cursor<A> {
     turn: Cell<u64>,
 }
 
-impl<A> Cursor<A> {
+impl<A> ClaimedTurns<A> {
     /// Before its first block. Different seeds do not run in step.
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -117,14 +117,14 @@ impl<A> Cursor<A> {
 
     /// The next member, if one is ready.
     #[inline(always)]
-    pub(super) fn next(&self) -> Option<Begun<A>> {
+    pub(super) fn next(&self) -> Option<PickedMember<A>> {
         let ready = self.ready.get();
         self.ready.set(ready.checked_sub(1)?);
         self.block.get((BLOCK.wrapping_sub(ready) % BLOCK) as usize)?.take()
     }
 
     /// Makes members of this sequence ready; one at least.
-    pub(super) fn prepare(&self, sequence: &Sequence, roster: &Roster<A>, shared: &AtomicU64)
+    pub(super) fn prepare(&self, sequence: &Sequence, members: &MemberTable<A>, shared: &AtomicU64)
     where
         A: Clone,
     {
@@ -133,7 +133,7 @@ impl<A> Cursor<A> {
         self.claim_if_empty(step, shared);
         let count = self.rest.get();
         let Some(places) = self.block.get(BLOCK.saturating_sub(count) as usize..) else { return };
-        sequence.for_turns(self.time.get(), places, |place, seat| place.set(Begun::at(roster, seat)));
+        sequence.for_turns(self.time.get(), places, |place, row| place.set(PickedMember::at(members, row)));
         // A clone that panics or picks has left the slots claimed or taken.
         if self.rest.get() == count {
             self.rest.set(0);

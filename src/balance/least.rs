@@ -1,7 +1,7 @@
 //! Weighted least connections: the smallest (open + 1) / weight, by many threads.
 //!
 //! Each [`Order`] is exact under its lock. Many members are dealt to several of
-//! them, the *shards*, by seat. A shard publishes its smallest load whenever that
+//! them, the *shards*, by row. A shard publishes its smallest load whenever that
 //! changes. A pick takes a shard's lock and then sees that no shard has published a
 //! smaller load; if one has, it goes there instead. So a pick is exact beside
 //! everything that ended before it began, and differs from it by what runs
@@ -16,7 +16,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "shards are numbers below `SHARDS`, seats below 2^32"
+    reason = "shards are numbers below `SHARDS`, rows below 2^32"
 )]
 
 mod leaders;
@@ -25,7 +25,7 @@ mod order;
 use std::cell::Cell;
 
 use super::core::Padded;
-use super::pool::Pool;
+use super::pool::MemberPool;
 use super::sync::{
     AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, lock_brief as lock, try_lock_brief as try_lock,
 };
@@ -58,7 +58,7 @@ const NOBODY: u64 = u64::MAX;
 
 /// Where a picker is.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct ShardAffinity {
     /// The picker's number; not 0.
     picker: u32,
     shard: Cell<u32>,
@@ -72,7 +72,7 @@ pub(super) struct Home {
     start: Cell<u32>,
 }
 
-impl Home {
+impl ShardAffinity {
     /// The home of the picker with this number.
     pub(super) fn new(number: u64) -> Self {
         let picker = u32::try_from(number % 0xFFFF_FFFF).unwrap_or(0) + 1;
@@ -96,18 +96,18 @@ pub(super) struct LeastConnections {
     loads: Padded<[AtomicU64; SHARDS]>,
     /// The picker that has a shard at home; 0: none.
     owners: Padded<[AtomicU32; SHARDS]>,
-    shards: [Padded<BriefMutex<Shard>>; SHARDS],
+    shards: [Padded<BriefMutex<OrderShard>>; SHARDS],
 }
 
 /// The members of a shard, in order.
 #[derive(Debug)]
-struct Shard {
+struct OrderShard {
     order: Order,
     /// The pool that takes picks. The same in all shards.
-    active: Option<Pool>,
+    active: Option<MemberPool>,
 }
 
-impl Shard {
+impl OrderShard {
     fn new(idle: Idle) -> Self {
         Self { order: Order::new(idle), active: None }
     }
@@ -120,9 +120,9 @@ impl Shard {
 }
 
 /// A shard under its lock.
-pub(super) struct Locked<'l> {
+pub(super) struct LockedShard<'l> {
     least: &'l LeastConnections,
-    inner: BriefGuard<'l, Shard>,
+    inner: BriefGuard<'l, OrderShard>,
     shard: u32,
     shift: u32,
 }
@@ -133,12 +133,12 @@ impl LeastConnections {
             shift: Padded(AtomicU32::new(0)),
             loads: Padded([const { NOBODY }; SHARDS].map(AtomicU64::new)),
             owners: Padded([const { 0 }; SHARDS].map(AtomicU32::new)),
-            shards: [(); SHARDS].map(|()| Padded(BriefMutex::new(Shard::new(idle)))),
+            shards: [(); SHARDS].map(|()| Padded(BriefMutex::new(OrderShard::new(idle)))),
         }
     }
 
     #[inline(always)]
-    fn mutex(&self, shard: u32) -> &BriefMutex<Shard> {
+    fn mutex(&self, shard: u32) -> &BriefMutex<OrderShard> {
         &self.shards[shard as usize % SHARDS].0
     }
 
@@ -163,15 +163,15 @@ impl LeastConnections {
         }
     }
 
-    /// The shard of a seat, under its lock.
+    /// The shard of a row, under its lock.
     #[inline(always)]
-    fn lock_seat(&self, seat: u32) -> Locked<'_> {
+    fn lock_row(&self, row: u32) -> LockedShard<'_> {
         loop {
             let shift = self.shift();
-            let shard = seat & ((1 << shift) - 1);
+            let shard = row & ((1 << shift) - 1);
             let inner = lock(self.mutex(shard));
             if self.shift() == shift {
-                return Locked { least: self, inner, shard, shift };
+                return LockedShard { least: self, inner, shard, shift };
             }
         }
     }
@@ -179,18 +179,18 @@ impl LeastConnections {
     /// A shard whose next pick carries least of all, under its lock; none if others
     /// were faster again and again.
     #[inline(always)]
-    pub(super) fn lock_least(&self, home: &Home) -> Option<Locked<'_>> {
+    pub(super) fn lock_least(&self, home: &ShardAffinity) -> Option<LockedShard<'_>> {
         let shift = self.shift();
         let shard = home.shard.get() & ((1 << shift) - 1);
         if shift == 0 {
             let inner = lock(self.mutex(0));
             if self.shift() == 0 {
-                return Some(Locked { least: self, inner, shard: 0, shift });
+                return Some(LockedShard { least: self, inner, shard: 0, shift });
             }
         } else if !home.done.get() {
             match try_lock(self.mutex(shard)) {
                 Some(inner) if self.shift() == shift && self.leads(shard) => {
-                    return Some(Locked { least: self, inner, shard, shift });
+                    return Some(LockedShard { least: self, inner, shard, shift });
                 }
                 Some(_) => {}
                 None => home.avoids.set(AVOIDS),
@@ -208,14 +208,14 @@ impl LeastConnections {
     }
 
     #[inline(never)]
-    fn lock_another(&self, home: &Home) -> Option<Locked<'_>> {
+    fn lock_another(&self, home: &ShardAffinity) -> Option<LockedShard<'_>> {
         for _ in 0..TRIES {
             let shift = self.shift();
             let mask = (1_u32 << shift) - 1;
             let at = home.shard.get() & mask;
             let least = (0..=mask).map(|shard| self.load(shard)).min().unwrap_or(NOBODY);
             let ties = |shard: &u32| self.load(*shard) == least;
-            // Home stays home while others have the least loaded members.
+            // The preferred shard stays while others have the least loaded members.
             let stays = !home.done.get() && !ties(&at);
             let around = || (1..=mask + 1).map(|step| at.wrapping_add(step) & mask).filter(ties);
             let is_free = |shard: &u32| {
@@ -248,46 +248,46 @@ impl LeastConnections {
                     owner.store(home.picker, Ordering::Relaxed);
                 }
             }
-            return Some(Locked { least: self, inner, shard, shift });
+            return Some(LockedShard { least: self, inner, shard, shift });
         }
         None
     }
 
     /// Every shard, under its lock.
-    pub(super) fn lock_all(&self) -> Everything<'_> {
-        Everything { least: self, shards: std::array::from_fn(|shard| lock(&self.shards[shard].0)) }
+    pub(super) fn lock_all(&self) -> AllShards<'_> {
+        AllShards { least: self, shards: std::array::from_fn(|shard| lock(&self.shards[shard].0)) }
     }
 
     /// Ends a pick. Also of a member that is out of rotation or has left.
     #[inline]
-    pub(super) fn release(&self, seat: u32) {
-        let mut locked = self.lock_seat(seat);
-        let own = seat >> locked.shift;
+    pub(super) fn release(&self, row: u32) {
+        let mut locked = self.lock_row(row);
+        let own = row >> locked.shift;
         if locked.inner.order.release(own) {
             self.publish(locked.shard, locked.inner.load());
         }
     }
 
-    /// Open picks of a seat, in rotation or not.
-    pub(super) fn open(&self, seat: u32) -> u32 {
-        let locked = self.lock_seat(seat);
-        locked.inner.order.open(seat >> locked.shift)
+    /// Open picks of a row, in rotation or not.
+    pub(super) fn open(&self, row: u32) -> u32 {
+        let locked = self.lock_row(row);
+        locked.inner.order.open(row >> locked.shift)
     }
 
     /// Puts a member into rotation, or into another pool or class; `None` takes
     /// it out. Its open picks stay.
-    pub(super) fn link(&self, seat: u32, place: Option<(Pool, u32)>) {
-        let mut locked = self.lock_seat(seat);
-        let own = seat >> locked.shift;
+    pub(super) fn link(&self, row: u32, place: Option<(MemberPool, u32)>) {
+        let mut locked = self.lock_row(row);
+        let own = row >> locked.shift;
         locked.inner.order.link(own, place);
         self.publish(locked.shard, locked.inner.load());
     }
 }
 
-impl Locked<'_> {
+impl LockedShard<'_> {
     /// Picks the least loaded member of the shard in the active pool, and opens it.
     #[inline(always)]
-    pub(super) fn pick(&mut self, home: &Home) -> Option<u32> {
+    pub(super) fn pick(&mut self, home: &ShardAffinity) -> Option<u32> {
         let pool = self.inner.active?;
         let (own, ends) = self.inner.order.pick(pool)?;
         if ends {
@@ -297,7 +297,7 @@ impl Locked<'_> {
     }
 
     #[inline(never)]
-    fn end_turn(&self, pool: Pool, home: &Home) {
+    fn end_turn(&self, pool: MemberPool, home: &ShardAffinity) {
         self.least.publish(self.shard, self.inner.load());
         let is_home = home.shard.get() & ((1 << self.shift) - 1) == self.shard;
         if is_home && self.inner.order.last_turn(pool) > home.since.get() {
@@ -307,66 +307,66 @@ impl Locked<'_> {
 }
 
 /// All shards, under their locks.
-pub(super) struct Everything<'l> {
+pub(super) struct AllShards<'l> {
     least: &'l LeastConnections,
-    shards: [BriefGuard<'l, Shard>; SHARDS],
+    shards: [BriefGuard<'l, OrderShard>; SHARDS],
 }
 
-impl Everything<'_> {
+impl AllShards<'_> {
     /// The shards in use.
-    fn used(&self) -> impl Iterator<Item = (u32, &Shard)> {
+    fn used(&self) -> impl Iterator<Item = (u32, &OrderShard)> {
         let shards = self.shards.iter().take(1 << self.least.shift());
         (0..).zip(shards.map(|inner| &**inner))
     }
 
-    fn used_mut(&mut self) -> impl Iterator<Item = (u32, &mut Shard)> {
+    fn used_mut(&mut self) -> impl Iterator<Item = (u32, &mut OrderShard)> {
         let shards = self.shards.iter_mut().take(1 << self.least.shift());
         (0..).zip(shards.map(|inner| &mut **inner))
     }
 
-    /// The shard of a seat, and its number there.
-    fn shard_of(&mut self, seat: u32) -> (&mut Shard, u32) {
+    /// The shard of a row, and its number there.
+    fn shard_of(&mut self, row: u32) -> (&mut OrderShard, u32) {
         let shift = self.least.shift();
-        let shard = seat & ((1 << shift) - 1);
-        (&mut self.shards[shard as usize % SHARDS], seat >> shift)
+        let shard = row & ((1 << shift) - 1);
+        (&mut self.shards[shard as usize % SHARDS], row >> shift)
     }
 
     /// Which pool takes picks from now on.
-    pub(super) fn set_active(&mut self, active: Option<Pool>) {
+    pub(super) fn set_active(&mut self, active: Option<MemberPool>) {
         for (_, shard) in self.used_mut() {
             shard.active = active;
         }
     }
 
     /// As [`LeastConnections::link`].
-    pub(super) fn link(&mut self, seat: u32, place: Option<(Pool, u32)>) {
-        let (shard, own) = self.shard_of(seat);
+    pub(super) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
+        let (shard, own) = self.shard_of(row);
         shard.order.link(own, place);
     }
 
-    /// Puts every seat, in order, where `places` says, over as many shards as suit
+    /// Puts every row, in order, where `places` says, over as many shards as suit
     /// their number.
-    pub(super) fn link_all(&mut self, places: &[Option<(Pool, u32)>]) {
+    pub(super) fn link_all(&mut self, places: &[Option<(MemberPool, u32)>]) {
         self.deal(places.len());
         let step = 1 << self.least.shift();
         for (shard, inner) in self.used_mut() {
             let own = places.iter().skip(shard as usize).step_by(step);
-            inner.order.reserve_seats(own.len());
+            inner.order.reserve_rows(own.len());
             inner.order.link_all(own.copied());
         }
     }
 
-    /// Deals so many seats to shards, with their open picks.
-    fn deal(&mut self, seats: usize) {
+    /// Deals so many rows to shards, with their open picks.
+    fn deal(&mut self, rows: usize) {
         let old = self.least.shift();
-        let new = (seats / SMALLEST).clamp(1, SHARDS).ilog2();
+        let new = (rows / SMALLEST).clamp(1, SHARDS).ilog2();
         if old == new {
             return;
         }
         let active = self.shards[0].active;
-        let open: Vec<u32> = (0..seats as u32)
-            .map(|seat| {
-                let (shard, own) = self.shard_of(seat);
+        let open: Vec<u32> = (0..rows as u32)
+            .map(|row| {
+                let (shard, own) = self.shard_of(row);
                 shard.order.open(own)
             })
             .collect();
@@ -383,13 +383,13 @@ impl Everything<'_> {
 
     /// Picks the least loaded of the members of the active pool that `accept` takes, and
     /// opens it. Shards take turns among equals.
-    pub(super) fn pick_where(&mut self, home: &Home, accept: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(super) fn pick_where(&mut self, home: &ShardAffinity, accept: impl Fn(u32) -> bool) -> Option<u32> {
         let start = home.start.get();
         home.start.set(start.wrapping_add(1));
-        let seat = self.least_from(start, accept)?;
-        let (shard, own) = self.shard_of(seat);
+        let row = self.least_from(start, accept)?;
+        let (shard, own) = self.shard_of(row);
         shard.order.open_pick(own);
-        Some(seat)
+        Some(row)
     }
 
     /// The least loaded of the members of the active pool that `accept` takes.
@@ -401,11 +401,11 @@ impl Everything<'_> {
         let shift = self.least.shift();
         let mask = (1 << shift) - 1;
         let found = self.used().filter_map(|(shard, inner)| {
-            let seat_of = |own: u32| own << shift | shard;
-            let (load, own) = inner.order.least_where(inner.active?, |own| accept(seat_of(own)))?;
-            Some((load, shard.wrapping_sub(start) & mask, seat_of(own)))
+            let row_of = |own: u32| own << shift | shard;
+            let (load, own) = inner.order.least_where(inner.active?, |own| accept(row_of(own)))?;
+            Some((load, shard.wrapping_sub(start) & mask, row_of(own)))
         });
-        found.min().map(|(.., seat)| seat)
+        found.min().map(|(.., row)| row)
     }
 
     /// Bytes on the heap.
@@ -414,7 +414,7 @@ impl Everything<'_> {
     }
 }
 
-impl Drop for Everything<'_> {
+impl Drop for AllShards<'_> {
     /// Lets everyone know what the next picks have to carry.
     fn drop(&mut self) {
         for (shard, inner) in self.used() {

@@ -85,7 +85,7 @@ impl<A> Member<A> {
 /// Names one member of one balancer, as long as it stays a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId {
-    pub(super) seat: u32,
+    pub(super) row: u32,
     pub(super) serial: u32,
 }
 
@@ -106,7 +106,7 @@ pub enum Drain {
 
 /// One member as the balancer sees it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberView<A> {
+pub struct MemberSummary<A> {
     /// Its name for picks and changes.
     pub id: MemberId,
     /// Its identity.

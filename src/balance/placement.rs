@@ -35,7 +35,7 @@
 mod cells;
 mod gaps;
 
-use self::cells::{Cells, Search};
+use self::cells::{KeySlots, RaceState};
 use super::key::{GOLDEN, fold};
 use super::sync::{AtomicU64, Ordering};
 
@@ -47,8 +47,8 @@ const NONE: u32 = u32::MAX;
 
 /// One member of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed {
-    pub(super) seat: u32,
+pub(super) struct PlacedMember {
+    pub(super) row: u32,
     /// The hash of its identity.
     pub(super) identity: u64,
     /// What it weighs in full; says how long searches will be, and nothing else.
@@ -57,14 +57,14 @@ pub(super) struct Placed {
 
 /// How the members' weights lie: what ends a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
+struct SlownessRange {
     /// No member is faster; a smaller number is safe and lengthens searches.
     fastest: u32,
     /// Whether all are equally fast.
     is_even: bool,
 }
 
-impl Range {
+impl SlownessRange {
     #[inline(always)]
     fn from_bits(bits: u64) -> Self {
         Self { fastest: bits as u32, is_even: bits >> 32 != 0 }
@@ -89,37 +89,37 @@ fn slowness(weight: u32) -> u32 {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Placement {
-    cells: Cells,
-    /// A [`Range`].
+    cells: KeySlots,
+    /// A [`SlownessRange`].
     range: AtomicU64,
-    /// The slot of each seat's column.
+    /// The slot of each row's column.
     slots: Box<[u32]>,
 }
 
 impl Placement {
     /// Lays out the members; none takes keys yet.
-    pub(super) fn new(members: &[Placed], reserve_members: usize) -> Option<Self> {
-        let last_seat = members.iter().map(|member| member.seat).max()?;
+    pub(super) fn new(members: &[PlacedMember], reserve_members: usize) -> Option<Self> {
+        let last_row = members.iter().map(|member| member.row).max()?;
         let mut weights =
             members.iter().map(|member| slowness(member.weight)).filter(|slowness| *slowness > 0);
-        let range = weights.next().map_or(Range { fastest: u32::MAX, is_even: false }, |first| {
-            weights.fold(Range { fastest: first, is_even: true }, Range::with)
+        let range = weights.next().map_or(SlownessRange { fastest: u32::MAX, is_even: false }, |first| {
+            weights.fold(SlownessRange { fastest: first, is_even: true }, SlownessRange::with)
         });
         let mut table = Self {
-            cells: Cells::new(slots_for(members.len().max(reserve_members))),
+            cells: KeySlots::new(slots_for(members.len().max(reserve_members))),
             range: AtomicU64::new(range.to_bits()),
-            slots: vec![NONE; last_seat as usize + 1].into_boxed_slice(),
+            slots: vec![NONE; last_row as usize + 1].into_boxed_slice(),
         };
         table.place(members);
         Some(table)
     }
 
-    fn place(&mut self, members: &[Placed]) {
+    fn place(&mut self, members: &[PlacedMember]) {
         struct Placing {
             hash: u64,
             draw: u32,
         }
-        let hash = |member: &Placed| fold(member.identity, GOLDEN) ^ member.identity;
+        let hash = |member: &PlacedMember| fold(member.identity, GOLDEN) ^ member.identity;
         let mut all: Vec<Placing> =
             members.iter().map(|member| Placing { hash: hash(member), draw: 0 }).collect();
         let mut holders = vec![NONE; self.cells.len()];
@@ -144,9 +144,9 @@ impl Placement {
         }
         for (slot, holder) in (0..).zip(holders) {
             if holder != NONE {
-                let seat = members[holder as usize].seat;
-                self.cells.give(slot as usize, seat);
-                self.slots[seat as usize] = slot;
+                let row = members[holder as usize].row;
+                self.cells.give(slot as usize, row);
+                self.slots[row as usize] = slot;
             }
         }
     }
@@ -159,14 +159,14 @@ impl Placement {
     }
 
     #[inline(always)]
-    fn range(&self) -> Range {
-        Range::from_bits(self.range.load(Ordering::Acquire))
+    fn range(&self) -> SlownessRange {
+        SlownessRange::from_bits(self.range.load(Ordering::Acquire))
     }
 
     /// Sets how much weight a member takes now; 0 takes it out. Called by the one writer.
     #[inline]
-    pub(super) fn set_weight(&self, seat: u32, weight: u32) {
-        let Some(&slot) = self.slots.get(seat as usize) else { return };
+    pub(super) fn set_weight(&self, row: u32, weight: u32) {
+        let Some(&slot) = self.slots.get(row as usize) else { return };
         if slot == NONE {
             return;
         }
@@ -198,22 +198,22 @@ impl Placement {
     pub(super) fn hit(&self, key: u64) -> Option<u32> {
         let range = self.range();
         if range.is_even {
-            return self.cells.hit_even(key).or_else(|| self.find_from(Search::START, key));
+            return self.cells.hit_even(key).or_else(|| self.find_from(RaceState::START, key));
         }
         match self.cells.hit(key, range.fastest) {
-            Ok(seat) => Some(seat),
+            Ok(row) => Some(row),
             Err(best) => self.find_from(best, key),
         }
     }
 
     #[inline(never)]
-    fn find_from(&self, best: Search, key: u64) -> Option<u32> {
+    fn find_from(&self, best: RaceState, key: u64) -> Option<u32> {
         self.cells.hit_from(key, self.range().fastest, best)
     }
 
     /// Who waits least of those that `accept` takes.
     pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.cells.find(key, self.range().fastest, Search::START, &mut accept)
+        self.cells.find(key, self.range().fastest, RaceState::START, &mut accept)
     }
 
     /// Bytes on the heap.

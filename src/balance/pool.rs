@@ -10,7 +10,7 @@ use crate::channel::{FailOpen, MemberStatus, NobodyReason, Role, Standing, Tier}
 
 /// A set of members that take picks together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Pool {
+pub(super) enum MemberPool {
     Primary = 0,
     PrimaryWeightless = 1,
     Backup = 2,
@@ -20,7 +20,7 @@ pub(super) enum Pool {
     EveryoneWeightless = 5,
 }
 
-impl Pool {
+impl MemberPool {
     pub(super) const COUNT: usize = 6;
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Primary,
@@ -71,14 +71,14 @@ impl Pool {
 /// Who takes picks now, as one byte that pickers read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Active {
-    Pool(Pool),
+    MemberPool(MemberPool),
     Nobody(NobodyReason),
 }
 
 impl Active {
     pub(super) fn to_byte(self) -> u8 {
         match self {
-            Self::Pool(pool) => pool as u8,
+            Self::MemberPool(pool) => pool as u8,
             Self::Nobody(NobodyReason::NoMembers) => 6,
             Self::Nobody(NobodyReason::AllDisabled) => 7,
             Self::Nobody(NobodyReason::AllUnhealthy) => 8,
@@ -88,12 +88,12 @@ impl Active {
     #[inline(always)]
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
-            0 => Self::Pool(Pool::Primary),
-            1 => Self::Pool(Pool::PrimaryWeightless),
-            2 => Self::Pool(Pool::Backup),
-            3 => Self::Pool(Pool::BackupWeightless),
-            4 => Self::Pool(Pool::Everyone),
-            5 => Self::Pool(Pool::EveryoneWeightless),
+            0 => Self::MemberPool(MemberPool::Primary),
+            1 => Self::MemberPool(MemberPool::PrimaryWeightless),
+            2 => Self::MemberPool(MemberPool::Backup),
+            3 => Self::MemberPool(MemberPool::BackupWeightless),
+            4 => Self::MemberPool(MemberPool::Everyone),
+            5 => Self::MemberPool(MemberPool::EveryoneWeightless),
             6 => Self::Nobody(NobodyReason::NoMembers),
             7 => Self::Nobody(NobodyReason::AllDisabled),
             _ => Self::Nobody(NobodyReason::AllUnhealthy),
@@ -102,9 +102,9 @@ impl Active {
 
     pub(super) fn tier(self) -> Tier {
         match self {
-            Self::Pool(Pool::Primary | Pool::PrimaryWeightless) => Tier::Primary,
-            Self::Pool(Pool::Backup | Pool::BackupWeightless) => Tier::Backup,
-            Self::Pool(Pool::Everyone | Pool::EveryoneWeightless) => Tier::FailOpen,
+            Self::MemberPool(MemberPool::Primary | MemberPool::PrimaryWeightless) => Tier::Primary,
+            Self::MemberPool(MemberPool::Backup | MemberPool::BackupWeightless) => Tier::Backup,
+            Self::MemberPool(MemberPool::Everyone | MemberPool::EveryoneWeightless) => Tier::FailOpen,
             Self::Nobody(reason) => Tier::Nobody(reason),
         }
     }
@@ -112,12 +112,12 @@ impl Active {
 
 /// How many members could take picks in each pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Census {
+pub(super) struct TierCounts {
     members: usize,
-    able: [usize; Pool::COUNT],
+    able: [usize; MemberPool::COUNT],
 }
 
-impl Census {
+impl TierCounts {
     /// A member joins the count.
     pub(super) fn add(&mut self, standing: Standing, weight: u32) {
         self.members += 1;
@@ -139,19 +139,21 @@ impl Census {
     }
 
     /// Members of the pool that could take picks were it active.
-    pub(super) fn able(&self, pool: Pool) -> usize {
+    pub(super) fn able(&self, pool: MemberPool) -> usize {
         self.able.get(pool.index()).copied().unwrap_or(0)
     }
 
     /// The rule of `channel::rotation`, from the counts.
     pub(super) fn active(&self, fail_open: FailOpen) -> Active {
-        use Pool::{Backup, BackupWeightless, Everyone, EveryoneWeightless, Primary, PrimaryWeightless};
-        let able = |pool: &Pool| self.able(*pool) > 0;
+        use MemberPool::{
+            Backup, BackupWeightless, Everyone, EveryoneWeightless, Primary, PrimaryWeightless,
+        };
+        let able = |pool: &MemberPool| self.able(*pool) > 0;
         if let Some(pool) = [Primary, PrimaryWeightless, Backup, BackupWeightless].into_iter().find(able) {
-            return Active::Pool(pool);
+            return Active::MemberPool(pool);
         }
         match (fail_open, [Everyone, EveryoneWeightless].into_iter().find(able)) {
-            (FailOpen::AllEnabled, Some(pool)) => Active::Pool(pool),
+            (FailOpen::AllEnabled, Some(pool)) => Active::MemberPool(pool),
             (FailOpen::Closed, Some(_)) => Active::Nobody(NobodyReason::AllUnhealthy),
             (_, None) if self.members > 0 => Active::Nobody(NobodyReason::AllDisabled),
             (_, None) => Active::Nobody(NobodyReason::NoMembers),
@@ -160,10 +162,10 @@ impl Census {
 }
 
 /// The pools in which a member of this standing could take picks.
-pub(super) fn pools_of(standing: Standing, weight: u32) -> [Option<Pool>; 2] {
+pub(super) fn pools_of(standing: Standing, weight: u32) -> [Option<MemberPool>; 2] {
     [
-        standing.is_eligible().then(|| Pool::of(standing.role, weight)),
-        (standing.status == MemberStatus::Enabled).then(|| Pool::open_of(weight)),
+        standing.is_eligible().then(|| MemberPool::of(standing.role, weight)),
+        (standing.status == MemberStatus::Enabled).then(|| MemberPool::open_of(weight)),
     ]
 }
 
@@ -184,20 +186,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_census_agrees_with_rotation(
+        fn the_counts_agree_with_rotation(
             members in prop::collection::vec(standings(), 0..6),
             gone in prop::collection::vec(standings(), 0..6),
             open in any::<bool>(),
         ) {
             let fail_open = if open { FailOpen::AllEnabled } else { FailOpen::Closed };
-            let mut census = Census::default();
+            let mut counts = TierCounts::default();
             for (standing, weight) in members.iter().chain(&gone) {
-                census.add(*standing, *weight);
+                counts.add(*standing, *weight);
             }
             for (standing, weight) in gone {
-                census.remove(standing, weight);
+                counts.remove(standing, weight);
             }
-            let active = census.active(fail_open);
+            let active = counts.active(fail_open);
             let tier = Tier::of(members.iter().map(|(standing, _)| *standing), fail_open);
             prop_assert_eq!(active.tier(), tier);
             prop_assert_eq!(Active::from_byte(active.to_byte()), active);
@@ -208,7 +210,7 @@ mod tests {
             for (standing, weight) in &members {
                 let takes = tier.admits(*standing) && (*weight > 0 || !weighted);
                 let pooled = match active {
-                    Active::Pool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
+                    Active::MemberPool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
                     Active::Nobody(_) => false,
                 };
                 prop_assert_eq!(pooled, takes);

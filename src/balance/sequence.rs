@@ -42,7 +42,7 @@ const FEW: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
     /// Who.
-    pub(super) seat: u32,
+    pub(super) row: u32,
     /// Above 0.
     pub(super) weight: u32,
 }
@@ -54,20 +54,20 @@ pub(super) struct Sequence {
     step: u64,
     /// Picks of the cycle.
     length: u64,
-    kind: Kind,
+    kind: CycleLayout,
 }
 
 /// Shared, so that a copy of a sequence is cheap and its slots are one step away.
 #[derive(Debug, Clone)]
-enum Kind {
-    /// The seat of every pick, short seats where they suffice.
+enum CycleLayout {
+    /// The row of every pick, short rows where they suffice.
     Short(Arc<[u16]>),
     Listed(Arc<[u32]>),
     Spread(Arc<Spread>),
 }
 
 impl Sequence {
-    /// The sequence of these members, given in the order of their seats; none of none.
+    /// The sequence of these members, given in the order of their rows; none of none.
     pub(super) fn new(parts: &[Part]) -> Option<Self> {
         let divisor = parts.iter().fold(0, |divisor, part| gcd(divisor, part.weight));
         if divisor == 0 {
@@ -76,14 +76,14 @@ impl Sequence {
         let length: u64 = parts.iter().map(|part| u64::from(part.weight / divisor)).sum();
         let step = (u64::MAX / length).wrapping_add(1);
         if length > LISTED_LIMIT {
-            let kind = Kind::Spread(Arc::new(Spread::new(parts, divisor)));
+            let kind = CycleLayout::Spread(Arc::new(Spread::new(parts, divisor)));
             return Some(Self { step, length, kind });
         }
         let order = listed(parts, divisor, length);
-        let kind = if parts.iter().all(|part| part.seat <= u32::from(u16::MAX)) {
-            Kind::Short(order.iter().map(|&seat| seat as u16).collect())
+        let kind = if parts.iter().all(|part| part.row <= u32::from(u16::MAX)) {
+            CycleLayout::Short(order.iter().map(|&row| row as u16).collect())
         } else {
-            Kind::Listed(order.into())
+            CycleLayout::Listed(order.into())
         };
         Some(Self { step, length, kind })
     }
@@ -94,14 +94,14 @@ impl Sequence {
         self.step
     }
 
-    /// Gives each place the seat whose turn comes, from this virtual time on.
+    /// Gives each place the row whose turn comes, from this virtual time on.
     #[inline]
     pub(super) fn for_turns<P>(&self, time: u64, places: &[P], give: impl Fn(&P, u32)) {
         let first = scale(time, self.length) as usize;
         match &self.kind {
-            Kind::Short(order) => give_turns(order, first, places, give),
-            Kind::Listed(order) => give_turns(order, first, places, give),
-            Kind::Spread(spread) => {
+            CycleLayout::Short(order) => give_turns(order, first, places, give),
+            CycleLayout::Listed(order) => give_turns(order, first, places, give),
+            CycleLayout::Spread(spread) => {
                 let mut slot = first as u64;
                 for place in places {
                     give(place, spread.at(slot));
@@ -116,18 +116,18 @@ impl Sequence {
     pub(super) fn at(&self, cursor: u64) -> u32 {
         let slot = scale(cursor, self.length);
         match &self.kind {
-            Kind::Short(order) => u32::from(order[slot as usize]),
-            Kind::Listed(order) => order[slot as usize],
-            Kind::Spread(spread) => spread.at(slot),
+            CycleLayout::Short(order) => u32::from(order[slot as usize]),
+            CycleLayout::Listed(order) => order[slot as usize],
+            CycleLayout::Spread(spread) => spread.at(slot),
         }
     }
 
     /// Whether both are the same copy.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
-            (Kind::Short(one), Kind::Short(other)) => Arc::ptr_eq(one, other),
-            (Kind::Listed(one), Kind::Listed(other)) => Arc::ptr_eq(one, other),
-            (Kind::Spread(one), Kind::Spread(other)) => Arc::ptr_eq(one, other),
+            (CycleLayout::Short(one), CycleLayout::Short(other)) => Arc::ptr_eq(one, other),
+            (CycleLayout::Listed(one), CycleLayout::Listed(other)) => Arc::ptr_eq(one, other),
+            (CycleLayout::Spread(one), CycleLayout::Spread(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -145,9 +145,9 @@ impl Sequence {
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.kind {
-            Kind::Short(order) => size_of_val(&**order),
-            Kind::Listed(order) => size_of_val(&**order),
-            Kind::Spread(spread) => spread.heap_bytes(),
+            CycleLayout::Short(order) => size_of_val(&**order),
+            CycleLayout::Listed(order) => size_of_val(&**order),
+            CycleLayout::Spread(spread) => spread.heap_bytes(),
         }
     }
 }
@@ -156,10 +156,10 @@ impl Sequence {
 #[inline]
 fn give_turns<S: Copy + Into<u32>, P>(order: &[S], first: usize, places: &[P], give: impl Fn(&P, u32)) {
     match order.get(first..first + places.len()) {
-        Some(turns) => places.iter().zip(turns).for_each(|(place, &seat)| give(place, seat.into())),
+        Some(turns) => places.iter().zip(turns).for_each(|(place, &row)| give(place, row.into())),
         None => {
             let turns = order.iter().cycle().skip(first);
-            places.iter().zip(turns).for_each(|(place, &seat)| give(place, seat.into()));
+            places.iter().zip(turns).for_each(|(place, &row)| give(place, row.into()));
         }
     }
 }
@@ -173,8 +173,8 @@ fn gcd(mut left: u32, mut right: u32) -> u32 {
 
 /// The order of one cycle.
 fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
-    let mut by_weight: Vec<(u32, u32)> = parts.iter().map(|part| (part.weight, part.seat)).collect();
-    // Heavy first, as ties go to the first; equals stay in the order of their seats.
+    let mut by_weight: Vec<(u32, u32)> = parts.iter().map(|part| (part.weight, part.row)).collect();
+    // Heavy first, as ties go to the first; equals stay in the order of their rows.
     by_weight.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
     // So few members are ordered one by one, which mixes equals more finely.
     let alone = by_weight.len() <= FEW;
@@ -185,16 +185,16 @@ fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
     let rates: Vec<u64> = weights.iter().map(|weight| weight / repeats).collect();
     let order = tijdeman(&rates, length / repeats);
     let mut turns = vec![0_usize; classes.len()];
-    let mut seats = Vec::with_capacity(length as usize);
+    let mut rows = Vec::with_capacity(length as usize);
     for _ in 0..repeats {
         for &class in &order {
             let members = classes[class as usize];
             let turn = &mut turns[class as usize];
-            seats.push(members[*turn].1);
+            rows.push(members[*turn].1);
             *turn = if *turn + 1 == members.len() { 0 } else { *turn + 1 };
         }
     }
-    seats
+    rows
 }
 
 fn gcd64(mut left: u64, mut right: u64) -> u64 {

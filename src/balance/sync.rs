@@ -1,6 +1,6 @@
 //! The synchronisation primitives of this room, exchangeable for loom's.
 //!
-//! Everything concurrent in `balance` takes its atomics and locks from here.
+//! AllShards concurrent in `balance` takes its atomics and locks from here.
 //! Built with `--cfg vitald_loom` they are loom's, so that `tests/loom` can
 //! walk through every interleaving (the command is in `docs/balance.md`).
 

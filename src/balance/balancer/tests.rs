@@ -20,19 +20,19 @@ fn pickers_write_nothing_that_they_share() {
                 open.push(picker.pick(&Request::new().uri(uri.as_bytes()).source(source)).unwrap());
             }
         }
-        let step = match snapshot.table(Pool::Primary) {
-            Some(Table::RoundRobin(table)) => table.current.step(),
+        let step = match snapshot.table(MemberPool::Primary) {
+            Some(PoolTable::RoundRobin(table)) => table.current.step(),
             _ => 0,
         };
         // 50 blocks of 64 for each of the two.
         assert_eq!(balancer.core.cursor.0.load(Relaxed), step.wrapping_mul(6400), "{strategy:?}");
         assert_eq!(step != 0, strategy == Strategy::WeightedRoundRobin);
         assert_eq!((balancer.core.generation(), Arc::strong_count(&snapshot)), (generation, handles));
-        let ledger = &balancer.core.ledger;
-        assert_eq!(ledger.shared_open(), 0);
-        assert!((0..50).all(|seat| ledger.shared_open_at(seat) == 0), "shared counters stay untouched");
+        let counters = &balancer.core.counters;
+        assert_eq!(counters.shared_open(), 0);
+        assert!((0..50).all(|row| counters.shared_open_at(row) == 0), "shared counters stay untouched");
         assert_eq!(balancer.members().iter().map(|member| member.open_picks).sum::<u32>(), 6400);
         drop(open);
-        assert!((0..50).all(|seat| ledger.shared_open_at(seat) == 0));
+        assert!((0..50).all(|row| counters.shared_open_at(row) == 0));
     }
 }

@@ -13,33 +13,33 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "seats, blocks and slots are indices into this file's own slabs; a broken link is a bug here"
+    reason = "rows, blocks and slots are indices into this file's own slabs; a broken link is a bug here"
 )]
 
 mod classes;
 
-use self::classes::{Class, Group, Index};
-use super::super::pool::Pool;
+use self::classes::{Class, ClassIndex, PoolClasses};
+use super::super::pool::MemberPool;
 use super::leaders::{Idle, VACANT, load_of, rank, turn_of};
 
 /// No index.
 const NONE: u32 = u32::MAX;
 
-/// In place of a block's index: a member alone in its class, and its seat.
+/// In place of a block's index: a member alone in its class, and its row.
 const SOLO: u32 = 1 << 31;
 
 /// A member. `prev` of a block's head and `next` of its tail mean nothing; alone, a
 /// member has its slot and the index of its pool there.
 #[derive(Debug, Clone, Copy)]
-struct Node {
+struct OrderNode {
     open: u32,
-    /// The block it is linked into, `SOLO` and its seat, or `NONE`.
+    /// The block it is linked into, `SOLO` and its row, or `NONE`.
     block: u32,
     prev: u32,
     next: u32,
 }
 
-impl Node {
+impl OrderNode {
     const UNLINKED: Self = Self { open: 0, block: NONE, prev: NONE, next: NONE };
 }
 
@@ -53,18 +53,18 @@ struct Block {
     prev: u32,
     next: u32,
     slot: u32,
-    pool: Pool,
+    pool: MemberPool,
 }
 
-/// Open counts of all seats, and the order of those in rotation.
+/// Open counts of all rows, and the order of those in rotation.
 #[derive(Debug)]
 pub(in crate::balance) struct Order {
-    nodes: Vec<Node>,
+    nodes: Vec<OrderNode>,
     blocks: Vec<Block>,
     /// The first free block; its `next` is the one after it.
     free: u32,
     /// By pool; as far as pools were used.
-    groups: Vec<Group>,
+    groups: Vec<PoolClasses>,
     idle: Idle,
     /// Counts turns; among equals the class whose last turn is longest ago leads.
     turn: u64,
@@ -75,50 +75,50 @@ impl Order {
         Self { nodes: Vec::new(), blocks: Vec::new(), free: NONE, groups: Vec::new(), idle, turn: 0 }
     }
 
-    /// Makes room for seats below `seats`.
-    pub(in crate::balance) fn reserve_seats(&mut self, seats: usize) {
-        if self.nodes.len() < seats {
-            self.nodes.resize(seats, Node::UNLINKED);
+    /// Makes room for rows below `rows`.
+    pub(in crate::balance) fn reserve_rows(&mut self, rows: usize) {
+        if self.nodes.len() < rows {
+            self.nodes.resize(rows, OrderNode::UNLINKED);
         }
     }
 
-    /// Open picks of a seat, linked or not.
-    pub(in crate::balance) fn open(&self, seat: u32) -> u32 {
-        self.nodes.get(seat as usize).map_or(0, |node| node.open)
+    /// Open picks of a row, linked or not.
+    pub(in crate::balance) fn open(&self, row: u32) -> u32 {
+        self.nodes.get(row as usize).map_or(0, |node| node.open)
     }
 
     /// Puts a member into rotation, or into another pool or class; `None` takes
     /// it out. Its open picks stay.
-    pub(in crate::balance) fn link(&mut self, seat: u32, place: Option<(Pool, u32)>) {
-        self.reserve_seats(seat as usize + 1);
-        if self.nodes[seat as usize].block != NONE {
-            self.unlink(seat);
+    pub(in crate::balance) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
+        self.reserve_rows(row as usize + 1);
+        if self.nodes[row as usize].block != NONE {
+            self.unlink(row);
         }
         if let Some((pool, weight)) = place {
             let slot = self.slot(pool, weight);
-            self.enter(seat, pool, slot);
+            self.enter(row, pool, slot);
             self.settle(pool, slot);
         }
     }
 
-    /// Puts every seat, in order, where `places` says, as `link` would one by one.
-    pub(in crate::balance) fn link_all(&mut self, places: impl Iterator<Item = Option<(Pool, u32)>>) {
+    /// Puts every row, in order, where `places` says, as `link` would one by one.
+    pub(in crate::balance) fn link_all(&mut self, places: impl Iterator<Item = Option<(MemberPool, u32)>>) {
         self.clear();
         // Members of one weight often come together, and then need no look-up.
         let mut last = None;
         // Only for many members at once: a single one is as well off with a scan.
-        let mut slots: [Index; Pool::COUNT] = Default::default();
-        for (seat, place) in (0..).zip(places) {
-            self.reserve_seats(seat as usize + 1);
+        let mut slots: [ClassIndex; MemberPool::COUNT] = Default::default();
+        for (row, place) in (0..).zip(places) {
+            self.reserve_rows(row as usize + 1);
             let Some(place) = place else { continue };
             let slot = match last {
                 Some((other, slot)) if other == place => slot,
                 _ => self.indexed_slot(&mut slots[place.0.index()], place),
             };
             last = Some((place, slot));
-            self.enter(seat, place.0, slot);
+            self.enter(row, place.0, slot);
         }
-        for pool in Pool::ALL {
+        for pool in MemberPool::ALL {
             let Some(group) = self.groups.get_mut(pool.index()) else { continue };
             for (slot, class) in (0..).zip(&group.classes) {
                 let open = fewest(&self.blocks, &self.nodes, class.first);
@@ -145,13 +145,13 @@ impl Order {
     }
 
     /// Puts an unlinked member into a class, without playing any match.
-    fn enter(&mut self, seat: u32, pool: Pool, slot: u32) {
-        let open = self.nodes[seat as usize].open;
+    fn enter(&mut self, row: u32, pool: MemberPool, slot: u32) {
+        let open = self.nodes[row as usize].open;
         let first = self.groups[pool.index()].classes[slot as usize].first;
         if first == NONE {
-            self.groups[pool.index()].classes[slot as usize].first = SOLO | seat;
-            self.nodes[seat as usize] =
-                Node { open, block: SOLO | seat, prev: slot, next: pool.index() as u32 };
+            self.groups[pool.index()].classes[slot as usize].first = SOLO | row;
+            self.nodes[row as usize] =
+                OrderNode { open, block: SOLO | row, prev: slot, next: pool.index() as u32 };
             return;
         }
         if first & SOLO != 0 {
@@ -173,18 +173,18 @@ impl Order {
         } else {
             self.insert_block(pool, slot, open, before, next)
         };
-        self.append(block, seat, open);
+        self.append(block, row, open);
     }
 
     /// Picks the least loaded member of the pool, and opens it. Answers also whether the
     /// turn of its class has ended, and so perhaps what comes next.
     #[inline(always)]
-    pub(in crate::balance) fn pick(&mut self, pool: Pool) -> Option<(u32, bool)> {
+    pub(in crate::balance) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
         let group = self.groups.get_mut(pool.index())?;
         let slot = group.leaders.leader();
         let first = group.classes.get(slot as usize)?.first;
         let Some(block) = self.blocks.get(first as usize).copied() else {
-            return self.raise_solo(first).map(|seat| (seat, true));
+            return self.raise_solo(first).map(|row| (row, true));
         };
         // A turn ends when everyone who was there when it began was picked.
         let left = if group.left == 0 { block.count } else { group.left } - 1;
@@ -198,28 +198,28 @@ impl Order {
     }
 
     /// Opens a pick of a member that is linked.
-    pub(in crate::balance) fn open_pick(&mut self, seat: u32) {
-        let from = self.nodes[seat as usize].block;
+    pub(in crate::balance) fn open_pick(&mut self, row: u32) {
+        let from = self.nodes[row as usize].block;
         let Some(block) = self.blocks.get(from as usize).copied() else {
             self.raise_solo(from);
             return;
         };
-        self.raise(seat, from, block);
+        self.raise(row, from, block);
         self.end_turn(block.pool, block.slot);
     }
 
     /// The least loaded member of the pool that `accept` takes, and its load by weight.
     pub(in crate::balance) fn least_where(
         &self,
-        pool: Pool,
+        pool: MemberPool,
         accept: impl Fn(u32) -> bool,
     ) -> Option<(u64, u32)> {
         let group = self.groups.get(pool.index())?;
         let best = (0..).zip(&group.classes).filter_map(|(slot, class)| {
-            let (seat, open) = self.first_where(class.first, &accept)?;
-            Some((rank(self.idle, open, class.weight, group.leaders.turn(slot)), seat))
+            let (row, open) = self.first_where(class.first, &accept)?;
+            Some((rank(self.idle, open, class.weight, group.leaders.turn(slot)), row))
         });
-        best.min().map(|(rank, seat)| (load_of(rank), seat))
+        best.min().map(|(rank, row)| (load_of(rank), row))
     }
 
     fn first_where(&self, first: u32, accept: impl Fn(u32) -> bool) -> Option<(u32, u32)> {
@@ -229,12 +229,12 @@ impl Order {
         }
         let mut index = first;
         while let Some(block) = self.blocks.get(index as usize) {
-            let mut seat = block.head;
+            let mut row = block.head;
             for _ in 0..block.count {
-                if accept(seat) {
-                    return Some((seat, block.open));
+                if accept(row) {
+                    return Some((row, block.open));
                 }
-                seat = self.nodes[seat as usize].next;
+                row = self.nodes[row as usize].next;
             }
             index = block.next;
         }
@@ -244,13 +244,13 @@ impl Order {
     /// Ends a pick. Also of a member that is out of rotation or has left. Answers
     /// whether a class has a new minimum.
     #[inline(always)]
-    pub(in crate::balance) fn release(&mut self, seat: u32) -> bool {
-        let Some(node) = self.nodes.get_mut(seat as usize) else { return false };
+    pub(in crate::balance) fn release(&mut self, row: u32) -> bool {
+        let Some(node) = self.nodes.get_mut(row as usize) else { return false };
         let Some(open) = node.open.checked_sub(1) else { return false };
         let from = node.block;
         let Some(block) = self.blocks.get(from as usize).copied() else {
             node.open = open;
-            return from != NONE && self.lower_solo(seat);
+            return from != NONE && self.lower_solo(row);
         };
         let joins = self.blocks.get(block.prev as usize).is_some_and(|prev| prev.open == open);
         if block.count == 1 && !joins {
@@ -262,8 +262,8 @@ impl Order {
             } else {
                 self.insert_block(block.pool, block.slot, open, block.prev, from)
             };
-            self.detach(seat, from);
-            self.append(to, seat, open);
+            self.detach(row, from);
+            self.append(to, row, open);
         }
         // Only that can change who leads.
         let is_least = block.prev == NONE;
@@ -286,29 +286,29 @@ impl Order {
     /// One more open pick of a member that is alone in its class, if `first` is one.
     #[inline(never)]
     fn raise_solo(&mut self, first: u32) -> Option<u32> {
-        let seat = first & !SOLO;
-        let node = self.nodes.get_mut(seat as usize)?;
+        let row = first & !SOLO;
+        let node = self.nodes.get_mut(row as usize)?;
         node.open += 1;
-        let Node { prev: slot, next: pool, .. } = *node;
-        self.end_turn(Pool::ALL[pool as usize], slot);
-        Some(seat)
+        let OrderNode { prev: slot, next: pool, .. } = *node;
+        self.end_turn(MemberPool::ALL[pool as usize], slot);
+        Some(row)
     }
 
     /// One open pick less of a member that is alone in its class.
     #[inline(never)]
-    fn lower_solo(&mut self, seat: u32) -> bool {
-        let Node { open, prev: slot, next: pool, .. } = self.nodes[seat as usize];
+    fn lower_solo(&mut self, row: u32) -> bool {
+        let OrderNode { open, prev: slot, next: pool, .. } = self.nodes[row as usize];
         self.lower(pool as usize, slot, open);
         true
     }
 
     /// One more open pick: to the block above.
     #[inline(always)]
-    fn raise(&mut self, seat: u32, from: u32, block: Block) {
+    fn raise(&mut self, row: u32, from: u32, block: Block) {
         let open = block.open + 1;
         let joins = self.blocks.get(block.next as usize).is_some_and(|next| next.open == open);
         if block.count == 1 && !joins {
-            self.nodes[seat as usize].open = open;
+            self.nodes[row as usize].open = open;
             self.blocks[from as usize].open = open;
             return;
         }
@@ -317,22 +317,22 @@ impl Order {
         } else {
             self.insert_block(block.pool, block.slot, open, from, block.next)
         };
-        self.detach(seat, from);
-        self.append(to, seat, open);
+        self.detach(row, from);
+        self.append(to, row, open);
     }
 
-    fn unlink(&mut self, seat: u32) {
-        let Node { block: from, prev, next, .. } = self.nodes[seat as usize];
+    fn unlink(&mut self, row: u32) {
+        let OrderNode { block: from, prev, next, .. } = self.nodes[row as usize];
         let (pool, slot) = match self.blocks.get(from as usize) {
             Some(block) => (block.pool, block.slot),
-            None => (Pool::ALL[next as usize], prev),
+            None => (MemberPool::ALL[next as usize], prev),
         };
         if from & SOLO == 0 {
-            self.detach(seat, from);
+            self.detach(row, from);
         } else {
             self.groups[pool.index()].classes[slot as usize].first = NONE;
         }
-        self.nodes[seat as usize].block = NONE;
+        self.nodes[row as usize].block = NONE;
         let group = &mut self.groups[pool.index()];
         if group.classes[slot as usize].first == NONE {
             group.vacate(slot);
@@ -342,15 +342,15 @@ impl Order {
 
     /// Takes a member out of its block, and the block out if it is then empty.
     #[inline(always)]
-    fn detach(&mut self, seat: u32, from: u32) {
-        let Node { prev, next, .. } = self.nodes[seat as usize];
+    fn detach(&mut self, row: u32, from: u32) {
+        let OrderNode { prev, next, .. } = self.nodes[row as usize];
         let block = &mut self.blocks[from as usize];
         block.count -= 1;
         if block.count == 0 {
             self.remove_block(from);
-        } else if block.head == seat {
+        } else if block.head == row {
             block.head = next;
-        } else if block.tail == seat {
+        } else if block.tail == row {
             block.tail = prev;
         } else {
             self.nodes[prev as usize].next = next;
@@ -359,20 +359,20 @@ impl Order {
     }
 
     #[inline(always)]
-    fn append(&mut self, to: u32, seat: u32, open: u32) {
+    fn append(&mut self, to: u32, row: u32, open: u32) {
         let block = &mut self.blocks[to as usize];
-        let tail = std::mem::replace(&mut block.tail, seat);
+        let tail = std::mem::replace(&mut block.tail, row);
         block.count += 1;
         if block.count == 1 {
-            block.head = seat;
+            block.head = row;
         } else {
-            self.nodes[tail as usize].next = seat;
+            self.nodes[tail as usize].next = row;
         }
-        self.nodes[seat as usize] = Node { open, block: to, prev: tail, next: NONE };
+        self.nodes[row as usize] = OrderNode { open, block: to, prev: tail, next: NONE };
     }
 
     /// A block without members, for one to be appended at once.
-    fn insert_block(&mut self, pool: Pool, slot: u32, open: u32, prev: u32, next: u32) -> u32 {
+    fn insert_block(&mut self, pool: MemberPool, slot: u32, open: u32, prev: u32, next: u32) -> u32 {
         let block = Block { open, count: 0, head: NONE, tail: NONE, prev, next, slot, pool };
         let index = if self.free == NONE {
             self.blocks.push(block);
@@ -407,7 +407,7 @@ impl Order {
     }
 
     /// The slot of a weight in a pool, made if need be.
-    fn slot(&mut self, pool: Pool, weight: u32) -> u32 {
+    fn slot(&mut self, pool: MemberPool, weight: u32) -> u32 {
         let group = group_of(&mut self.groups, pool);
         group.slot_of(weight).unwrap_or_else(|| {
             self.turn += 1;
@@ -416,7 +416,7 @@ impl Order {
     }
 
     /// As `slot`, by an index of the slots in this pool.
-    fn indexed_slot(&mut self, index: &mut Index, (pool, weight): (Pool, u32)) -> u32 {
+    fn indexed_slot(&mut self, index: &mut ClassIndex, (pool, weight): (MemberPool, u32)) -> u32 {
         let group = group_of(&mut self.groups, pool);
         index.slot_of(group, weight).unwrap_or_else(|| {
             self.turn += 1;
@@ -428,7 +428,7 @@ impl Order {
 
     /// The turn of a class has ended, or its first block has.
     #[inline(always)]
-    fn end_turn(&mut self, pool: Pool, slot: u32) {
+    fn end_turn(&mut self, pool: MemberPool, slot: u32) {
         self.turn += 1;
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
@@ -439,7 +439,7 @@ impl Order {
     }
 
     /// A class has gained or lost a member.
-    fn settle(&mut self, pool: Pool, slot: u32) {
+    fn settle(&mut self, pool: MemberPool, slot: u32) {
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
         let turn = group.leaders.turn(slot);
@@ -452,7 +452,7 @@ impl Order {
     /// What the next pick from a pool has to carry, by weight; the largest number when
     /// there is nobody.
     #[inline(always)]
-    pub(in crate::balance) fn load(&self, pool: Pool) -> u64 {
+    pub(in crate::balance) fn load(&self, pool: MemberPool) -> u64 {
         self.groups.get(pool.index()).map_or(u64::MAX, |group| load_of(group.leaders.least()))
     }
 
@@ -464,38 +464,38 @@ impl Order {
     /// The turn that the leader of a pool had last: later than a moment if everyone
     /// that ties has had one since.
     #[inline(always)]
-    pub(in crate::balance) fn last_turn(&self, pool: Pool) -> u64 {
+    pub(in crate::balance) fn last_turn(&self, pool: MemberPool) -> u64 {
         self.groups.get(pool.index()).map_or(0, |group| turn_of(group.leaders.least()))
     }
 
-    /// Starts again with these seats, out of rotation, with so many open picks each.
+    /// Starts again with these rows, out of rotation, with so many open picks each.
     pub(in crate::balance) fn restore(&mut self, open: impl Iterator<Item = u32>) {
         self.clear();
-        self.nodes = open.map(|open| Node { open, ..Node::UNLINKED }).collect();
+        self.nodes = open.map(|open| OrderNode { open, ..OrderNode::UNLINKED }).collect();
     }
 
     /// Bytes on the heap.
     pub(in crate::balance) fn heap_bytes(&self) -> usize {
-        let groups = self.groups.iter().map(Group::heap_bytes);
-        self.nodes.capacity() * size_of::<Node>()
+        let groups = self.groups.iter().map(PoolClasses::heap_bytes);
+        self.nodes.capacity() * size_of::<OrderNode>()
             + self.blocks.capacity() * size_of::<Block>()
-            + self.groups.capacity() * size_of::<Group>()
+            + self.groups.capacity() * size_of::<PoolClasses>()
             + groups.sum::<usize>()
     }
 }
 
 /// The fewest open picks of a class, by its `first`.
 #[inline(always)]
-fn fewest(blocks: &[Block], nodes: &[Node], first: u32) -> Option<u32> {
+fn fewest(blocks: &[Block], nodes: &[OrderNode], first: u32) -> Option<u32> {
     match blocks.get(first as usize) {
         Some(block) => Some(block.open),
         None => nodes.get((first & !SOLO) as usize).map(|node| node.open),
     }
 }
 
-fn group_of(groups: &mut Vec<Group>, pool: Pool) -> &mut Group {
+fn group_of(groups: &mut Vec<PoolClasses>, pool: MemberPool) -> &mut PoolClasses {
     if groups.len() <= pool.index() {
-        groups.resize_with(pool.index() + 1, Group::default);
+        groups.resize_with(pool.index() + 1, PoolClasses::default);
     }
     &mut groups[pool.index()]
 }

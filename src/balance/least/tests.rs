@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const POOL: Pool = Pool::Primary;
+const POOL: MemberPool = MemberPool::Primary;
 
 fn made(weights: &[u32]) -> LeastConnections {
     let least = LeastConnections::new(Idle::Weighed);
@@ -20,7 +20,7 @@ fn deal(least: &LeastConnections, weights: &[u32]) {
     all.set_active(Some(POOL));
 }
 
-fn pick(least: &LeastConnections, home: &Home) -> Option<u32> {
+fn pick(least: &LeastConnections, home: &ShardAffinity) -> Option<u32> {
     least.lock_least(home)?.pick(home)
 }
 
@@ -45,14 +45,14 @@ fn ties_rotate_over_all_members() {
         // Every third is lighter, and never least loaded.
         let weights: Vec<u32> = (0..members).map(|member| if member % 3 == 2 { 1 } else { 7 }).collect();
         let least = made(&weights);
-        let home = Home::new(3);
+        let home = ShardAffinity::new(3);
         let heavy = weights.iter().filter(|weight| **weight == 7).count();
         for lap in 0..4 {
             let mut seen = vec![0; weights.len()];
             for _ in 0..heavy {
-                let seat = pick(&least, &home).unwrap();
-                seen[seat as usize] += 1;
-                least.release(seat);
+                let row = pick(&least, &home).unwrap();
+                seen[row as usize] += 1;
+                least.release(row);
             }
             for (seen, weight) in seen.iter().zip(&weights) {
                 assert_eq!(*seen, u32::from(*weight == 7), "lap {lap} of {members}");
@@ -64,19 +64,19 @@ fn ties_rotate_over_all_members() {
 #[test]
 fn ties_of_several_weights_rotate_over_all_members() {
     // The heavier half takes its first picks and keeps them: then all tie.
-    let weights: Vec<u32> = (0..1024).map(|seat| 1 + seat / 8 % 2).collect();
+    let weights: Vec<u32> = (0..1024).map(|row| 1 + row / 8 % 2).collect();
     let least = made(&weights);
-    let home = Home::new(5);
+    let home = ShardAffinity::new(5);
     (0..512).for_each(|_| assert_eq!(weights[pick(&least, &home).unwrap() as usize], 2));
     for lap in 0..3 {
         let mut seen = vec![0; weights.len()];
         let mut moves = 0;
         let mut last = None;
         for _ in 0..1024 {
-            let seat = pick(&least, &home).unwrap();
-            seen[seat as usize] += 1;
-            moves += u32::from(last.replace(seat % 8) != Some(seat % 8));
-            least.release(seat);
+            let row = pick(&least, &home).unwrap();
+            seen[row as usize] += 1;
+            moves += u32::from(last.replace(row % 8) != Some(row % 8));
+            least.release(row);
         }
         assert!(seen.iter().all(|picks| *picks == 1), "lap {lap}");
         // A shard is left when all of it had a turn, and not before.
@@ -87,7 +87,7 @@ fn ties_of_several_weights_rotate_over_all_members() {
 #[test]
 fn picks_among_all_take_turns_between_shards() {
     let least = made(&[1; 1024]);
-    let home = Home::new(0);
+    let home = ShardAffinity::new(0);
     let picks = (0..8).map(|_| least.lock_all().pick_where(&home, |_| true).unwrap() % 8);
     assert_eq!(picks.fold(0, |all, shard| all | 1 << shard), 0xFF_u32);
 }
@@ -96,7 +96,7 @@ fn picks_among_all_take_turns_between_shards() {
 fn members_dealt_anew_stay_in_rotation() {
     let least = made(&[1; 100]);
     least.lock_all().link_all(&[Some((POOL, 1)); 600]);
-    let home = Home::new(0);
+    let home = ShardAffinity::new(0);
     let mut picks: Vec<_> = (0..600).map(|_| pick(&least, &home).unwrap()).collect();
     picks.sort_unstable();
     assert!(picks.into_iter().eq(0..600));
@@ -105,15 +105,16 @@ fn members_dealt_anew_stay_in_rotation() {
 #[test]
 fn pickers_that_met_keep_apart_for_a_while() {
     let least = made(&[1; 1024]);
-    let homes = [Home::new(0), Home::new(1)];
-    let turn = |home: &Home| {
-        let seat = pick(&least, home).unwrap();
-        least.release(seat);
-        seat % 8
+    let homes = [ShardAffinity::new(0), ShardAffinity::new(1)];
+    let turn = |home: &ShardAffinity| {
+        let row = pick(&least, home).unwrap();
+        least.release(row);
+        row % 8
     };
     // They have not met: each sees everyone, whatever the other does.
-    let apart =
-        |home: &Home, picks: usize| (0..picks).map(|_| 1 << turn(home)).fold(0_u32, |all, one| all | one);
+    let apart = |home: &ShardAffinity, picks: usize| {
+        (0..picks).map(|_| 1 << turn(home)).fold(0_u32, |all, one| all | one)
+    };
     assert!(homes.iter().all(|home| apart(home, 1024) == 0xFF));
     // A lock that is held is a picker met.
     for home in &homes {
@@ -140,11 +141,11 @@ fn picks_of_many_threads_are_dhondt_seats() {
         let least = made(&weights);
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (least, home) = (&least, Home::new(round + thread));
+                let (least, home) = (&least, ShardAffinity::new(round + thread));
                 scope.spawn(move || (0..1500).for_each(|_| assert!(pick(least, &home).is_some())));
             }
         });
-        let open: Vec<u32> = (0..1000).map(|seat| least.open(seat)).collect();
+        let open: Vec<u32> = (0..1000).map(|row| least.open(row)).collect();
         assert_eq!(open.iter().sum::<u32>(), 6000);
         assert!(are_seats(&weights, &open), "round {round}");
     }
@@ -157,32 +158,32 @@ fn releases_and_flips_beside_picks_add_up() {
     let down = 17;
     std::thread::scope(|scope| {
         for thread in 0..3 {
-            let (least, home) = (&least, Home::new(thread));
+            let (least, home) = (&least, ShardAffinity::new(thread));
             scope.spawn(move || {
                 let mut open = std::collections::VecDeque::new();
                 for turn in 0..5000 {
                     // Nobody may be there while a writer holds everything: then all are asked.
-                    let seat = pick(least, &home).or_else(|| least.lock_all().pick_where(&home, |_| true));
-                    open.push_back(seat.unwrap());
+                    let row = pick(least, &home).or_else(|| least.lock_all().pick_where(&home, |_| true));
+                    open.push_back(row.unwrap());
                     if open.len() > turn % 50 {
                         least.release(open.pop_front().unwrap());
                     }
                 }
-                open.into_iter().for_each(|seat| least.release(seat));
+                open.into_iter().for_each(|row| least.release(row));
             });
         }
         for turn in 0..500 {
             match turn % 5 {
                 0 => least.link(down, None),
                 1 => least.link(down, Some((POOL, 3))),
-                // Two shards, or eight with seats that nobody has.
+                // Two shards, or eight with rows that nobody has.
                 2 => deal(&least, &weights),
                 3 => deal(&least, &[&weights[..], &[0; 400]].concat()),
                 _ => least.lock_all().set_active(Some(POOL)),
             }
         }
     });
-    assert!((0..200).all(|seat| least.open(seat) == 0));
+    assert!((0..200).all(|row| least.open(row) == 0));
 }
 
 proptest! {
@@ -194,31 +195,31 @@ proptest! {
     ) {
         let mut weights = weights[..members].to_vec();
         let least = made(&weights);
-        let homes = [Home::new(0), Home::new(1), Home::new(7)];
+        let homes = [ShardAffinity::new(0), ShardAffinity::new(1), ShardAffinity::new(7)];
         let mut open = [0_u32; 513];
         for (operation, number, weight) in operations {
-            let seat = number % weights.len();
+            let row = number % weights.len();
             let home = &homes[number % 3];
             match operation {
                 0 => {
-                    weights[seat] = weight;
-                    least.link(seat as u32, (weight > 0).then_some((POOL, weight)));
+                    weights[row] = weight;
+                    least.link(row as u32, (weight > 0).then_some((POOL, weight)));
                 }
                 1 => {
-                    // More shards or fewer, with the picks that are open; seats never go.
+                    // More shards or fewer, with the picks that are open; rows never go.
                     let used = open.iter().rposition(|open| *open > 0).map_or(1, |last| last + 1);
                     weights.resize(number.max(used), weight + 1);
                     deal(&least, &weights);
                 }
-                2..6 => if open[seat] > 0 {
-                    open[seat] -= 1;
-                    least.release(seat as u32);
+                2..6 => if open[row] > 0 {
+                    open[row] -= 1;
+                    least.release(row as u32);
                 },
                 _ => {
-                    let banned = (operation == 6).then_some(seat as u32);
-                    let accept = |seat: u32| Some(seat) != banned;
-                    let load = |seat: usize| f64::from(open[seat] + 1) / f64::from(weights[seat]);
-                    let able = (0..weights.len()).filter(|seat| weights[*seat] > 0 && accept(*seat as u32));
+                    let banned = (operation == 6).then_some(row as u32);
+                    let accept = |row: u32| Some(row) != banned;
+                    let load = |row: usize| f64::from(open[row] + 1) / f64::from(weights[row]);
+                    let able = (0..weights.len()).filter(|row| weights[*row] > 0 && accept(*row as u32));
                     let best = able.map(load).fold(f64::INFINITY, f64::min);
                     let picked = match banned {
                         None => pick(&least, home),
@@ -226,18 +227,18 @@ proptest! {
                     };
                     match picked {
                         None => prop_assert!(best.is_infinite()),
-                        Some(seat) => {
-                            prop_assert!(accept(seat));
-                            prop_assert_eq!(load(seat as usize), best);
-                            open[seat as usize] += 1;
+                        Some(row) => {
+                            prop_assert!(accept(row));
+                            prop_assert_eq!(load(row as usize), best);
+                            open[row as usize] += 1;
                         }
                     }
                 }
             }
-            prop_assert_eq!(least.open(seat as u32), open[seat]);
+            prop_assert_eq!(least.open(row as u32), open[row]);
         }
-        for (seat, open) in (0..).zip(&open[..weights.len()]) {
-            prop_assert_eq!(least.open(seat), *open);
+        for (row, open) in (0..).zip(&open[..weights.len()]) {
+            prop_assert_eq!(least.open(row), *open);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::super::sync::{AtomicU32, Ordering};
 use super::gaps::{GAP_BITS, GAPS};
-use super::{BATCH, Range, dice};
+use super::{BATCH, SlownessRange, dice};
 
 /// Words of dice in a batch: each serves two throws, the lower half first. The gap
 /// before a throw is its upper `GAP_BITS`, the slot its lower bits. Beyond four million
@@ -28,18 +28,18 @@ const LAPS: u64 = 8;
 
 /// All slots; a power of two.
 #[derive(Debug)]
-pub(super) struct Cells(Box<[Cell]>);
+pub(super) struct KeySlots(Box<[KeySlot]>);
 
 /// A slot. What a search ends with is beside what it looks at.
 #[derive(Debug)]
-struct Cell {
+struct KeySlot {
     /// What a throw's time is multiplied by: the inverse of a weight. 0: takes no keys.
     slowness: AtomicU32,
     /// Whose column it is; anyone's where none stands.
-    seat: u32,
+    row: u32,
 }
 
-impl Cell {
+impl KeySlot {
     #[inline(always)]
     fn slowness(&self) -> u32 {
         self.slowness.load(Ordering::Acquire)
@@ -48,7 +48,7 @@ impl Cell {
 
 /// How far the search for a key has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Search {
+pub(super) struct RaceState {
     /// When the last throw was.
     time: u64,
     /// The shortest wait so far.
@@ -59,7 +59,7 @@ pub(super) struct Search {
     words: u64,
 }
 
-impl Search {
+impl RaceState {
     pub(super) const START: Self = Self { time: 0, wait: NOBODY, slot: 0, words: 0 };
 
     /// Whether no later throw can beat the best, when nobody collects faster than this.
@@ -84,10 +84,10 @@ fn gap(throw: u32) -> u64 {
     GAPS[(throw >> (32 - GAP_BITS)) as usize].into()
 }
 
-impl Cells {
+impl KeySlots {
     /// Slots without columns.
     pub(super) fn new(slots: usize) -> Self {
-        Self((0..slots).map(|_| Cell { slowness: AtomicU32::new(0), seat: 0 }).collect())
+        Self((0..slots).map(|_| KeySlot { slowness: AtomicU32::new(0), row: 0 }).collect())
     }
 
     /// How many there are.
@@ -97,8 +97,8 @@ impl Cells {
     }
 
     /// Gives a slot to a member; before anyone searches.
-    pub(super) fn give(&mut self, slot: usize, seat: u32) {
-        self.0[slot].seat = seat;
+    pub(super) fn give(&mut self, slot: usize, row: u32) {
+        self.0[slot].row = row;
     }
 
     /// Called by the one writer.
@@ -108,25 +108,25 @@ impl Cells {
     }
 
     /// How the weights of those lie who take keys; none: nobody does.
-    pub(super) fn range(&self) -> Option<Range> {
-        let mut all = self.0.iter().map(Cell::slowness).filter(|slowness| *slowness > 0);
-        let first = Range { fastest: all.next()?, is_even: true };
-        Some(all.fold(first, Range::with))
+    pub(super) fn range(&self) -> Option<SlownessRange> {
+        let mut all = self.0.iter().map(KeySlot::slowness).filter(|slowness| *slowness > 0);
+        let first = SlownessRange { fastest: all.next()?, is_even: true };
+        Some(all.fold(first, SlownessRange::with))
     }
 
-    /// The seat of a key by the first batch of its throws, or how far that got.
+    /// The row of a key by the first batch of its throws, or how far that got.
     #[inline(always)]
-    pub(super) fn hit(&self, key: u64, fastest: u32) -> Result<u32, Search> {
-        let best = self.search_batch(key, Search::START);
-        if best.is_over(fastest) { Ok(self.0[best.slot].seat) } else { Err(best) }
+    pub(super) fn hit(&self, key: u64, fastest: u32) -> Result<u32, RaceState> {
+        let best = self.search_batch(key, RaceState::START);
+        if best.is_over(fastest) { Ok(self.0[best.slot].row) } else { Err(best) }
     }
 
     /// As `find`, where everyone will do.
-    pub(super) fn hit_from(&self, key: u64, fastest: u32, mut best: Search) -> Option<u32> {
+    pub(super) fn hit_from(&self, key: u64, fastest: u32, mut best: RaceState) -> Option<u32> {
         while best.time < BATCHED && (best.words < PATIENCE || best.wait < NOBODY) {
             best = self.search_batch(key, best);
             if best.is_over(fastest) {
-                return Some(self.0[best.slot].seat);
+                return Some(self.0[best.slot].row);
             }
         }
         self.find(key, fastest, best, &mut |_| true)
@@ -134,7 +134,7 @@ impl Cells {
 
     /// Searches on, by the next batch of a key's throws.
     #[inline(always)]
-    fn search_batch(&self, key: u64, from: Search) -> Search {
+    fn search_batch(&self, key: u64, from: RaceState) -> RaceState {
         let cells = &*self.0;
         let mask = cells.len() - 1;
         let mut time = from.time;
@@ -152,7 +152,7 @@ impl Cells {
         }
         let number = best % BATCH;
         let slot = (dice(key, from.words + number / 2) >> (32 * (number % 2))) as usize & mask;
-        Search {
+        RaceState {
             time,
             wait: best >> BATCH.ilog2(),
             slot: if best < before { slot } else { from.slot },
@@ -175,15 +175,15 @@ impl Cells {
                 first = if takes { slot } else { first };
             }
         }
-        (first != usize::MAX).then(|| cells[first].seat)
+        (first != usize::MAX).then(|| cells[first].row)
     }
 
-    /// The seat of a key among those that `accept` takes, from where a search has got to.
+    /// The row of a key among those that `accept` takes, from where a search has got to.
     pub(super) fn find(
         &self,
         key: u64,
         fastest: u32,
-        mut best: Search,
+        mut best: RaceState,
         accept: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let cells = &*self.0;
@@ -199,20 +199,20 @@ impl Cells {
                 best.time += gap(throw as u32);
                 let slot = throw as usize & mask;
                 let wait = wait(best.time, cells[slot].slowness());
-                if wait < best.wait && accept(cells[slot].seat) {
-                    best = Search { wait, slot, ..best };
+                if wait < best.wait && accept(cells[slot].row) {
+                    best = RaceState { wait, slot, ..best };
                 }
             }
             best.words += 1;
             if best.is_over(fastest) {
-                return Some(cells[best.slot].seat);
+                return Some(cells[best.slot].row);
             }
         }
-        if best.wait < NOBODY { Some(cells[best.slot].seat) } else { self.find_among_all(key, accept) }
+        if best.wait < NOBODY { Some(cells[best.slot].row) } else { self.find_among_all(key, accept) }
     }
 
     fn takes_any(&self, accept: &mut impl FnMut(u32) -> bool) -> bool {
-        self.0.iter().any(|cell| cell.slowness() > 0 && accept(cell.seat))
+        self.0.iter().any(|cell| cell.slowness() > 0 && accept(cell.row))
     }
 
     /// The last resort, when almost everybody is down or full: one throw at each slot.
@@ -222,9 +222,9 @@ impl Cells {
             let slowness = cell.slowness();
             // No search has used these dice.
             let wait = || u128::from(fine_gap(dice(key, !slot))) * u128::from(slowness);
-            (slowness > 0 && accept(cell.seat)).then(|| (wait(), slot, cell.seat))
+            (slowness > 0 && accept(cell.row)).then(|| (wait(), slot, cell.row))
         });
-        waits.min().map(|(.., seat)| seat)
+        waits.min().map(|(.., row)| row)
     }
 
     /// Bytes on the heap.
@@ -247,8 +247,8 @@ mod tests {
 
     use super::*;
 
-    fn made(slownesses: &[u32]) -> Cells {
-        let mut cells = Cells::new(slownesses.len());
+    fn made(slownesses: &[u32]) -> KeySlots {
+        let mut cells = KeySlots::new(slownesses.len());
         for (slot, slowness) in slownesses.iter().enumerate() {
             cells.give(slot, slot as u32 + 100);
             cells.set_slowness(slot, *slowness);
@@ -282,16 +282,16 @@ mod tests {
             banned in 100_u32..132,
         ) {
             let cells = made(&slownesses);
-            let accept = |seat: u32| seat != banned && !seat.is_multiple_of(3);
-            let Some(Range { fastest, .. }) = cells.range() else { return Ok(()) };
+            let accept = |row: u32| row != banned && !row.is_multiple_of(3);
+            let Some(SlownessRange { fastest, .. }) = cells.range() else { return Ok(()) };
             let expected = least(&slownesses, key, |_| true);
             // What is known of the weights may be anything that is not too slow.
             for fastest in [fastest, fastest / 2, 1] {
                 let hit = cells.hit(key, fastest).map_or_else(|best| cells.hit_from(key, fastest, best), Some);
                 prop_assert_eq!(hit, expected);
-                prop_assert_eq!(cells.hit_from(key, fastest, Search::START), expected);
-                prop_assert_eq!(cells.find(key, fastest, Search::START, &mut |_| true), expected);
-                let found = cells.find(key, fastest, Search::START, &mut |seat| accept(seat));
+                prop_assert_eq!(cells.hit_from(key, fastest, RaceState::START), expected);
+                prop_assert_eq!(cells.find(key, fastest, RaceState::START, &mut |_| true), expected);
+                let found = cells.find(key, fastest, RaceState::START, &mut |row| accept(row));
                 prop_assert_eq!(found, least(&slownesses, key, accept));
             }
         }
@@ -315,15 +315,15 @@ mod tests {
             .map(|&weight| u32::MAX.checked_div(weight * 20).unwrap_or(0))
             .collect();
         let cells = made(&slownesses);
-        let owners = |cells: &Cells| -> Vec<Option<u32>> {
+        let owners = |cells: &KeySlots| -> Vec<Option<u32>> {
             (0..40_000_u64)
                 .map(|key| cells.find_among_all(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), &mut |_| true))
                 .collect()
         };
         let before = owners(&cells);
-        for (seat, weight) in (100..).zip(weights) {
-            let share = before.iter().filter(|owner| **owner == Some(seat)).count() as f64 / 40_000.0;
-            assert!((share - f64::from(weight) / 20.0).abs() < 0.01, "{seat}: {share}");
+        for (row, weight) in (100..).zip(weights) {
+            let share = before.iter().filter(|owner| **owner == Some(row)).count() as f64 / 40_000.0;
+            assert!((share - f64::from(weight) / 20.0).abs() < 0.01, "{row}: {share}");
         }
         cells.set_slowness(3, 0);
         for (old, new) in before.iter().zip(owners(&cells)) {
@@ -334,10 +334,10 @@ mod tests {
     #[test]
     fn a_search_that_gives_up_says_who_is_there() {
         // One column among so many that most searches do not meet it in time.
-        let cells = Cells::new(1 << 23);
-        assert_eq!(cells.hit_from(5, 1, Search::START), None);
+        let cells = KeySlots::new(1 << 23);
+        assert_eq!(cells.hit_from(5, 1, RaceState::START), None);
         cells.set_slowness(77, 1000);
-        assert_eq!(cells.hit_from(5, 1000, Search::START), Some(0));
-        assert_eq!(cells.find(5, 1000, Search::START, &mut |_| false), None);
+        assert_eq!(cells.hit_from(5, 1000, RaceState::START), Some(0));
+        assert_eq!(cells.find(5, 1000, RaceState::START, &mut |_| false), None);
     }
 }

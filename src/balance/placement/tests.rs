@@ -9,21 +9,21 @@ fn hash(number: u64) -> u64 {
     fold(number.wrapping_add(1).wrapping_mul(GOLDEN), 0xD6E8_FEB8_6659_FD93)
 }
 
-fn members(weights: &[u32]) -> Vec<Placed> {
+fn members(weights: &[u32]) -> Vec<PlacedMember> {
     (0..)
         .zip(weights)
-        .map(|(seat, &weight)| Placed {
-            seat,
-            identity: hash(u64::from(seat) << 32),
+        .map(|(row, &weight)| PlacedMember {
+            row,
+            identity: hash(u64::from(row) << 32),
             weight: weight * FULL_RAMP,
         })
         .collect()
 }
 
-fn up(members: &[Placed]) -> Placement {
+fn up(members: &[PlacedMember]) -> Placement {
     let table = Placement::new(members, 0).unwrap();
     for member in members {
-        table.set_weight(member.seat, member.weight);
+        table.set_weight(member.row, member.weight);
     }
     table
 }
@@ -38,8 +38,8 @@ const KNOWN: [u32; 24] = [1, 0, 3, 0, 3, 1, 0, 0, 2, 0, 3, 0, 0, 0, 0, 0, 1, 0, 
 fn spread(map: &[u32], weights: &[u32]) -> f64 {
     let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
     let mut counts = vec![0_u32; weights.len()];
-    for &seat in map {
-        counts[seat as usize] += 1;
+    for &row in map {
+        counts[row as usize] += 1;
     }
     let square: f64 = counts
         .iter()
@@ -79,14 +79,14 @@ fn shares_follow_weights_when_most_are_down() {
     let all = members(&weights);
     let table = up(&all);
     for member in &all[20..] {
-        table.set_weight(member.seat, 0);
+        table.set_weight(member.row, 0);
     }
     let ratio = spread(&map(&table, 200_000), &weights[..20]);
     assert!((ratio - 1.0).abs() <= 5.0 * (2.0_f64 / 19.0).sqrt(), "{ratio}");
     for member in &all[1..] {
-        table.set_weight(member.seat, 0);
+        table.set_weight(member.row, 0);
     }
-    assert!(map(&table, 2000).iter().all(|seat| *seat == 0));
+    assert!(map(&table, 2000).iter().all(|row| *row == 0));
     table.set_weight(0, 0);
     assert_eq!(table.find(7, |_| true), None);
 }
@@ -96,10 +96,10 @@ fn a_heavy_member_among_many_light_ones_gets_its_share() {
     let weights: Vec<u32> = std::iter::once(10_000).chain(std::iter::repeat_n(1, 999)).collect();
     let table = up(&members(&weights));
     let before = map(&table, 20_000);
-    let share = before.iter().filter(|seat| **seat == 0).count() as f64 / 20_000.0;
+    let share = before.iter().filter(|row| **row == 0).count() as f64 / 20_000.0;
     assert!((share - 10_000.0 / 10_999.0).abs() < 0.01, "{share}");
     table.set_weight(0, 0);
-    assert!(map(&table, 2000).iter().all(|seat| *seat != 0));
+    assert!(map(&table, 2000).iter().all(|row| *row != 0));
     table.set_weight(0, 10_000 * FULL_RAMP);
     assert_eq!(map(&table, 20_000), before);
 }
@@ -123,10 +123,10 @@ fn what_a_search_knows_of_the_weights_changes_no_answer() {
     assert!(table.range().is_even);
     assert_eq!(hits(&table), even);
     // Nobody is left to tune by.
-    (0..50).for_each(|seat| table.set_weight(seat, 0));
+    (0..50).for_each(|row| table.set_weight(row, 0));
     table.tune();
     assert_eq!(table.hit(1), None);
-    (0..50).for_each(|seat| table.set_weight(seat, 7 * FULL_RAMP));
+    (0..50).for_each(|row| table.set_weight(row, 7 * FULL_RAMP));
     assert_eq!(hits(&table), even);
 }
 
@@ -141,8 +141,8 @@ fn tables_beyond_seventeen_bits_work() {
     let weights = vec![1; 140_000];
     let table = up(&members(&weights));
     let found = map(&table, 300_000);
-    assert!(found.iter().any(|seat| *seat >= 65_536));
-    let upper = found.iter().filter(|seat| **seat >= 70_000).count() as f64 / 300_000.0;
+    assert!(found.iter().any(|row| *row >= 65_536));
+    let upper = found.iter().filter(|row| **row >= 70_000).count() as f64 / 300_000.0;
     assert!((upper - 0.5).abs() < 0.01, "{upper}");
 }
 
@@ -166,21 +166,21 @@ proptest! {
         let mut before = first.clone();
         let mut gone = std::collections::BTreeSet::new();
         for down in downs {
-            let seat = down.index(weights.len()) as u32;
-            if gone.len() + 1 == weights.len() && !gone.contains(&seat) {
+            let row = down.index(weights.len()) as u32;
+            if gone.len() + 1 == weights.len() && !gone.contains(&row) {
                 continue;
             }
-            gone.insert(seat);
-            table.set_weight(seat, 0);
+            gone.insert(row);
+            table.set_weight(row, 0);
             let after = map(&table, 3000);
             for (old, new) in before.iter().zip(&after) {
-                prop_assert!(old == new || *old == seat);
+                prop_assert!(old == new || *old == row);
                 prop_assert!(!gone.contains(new));
             }
             before = after;
         }
-        for seat in gone {
-            table.set_weight(seat, all[seat as usize].weight);
+        for row in gone {
+            table.set_weight(row, all[row as usize].weight);
         }
         prop_assert_eq!(map(&table, 3000), first);
     }
@@ -205,10 +205,10 @@ proptest! {
         let table = made(&weights);
         let before: Vec<_> = (0..1000).map(|key| table.hit(hash(key))).collect();
         let after: Vec<_> = { let table = made(&changed); (0..1000).map(|key| table.hit(hash(key))).collect() };
-        let seat = Some(who as u32);
+        let row = Some(who as u32);
         for (old, new) in before.iter().zip(&after) {
-            let gains = weight > weights[who] && *new == seat;
-            let loses = weight < weights[who] && *old == seat;
+            let gains = weight > weights[who] && *new == row;
+            let loses = weight < weights[who] && *old == row;
             // Who is down itself gains and loses nothing.
             prop_assert!(old == new || gains || loses, "{old:?} {new:?}");
         }
@@ -242,7 +242,7 @@ proptest! {
         // 20 to 31 columns fit 32 slots: the table keeps its size.
         let mut all = members(&weights);
         let before = map(&up(&all), 3000);
-        all.push(Placed { seat: 99, identity: hash(99 << 32), weight: FULL_RAMP });
+        all.push(PlacedMember { row: 99, identity: hash(99 << 32), weight: FULL_RAMP });
         let after = map(&up(&all), 3000);
         let moved = before.iter().zip(&after).filter(|(old, new)| old != new && **new != 99).count();
         prop_assert!(moved < 3000 / 3, "{} moved between others", moved);

@@ -2,10 +2,10 @@
 //!
 //! The cycle is laid out as *groups* of equal weight (as equal as whole numbers
 //! allow), each at least as heavy as the heaviest member. Members fill the groups
-//! in the order of their seats; who does not fit into the rest of one goes on in
+//! in the order of their rows; who does not fit into the rest of one goes on in
 //! the next, so that a member is in two groups at most.
 //!
-//! - Groups rotate. Some are heavier by one than the others: these *long* groups
+//! - GroupRing rotate. Some are heavier by one than the others: these *long* groups
 //!   rotate among themselves, and so do the short ones, and both kinds alternate
 //!   in proportion.
 //! - Inside a group a binary tree splits its turns. Of the turns of a node the
@@ -33,15 +33,15 @@ const HALF: u64 = 1 << 31;
 
 /// Divides the turns of a group, or of a part of it, between two.
 #[derive(Debug, Clone, Copy)]
-struct Node {
+struct Split {
     /// The part of the turns that the first child takes, in 1 / 2^32.
     share: u32,
-    /// A node, or with `LEAF` a seat.
+    /// A node, or with `LEAF` a row.
     first: u32,
     second: u32,
 }
 
-impl Node {
+impl Split {
     /// Turns of the first child among so many of the node.
     #[inline(always)]
     fn first_among(self, turns: u64) -> u64 {
@@ -54,16 +54,16 @@ impl Node {
 pub(super) struct Spread {
     /// The part of all slots that goes to long groups, in 1 / 2^64.
     long_share: u64,
-    long: Groups,
-    short: Groups,
+    long: GroupRing,
+    short: GroupRing,
     /// A node per group, or with `LEAF` its only member; long groups first.
     roots: Box<[u32]>,
-    nodes: Box<[Node]>,
+    nodes: Box<[Split]>,
 }
 
-/// Groups that rotate.
+/// GroupRing that rotate.
 #[derive(Debug, Clone, Copy)]
-struct Groups {
+struct GroupRing {
     /// The first of them among the roots.
     start: u64,
     count: u64,
@@ -71,7 +71,7 @@ struct Groups {
     inverse: u64,
 }
 
-impl Groups {
+impl GroupRing {
     fn new(start: u64, count: u64) -> Self {
         Self { start, count, inverse: u64::MAX.checked_div(count).unwrap_or(0) }
     }
@@ -100,13 +100,13 @@ impl Spread {
             // Every group and every cut adds a piece, every group takes one root.
             nodes: Vec::with_capacity(parts.len()),
         };
-        let mut group = Group::default();
+        let mut group = GroupParts::default();
         let mut room = least + u64::from(long > 0);
         for part in parts {
             let mut rest = weight(part);
             let mut cut = false;
             while rest > 0 {
-                let piece = Piece { weight: rest.min(room) as u32, seat: part.seat };
+                let piece = GroupPart { weight: rest.min(room) as u32, row: part.row };
                 rest -= u64::from(piece.weight);
                 room -= u64::from(piece.weight);
                 if cut || rest > 0 {
@@ -125,8 +125,8 @@ impl Spread {
         let long_slots = u128::from(long * (least + 1)) << 64;
         Self {
             long_share: (long_slots / u128::from(total.max(1))) as u64,
-            long: Groups::new(0, long),
-            short: Groups::new(long, count - long),
+            long: GroupRing::new(0, long),
+            short: GroupRing::new(long, count - long),
             roots: trees.roots.into(),
             nodes: trees.nodes.into(),
         }
@@ -162,29 +162,29 @@ impl Spread {
 
 /// What a member has in a group.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct GroupPart {
     weight: u32,
-    seat: u32,
+    row: u32,
 }
 
 /// The pieces of a group.
 #[derive(Debug, Default)]
-struct Group {
+struct GroupParts {
     /// Of members that are also in the group before or behind.
-    cut: Vec<Piece>,
-    whole: Vec<Piece>,
+    cut: Vec<GroupPart>,
+    whole: Vec<GroupPart>,
 }
 
 /// The trees of all groups so far.
 #[derive(Debug)]
 struct Trees {
     roots: Vec<u32>,
-    nodes: Vec<Node>,
+    nodes: Vec<Split>,
 }
 
 impl Trees {
     /// Turns the group into a tree, and leaves it empty.
-    fn plant(&mut self, group: &mut Group) {
+    fn plant(&mut self, group: &mut GroupParts) {
         group.whole.sort_by_key(|piece| std::cmp::Reverse(piece.weight));
         let mut total: u64 = group.cut.iter().chain(&group.whole).map(|piece| u64::from(piece.weight)).sum();
         let mut cut = std::mem::take(&mut group.cut);
@@ -217,12 +217,12 @@ impl Trees {
     fn push(&mut self, weight: u64, total: u64, first: u32) -> usize {
         // Rounded to the nearest; below 2^32 as the first is lighter than all.
         let share = ((weight << 32) + total / 2) / total;
-        self.nodes.push(Node { share: share as u32, first, second: LEAF });
+        self.nodes.push(Split { share: share as u32, first, second: LEAF });
         self.nodes.len() - 1
     }
 
     /// The tree of pieces in descending order: halves as equal as can be.
-    fn tree(&mut self, pieces: &[Piece], total: u64) -> u32 {
+    fn tree(&mut self, pieces: &[GroupPart], total: u64) -> u32 {
         if let [piece] = pieces {
             return leaf(*piece);
         }
@@ -245,6 +245,6 @@ impl Trees {
     }
 }
 
-fn leaf(piece: Piece) -> u32 {
-    piece.seat | LEAF
+fn leaf(piece: GroupPart) -> u32 {
+    piece.row | LEAF
 }

@@ -6,16 +6,16 @@ use super::*;
 use crate::balance::key::{GOLDEN, fold};
 
 fn parts(weights: &[u32]) -> Vec<Part> {
-    (0..).zip(weights).map(|(seat, &weight)| Part { seat, weight }).collect()
+    (0..).zip(weights).map(|(row, &weight)| Part { row, weight }).collect()
 }
 
 fn cycle(sequence: &Sequence, picks: usize) -> Vec<u32> {
     let mut cursor = 0_u64;
     (0..picks)
         .map(|_| {
-            let seat = sequence.at(cursor);
+            let row = sequence.at(cursor);
             cursor = cursor.wrapping_add(sequence.step());
-            seat
+            row
         })
         .collect()
 }
@@ -27,13 +27,13 @@ fn deviation(order: impl Iterator<Item = u32>, weights: &[u32]) -> f64 {
     let mut counts = vec![0_u64; weights.len()];
     let mut worst = 0.0_f64;
     let mut time = 0_u64;
-    for seat in order {
-        let seat = seat as usize;
-        let share = f64::from(weights[seat]) / total;
-        worst = worst.max((counts[seat] as f64 - share * time as f64).abs());
+    for row in order {
+        let row = row as usize;
+        let share = f64::from(weights[row]) / total;
+        worst = worst.max((counts[row] as f64 - share * time as f64).abs());
         time += 1;
-        counts[seat] += 1;
-        worst = worst.max((counts[seat] as f64 - share * time as f64).abs());
+        counts[row] += 1;
+        worst = worst.max((counts[row] as f64 - share * time as f64).abs());
     }
     for (count, &weight) in counts.iter().zip(weights) {
         worst = worst.max((*count as f64 - f64::from(weight) / total * time as f64).abs());
@@ -57,10 +57,8 @@ fn small_cycles_are_the_known_answers() {
         for scale in [1, 7, 20] {
             let scaled: Vec<u32> = weights.iter().map(|weight| weight * scale).collect();
             let sequence = Sequence::new(&parts(&scaled)).unwrap();
-            let order: String = cycle(&sequence, expected.len())
-                .into_iter()
-                .map(|seat| (b'a' + seat as u8) as char)
-                .collect();
+            let order: String =
+                cycle(&sequence, expected.len()).into_iter().map(|row| (b'a' + row as u8) as char).collect();
             assert_eq!(order, *expected, "weights {scaled:?}");
         }
     }
@@ -84,7 +82,7 @@ fn heavy_and_light_together_stay_smooth() {
     sets.push((0..800).map(|member| 1 + (member * 7919) % 10_000).collect());
     for weights in sets {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
-        assert!(!matches!(sequence.kind, Kind::Spread(_)));
+        assert!(!matches!(sequence.kind, CycleLayout::Spread(_)));
         let order = cycle(&sequence, sequence.length as usize);
         let worst = deviation(order.into_iter(), &weights);
         assert!(worst <= 1.0, "{worst} for {} members", weights.len());
@@ -116,7 +114,7 @@ fn long_cycles_deviate_by_less_than_three_picks() {
     sets.push((0..2_000).map(|member| (1 + random(10_000)) * (20 - member % 19)).collect());
     for weights in sets {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
-        assert!(matches!(sequence.kind, Kind::Spread(_)));
+        assert!(matches!(sequence.kind, CycleLayout::Spread(_)));
         let worst = deviation(cycle(&sequence, 5_000_000).into_iter(), &weights);
         println!("{} members: {worst}", weights.len());
         assert!(worst < 2.5, "{worst} for {} members", weights.len());
@@ -152,8 +150,8 @@ proptest! {
         let length = weights.iter().sum::<u32>();
         let order: Vec<u32> = (0..u64::from(length)).map(|slot| spread.at(slot)).collect();
         let mut counts = vec![0; weights.len()];
-        for &seat in &order {
-            counts[seat as usize] += 1;
+        for &row in &order {
+            counts[row as usize] += 1;
         }
         prop_assert_eq!(&counts, &weights, "one cycle gives everyone its weight");
         let worst = deviation(order.into_iter(), &weights);
@@ -184,7 +182,7 @@ proptest! {
     ) {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
         let order = cycle(&sequence, (sequence.length as usize).min(300_000));
-        let bound = if matches!(sequence.kind, Kind::Spread(_)) { 2.5 } else { 1.0 };
+        let bound = if matches!(sequence.kind, CycleLayout::Spread(_)) { 2.5 } else { 1.0 };
         let worst = deviation(order.into_iter(), &weights);
         prop_assert!(worst <= bound, "{} for {:?}", worst, weights);
     }

@@ -11,14 +11,14 @@ use super::NONE;
 pub(super) struct Class {
     /// 0 when the slot is vacant.
     pub(super) weight: u32,
-    /// The block with the fewest open picks, or `SOLO` and a seat; `NONE` when the slot
+    /// The block with the fewest open picks, or `SOLO` and a row; `NONE` when the slot
     /// is vacant.
     pub(super) first: u32,
 }
 
 /// The classes of a pool, by slot.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct PoolClasses {
     pub(super) classes: Vec<Class>,
     pub(super) leaders: Leaders,
     /// Picks until the turn of the leader ends; 0 before its first.
@@ -26,7 +26,7 @@ pub(super) struct Group {
     vacant: Vec<u32>,
 }
 
-impl Group {
+impl PoolClasses {
     /// The slot of a weight. One scan, as long as there are weights.
     pub(super) fn slot_of(&self, weight: u32) -> Option<u32> {
         (0..).zip(&self.classes).find(|(_, class)| class.weight == weight).map(|(slot, _)| slot)
@@ -71,15 +71,15 @@ impl Group {
 
 /// The slots of a group by weight, for as long as many members are linked at once.
 #[derive(Debug, Default)]
-pub(super) struct Index(HashTable<u32>);
+pub(super) struct ClassIndex(HashTable<u32>);
 
-impl Index {
-    pub(super) fn slot_of(&self, group: &Group, weight: u32) -> Option<u32> {
+impl ClassIndex {
+    pub(super) fn slot_of(&self, group: &PoolClasses, weight: u32) -> Option<u32> {
         self.0.find(hash(weight), |slot| group.classes[*slot as usize].weight == weight).copied()
     }
 
     /// Notes a slot of the group.
-    pub(super) fn insert(&mut self, group: &Group, slot: u32) {
+    pub(super) fn insert(&mut self, group: &PoolClasses, slot: u32) {
         let hash_of = |slot: &u32| hash(group.classes[*slot as usize].weight);
         self.0.insert_unique(hash_of(&slot), slot, hash_of);
     }

@@ -6,26 +6,26 @@ use super::*;
 
 fn made(weights: &[u32], idle: Idle) -> Order {
     let mut least = Order::new(idle);
-    for (seat, &weight) in (0..).zip(weights) {
-        least.link(seat, Some((Pool::Primary, weight)));
+    for (row, &weight) in (0..).zip(weights) {
+        least.link(row, Some((MemberPool::Primary, weight)));
     }
     least
 }
 
 fn pick(order: &mut Order) -> Option<u32> {
-    order.pick(Pool::Primary).map(|(seat, _)| seat)
+    order.pick(MemberPool::Primary).map(|(row, _)| row)
 }
 
 fn pick_where(order: &mut Order, able: impl Fn(u32) -> bool) -> Option<u32> {
-    let (_, seat) = order.least_where(Pool::Primary, able)?;
-    order.open_pick(seat);
-    Some(seat)
+    let (_, row) = order.least_where(MemberPool::Primary, able)?;
+    order.open_pick(row);
+    Some(row)
 }
 
 /// D'Hondt: seat by seat to the largest weight / (seats + 1); ties to the first.
-fn dhondt(weights: &[u32], seats: usize) -> Vec<u32> {
+fn dhondt(weights: &[u32], rows: usize) -> Vec<u32> {
     let mut counts = vec![0; weights.len()];
-    for _ in 0..seats {
+    for _ in 0..rows {
         let mut best = 0;
         for other in 1..weights.len() {
             let challenger = u64::from(weights[other]) * u64::from(counts[best] + 1);
@@ -48,9 +48,9 @@ fn ties_rotate() {
     let mut least = made(&[1; 4], Idle::Weighed);
     let mut seen = Vec::new();
     for _ in 0..8 {
-        let seat = pick(&mut least).unwrap();
-        seen.push(seat);
-        least.release(seat);
+        let row = pick(&mut least).unwrap();
+        seen.push(row);
+        least.release(row);
     }
     assert_eq!(seen, [0, 1, 2, 3, 0, 1, 2, 3]);
 }
@@ -62,7 +62,7 @@ fn all_at_once_is_as_one_by_one() {
     let mut at_once = Order::new(Idle::Weighed);
     let places = |without: u32| {
         let placed = (0..).zip(&weights);
-        placed.map(move |(seat, &weight)| (seat != without).then_some((Pool::Primary, weight)))
+        placed.map(move |(row, &weight)| (row != without).then_some((MemberPool::Primary, weight)))
     };
     at_once.link_all(places(u32::MAX));
     for _ in 0..300 {
@@ -75,11 +75,11 @@ fn all_at_once_is_as_one_by_one() {
     at_once.release(7);
     assert_eq!(at_once.open(7), open - 1);
     for _ in 0..300 {
-        let load = |seat: u32, open: u32| f64::from(open + 1) / f64::from(weights[seat as usize]);
-        let loads = (0..40).filter(|seat| *seat != 7).map(|seat| load(seat, at_once.open(seat)));
+        let load = |row: u32, open: u32| f64::from(open + 1) / f64::from(weights[row as usize]);
+        let loads = (0..40).filter(|row| *row != 7).map(|row| load(row, at_once.open(row)));
         let least = loads.fold(f64::INFINITY, f64::min);
-        let seat = pick(&mut at_once).unwrap();
-        assert!(seat != 7 && load(seat, at_once.open(seat) - 1) == least);
+        let row = pick(&mut at_once).unwrap();
+        assert!(row != 7 && load(row, at_once.open(row) - 1) == least);
     }
 }
 
@@ -97,14 +97,14 @@ fn idle_members_go_first() {
 #[test]
 fn releases_of_members_that_left_count() {
     let mut least = made(&[1, 1], Idle::Weighed);
-    let seat = pick(&mut least).unwrap();
-    least.link(seat, None);
-    assert_eq!(least.open(seat), 1);
-    least.release(seat);
-    least.release(seat);
-    assert_eq!(least.open(seat), 0, "and never below zero");
-    assert_eq!(pick(&mut least), Some(1 - seat));
-    assert_eq!(least.pick(Pool::Backup), None);
+    let row = pick(&mut least).unwrap();
+    least.link(row, None);
+    assert_eq!(least.open(row), 1);
+    least.release(row);
+    least.release(row);
+    assert_eq!(least.open(row), 0, "and never below zero");
+    assert_eq!(pick(&mut least), Some(1 - row));
+    assert_eq!(least.pick(MemberPool::Backup), None);
 }
 
 proptest! {
@@ -122,7 +122,7 @@ proptest! {
         let quotients = |counts: &[u32]| {
             let mut all: Vec<(u64, u64)> = Vec::new();
             for (&count, &weight) in counts.iter().zip(&weights) {
-                all.extend((1..=u64::from(count)).map(|seat| (u64::from(weight), seat)));
+                all.extend((1..=u64::from(count)).map(|row| (u64::from(weight), row)));
             }
             all.sort_by(|left, right| (right.0 * left.1).cmp(&(left.0 * right.1)));
             all
@@ -146,36 +146,36 @@ proptest! {
         let mut least = Order::new(idle);
         let mut weights = [None::<u32>; 12];
         let mut open = [0_u32; 12];
-        for (operation, seat, weight) in operations {
+        for (operation, row, weight) in operations {
             match operation {
                 0 => {
-                    weights[seat as usize] = None;
-                    least.link(seat, None);
+                    weights[row as usize] = None;
+                    least.link(row, None);
                 }
                 1 => {
-                    weights[seat as usize] = Some(weight + 1);
-                    least.link(seat, Some((Pool::Primary, weight + 1)));
+                    weights[row as usize] = Some(weight + 1);
+                    least.link(row, Some((MemberPool::Primary, weight + 1)));
                 }
                 8 => {
                     // Everyone anew, with the picks that are open.
-                    let places = weights.map(|weight| weight.map(|weight| (Pool::Primary, weight)));
+                    let places = weights.map(|weight| weight.map(|weight| (MemberPool::Primary, weight)));
                     least.link_all(places.into_iter());
                 }
                 2 | 3 => {
-                    if open[seat as usize] > 0 {
-                        open[seat as usize] -= 1;
-                        least.release(seat);
+                    if open[row as usize] > 0 {
+                        open[row as usize] -= 1;
+                        least.release(row);
                     }
                 }
                 _ => {
-                    let banned = (operation == 7).then_some(seat);
-                    let able = |seat: u32| Some(seat) != banned;
-                    let key = |seat: usize| {
-                        let load = if open[seat] == 0 && idle_first { 0 } else { open[seat] + 1 };
-                        weights[seat].map(|weight| f64::from(load) / f64::from(weight))
+                    let banned = (operation == 7).then_some(row);
+                    let able = |row: u32| Some(row) != banned;
+                    let key = |row: usize| {
+                        let load = if open[row] == 0 && idle_first { 0 } else { open[row] + 1 };
+                        weights[row].map(|weight| f64::from(load) / f64::from(weight))
                     };
                     let best = (0..12)
-                        .filter(|&seat| able(seat as u32))
+                        .filter(|&row| able(row as u32))
                         .filter_map(key)
                         .fold(f64::INFINITY, f64::min);
                     let picked = match banned {
@@ -184,16 +184,16 @@ proptest! {
                     };
                     match picked {
                         None => prop_assert!(best.is_infinite()),
-                        Some(seat) => {
-                            prop_assert!(able(seat));
-                            prop_assert_eq!(key(seat as usize), Some(best));
-                            open[seat as usize] += 1;
+                        Some(row) => {
+                            prop_assert!(able(row));
+                            prop_assert_eq!(key(row as usize), Some(best));
+                            open[row as usize] += 1;
                         }
                     }
                 }
             }
-            for seat in 0..12 {
-                prop_assert_eq!(least.open(seat), open[seat as usize]);
+            for row in 0..12 {
+                prop_assert_eq!(least.open(row), open[row as usize]);
             }
         }
     }

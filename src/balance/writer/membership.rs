@@ -1,6 +1,6 @@
-//! Who is a member: records by seat, seats by identity. Part of the writer.
+//! Who is a member: entries by row, rows by identity. Part of the writer.
 //!
-//! A seat is a member's number in every table. It is given back only when the
+//! A row is a member's number in every table. It is given back only when the
 //! member has left and its last open pick has ended.
 
 use hashbrown::HashTable;
@@ -11,9 +11,9 @@ use super::super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, Unkno
 use super::{MAX_MEMBERS, UpdateError};
 use crate::channel::{Health, MemberStatus, Role, Standing};
 
-/// What the writer knows of a seat.
+/// What the writer knows of a row.
 #[derive(Debug)]
-pub(in crate::balance) struct Record<A> {
+pub(in crate::balance) struct MemberEntry<A> {
     pub(in crate::balance) identity: Box<str>,
     /// The hash of the identity: places the member, and finds it here.
     pub(super) hash: u64,
@@ -32,11 +32,11 @@ pub(in crate::balance) struct Record<A> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Member,
-    /// Left; the seat waits for its open picks to end.
+    /// Left; the row waits for its open picks to end.
     Left,
 }
 
-impl<A> Record<A> {
+impl<A> MemberEntry<A> {
     fn new(member: Member<A>, hash: u64, serial: u32) -> Self {
         Self {
             identity: member.identity.into_boxed_str(),
@@ -90,63 +90,63 @@ impl<A> Record<A> {
     }
 }
 
-/// All seats.
+/// All rows.
 #[derive(Debug)]
-pub(super) struct Register<A> {
-    records: Vec<Record<A>>,
-    /// The seats of members, by the hash of their identity.
+pub(super) struct Membership<A> {
+    entries: Vec<MemberEntry<A>>,
+    /// The rows of members, by the hash of their identity.
     index: HashTable<u32>,
-    /// Seats whose member has left.
+    /// Rows whose member has left.
     left: Vec<u32>,
 }
 
-impl<A> Register<A> {
+impl<A> Membership<A> {
     pub(super) fn new() -> Self {
-        Self { records: Vec::new(), index: HashTable::new(), left: Vec::new() }
+        Self { entries: Vec::new(), index: HashTable::new(), left: Vec::new() }
     }
 
-    /// Seats given out so far, those of members that have left included.
-    pub(super) fn seats(&self) -> usize {
-        self.records.len()
+    /// Rows given out so far, those of members that have left included.
+    pub(super) fn rows(&self) -> usize {
+        self.entries.len()
     }
 
-    /// Every seat's record, in order, also of members that have left.
-    pub(super) fn records(&self) -> &[Record<A>] {
-        &self.records
+    /// Every row's entry, in order, also of members that have left.
+    pub(super) fn entries(&self) -> &[MemberEntry<A>] {
+        &self.entries
     }
 
-    /// Seats and records of those who are members, in the order of seats.
-    pub(super) fn members(&self) -> impl Iterator<Item = (u32, &Record<A>)> {
-        (0..).zip(&self.records).filter(|(_, record)| record.is_member())
+    /// Rows and entries of those who are members, in the order of rows.
+    pub(super) fn members(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
+        (0..).zip(&self.entries).filter(|(_, entry)| entry.is_member())
     }
 
-    pub(super) fn seated(&self, seat: u32) -> Option<&Record<A>> {
-        self.records.get(seat as usize)
+    pub(super) fn entry(&self, row: u32) -> Option<&MemberEntry<A>> {
+        self.entries.get(row as usize)
     }
 
-    pub(super) fn seated_mut(&mut self, seat: u32) -> Option<&mut Record<A>> {
-        self.records.get_mut(seat as usize)
+    pub(super) fn entry_mut(&mut self, row: u32) -> Option<&mut MemberEntry<A>> {
+        self.entries.get_mut(row as usize)
     }
 
-    pub(super) fn record_mut(&mut self, id: MemberId) -> Result<&mut Record<A>, UnknownMember> {
-        let seated = self.records.get_mut(id.seat as usize);
-        seated.filter(|record| record.is_member() && record.serial == id.serial).ok_or(UnknownMember)
+    pub(super) fn entry_of(&mut self, id: MemberId) -> Result<&mut MemberEntry<A>, UnknownMember> {
+        let entry = self.entries.get_mut(id.row as usize);
+        entry.filter(|entry| entry.is_member() && entry.serial == id.serial).ok_or(UnknownMember)
     }
 
     /// The id of an identity.
     pub(super) fn id_of(&self, hashing: &Hashing, identity: &str) -> Option<MemberId> {
-        let seat = self.find(hashing.identity(identity), identity)?;
-        self.seated(seat).map(|record| MemberId { seat, serial: record.serial })
+        let row = self.find(hashing.identity(identity), identity)?;
+        self.entry(row).map(|entry| MemberId { row, serial: entry.serial })
     }
 
     fn find(&self, hash: u64, identity: &str) -> Option<u32> {
-        let is_it = |seat: &u32| {
-            self.seated(*seat).is_some_and(|record| record.hash == hash && *record.identity == *identity)
+        let is_it = |row: &u32| {
+            self.entry(*row).is_some_and(|entry| entry.hash == hash && *entry.identity == *identity)
         };
         self.index.find(hash, is_it).copied()
     }
 
-    /// Replaces the members; `is_free` tells whether a seat has no open picks.
+    /// Replaces the members; `is_free` tells whether a row has no open picks.
     pub(super) fn replace(
         &mut self,
         hashing: &Hashing,
@@ -158,73 +158,73 @@ impl<A> Register<A> {
         }
         let hashes: Vec<u64> = members.iter().map(|member| hashing.identity(&member.identity)).collect();
         let mut index = index_of(&members, &hashes)?;
-        let seats = self.seats_of(&members, &hashes);
-        self.dismiss(&seats);
+        let rows = self.rows_of(&members, &hashes);
+        self.dismiss(&rows);
         let mut free = self.take_free(is_free);
-        let newcomers = seats.iter().filter(|seat| seat.is_none()).count();
-        self.records.reserve(newcomers.saturating_sub(free.len()));
-        let seats: Vec<u32> = members
+        let newcomers = rows.iter().filter(|row| row.is_none()).count();
+        self.entries.reserve(newcomers.saturating_sub(free.len()));
+        let rows: Vec<u32> = members
             .into_iter()
             .zip(hashes)
-            .zip(seats)
-            .map(|((member, hash), seat)| self.seat(member, hash, seat, &mut free))
+            .zip(rows)
+            .map(|((member, hash), row)| self.row(member, hash, row, &mut free))
             .collect();
         self.left.extend(free);
         for entry in &mut index {
-            *entry = seats.get(*entry as usize).copied().unwrap_or(u32::MAX);
+            *entry = rows.get(*entry as usize).copied().unwrap_or(u32::MAX);
         }
         self.index = index;
         Ok(())
     }
 
-    /// The seats that these members have already.
-    fn seats_of(&self, members: &[Member<A>], hashes: &[u64]) -> Vec<Option<u32>> {
+    /// The rows that these members have already.
+    fn rows_of(&self, members: &[Member<A>], hashes: &[u64]) -> Vec<Option<u32>> {
         if self.index.is_empty() {
             return vec![None; members.len()];
         }
         members.iter().zip(hashes).map(|(member, &hash)| self.find(hash, &member.identity)).collect()
     }
 
-    /// Marks the members that keep none of these seats as left.
+    /// Marks the members that keep none of these rows as left.
     fn dismiss(&mut self, kept: &[Option<u32>]) {
-        let mut stays = vec![false; self.records.len()];
-        for seat in kept.iter().flatten() {
-            if let Some(stays) = stays.get_mut(*seat as usize) {
+        let mut stays = vec![false; self.entries.len()];
+        for row in kept.iter().flatten() {
+            if let Some(stays) = stays.get_mut(*row as usize) {
                 *stays = true;
             }
         }
-        for ((seat, record), stays) in (0..).zip(&mut self.records).zip(stays) {
-            if !stays && record.is_member() {
-                record.presence = Presence::Left;
+        for ((row, entry), stays) in (0..).zip(&mut self.entries).zip(stays) {
+            if !stays && entry.is_member() {
+                entry.presence = Presence::Left;
                 // Its health may change no more, and a successor starts anew.
-                record.ramp = FULL_RAMP;
-                self.left.push(seat);
+                entry.ramp = FULL_RAMP;
+                self.left.push(row);
             }
         }
     }
 
-    /// Seats to give out again. The last is the smallest, so that tables stay dense.
+    /// Rows to give out again. The last is the smallest, so that tables stay dense.
     fn take_free(&mut self, is_free: impl Fn(u32) -> bool) -> Vec<u32> {
         let (mut free, waiting): (Vec<u32>, Vec<u32>) =
-            std::mem::take(&mut self.left).into_iter().partition(|seat| is_free(*seat));
+            std::mem::take(&mut self.left).into_iter().partition(|row| is_free(*row));
         free.sort_unstable_by(|left, right| right.cmp(left));
         self.left = waiting;
         free
     }
 
-    /// Seats a member: where it sits, on a free seat, or on a new one.
-    fn seat(&mut self, member: Member<A>, hash: u64, seat: Option<u32>, free: &mut Vec<u32>) -> u32 {
-        if let Some((seat, record)) = seat.and_then(|seat| Some((seat, self.seated_mut(seat)?))) {
-            record.keep(member);
-            return seat;
+    /// Rows a member: where it sits, on a free row, or on a new one.
+    fn row(&mut self, member: Member<A>, hash: u64, row: Option<u32>, free: &mut Vec<u32>) -> u32 {
+        if let Some((row, entry)) = row.and_then(|row| Some((row, self.entry_mut(row)?))) {
+            entry.keep(member);
+            return row;
         }
-        if let Some((seat, record)) = free.pop().and_then(|seat| Some((seat, self.seated_mut(seat)?))) {
-            *record = Record::new(member, hash, record.serial.wrapping_add(1));
-            return seat;
+        if let Some((row, entry)) = free.pop().and_then(|row| Some((row, self.entry_mut(row)?))) {
+            *entry = MemberEntry::new(member, hash, entry.serial.wrapping_add(1));
+            return row;
         }
-        self.records.push(Record::new(member, hash, 0));
-        // `MAX_MEMBERS` and open picks of 32 bits keep seats far below 2^32.
-        u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
+        self.entries.push(MemberEntry::new(member, hash, 0));
+        // `MAX_MEMBERS` and open picks of 32 bits keep rows far below 2^32.
+        u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
 }
 

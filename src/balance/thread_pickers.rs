@@ -10,25 +10,25 @@ use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
 use super::core::Core;
-use super::ledger::Shard;
+use super::counters::CounterShard;
 use super::picker::Picker;
 
 /// Tells thread-local pickers whether their balancer still has a handle.
 pub(super) type Life = ();
 
-struct Entry {
+struct ThreadPicker {
     /// Of the balancer; never used twice.
     id: u64,
     life: Weak<Life>,
     /// The picker's.
-    shard: Arc<Shard>,
+    shard: Arc<CounterShard>,
     /// A `Picker<A>`.
     picker: Box<dyn Any>,
 }
 
 /// The pickers of a thread, open-addressed by id: the length is a power of two.
 #[derive(Default)]
-struct Pickers(Vec<Option<Entry>>);
+struct Pickers(Vec<Option<ThreadPicker>>);
 
 thread_local! {
     /// Taken out while one of them is used, so that a pick inside a pick (from a
@@ -38,7 +38,7 @@ thread_local! {
 
 impl Pickers {
     #[inline(always)]
-    fn find(&self, id: u64) -> Option<&Entry> {
+    fn find(&self, id: u64) -> Option<&ThreadPicker> {
         // Ids count up, so neighbours never collide.
         let entry = self.0.get(place(id, self.0.len()))?.as_ref()?;
         (entry.id == id).then_some(entry)
@@ -46,9 +46,9 @@ impl Pickers {
 }
 
 /// The pickers of this thread while one is used; put back on drop, also by a panic.
-pub(super) struct Held(Option<Box<Pickers>>);
+pub(super) struct TakenPickers(Option<Box<Pickers>>);
 
-impl Held {
+impl TakenPickers {
     /// Takes them; none while the thread ends.
     #[inline(always)]
     pub(super) fn take() -> Self {
@@ -63,7 +63,7 @@ impl Held {
 
     /// The shard of a balancer's picker.
     #[inline(always)]
-    pub(super) fn shard(&self, id: u64) -> Option<&Shard> {
+    pub(super) fn shard(&self, id: u64) -> Option<&CounterShard> {
         Some(&self.0.as_deref()?.find(id)?.shard)
     }
 
@@ -78,13 +78,13 @@ impl Held {
         let picker = Picker::new(core);
         let done = work(&picker);
         let shard = Arc::clone(picker.shard());
-        let entry = Entry { id, life: Arc::downgrade(life), shard, picker: Box::new(picker) };
+        let entry = ThreadPicker { id, life: Arc::downgrade(life), shard, picker: Box::new(picker) };
         keep(&mut self.0.get_or_insert_default().0, entry);
         done
     }
 }
 
-impl Drop for Held {
+impl Drop for TakenPickers {
     #[inline(always)]
     fn drop(&mut self) {
         let held = self.0.take();
@@ -108,8 +108,9 @@ fn place(id: u64, length: usize) -> usize {
 }
 
 #[cold]
-fn keep(pickers: &mut Vec<Option<Entry>>, entry: Entry) {
-    let mut all: Vec<Entry> = pickers.drain(..).flatten().filter(|old| old.life.strong_count() > 0).collect();
+fn keep(pickers: &mut Vec<Option<ThreadPicker>>, entry: ThreadPicker) {
+    let mut all: Vec<ThreadPicker> =
+        pickers.drain(..).flatten().filter(|old| old.life.strong_count() > 0).collect();
     all.push(entry);
     // The first length at which all have a place of their own; ids differ, so
     // there is one.

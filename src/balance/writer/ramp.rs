@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::super::core::Core;
 use super::super::member::FULL_RAMP;
 use super::super::options::SlowStart;
-use super::super::pool::Pool;
-use super::{Control, Record};
+use super::super::pool::MemberPool;
+use super::{MemberEntry, TableWriter};
 use crate::channel::Strategy;
 
 /// The first step of slow start: 10 %.
 pub(super) const FIRST_STEP: u32 = 2;
 
-impl<A: Clone> Control<A> {
+impl<A: Clone> TableWriter<A> {
     /// Time has passed: slow starts go on, lagging orders are written again, and searches
     /// for keys stop waiting for members who are out.
     /// Answers when there will be something to do next.
@@ -20,7 +20,7 @@ impl<A: Clone> Control<A> {
         self.now = self.now.max(now);
         self.written = 0;
         let next = core.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
-        for pool in Pool::ALL {
+        for pool in MemberPool::ALL {
             if self.lagging.get(pool.index()).copied().unwrap_or(false) {
                 self.compact(core, pool);
             }
@@ -33,28 +33,28 @@ impl<A: Clone> Control<A> {
     fn ramp_up(&mut self, core: &Core<A>, slow: SlowStart) -> Option<Duration> {
         let mut next = None;
         let mut changed = false;
-        for (seat, since) in std::mem::take(&mut self.ramping) {
+        for (row, since) in std::mem::take(&mut self.ramping) {
             // Who went down or left is at full again: no longer in slow start.
-            let ramping = |record: &&mut Record<A>| record.is_member() && record.ramp < FULL_RAMP;
-            let Some(record) = self.register.seated_mut(seat).filter(ramping) else { continue };
+            let ramping = |entry: &&mut MemberEntry<A>| entry.is_member() && entry.ramp < FULL_RAMP;
+            let Some(entry) = self.membership.entry_mut(row).filter(ramping) else { continue };
             let reached = slow.steps(self.now.saturating_sub(since));
             if reached < FULL_RAMP {
-                self.ramping.insert(seat, since);
+                self.ramping.insert(row, since);
                 let due = since.saturating_add(slow.reaches(reached + 1));
                 next = Some(next.map_or(due, |earliest: Duration| earliest.min(due)));
             }
-            if reached == record.ramp {
+            if reached == entry.ramp {
                 continue;
             }
-            let (standing, before) = (record.standing(), record.effective());
-            record.ramp = reached;
-            let after = record.effective();
-            self.census.remove(standing, before);
-            self.census.add(standing, after);
+            let (standing, before) = (entry.standing(), entry.effective());
+            entry.ramp = reached;
+            let after = entry.effective();
+            self.counts.remove(standing, before);
+            self.counts.add(standing, after);
             if core.strategy == Strategy::WeightedRoundRobin {
                 changed = true;
             } else {
-                self.reweigh(core, seat, before, after);
+                self.reweigh(core, row, before, after);
             }
         }
         // One rebuild for all that moved.
