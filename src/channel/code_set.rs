@@ -78,7 +78,7 @@ impl CodeSet {
 }
 
 impl Default for CodeSet {
-    /// `200`, what a check without `http_code` means (reference 2.6).
+    /// `200`, what a check without `http_code` means (docs/vendor-api.md, "VpcHealthConfig").
     fn default() -> Self {
         let mut set = Self { text: "200".into(), bits: [0; WORDS] };
         set.insert(200);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::model::{Channel, EcsIdentity, HealthCheck, Host, Member, MemberAddress, MemberGroup, TlsOptions};
 use super::words::{ChannelKind, MemberStatus};
 
-/// What makes two members of a channel the same one (reference 3.1): the group,
-/// the server, and the traffic port. Host names compare without case.
+/// What makes two members of a channel the same one (docs/vendor-api.md, "Add members"):
+/// the group, the server, and the traffic port. Host names compare without case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberIdentity {
     /// The group, none for members outside all groups.

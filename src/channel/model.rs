@@ -100,7 +100,8 @@ impl Channel {
     }
 
     /// The port traffic goes to: the group's `microservice_port` on a
-    /// microservice channel, else the member's, else the channel's (reference 3.2).
+    /// microservice channel, else the member's, else the channel's
+    /// (docs/vendor-api.md, "Ports").
     #[must_use]
     pub fn traffic_port(&self, member: &Member) -> NonZeroU16 {
         let group_port = match self.kind {
@@ -113,14 +114,14 @@ impl Channel {
     }
 
     /// The port that is probed: `vpc_health_config.port`, else the member's
-    /// traffic port (reference 3.2).
+    /// traffic port (docs/vendor-api.md, "Ports").
     #[must_use]
     pub fn check_port(&self, member: &Member) -> NonZeroU16 {
         self.health_check.as_ref().and_then(|check| check.port).unwrap_or_else(|| self.traffic_port(member))
     }
 
     /// The effective weight: the group's if it has one, else the member's, else
-    /// 1 (reference 3.3). 0 takes no new traffic.
+    /// 1 (docs/vendor-api.md, "Weights"). 0 takes no new traffic.
     #[must_use]
     pub fn effective_weight(&self, member: &Member) -> u16 {
         let group_weight = member.group().and_then(|name| self.group(name)).and_then(|group| group.weight);

@@ -41,7 +41,7 @@ impl Default for Project {
     }
 }
 
-/// How much the API may make (reference 3.1). What is there already stays when
+/// How much the API may make (docs/vendor-api.md, "Quotas"). What is there already stays when
 /// a limit is lowered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
@@ -72,7 +72,7 @@ pub struct Instance {
     pub features: Vec<(Feature, FeatureSwitch)>,
 }
 
-/// A feature of an instance (reference 7).
+/// A feature of an instance (docs/vendor-api.md, "Features").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Feature {
     /// `vpc_name_modifiable`: names may change; project-level calls are refused.

@@ -282,7 +282,7 @@ fn include_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Pattern> 
 }
 
 /// `backend_client_certificate`, named after the vendor's gateway feature
-/// (reference 7).
+/// (docs/vendor-api.md, "Features").
 fn identity_of(
     tls: &Section<'_>,
     surroundings: &dyn Surroundings,

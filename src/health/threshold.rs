@@ -1,7 +1,7 @@
 //! When a verdict moves: consecutive results against the two thresholds.
 //!
 //! Called by the engine for every finished probe. The rule is that of
-//! `threshold_normal` and `threshold_abnormal` (reference 4.3): so many results
+//! `threshold_normal` and `threshold_abnormal` (docs/vendor-api.md, "Verdicts"): so many results
 //! of one kind in a row; one opposite result resets the count; an inconclusive
 //! result changes nothing.
 
@@ -109,7 +109,7 @@ mod tests {
             (two_three, Health::Unknown, "ss", "uh"),
             (two_three, Health::Unknown, "sfs", "uuu"),
             (two_three, Health::Unknown, "sfss", "uuuh"),
-            // Interleaved results never trip a threshold (health-checking.md case 104).
+            // Interleaved results never trip a threshold (docs/health-checking.md, "Thresholds").
             (two_three, Health::Healthy, "fsfsfs", "hhhhhh"),
             (two_three, Health::Healthy, "fff", "hhu"),
             (two_three, Health::Healthy, "ffsff", "hhhhh"),

@@ -1,6 +1,6 @@
 """Which verdicts the thresholds allow at every moment, and how a prober compares.
 
-The model is section 4.3 of the reference restated: so many results of one kind in a
+The model is that of docs/vendor-api.md, "Verdicts": so many results of one kind in a
 row move the verdict. A probe whose outcome cannot be known from the member's side
 leaves several states possible; all of their verdicts are right until results tell
 them apart.

@@ -1,7 +1,7 @@
 //! Bodies: JSON to the tree that the rules of [`crate::channel::reader`] read.
 //!
 //! A body that is no JSON is an error only once instance, channel and kind have
-//! been looked at (reference 3.1), so it travels as a value.
+//! been looked at (docs/vendor-api.md, "Order of the checks"), so it travels as a value.
 
 use std::collections::HashSet;
 use std::fmt;

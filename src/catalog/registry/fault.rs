@@ -1,5 +1,5 @@
 //! Why a call was refused: a closed list, each with the vendor's code, HTTP
-//! status and message (reference 6).
+//! status and message (docs/vendor-api.md, "Errors").
 
 use crate::channel::{Rule, Violation};
 
@@ -107,7 +107,7 @@ impl Fault {
         }
     }
 
-    /// The vendor's `error_msg`: exact where a sample shows it (reference 6).
+    /// The vendor's `error_msg`: exact where a sample shows it (docs/vendor-api.md, "Errors").
     #[must_use]
     pub fn message(&self) -> String {
         match self {

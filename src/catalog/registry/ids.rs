@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The id of a channel, member, group, health check, microservice or feature:
-/// 32 lower-case hexadecimal digits (reference 1).
+/// 32 lower-case hexadecimal digits (docs/vendor-api.md, "Conventions").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub u128);
 
@@ -42,11 +42,11 @@ impl fmt::Display for Id {
 }
 
 /// The id of an instance, chosen by the user: 32 hexadecimal digits or a dashed
-/// UUID (reference 1).
+/// UUID (docs/vendor-api.md, "Conventions").
 pub type InstanceId = Arc<str>;
 
 /// A time to the second, since the Unix epoch: the API's times have no fraction
-/// (reference 1).
+/// (docs/vendor-api.md, "Conventions").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Moment(pub u64);
 

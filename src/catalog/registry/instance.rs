@@ -1,4 +1,4 @@
-//! Instances (gateways) and their features (reference 7).
+//! Instances (gateways) and their features (docs/vendor-api.md, "Features").
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `microservice_info`: stored and answered, never asked for members.
 //!
-//! vitald reads no registry (reference 2.7). The rules of
+//! vitald reads no registry (docs/vendor-api.md, "MicroServiceCreate"). The rules of
 //! [`crate::channel::reader`] have checked the object before it comes here; this
 //! file keeps its documented fields. A Nacos password is not kept: nothing uses
 //! it, and what is not stored cannot leak.
@@ -54,7 +54,8 @@ pub struct Cse {
     service_id: String,
 }
 
-/// `cce_info`. With only `app_name`, the label is `app` = that name (reference 2.7).
+/// `cce_info`. With only `app_name`, the label is `app` = that name
+/// (docs/vendor-api.md, "MicroServiceCreate").
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cce {
     cluster_id: String,
@@ -121,7 +122,7 @@ impl Service {
         }
     }
 
-    /// Whether weights of groups may not be set by hand (reference 3.3).
+    /// Whether weights of groups may not be set by hand (docs/vendor-api.md, "Weights").
     #[must_use]
     pub fn fixes_group_weights(&self) -> bool {
         self.nacos_info.is_some()

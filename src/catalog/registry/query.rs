@@ -1,4 +1,4 @@
-//! Lists: filters, order and paging (reference 1.2).
+//! Lists: filters, order and paging (docs/vendor-api.md, "Lists and filters").
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl TextFilter {
     }
 }
 
-/// Filters of calls 2 and 19; all that are given must match.
+/// Filters of the lists of channels; all that are given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChannelFilter {
     /// `id`.
@@ -144,7 +144,7 @@ fn has_host(member: &Member, wanted: &str) -> bool {
     }
 }
 
-/// Filters of call 7.
+/// Filters of the list of members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberFilter {
     /// `name`: the cloud server's, for `ip` members the host.
@@ -181,7 +181,7 @@ pub struct InstanceFilter {
 }
 
 impl Registry {
-    /// Calls 2 and 19: the channels of an instance, or of the project.
+    /// Lists the channels of an instance, or of the project.
     ///
     /// # Errors
     /// There is no such instance.
@@ -216,7 +216,7 @@ impl Registry {
 }
 
 impl Resource {
-    /// Call 7: positions of members.
+    /// Lists members, by their positions.
     #[must_use]
     pub fn list_members(&self, filter: &MemberFilter, paging: Paging) -> Page<usize> {
         if *filter == MemberFilter::default() {
@@ -228,7 +228,7 @@ impl Resource {
         Page::of(self.members.listed().filter(is_match), paging)
     }
 
-    /// Call 14: positions of groups, newest first, then by id.
+    /// Lists groups, by their positions, newest first, then by id.
     #[must_use]
     pub fn list_groups(&self, name: Option<&TextFilter>, paging: Paging) -> Page<usize> {
         let mut listed: Vec<usize> = (0..self.groups.len()).collect();

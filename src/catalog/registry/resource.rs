@@ -93,7 +93,7 @@ impl Members {
         by_id.get(found.ok()?).map(|place| *place as usize)
     }
 
-    /// All positions, newest member first, then by id (reference 1.2).
+    /// All positions, newest member first, then by id (docs/vendor-api.md, "Lists and filters").
     pub fn listed(&self) -> impl Iterator<Item = usize> + '_ {
         let listed =
             self.listed.get_or_init(|| self.positions_by(|tag| (std::cmp::Reverse(tag.created), tag.id)));

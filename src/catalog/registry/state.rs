@@ -13,7 +13,7 @@ use super::ids::{Id, InstanceId, Moment};
 use super::instance::{Instance, Project, Quotas};
 use super::resource::{Origin, Resource};
 
-/// Newest first, then by id (reference 1.2): the order of every list.
+/// Newest first, then by id (docs/vendor-api.md, "Lists and filters"): the order of every list.
 pub(super) type Listed = BTreeSet<(Reverse<Moment>, Id)>;
 
 /// Instances and channels, with their ids.

@@ -1,4 +1,4 @@
-//! The rules of `member_groups` (reference 2.2).
+//! The rules of `member_groups` (docs/vendor-api.md, "MemberGroupCreate").
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -62,7 +62,7 @@ pub(super) fn groups_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Groups 
         let Some(name) = section.field("member_group_name") else { continue };
         let Kind::String(written) = name.kind() else { continue };
         if let Some(first) = places.get(written) {
-            // The API keeps the first of equal names (reference 2.1); in a file
+            // The API keeps the first of equal names (docs/vendor-api.md, "VpcCreate"); in a file
             // the second is a mistake.
             if reading.dialect == Dialect::File {
                 let message = format!("two groups are named {}", quoted(written));

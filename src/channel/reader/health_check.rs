@@ -1,4 +1,4 @@
-//! The rules of `vpc_health_config` (reference 2.6).
+//! The rules of `vpc_health_config` (docs/vendor-api.md, "VpcHealthConfig").
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -108,7 +108,8 @@ pub(super) fn health_check_of(section: &Section<'_>, reading: &mut Reading<'_>) 
 }
 
 /// `path`, `method` and `http_code`. All are checked whatever the protocol, but
-/// only HTTP and HTTPS need them; `http_code` may be absent for HTTPS (reference 2.6).
+/// only HTTP and HTTPS need them; `http_code` may be absent for HTTPS
+/// (docs/vendor-api.md, "VpcHealthConfig").
 fn http_of(section: &Section<'_>, protocol: ProtocolWord, reading: &mut Reading<'_>) -> Option<HttpCheck> {
     let path = match section.filled("path") {
         Some(field) => text::path(&field, reading),
@@ -150,7 +151,7 @@ fn code_set(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<CodeSet> {
 }
 
 /// `time_interval` and `timeout`, and that the second fits into the first. The
-/// documents say "smaller", the service takes equal ones (reference 8).
+/// documents say "smaller", the service takes equal ones (docs/vendor-api.md, "Where sources disagree").
 fn times_of(section: &Section<'_>, reading: &mut Reading<'_>) -> (Option<Duration>, Option<Duration>) {
     let interval_field = section.required(
         "time_interval",
@@ -176,7 +177,7 @@ fn times_of(section: &Section<'_>, reading: &mut Reading<'_>) -> (Option<Duratio
     (interval, timeout)
 }
 
-/// Only HTTPS has a use for a client certificate (reference 4.2). The API
+/// Only HTTPS has a use for a client certificate (docs/vendor-api.md, "One check"). The API
 /// ignores the flag elsewhere; in a file it shows a misunderstanding.
 fn refuse_certificate_without_tls(section: &Section<'_>, protocol: ProtocolWord, reading: &mut Reading<'_>) {
     if protocol == ProtocolWord::Https || reading.dialect == Dialect::Api {

@@ -1,4 +1,4 @@
-//! The rules of `members` (reference 2.3).
+//! The rules of `members` (docs/vendor-api.md, "MemberInfo").
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -61,7 +61,7 @@ pub(super) struct MemberRules<'c> {
 }
 
 /// What makes two members the same one: group and address, or group and server
-/// (reference 3.1). Host names compare without case.
+/// (docs/vendor-api.md, "Add members"). Host names compare without case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Identity {
     Address(Option<Arc<str>>, Host, NonZeroU16),
@@ -174,7 +174,7 @@ impl<'c> MemberRules<'c> {
     }
 
     /// Whether nobody before had the member's address. In a file a second one is
-    /// a mistake; the API lets the first win (reference 2.1).
+    /// a mistake; the API lets the first win (docs/vendor-api.md, "VpcCreate").
     fn is_first(&mut self, member: &Member, section: &Section<'_>, reading: &mut Reading<'_>) -> bool {
         let group_port = member.group().and_then(|name| self.group_ports.get(name)).copied();
         let port = group_port.or(member.port).unwrap_or(self.context.port);
@@ -226,7 +226,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// `ecs_id` and `ecs_name`. The API wants both (reference 2.3); in a file one is
+/// `ecs_id` and `ecs_name`. The API wants both (docs/vendor-api.md, "MemberInfo"); in a file one is
 /// enough, because either can lead to an address.
 fn ecs_identity(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<EcsIdentity> {
     let (id, name) = (section.filled("ecs_id"), section.filled("ecs_name"));

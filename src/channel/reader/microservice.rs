@@ -1,4 +1,4 @@
-//! The rules of `microservice_info` (reference 2.7).
+//! The rules of `microservice_info` (docs/vendor-api.md, "MicroServiceCreate").
 //!
 //! vitald reads no registry: the information is checked, so that a channel that
 //! the vendor would refuse is refused here, and decides the channel's kind.

@@ -2,8 +2,8 @@
 //!
 //! Called by `config` for files and by the management API for bodies. Never
 //! stops at the first breach. Fields, ranges and defaults are those of the
-//! vendor's request objects (reference 2.1 to 2.7), where sources disagree those
-//! that reference 8 proposes.
+//! vendor's request objects (docs/vendor-api.md, "Request objects"); where its sources
+//! disagree, those chosen in "Where sources disagree".
 //!
 //! | file | what it reads |
 //! |---|---|
@@ -174,7 +174,8 @@ fn channel_of(
     let member_types = [MemberType::Ip, MemberType::Ecs].map(|member_type| (member_type.word(), member_type));
     let member_type = match section.filled("member_type") {
         Some(field) => field.word(&member_types, Case::Exact, reading),
-        // Documented as required and as having this default; clients omit it (reference 8).
+        // Documented as required and as having this default; clients omit it
+        // (docs/vendor-api.md, "Where sources disagree").
         None => Some(MemberType::Ecs),
     };
     let kind = kind_of(section, reading);
@@ -229,7 +230,7 @@ fn name_of<'s>(section: &'s Section<'_>, reading: &mut Reading<'_>) -> Option<&'
 }
 
 /// 1 to 4; in files also the short words. Required although one document prints
-/// a default (reference 8).
+/// a default (docs/vendor-api.md, "Where sources disagree").
 fn strategy_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Strategy> {
     let meaning = "1 is wrr, 2 wleastconn, 3 source, 4 uri";
     let field = section.required("balance_strategy", &format!("write a number: {meaning}"), reading)?;
@@ -240,7 +241,7 @@ fn strategy_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Strat
 }
 
 /// The channel's kind from `type`, `vpc_channel_type` and `microservice_info`
-/// (reference 2.1): the word decides; the older number must agree with it; the
+/// (docs/vendor-api.md, "VpcCreate"): the word decides; the older number must agree with it; the
 /// number alone means a microservice only with information about one.
 fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
     let types = [(0, None), (2, Some(ChannelKind::Builtin)), (3, Some(ChannelKind::Microservice))];
@@ -283,7 +284,7 @@ fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
     kind
 }
 
-/// The API ignores the members of a reference channel (reference 2.1); in a file
+/// The API ignores the members of a reference channel (docs/vendor-api.md, "Reference channels"); in a file
 /// they would be lost silently.
 fn refuse_members_of_reference(field: &Field<'_>, reading: &mut Reading<'_>) {
     if reading.dialect == Dialect::File && !matches!(field.kind(), Kind::Array(items) if items.is_empty()) {

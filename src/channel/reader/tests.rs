@@ -435,7 +435,7 @@ fn an_ecs_member_finds_its_address() {
     assert_eq!(host_of(both("", "", "")), Err(vec![("E003", "members[0].ecs_id".to_owned())]));
     let api = breaches(&member(both("", "known", "")), Dialect::Api);
     assert_eq!(api, [("E003", "members[0].ecs_name".to_owned())]);
-    // Absent member_type means ecs (reference 8).
+    // Absent member_type means ecs (docs/vendor-api.md, "Where sources disagree").
     let absent = channel([("member_type", Kind::Null), ("members", list([both("192.0.2.1", "a", "b")]))]);
     assert_eq!(read(&absent, Dialect::Api).expect("ecs").member_type(), MemberType::Ecs);
 }

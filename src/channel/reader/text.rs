@@ -14,13 +14,13 @@ use super::wording::quoted;
 /// stop at 8 KiB for the whole request head.
 const LONGEST_PATH: usize = 2048;
 
-/// Chinese characters as the vendor counts them: U+4E00 to U+9FA5 (reference 2).
+/// Chinese characters as the vendor counts them: U+4E00 to U+9FA5 (docs/vendor-api.md, "Names and texts").
 fn is_chinese(character: char) -> bool {
     ('\u{4E00}'..='\u{9FA5}').contains(&character)
 }
 
-/// `NAME` of reference 2: 3 to 64 characters, first a letter or a Chinese
-/// character, then also digits, `-`, `_` and `.`.
+/// A name (docs/vendor-api.md, "Names and texts"): 3 to 64 characters, first a letter
+/// or a Chinese character, then also digits, `-`, `_` and `.`.
 pub(super) fn name<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
     let text = with_length(field, 3, 64, reading)?;
     let is_first = |c: char| c.is_ascii_alphabetic() || is_chinese(c);

@@ -1,4 +1,4 @@
-//! Query parameters: paging and filters (reference 1.2). Unknown ones are
+//! Query parameters: paging and filters (docs/vendor-api.md, "Lists and filters"). Unknown ones are
 //! passed over; of one given twice the first counts.
 
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ impl<'q> Parameters<'q> {
         Some(if is_precise { TextFilter::Whole(text) } else { TextFilter::Part(text) })
     }
 
-    /// Filters of calls 2 and 19. `vpc_channel_type` is APIG's alone.
+    /// Filters of the lists of channels. `vpc_channel_type` is APIG's alone.
     pub(super) fn channel_filter(&self, family: Family) -> Result<ChannelFilter, Fault> {
         let member_port = self.number("member_port", 0, 65535)?;
         let kind = match (family, self.text("vpc_channel_type")) {
@@ -75,7 +75,7 @@ impl<'q> Parameters<'q> {
         })
     }
 
-    /// Filters of call 7.
+    /// Filters of the list of members.
     pub(super) fn member_filter(&self) -> MemberFilter {
         MemberFilter {
             name: self.text_filter("name"),
@@ -84,7 +84,7 @@ impl<'q> Parameters<'q> {
         }
     }
 
-    /// The filter of call 14.
+    /// The filter of the list of groups.
     pub(super) fn group_filter(&self) -> Option<TextFilter> {
         self.text_filter("member_group_name")
     }
@@ -98,7 +98,7 @@ impl<'q> Parameters<'q> {
         }
     }
 
-    /// `members_return` of call 19; false unless given.
+    /// `members_return` of the list of project channels; false unless given.
     pub(super) fn members_return(&self) -> Result<bool, Fault> {
         match self.text("members_return") {
             None => Ok(false),

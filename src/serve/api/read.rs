@@ -28,7 +28,8 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Re
         Place::Features(instance) => features(backend, instance, &parameters),
         Place::Channels(instance) => {
             let (filter, paging) = {
-                // The instance is looked at before the parameters (reference 3.1).
+                // The instance is looked at before the parameters
+                // (docs/vendor-api.md, "Order of the checks").
                 backend.registry().read().instance(instance)?;
                 (parameters.channel_filter(exchange.route.family)?, parameters.paging()?)
             };

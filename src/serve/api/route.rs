@@ -1,4 +1,4 @@
-//! Which path means which resource, and which methods it takes (reference 1.1).
+//! Which path means which resource, and which methods it takes (docs/vendor-api.md, "Calls").
 //!
 //! Matched by hand, not by the router: both families share one table, and every
 //! answer, also to an unknown path or method, is the API's own JSON.

@@ -1,4 +1,5 @@
-//! Why a request is not let in: status, code and text (reference 5.1, 5.3, 6).
+//! Why a request is not let in: status, code and text
+//! (docs/vendor-api.md, "Tokens", "Signatures" and "Errors").
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

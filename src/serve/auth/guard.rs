@@ -29,7 +29,7 @@ use super::identity::{Action, Identity};
 use super::signature::{BodyHash, hex};
 use crate::serve::listener::Origin;
 
-/// Largest body of a signed request (reference 6.3).
+/// Largest body of a signed request (docs/vendor-api.md, "Errors of the gateway").
 pub const LARGEST_BODY: usize = 12 * 1024 * 1024;
 /// Bodies up to this size need no leave to be held.
 const SMALL_BODY: usize = 64 * 1024;

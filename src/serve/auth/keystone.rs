@@ -1,5 +1,5 @@
 //! The token API of the cloud's identity service, as far as clients need it to
-//! get a token and find this daemon (reference 5.1, 5.2).
+//! get a token and find this daemon (docs/vendor-api.md, "Tokens" and "Clients").
 //!
 //! | path | what it does |
 //! |---|---|

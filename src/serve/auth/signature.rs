@@ -3,8 +3,8 @@
 //! Pure: the clock's value and the body's hash are arguments. The gate first
 //! reads a [`Claim`] from a request's head, then looks up the secret of its
 //! access key, then lets the claim judge itself over the body's hash; so a
-//! request that cannot pass costs no body. The scheme is section 5.3 of the API
-//! reference; what it leaves open is decided here:
+//! request that cannot pass costs no body. The scheme is the vendor's
+//! (docs/vendor-api.md, "Signatures"); what it leaves open is decided here:
 //!
 //! * `host` and `x-sdk-date` must be signed, and no signed header may appear
 //!   twice: whichever the application reads might not be the one signed.

@@ -2,8 +2,8 @@
 //!
 //! Pure: the clock is an argument. A wrong answer waits, a right one never
 //! does, so nobody can lock others out by failing in their name or from their
-//! address; there is no lock at all (reference 5.3 has one: not copied). Sources
-//! are kept in two generations: when the newer is full it becomes the older, and
+//! address; there is no lock, although the vendor has one
+//! (docs/vendor-api.md, "Signatures"). Sources are kept in two generations: when the newer is full it becomes the older, and
 //! the older is forgotten. That bounds memory and keeps who failed lately.
 
 use std::collections::HashMap;

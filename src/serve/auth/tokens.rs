@@ -18,7 +18,7 @@ use crate::health::{Moment, Now, Timestamp};
 #[cfg(test)]
 mod tests;
 
-/// How long a token is good (reference 5.1).
+/// How long a token is good (docs/vendor-api.md, "Tokens").
 pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long after that it is still known to have expired.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);

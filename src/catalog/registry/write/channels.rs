@@ -1,4 +1,4 @@
-//! Calls 1, 4 and 5: make, replace and remove a channel.
+//! Create, update and delete a channel.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ pub(super) fn make(
 
 /// A channel after a VpcCreate object has replaced what it may replace: name,
 /// port, strategy, groups and members; the health check if there is one in the
-/// object. Kind and `member_type` stay (reference 2.1, 3.1).
+/// object. Kind and `member_type` stay (docs/vendor-api.md, "Update a channel").
 pub(super) fn change(
     context: &mut Context<'_>,
     family: Family,
@@ -242,7 +242,7 @@ pub(super) fn refuse_full_instance(context: &Context<'_>, instance: &Instance) -
     Ok(())
 }
 
-/// Groups of a channel that comes from Nacos take no weight by hand (reference 3.1).
+/// Groups of a channel that comes from Nacos take no weight by hand (docs/vendor-api.md, "Update a group").
 pub(super) fn refuse_fixed_weights(channel: &Channel, service: Option<&Service>) -> Result<(), Fault> {
     let is_fixed = service.is_some_and(Service::fixes_group_weights);
     if is_fixed && channel.groups().iter().any(|group| group.weight().is_some()) {

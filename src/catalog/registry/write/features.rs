@@ -1,4 +1,4 @@
-//! `POST I/features`: what an instance is told to do (reference 7).
+//! `POST I/features`: what an instance is told to do (docs/vendor-api.md, "Features").
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Calls 13, 16 and 17: the groups of a channel.
+//! Add, update and delete the groups of a channel.
 
 use std::sync::Arc;
 
@@ -80,8 +80,8 @@ pub(super) fn update(
     finish(context, old, (groups, tags), members, |resource| Outcome::Group(resource, place))
 }
 
-/// Removes a group and its members (reference 3.1: an update with fewer groups
-/// does the same).
+/// Removes a group and its members, as an update with fewer groups does
+/// (docs/vendor-api.md, "Delete a group").
 pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, group: &str) -> Result<Planned, Fault> {
     let old = context.writable(at)?;
     let place = position(old, group)?;

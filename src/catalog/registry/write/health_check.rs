@@ -1,4 +1,4 @@
-//! Call 12: how the members of a channel are checked.
+//! Update the health check: how the members of a channel are checked.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Which part of a new list is which part of the old one, so that it keeps its
-//! id: groups by name, members by address (reference 3.1).
+//! id: groups by name, members by address (docs/vendor-api.md, "Update a channel").
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Calls 6, 8, 9, 10 and 11: the members of a channel.
+//! Add, replace, delete, enable and disable the members of a channel.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
         match known.take(&old.written, &member) {
             Some(place) => {
                 if let Some((there, _)) = parts.get_mut(place) {
-                    // An absent weight stays what it was (reference 3.1).
+                    // An absent weight stays what it was (docs/vendor-api.md, "Add members").
                     let weight = member.weight().or(there.weight());
                     *there = member.with_weight(weight);
                 }
@@ -45,7 +45,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
     finish(context, old, parts, "members", |resource| Outcome::Members(resource, touched))
 }
 
-/// Replaces all members, or those of one group (reference 3.1).
+/// Replaces all members, or those of one group (docs/vendor-api.md, "Replace members").
 pub(super) fn replace(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> Result<Planned, Fault> {
     let old = context.with_own_members(at)?;
     let group = group_name(body, old)?;
@@ -79,7 +79,7 @@ pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, member: &str) 
 }
 
 /// Switches members on or off. Ids that no member has are passed over, so that a
-/// client may repeat a call after members have gone (reference 3.1).
+/// client may repeat a call after members have gone (docs/vendor-api.md, "Enable and disable members").
 pub(super) fn switch(
     context: &mut Context<'_>,
     at: &ChannelPath,

@@ -2,7 +2,7 @@
 //!
 //! A call looks at the state, the body and a source of ids and times, and gives
 //! the change and what to answer, or the reason why not. Nothing here changes
-//! the registry. The order of the checks is that of reference 3.1: instance,
+//! the registry. The order of the checks (docs/vendor-api.md, "Order of the checks") is instance,
 //! channel, kind, body, uniqueness, quota.
 
 mod channels;
@@ -38,33 +38,33 @@ pub enum Family {
 #[expect(missing_docs, reason = "the fields are the ids of the call's path and its body")]
 #[derive(Debug, Clone)]
 pub enum Write {
-    /// Call 1.
+    /// Create a channel.
     CreateChannel { instance: String, body: Body },
-    /// Call 4.
+    /// Update a channel.
     UpdateChannel { family: Family, at: ChannelPath, body: Body },
-    /// Call 5.
+    /// Delete a channel.
     DeleteChannel { at: ChannelPath },
-    /// Call 6.
+    /// Add members.
     AddMembers { at: ChannelPath, body: Body },
-    /// Call 8.
+    /// Replace members.
     ReplaceMembers { at: ChannelPath, body: Body },
-    /// Call 9.
+    /// Delete a member.
     DeleteMember { at: ChannelPath, member: String },
-    /// Calls 10 and 11.
+    /// Enable and disable members.
     SwitchMembers { at: ChannelPath, status: MemberStatus, body: Body },
-    /// Call 12.
+    /// Update the health check.
     UpdateHealthCheck { at: ChannelPath, body: Body },
-    /// Call 13.
+    /// Add groups.
     AddGroups { at: ChannelPath, body: Body },
-    /// Call 16.
+    /// Update a group.
     UpdateGroup { at: ChannelPath, group: String, body: Body },
-    /// Call 17.
+    /// Delete a group.
     DeleteGroup { at: ChannelPath, group: String },
-    /// Call 18.
+    /// Create a channel on several instances.
     CreateProjectChannels { body: Body },
-    /// Call 20.
+    /// Update the channels of one name.
     UpdateProjectChannels { body: Body },
-    /// Call 21.
+    /// Copy a channel to more instances.
     SyncProjectChannels { body: Body },
     /// `POST I/features`.
     SetFeature { instance: String, body: Body },

@@ -1,7 +1,7 @@
-//! Calls 18, 20 and 21 (ROMA): one channel on several instances at once.
+//! The project calls (ROMA): one channel on several instances at once.
 //!
 //! All or nothing over all instances. Every instance gets ids of its own
-//! (reference 2.9). The calls need `vpc_name_modifiable` to be off, because the
+//! (docs/vendor-api.md, "Project calls"). The calls need `vpc_name_modifiable` to be off, because the
 //! name is what keeps the channels of the instances together.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{Context, Family, Outcome, Planned, refuse_file, shared_id};
 use crate::channel::ChannelKind;
 use crate::channel::document::{Kind, Value};
 
-/// Most instances in one call (reference 2.9).
+/// Most instances in one call (docs/vendor-api.md, "Project objects").
 const MOST_INSTANCES: usize = 10;
 
 pub(super) fn create(context: &mut Context<'_>, body: &Body) -> Result<Planned, Fault> {

@@ -1,4 +1,4 @@
-//! Channel, ChannelDetail and ProjectChannel (reference 2.7 to 2.9).
+//! Channel, ChannelDetail and ProjectChannel (docs/vendor-api.md, "Answer objects").
 
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(in crate::serve::api) struct DetailAnswer<'r> {
     vpc_health_config: Option<HealthConfigAnswer<'r>>,
 }
 
-/// ProjectChannel. Its `type` is a word, not a number (reference 2.9).
+/// ProjectChannel. Its `type` is a word, not a number (docs/vendor-api.md, "Project objects").
 #[derive(Serialize)]
 pub(in crate::serve::api) struct ProjectAnswer<'r> {
     #[serde(flatten)]

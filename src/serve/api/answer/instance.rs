@@ -1,4 +1,4 @@
-//! Instances and features (reference 7), as the vendor's clients read them.
+//! Instances and features (docs/vendor-api.md, "Features"), as the vendor's clients read them.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Member, Group and HealthConfig (reference 2.4 to 2.6).
+//! Member, Group and HealthConfig (docs/vendor-api.md, "Answer objects").
 
 use std::collections::HashMap;
 
@@ -216,7 +216,7 @@ impl<T: std::fmt::Display> Serialize for OrEmpty<T> {
     }
 }
 
-/// `ecs_id` and `ecs_name`: for `ip` members the host (reference 2.4).
+/// `ecs_id` and `ecs_name`: for `ip` members the host (docs/vendor-api.md, "Member").
 enum Name<'r> {
     Ecs(&'r str),
     Host(&'r Host),

@@ -24,7 +24,7 @@ struct Request {
 }
 
 impl Request {
-    /// The second vector of section 5.3: no query, a body.
+    /// The second test vector (docs/vendor-api.md, "Signatures"): no query, a body.
     fn put() -> Self {
         let mut request = Self {
             method: "PUT".to_owned(),
