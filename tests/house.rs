@@ -6,6 +6,7 @@
 //! snippet that breaks it.
 
 mod house {
+    pub(crate) mod citations;
     pub(crate) mod code;
     pub(crate) mod rules;
 }
@@ -13,10 +14,12 @@ mod house {
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use house::citations::{self, Library};
 use house::rules::{self, Source};
 
-/// Every `.rs` file under `directory`, as paths from the repository's root.
-fn sources(directory: &str) -> Vec<Source> {
+/// Every file under `directory` that ends in one of `endings`: its path from the
+/// repository's root and its text.
+fn texts(directory: &str, endings: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pending = vec![root.join(directory)];
     let mut files: Vec<PathBuf> = Vec::new();
@@ -25,7 +28,7 @@ fn sources(directory: &str) -> Vec<Source> {
             let path = entry.expect("a folder's entry can be read").path();
             if path.is_dir() {
                 pending.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|own| endings.iter().any(|ending| own == *ending)) {
                 files.push(path);
             }
         }
@@ -36,9 +39,25 @@ fn sources(directory: &str) -> Vec<Source> {
         .map(|file| {
             let text = fs::read_to_string(file).expect("a source file is UTF-8");
             let path = file.strip_prefix(root).expect("the file is inside the repository");
-            Source::new(&path.to_string_lossy(), &text)
+            (path.to_string_lossy().into_owned(), text)
         })
         .collect()
+}
+
+/// Every `.rs` file under `directory`.
+fn sources(directory: &str) -> Vec<Source> {
+    texts(directory, &["rs"]).iter().map(|(path, text)| Source::new(path, text)).collect()
+}
+
+/// Documents: those of `docs/`, and those in the root.
+fn documents() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = texts("docs", &["md"]);
+    for name in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root.join(name)).expect("the document is there, in UTF-8");
+        documents.push((name.to_owned(), text));
+    }
+    documents
 }
 
 fn assert_no_breach(rule: impl Fn(&Source) -> Vec<String>, files: &[Source]) {
@@ -74,6 +93,27 @@ fn files_stay_short() {
 #[test]
 fn nothing_is_silenced_or_left_undone() {
     assert_no_breach(rules::nothing_is_silenced_or_left_undone, &everything());
+}
+
+#[test]
+fn citations_lead_somewhere() {
+    let documents = documents();
+    let library = Library::new(documents.iter().map(|(path, text)| (path.as_str(), text.as_str())));
+    let code = ["src", "tests", "benches", "examples"]
+        .into_iter()
+        .flat_map(|directory| texts(directory, &["rs", "py"]))
+        .chain(texts("config", &["toml", "service"]))
+        .filter(|(path, _)| !path.starts_with("tests/house"));
+    let mut breaches: Vec<String> = Vec::new();
+    for (path, text) in code.chain(documents.clone()) {
+        breaches.extend(library.broken(&path, &text));
+        if path.starts_with("src/") {
+            breaches.extend(citations::numbered(&path, &text));
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    breaches.extend(documents.iter().flat_map(|(path, text)| citations::dead_links(root, path, text)));
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
 }
 
 /// What one rule says of one made-up file.
@@ -207,4 +247,30 @@ fn silenced_lints_and_unfinished_code_are_seen() {
     ] {
         assert_eq!(judged(rule, "src/a.rs", text), [""; 0], "{text}");
     }
+}
+
+#[test]
+fn citations_that_lead_nowhere_are_seen() {
+    let document = "# Ports\n## Two words\n```\n# no heading\n```\n";
+    let library = Library::new([("docs/a.md", document)]);
+    for text in [
+        "/// As it is (docs/b.md).",
+        "/// As it is (docs/a.md, \"Weights\").",
+        "// As docs/a.md, \"Two\n// ports\", has it.",
+        "// docs/a.md, \"Ports\" and \"no heading\"",
+    ] {
+        assert_eq!(library.broken("src/a.rs", text).len(), 1, "{text}");
+    }
+    for text in [
+        "/// See docs/a.md. \"No citation\"",
+        "//! docs/a.md, \"Two\n//! words\" or \"Ports\"",
+        "// somebody/docs/b.md, and docs/ without a name.md",
+    ] {
+        assert_eq!(library.broken("src/a.rs", text), [""; 0], "{text}");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let links = "[a](house.rs) [b](gone.md#part) [c](https://example.org/x.md) [d](#here)";
+    assert_eq!(citations::dead_links(root, "tests/x.md", links).len(), 1);
+    let comments = "/// As (reference 3.1).\n// Calls 2 and 3.\nf(); // call 7\n// calls it, by reference\n";
+    assert_eq!(citations::numbered("src/a.rs", comments).len(), 3);
 }
