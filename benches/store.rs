@@ -19,8 +19,8 @@ use rustix::time::{ClockId, clock_gettime};
 use vitald::channel::Health;
 use vitald::health::Timestamp;
 use vitald::store::{
-    Batch, Collection, Key, LocalStore, SavedAt, StateDirectory, Store as _, VerdictFile, VerdictRecord,
-    Verdicts,
+    Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, VerdictFile,
+    VerdictRecord,
 };
 
 /// A channel's record with two members, as the API writes it.
@@ -51,7 +51,7 @@ fn open(path: &Path) -> Arc<LocalStore> {
 }
 
 fn put(batch: &mut Batch, number: usize) {
-    batch.put(Key::new(Collection::Channels, format!("{number:032x}")), vec![b'x'; RECORD]);
+    batch.put(RecordKey::new(Collection::Channels, format!("{number:032x}")), vec![b'x'; RECORD]);
 }
 
 fn flush_cost(place: &Path) -> Duration {
@@ -129,7 +129,7 @@ async fn large_record(path: &Path) {
     let mut times = Vec::new();
     for _ in 0..7 {
         let mut batch = Batch::new();
-        batch.put(Key::new(Collection::Channels, b"large".as_slice()), vec![b'x'; 20 << 20]);
+        batch.put(RecordKey::new(Collection::Channels, b"large".as_slice()), vec![b'x'; 20 << 20]);
         let start = Instant::now();
         store.write(batch).await.unwrap();
         times.push(start.elapsed());
@@ -155,7 +155,7 @@ fn verdicts(path: &Path, members: u64) {
         since: Timestamp(number),
         unconfirmed: Duration::ZERO,
     });
-    let verdicts = Verdicts { saved_at: SavedAt::default(), records: records.collect() };
+    let verdicts = SavedVerdicts { saved_at: SavedAt::default(), records: records.collect() };
     let keys = (cpu_time() - start).as_secs_f64() * 1e3;
     let (mut wall, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..7 {

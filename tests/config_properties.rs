@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use vitald::channel::document::{Entry, Kind, Place, Table, Value};
-use vitald::channel::reader::{ClientIdentityError, Dialect, Surroundings, read_channel};
+use vitald::channel::document::{Kind, Map, Pair, Place, Value};
+use vitald::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use vitald::channel::{ClientIdentity, CodeSet, Host, PemFile};
 use vitald::config::{self, Paint};
 
@@ -89,7 +89,7 @@ fn mutated(good: &'static str) -> impl Strategy<Value = String> {
 /// A world without files.
 struct Nothing;
 
-impl Surroundings for Nothing {
+impl ReadContext for Nothing {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("there is no such file".to_owned())
     }
@@ -141,7 +141,7 @@ fn document() -> impl Strategy<Value = Value> {
         .collect();
     let value = |kind| Value { place: Place::default(), kind };
     leaf.prop_recursive(4, 128, 16, move |inner| {
-        let entry = (prop::sample::select(keys.clone()), inner.clone()).prop_map(move |(key, kind)| Entry {
+        let entry = (prop::sample::select(keys.clone()), inner.clone()).prop_map(move |(key, kind)| Pair {
             key: key.to_owned().into(),
             key_place: Place::default(),
             value: value(kind),
@@ -149,7 +149,7 @@ fn document() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner, 0..4)
                 .prop_map(move |kinds| Kind::Array(kinds.into_iter().map(value).collect())),
-            prop::collection::vec(entry, 0..24).prop_map(|entries| Kind::Table(Table { entries })),
+            prop::collection::vec(entry, 0..24).prop_map(|entries| Kind::Table(Map { entries })),
         ]
     })
     .prop_map(value)

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use vitald::store::{
-    Batch, Collection, Contents, Key, LocalStore, SavedAt, StateDirectory, Store, StoreError, VerdictFile,
-    Verdicts,
+    Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, StoreContents,
+    StoreError, VerdictFile,
 };
 
 const DIRECTORY: &str = "VITALD_FULL_DIRECTORY";
@@ -29,13 +29,13 @@ fn open(path: &Path) -> Result<LocalStore, StoreError> {
 
 fn put(number: u32, bytes: usize) -> Batch {
     let mut batch = Batch::new();
-    batch.put(Key::new(Collection::Channels, number.to_be_bytes()), vec![b'v'; bytes]);
+    batch.put(RecordKey::new(Collection::Channels, number.to_be_bytes()), vec![b'v'; bytes]);
     batch
 }
 
 /// Writes until the disk is full; the contents as of the last acknowledged
 /// batch, and the error.
-async fn fill(store: &LocalStore) -> (Contents, StoreError) {
+async fn fill(store: &LocalStore) -> (StoreContents, StoreError) {
     for number in 0..10_000 {
         let before = store.load().await.expect("the store can be read");
         if let Err(error) = store.write(put(number, 20_000)).await {
@@ -47,7 +47,7 @@ async fn fill(store: &LocalStore) -> (Contents, StoreError) {
 
 /// What must hold of a store whose disk is full: nothing changes, and everything
 /// is told.
-async fn check_full(store: &LocalStore, path: &Path, held: &Contents, error: &StoreError, errno: i32) {
+async fn check_full(store: &LocalStore, path: &Path, held: &StoreContents, error: &StoreError, errno: i32) {
     assert_eq!(error.errno(), Some(errno), "{error}");
     let expected = format!("cannot write {}: ", path.join("store.redb").display());
     assert!(error.to_string().starts_with(&expected), "{error}");
@@ -160,10 +160,10 @@ async fn verdicts_that_find_no_space_leave_the_old_ones() {
     let Some(disk) = small_disk("verdicts_that_find_no_space_leave_the_old_ones") else { return };
     let directory = Arc::new(StateDirectory::open(&disk.state()).unwrap());
     let file = VerdictFile::of(&directory);
-    let old = Verdicts { saved_at: SavedAt::default(), records: Vec::new() };
+    let old = SavedVerdicts { saved_at: SavedAt::default(), records: Vec::new() };
     file.save(&old).unwrap();
     std::fs::write(disk.0.path().join("filler"), vec![0; 4 << 20]).expect_err("the disk is small");
-    let error = file.save(&Verdicts::default()).expect_err("no space");
+    let error = file.save(&SavedVerdicts::default()).expect_err("no space");
     assert_eq!(error.errno(), Some(ENOSPC), "{error}");
     assert_eq!(file.load().unwrap(), Some(old));
 }

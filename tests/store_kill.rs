@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use vitald::store::{Batch, Collection, Contents, Key, LocalStore, StateDirectory, Store as _};
+use vitald::store::{Batch, Collection, LocalStore, RecordKey, StateDirectory, StoreContents};
 
 const DIRECTORY: &str = "VITALD_KILL_DIRECTORY";
 /// Batches that wait in the child at once.
@@ -22,8 +22,8 @@ const WRITERS: u64 = 8;
 /// How many numbers are kept; older ones are removed by the batch that adds one.
 const KEPT: u64 = 100;
 
-fn key(kind: &str, number: u64) -> Key {
-    Key::new(Collection::Channels, format!("{kind}{number:020}"))
+fn key(kind: &str, number: u64) -> RecordKey {
+    RecordKey::new(Collection::Channels, format!("{kind}{number:020}"))
 }
 
 /// Different for each number, sometimes long enough for several pages.
@@ -33,8 +33,8 @@ fn value(number: u64) -> Vec<u8> {
 }
 
 /// The numbers a store holds. Panics if one is there in part.
-fn numbers(contents: &Contents) -> Vec<u64> {
-    let held: BTreeMap<&Key, &Vec<u8>> =
+fn numbers(contents: &StoreContents) -> Vec<u64> {
+    let held: BTreeMap<&RecordKey, &Vec<u8>> =
         contents.records.iter().map(|record| (&record.key, &record.value)).collect();
     let firsts = held.keys().filter_map(|key| std::str::from_utf8(&key.id).ok()?.strip_prefix("a"));
     let numbers: Vec<u64> = firsts.map(|digits| digits.parse().expect("a number")).collect();

@@ -16,13 +16,13 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use memory::{FIRST, Memory, PROJECT};
 use sha2::{Digest as _, Sha256};
-use vitald::catalog::registry::{Quotas, Record};
+use vitald::catalog::registry::{ApiRecord, Quotas};
 use vitald::channel::{CodeSet, HttpCheck, Method};
 use vitald::config::{self, Config, Diagnostics, Paint};
 use vitald::health::{MemberReason, Outcome, Timestamp};
 use vitald::probe::fuzzing::{Conclusion, judge};
 use vitald::serve::auth::signature::{BodyHash, Claim, RequestHead};
-use vitald::store::{SavedAt, Verdicts};
+use vitald::store::{SavedAt, SavedVerdicts};
 
 /// A target by its name, which is also its corpus.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -236,24 +236,24 @@ fn signature(bytes: &[u8]) {
 /// A kept verdicts file (made whole by its checksum) or a kept record; what can be
 /// read must survive being written again.
 fn store(bytes: &[u8]) {
-    let _ = Verdicts::decode(bytes);
+    let _ = SavedVerdicts::decode(bytes);
     let whole = [bytes, Sha256::digest(bytes).as_slice()].concat();
-    if let Ok(verdicts) = Verdicts::decode(&whole) {
-        assert_eq!(Verdicts::decode(&verdicts.encode()).as_ref(), Ok(&verdicts));
+    if let Ok(verdicts) = SavedVerdicts::decode(&whole) {
+        assert_eq!(SavedVerdicts::decode(&verdicts.encode()).as_ref(), Ok(&verdicts));
         let now = SavedAt { wall: Timestamp(u64::MAX), boot: None };
         let _ = verdicts.recall(&now, std::time::Duration::MAX);
     }
-    match Record::decode(bytes) {
-        Ok(Record::Channel(resource)) => {
-            let again = Record::encode_channel(&resource).expect("JSON");
-            let Ok(Record::Channel(read)) = Record::decode(&again) else {
+    match ApiRecord::decode(bytes) {
+        Ok(ApiRecord::Channel(resource)) => {
+            let again = ApiRecord::encode_channel(&resource).expect("JSON");
+            let Ok(ApiRecord::Channel(read)) = ApiRecord::decode(&again) else {
                 panic!("{} cannot be read again", String::from_utf8_lossy(&again));
             };
             assert_eq!(read.written, resource.written);
         }
-        Ok(Record::Instance(instance)) => {
-            let again = Record::encode_instance(&instance).expect("JSON");
-            assert!(Record::decode(&again).is_ok(), "{}", String::from_utf8_lossy(&again));
+        Ok(ApiRecord::Instance(instance)) => {
+            let again = ApiRecord::encode_instance(&instance).expect("JSON");
+            assert!(ApiRecord::decode(&again).is_ok(), "{}", String::from_utf8_lossy(&again));
         }
         Err(_) => {}
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::observation::Directory;
 use crate::health::{NewMember, Resumed};
 use crate::probe::{Plan, Target};
@@ -41,20 +43,20 @@ pub struct Changes {
     /// What each driver must do, in order.
     pub drivers: Vec<Vec<Change<MemberProbe>>>,
     /// What it amounts to.
-    pub summary: Summary,
+    pub summary: ReloadSummary,
 }
 
-/// Members by what happened to them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Channels there are now.
+/// What a change amounts to, in numbers of what it is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct ReloadSummary {
+    /// Channels in effect now.
     pub channels: usize,
-    /// Members there are now.
+    /// Members in effect now.
     pub members: usize,
-    /// Members that came.
+    /// Members that are new.
     pub added: usize,
-    /// Members that went.
+    /// Members that are gone.
     pub removed: usize,
-    /// Members whose check changed: they start at unknown again.
+    /// Members that stay but start again at unknown, because their check changed.
     pub restarted: usize,
 }

@@ -14,7 +14,7 @@ mod seating;
 mod slots;
 
 pub use balancing::set_health;
-pub use change::{Change, Changes, MemberProbe, Summary};
+pub use change::{Change, Changes, MemberProbe, ReloadSummary};
 pub use observation::{
     ChannelBalancer, ChannelSeat, ChannelView, Directory, Entry, MemberCounts, MemberSeat, MemberView,
     Observation, ReloadState, Source,

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::balancing::{Balancing, set_health};
-use super::change::{Change, Changes, MemberProbe, Summary};
+use super::change::{Change, Changes, MemberProbe, ReloadSummary};
 use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
 use super::resuming::Resuming;
 use super::slots::{Occupant, Pool, Slots};
@@ -119,7 +119,7 @@ enum Continuity {
 struct Ledger {
     removals: Vec<Vec<Change<MemberProbe>>>,
     assignments: Vec<Vec<Change<MemberProbe>>>,
-    summary: Summary,
+    summary: ReloadSummary,
 }
 
 impl Catalog {
@@ -491,7 +491,7 @@ impl Catalog {
 impl Ledger {
     fn new(drivers: usize) -> Self {
         let empty = || (0..drivers).map(|_| Vec::new()).collect::<Vec<_>>();
-        Self { removals: empty(), assignments: empty(), summary: Summary::default() }
+        Self { removals: empty(), assignments: empty(), summary: ReloadSummary::default() }
     }
 
     fn remove(&mut self, seat: MemberSeat) {

@@ -136,5 +136,4 @@ impl Bytes {
 }
 
 #[cfg(test)]
-#[path = "definition/tests.rs"]
 mod tests;

@@ -48,21 +48,21 @@ pub enum Kind {
     /// An ordered list.
     Array(Vec<Value>),
     /// Key and value pairs in source order.
-    Table(Table),
+    Table(Map),
     /// A type no field takes; the text names it, for example "date".
     Other(&'static str),
 }
 
 /// Key and value pairs in source order. Duplicates were refused by the parser.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Table {
+pub struct Map {
     /// The pairs, as written.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Pair>,
 }
 
 /// One key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct Pair {
     /// The key, unescaped; borrowed where it is one that the reader of the text knows.
     pub key: Cow<'static, str>,
     /// Where the key itself stands.
@@ -71,10 +71,10 @@ pub struct Entry {
     pub value: Value,
 }
 
-impl Table {
+impl Map {
     /// The entry of `key`, if written.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &str) -> Option<&Pair> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 }

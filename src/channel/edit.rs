@@ -17,14 +17,14 @@ pub struct MemberIdentity {
     /// The group, none for members outside all groups.
     pub group: Option<Arc<str>>,
     /// The server.
-    pub server: Server,
+    pub server: MemberServer,
     /// The traffic port, resolved; 0 where [`Channel::inherited_identity`] says so.
     pub port: u16,
 }
 
 /// How a [`MemberIdentity`] names the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Server {
+pub enum MemberServer {
     /// By address, a name in lower case.
     Address(Host),
     /// By `ecs_id`.
@@ -213,10 +213,10 @@ impl Channel {
     }
 }
 
-fn server_of(member: &Member) -> Server {
+fn server_of(member: &Member) -> MemberServer {
     match member.ecs() {
-        Some(EcsIdentity { id, .. }) if !id.is_empty() => Server::Ecs(id.as_str().into()),
-        Some(_) | None => Server::Address(address_of(&member.host)),
+        Some(EcsIdentity { id, .. }) if !id.is_empty() => MemberServer::Ecs(id.as_str().into()),
+        Some(_) | None => MemberServer::Address(address_of(&member.host)),
     }
 }
 

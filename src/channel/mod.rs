@@ -33,14 +33,14 @@ pub mod words;
 
 pub use code_set::CodeSet;
 pub use detection::Detection;
-pub use edit::{EditError, MemberIdentity, Server};
+pub use edit::{EditError, MemberIdentity, MemberServer};
 pub use model::{
     BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
     VerifyCertificate,
 };
 pub use rotation::{NobodyReason, Standing, Tier};
-pub use violation::{FieldPath, Rule, Step, Violation};
+pub use violation::{FieldPath, PathSegment, Rule, Violation};
 pub use words::{
     ChannelKind, CheckStatus, CloseMode, FailOpen, Health, MemberStatus, MemberType, Method, Role, Strategy,
 };

@@ -9,7 +9,7 @@ use super::document::Place;
 
 /// One step of the way from the document's root to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum PathSegment {
     /// A key of a table.
     Key(String),
     /// A position in an array, counted from 0.
@@ -18,14 +18,14 @@ pub enum Step {
 
 /// The way from the document's root to a field, printed as `members[1].weight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct FieldPath(pub Vec<Step>);
+pub struct FieldPath(pub Vec<PathSegment>);
 
 impl FieldPath {
     /// This path, one key deeper.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
-        steps.push(Step::Key(key.to_owned()));
+        steps.push(PathSegment::Key(key.to_owned()));
         Self(steps)
     }
 
@@ -33,7 +33,7 @@ impl FieldPath {
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
-        steps.push(Step::Index(index));
+        steps.push(PathSegment::Index(index));
         Self(steps)
     }
 
@@ -41,8 +41,8 @@ impl FieldPath {
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.0.iter().rev().find_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Index(_) => None,
+            PathSegment::Key(key) => Some(key.as_str()),
+            PathSegment::Index(_) => None,
         })
     }
 }
@@ -51,9 +51,9 @@ impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if position == 0 => write!(f, "{key}")?,
-                Step::Key(key) => write!(f, ".{key}")?,
-                Step::Index(index) => write!(f, "[{index}]")?,
+                PathSegment::Key(key) if position == 0 => write!(f, "{key}")?,
+                PathSegment::Key(key) => write!(f, ".{key}")?,
+                PathSegment::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())

@@ -7,12 +7,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::console::{Console, Tone};
-use super::detection::Detection;
 use super::exit::{CliError, Exit};
 use super::table::{Columns, Field, Side};
 use super::{ConfigArgument, plural};
 use crate::channel::words::CheckStatus;
-use crate::channel::{Channel, HealthCheck, MemberStatus, Protocol, Role};
+use crate::channel::{Channel, Detection, HealthCheck, MemberStatus, Protocol, Role};
 use crate::config::{self, Config, Diagnostics, FileChannel};
 use crate::health::schedule::start_window;
 use crate::probe::Plan;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::console::Console;
 use super::exit::{CliError, Exit};
 use super::holdings::{Holdings, HoldingsArguments, OfflineStore};
-use crate::catalog::registry::{Archive, Record, Resource};
+use crate::catalog::registry::{ApiRecord, Archive, Resource};
 
 /// Print the channels that the management API made
 ///
@@ -170,7 +170,7 @@ fn instance_ids(archive: &Archive) -> String {
 }
 
 fn document(channel: &Resource, format: Format) -> Result<String, CliError> {
-    let form = Record::export_channel(channel);
+    let form = ApiRecord::export_channel(channel);
     match format {
         Format::Json => serde_json::to_string_pretty(&form).map(|text| text + "\n").map_err(unwritable),
         Format::Toml | Format::Archive => toml::to_string(&form).map_err(unwritable),
@@ -182,7 +182,7 @@ fn tables(channels: &[&Arc<Resource>]) -> Result<String, CliError> {
     struct Tables<T> {
         channels: Vec<T>,
     }
-    let channels = channels.iter().map(|channel| Record::export_channel(channel)).collect::<Vec<_>>();
+    let channels = channels.iter().map(|channel| ApiRecord::export_channel(channel)).collect::<Vec<_>>();
     if channels.is_empty() {
         return Ok(String::new());
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::DEFAULT_CONFIG;
 use super::client::{Absence, ClientError, ConfiguredPlaces, DaemonUrl};
 use super::exit::CliError;
-use crate::catalog::registry::{Archive, Record};
-use crate::store::{Collection, LocalStore, StateDirectory, Store as _, StoreError};
+use crate::catalog::registry::{ApiRecord, Archive};
+use crate::store::{Collection, LocalStore, StateDirectory, StoreError};
 
 /// The file that makes a directory a store.
 const STORE_FILE: &str = "store.redb";
@@ -121,11 +121,11 @@ impl OfflineStore {
         })?;
         let store = LocalStore::open(&Arc::new(directory)).map_err(|error| broken(&error))?;
         let contents = store.load().await.map_err(|error| broken(&error))?;
-        let records: Result<Vec<Record>, _> = contents
+        let records: Result<Vec<ApiRecord>, _> = contents
             .records
             .iter()
             .filter(|record| matches!(record.key.collection, Collection::Channels | Collection::Instances))
-            .map(|record| Record::decode(&record.value))
+            .map(|record| ApiRecord::decode(&record.value))
             .collect();
         let records =
             records.map_err(|error| CliError::Preparation(format!("{}: {error}", path.display())))?;

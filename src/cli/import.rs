@@ -16,8 +16,8 @@ use super::client::DaemonUrl;
 use super::console::Console;
 use super::exit::{CliError, Exit};
 use super::holdings::{Holdings, HoldingsArguments, OfflineStore, broken};
-use crate::catalog::registry::{Archive, Record};
-use crate::store::{Batch, Collection, Key, Store as _};
+use crate::catalog::registry::{ApiRecord, Archive};
+use crate::store::{Batch, Collection, RecordKey};
 
 mod file;
 
@@ -141,15 +141,15 @@ fn batch_of(held: &Archive, archive: &Archive) -> Result<Batch, CliError> {
         |error: serde_json::Error| CliError::Preparation(format!("a record cannot be written: {error}"));
     let mut batch = Batch::new();
     for instance in &held.instances {
-        batch.remove(Key::new(Collection::Instances, instance.id.as_bytes()));
+        batch.remove(RecordKey::new(Collection::Instances, instance.id.as_bytes()));
     }
     for instance in &archive.instances {
-        let record = Record::encode_instance(instance).map_err(unwritable)?;
-        batch.put(Key::new(Collection::Instances, instance.id.as_bytes()), record);
+        let record = ApiRecord::encode_instance(instance).map_err(unwritable)?;
+        batch.put(RecordKey::new(Collection::Instances, instance.id.as_bytes()), record);
     }
     for channel in &archive.channels {
-        let record = Record::encode_channel(channel).map_err(unwritable)?;
-        batch.put(Key::new(Collection::Channels, channel.id.to_string()), record);
+        let record = ApiRecord::encode_channel(channel).map_err(unwritable)?;
+        batch.put(RecordKey::new(Collection::Channels, channel.id.to_string()), record);
     }
     Ok(batch)
 }

@@ -25,7 +25,6 @@ mod client;
 mod completions;
 mod console;
 mod demo;
-mod detection;
 mod exit;
 mod export;
 mod hash_password;

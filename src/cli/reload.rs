@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::client::{ClientError, DaemonArguments, DaemonUrl};
 use super::console::Console;
 use super::exit::{CliError, Exit};
+use crate::catalog::ReloadSummary;
 
 /// Reading and resolving the largest configuration stays below this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,19 +58,9 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
     }
 }
 
-/// What changed, as the daemon says it.
-#[derive(Debug, Deserialize)]
-struct Summary {
-    channels: u64,
-    members: u64,
-    added: u64,
-    removed: u64,
-    restarted: u64,
-}
-
 fn summary(body: &[u8]) -> String {
-    let Ok(summary) = serde_json::from_slice::<Summary>(body) else { return "reloaded\n".to_owned() };
-    let Summary { channels, members, added, removed, restarted } = summary;
+    let Ok(summary) = serde_json::from_slice::<ReloadSummary>(body) else { return "reloaded\n".to_owned() };
+    let ReloadSummary { channels, members, added, removed, restarted } = summary;
     format!(
         "reloaded: channels {channels}, members {members}; \
          members added {added}, removed {removed}, restarted {restarted}\n"

@@ -68,30 +68,44 @@ pub struct Instance {
     pub id: String,
     /// 1 to 64 characters.
     pub name: String,
-    /// `features`, as written; each at most once.
-    pub features: Vec<(Feature, FeatureSwitch)>,
+    /// `features`, as written; each at most once, with whether it is on.
+    pub features: Vec<(FeatureName, bool)>,
 }
 
 /// A feature of an instance (docs/vendor-api.md, "Features").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Feature {
-    /// `vpc_name_modifiable`: names may change; project-level calls are refused.
+pub enum FeatureName {
+    /// Channels may be renamed; while on, project-level calls are refused.
     VpcNameModifiable,
-    /// `vpc_health_status`: members show their health.
+    /// Members show `health_status`.
     VpcHealthStatus,
-    /// `backend_client_certificate`: checks may show a client certificate.
+    /// The client certificate of checks with `enable_client_ssl`.
     BackendClientCertificate,
-    /// `vpc_backup`: standby members.
+    /// Members may be standby. Always on.
     VpcBackup,
 }
 
-/// `"on"` or `"off"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeatureSwitch {
-    /// The instance has the feature.
-    On,
-    /// It has not.
-    Off,
+impl FeatureName {
+    /// All features, as they are listed.
+    pub const ALL: [Self; 4] =
+        [Self::VpcNameModifiable, Self::VpcHealthStatus, Self::BackendClientCertificate, Self::VpcBackup];
+
+    /// The vendor's name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::VpcNameModifiable => "vpc_name_modifiable",
+            Self::VpcHealthStatus => "vpc_health_status",
+            Self::BackendClientCertificate => "backend_client_certificate",
+            Self::VpcBackup => "vpc_backup",
+        }
+    }
+
+    /// The feature of that name.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.word() == word)
+    }
 }
 
 /// Somebody who logs in with a password.

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use super::api::{AccessKey, Api, ClearText, Feature, FeatureSwitch, Instance, Project, Quotas, Role, User};
+use super::api::{AccessKey, Api, ClearText, FeatureName, Instance, Project, Quotas, Role, User};
 use super::password::PasswordHash;
 use super::secret::{Secret, SecretPlaces};
 use crate::channel::document::Place;
-use crate::channel::reader::section::{Case, Field, Reading, Section};
+use crate::channel::reader::section::{Case, FieldReader, TableReader, ViolationLog};
 use crate::channel::reader::wording::quoted;
 use crate::channel::{Rule, Violation};
 
@@ -27,40 +27,35 @@ pub(super) const PROJECT_KEYS: [&str; 2] = ["id", "name"];
 pub(super) const INSTANCE_KEYS: [&str; 3] = ["id", "name", "features"];
 pub(super) const USER_KEYS: [&str; 5] = ["name", "domain", "password_hash", "password_hash_file", "role"];
 pub(super) const ACCESS_KEY_KEYS: [&str; 3] = ["id", "secret_file", "role"];
-pub(super) const FEATURE_KEYS: [&str; 4] =
-    ["vpc_name_modifiable", "vpc_health_status", "backend_client_certificate", "vpc_backup"];
+pub(super) const FEATURE_KEYS: [&str; 4] = {
+    let [modifiable, health, certificate, backup] = FeatureName::ALL;
+    [modifiable.word(), health.word(), certificate.word(), backup.word()]
+};
 
-const FEATURES: [Feature; 4] = [
-    Feature::VpcNameModifiable,
-    Feature::VpcHealthStatus,
-    Feature::BackendClientCertificate,
-    Feature::VpcBackup,
-];
 const ROLES: [(&str, Role); 2] = [("admin", Role::Admin), ("viewer", Role::Viewer)];
-const SWITCHES: [(&str, FeatureSwitch); 2] = [("on", FeatureSwitch::On), ("off", FeatureSwitch::Off)];
+const SWITCHES: [(&str, bool); 2] = [("on", true), ("off", false)];
 const HOME_DOMAIN: &str = "local";
 
 /// Reads `[api]`; none when there is none or it is switched off. What is wrong
 /// in a table that is switched off is reported all the same.
-pub(super) fn read(root: &Section<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<Api> {
+pub(super) fn read(root: &TableReader<'_>, places: &SecretPlaces, log: &mut ViolationLog<'_>) -> Option<Api> {
     let field = root.field("api")?;
-    let section = field.section("API table", reading)?;
-    section.refuse_unknown_keys(&API_KEYS, reading);
-    let enabled = section.field("enabled").and_then(|field| field.boolean(reading)).unwrap_or(true);
+    let section = field.section("API table", log)?;
+    section.refuse_unknown_keys(&API_KEYS, log);
+    let enabled = section.field("enabled").and_then(|field| field.boolean(log)).unwrap_or(true);
     let insecure = section.field("insecure_allow_remote_without_tls");
-    let clear_text = match insecure.and_then(|field| field.boolean(reading)) {
+    let clear_text = match insecure.and_then(|field| field.boolean(log)) {
         Some(true) => ClearText::EverywhereInsecurely,
         Some(false) | None => ClearText::LoopbackOnly,
     };
-    let project = section.field("project").and_then(|field| project_of(&field, reading)).unwrap_or_default();
-    let quotas = section.field("quotas").map(|field| quotas_of(&field, reading)).unwrap_or_default();
-    let instances = entries(&section, "instances", reading, instance_of);
-    let users = entries(&section, "users", reading, |field, reading| user_of(field, places, reading));
-    let access_keys =
-        entries(&section, "access_keys", reading, |field, reading| access_key_of(field, places, reading));
-    refuse_twins(&instances, "instances", "id", |instance| instance.id.clone(), reading);
-    refuse_twins(&users, "users", "name", |user| format!("{}@{}", user.name, user.domain), reading);
-    refuse_twins(&access_keys, "access keys", "id", |key| key.id.clone(), reading);
+    let project = section.field("project").and_then(|field| project_of(&field, log)).unwrap_or_default();
+    let quotas = section.field("quotas").map(|field| quotas_of(&field, log)).unwrap_or_default();
+    let instances = entries(&section, "instances", log, instance_of);
+    let users = entries(&section, "users", log, |field, log| user_of(field, places, log));
+    let access_keys = entries(&section, "access_keys", log, |field, log| access_key_of(field, places, log));
+    refuse_twins(&instances, "instances", "id", |instance| instance.id.clone(), log);
+    refuse_twins(&users, "users", "name", |user| format!("{}@{}", user.name, user.domain), log);
+    refuse_twins(&access_keys, "access keys", "id", |key| key.id.clone(), log);
     let api = Api {
         project,
         instances: values(instances),
@@ -81,14 +76,14 @@ fn values<T>(entries: Vec<Placed<T>>) -> Vec<T> {
 
 /// The good entries of a list of tables.
 fn entries<T>(
-    section: &Section<'_>,
+    section: &TableReader<'_>,
     key: &str,
-    reading: &mut Reading<'_>,
-    read: impl Fn(&Field<'_>, &mut Reading<'_>) -> Option<T>,
+    log: &mut ViolationLog<'_>,
+    read: impl Fn(&FieldReader<'_>, &mut ViolationLog<'_>) -> Option<T>,
 ) -> Vec<Placed<T>> {
     let Some(field) = section.field(key) else { return Vec::new() };
-    let Some(items) = field.items(reading) else { return Vec::new() };
-    items.filter_map(|item| Some((read(&item, reading)?, item.place()))).collect()
+    let Some(items) = field.items(log) else { return Vec::new() };
+    items.filter_map(|item| Some((read(&item, log)?, item.place()))).collect()
 }
 
 fn refuse_twins<T>(
@@ -96,7 +91,7 @@ fn refuse_twins<T>(
     noun: &str,
     key: &str,
     identity: impl Fn(&T) -> String,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) {
     let mut seen = std::collections::HashMap::new();
     for (entry, place) in entries {
@@ -105,7 +100,7 @@ fn refuse_twins<T>(
             seen.insert(identity, *place);
             continue;
         };
-        reading.report(Violation {
+        log.report(Violation {
             rule: Rule::Conflict,
             path: crate::channel::FieldPath::default().key("api").key(key),
             place: *place,
@@ -116,13 +111,13 @@ fn refuse_twins<T>(
     }
 }
 
-fn project_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Project> {
-    let section = field.section("project", reading)?;
-    section.refuse_unknown_keys(&PROJECT_KEYS, reading);
+fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Project> {
+    let section = field.section("project", log)?;
+    section.refuse_unknown_keys(&PROJECT_KEYS, log);
     let remedy = "write the 32 hexadecimal digits that requests have in their path";
-    let id = section.required("id", remedy, reading).and_then(|field| project_id_of(&field, reading));
+    let id = section.required("id", remedy, log).and_then(|field| project_id_of(&field, log));
     let name = match section.field("name") {
-        Some(field) => name_of(&field, reading),
+        Some(field) => name_of(&field, log),
         None => Some(Project::default().name),
     };
     Some(Project { id: id?, name: name? })
@@ -131,12 +126,12 @@ fn project_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Project> {
 /// Up to what has been measured: a body of 12 MiB holds about 100,000 members.
 const MOST_OF_ANYTHING: u32 = 1_000_000;
 
-fn quotas_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Quotas {
+fn quotas_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Quotas {
     let default = Quotas::default();
-    let Some(section) = field.section("quotas table", reading) else { return default };
-    section.refuse_unknown_keys(&QUOTA_KEYS, reading);
+    let Some(section) = field.section("quotas table", log) else { return default };
+    section.refuse_unknown_keys(&QUOTA_KEYS, log);
     let mut limit = |key| {
-        let limit = section.field(key)?.number(1..=MOST_OF_ANYTHING, reading)?;
+        let limit = section.field(key)?.number(1..=MOST_OF_ANYTHING, log)?;
         usize::try_from(limit).ok()
     };
     Quotas {
@@ -146,13 +141,13 @@ fn quotas_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Quotas {
     }
 }
 
-fn project_id_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = field.text(reading)?;
+fn project_id_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = field.text(log)?;
     if is_hexadecimal(text) {
         return Some(text.to_owned());
     }
     let message = format!("`id` is {}, which is no project id", quoted(text));
-    field.report(Rule::WrongFormat, message, "write 32 lower-case hexadecimal digits", reading);
+    field.report(Rule::WrongFormat, message, "write 32 lower-case hexadecimal digits", log);
     None
 }
 
@@ -166,148 +161,149 @@ fn is_uuid(text: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && is_hexadecimal(&text.replace('-', ""))
 }
 
-fn instance_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Instance> {
-    let section = field.section("instance", reading)?;
-    section.refuse_unknown_keys(&INSTANCE_KEYS, reading);
+fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Instance> {
+    let section = field.section("instance", log)?;
+    section.refuse_unknown_keys(&INSTANCE_KEYS, log);
     let remedy = "write the 32 hexadecimal digits that requests have in their path";
-    let id = section.required("id", remedy, reading).and_then(|field| {
-        let text = field.text(reading)?;
+    let id = section.required("id", remedy, log).and_then(|field| {
+        let text = field.text(log)?;
         if is_hexadecimal(text) || is_uuid(text) {
             return Some(text.to_owned());
         }
         let message = format!("`id` is {}, which is no instance id", quoted(text));
         let remedy = "write 32 lower-case hexadecimal digits, or a UUID";
-        field.report(Rule::WrongFormat, message, remedy, reading);
+        field.report(Rule::WrongFormat, message, remedy, log);
         None
     });
     let name = match section.field("name") {
-        Some(field) => name_of(&field, reading),
+        Some(field) => name_of(&field, log),
         None => Some("local".to_owned()),
     };
-    let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, reading));
+    let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, log));
     Some(Instance { id: id?, name: name?, features })
 }
 
-fn features_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Vec<(Feature, FeatureSwitch)> {
-    let Some(section) = field.section("features table", reading) else { return Vec::new() };
-    section.refuse_unknown_keys(&FEATURE_KEYS, reading);
-    let switch = |(key, feature)| {
-        let switch = section.field(key)?.word(&SWITCHES, Case::Exact, reading)?;
-        Some((feature, switch))
-    };
-    FEATURE_KEYS.into_iter().zip(FEATURES).filter_map(switch).collect()
+fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(FeatureName, bool)> {
+    let Some(section) = field.section("features table", log) else { return Vec::new() };
+    section.refuse_unknown_keys(&FEATURE_KEYS, log);
+    let switch =
+        |name: FeatureName| Some((name, section.field(name.word())?.word(&SWITCHES, Case::Exact, log)?));
+    FeatureName::ALL.into_iter().filter_map(switch).collect()
 }
 
 /// A name of 1 to 64 characters that no header or log line breaks on.
-fn name_of(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = field.text(reading)?;
+fn name_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = field.text(log)?;
     let length = text.chars().count();
     if !(1..=64).contains(&length) {
         let message = format!("`{}` has {length} characters", field.key());
-        field.report(Rule::WrongLength, message, "write 1 to 64 characters", reading);
+        field.report(Rule::WrongLength, message, "write 1 to 64 characters", log);
         return None;
     }
     if text.chars().any(char::is_control) {
         let message = format!("`{}` is {}, with control characters", field.key(), quoted(text));
-        field.report(Rule::WrongFormat, message, "write printable characters", reading);
+        field.report(Rule::WrongFormat, message, "write printable characters", log);
         return None;
     }
     Some(text.to_owned())
 }
 
-fn user_of(field: &Field<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<User> {
-    let section = field.section("user", reading)?;
-    section.refuse_unknown_keys(&USER_KEYS, reading);
+fn user_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLog<'_>) -> Option<User> {
+    let section = field.section("user", log)?;
+    section.refuse_unknown_keys(&USER_KEYS, log);
     let name = section
-        .required("name", "write the name that the user logs in with", reading)
-        .and_then(|field| name_of(&field, reading));
+        .required("name", "write the name that the user logs in with", log)
+        .and_then(|field| name_of(&field, log));
     let domain = match section.field("domain") {
-        Some(field) => name_of(&field, reading),
+        Some(field) => name_of(&field, log),
         None => Some(HOME_DOMAIN.to_owned()),
     };
-    let password = password_of(&section, places, reading);
-    let role = role_of(&section, reading);
+    let password = password_of(&section, places, log);
+    let role = role_of(&section, log);
     Some(User { name: name?, domain: domain?, password: password?, role: role? })
 }
 
 fn password_of(
-    section: &Section<'_>,
+    section: &TableReader<'_>,
     places: &SecretPlaces,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) -> Option<PasswordHash> {
     let (inline, file) = (section.field("password_hash"), section.field("password_hash_file"));
     let field = match (inline, file) {
         (Some(_), Some(file)) => {
             let message = "a user has one password: `password_hash` or `password_hash_file`".to_owned();
-            file.report(Rule::Conflict, message, "remove one of the two", reading);
+            file.report(Rule::Conflict, message, "remove one of the two", log);
             return None;
         }
         (Some(inline), None) => inline,
         (None, Some(file)) => file,
         (None, None) => {
             let remedy = "make a hash with `vitald hash-password` and name its file here";
-            section.report_missing("password_hash_file", remedy, reading);
+            section.report_missing("password_hash_file", remedy, log);
             return None;
         }
     };
-    let text = field.text(reading)?;
+    let text = field.text(log)?;
     if field.key() == "password_hash" {
-        return hash_of(text, &field, reading);
+        return hash_of(text, &field, log);
     }
-    let secret = secret_of(text, &field, places, reading)?;
+    let secret = secret_of(text, &field, places, log)?;
     let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
-    hash_of(text, &field, reading)
+    hash_of(text, &field, log)
 }
 
-fn hash_of(text: &str, field: &Field<'_>, reading: &mut Reading<'_>) -> Option<PasswordHash> {
+fn hash_of(text: &str, field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<PasswordHash> {
     match PasswordHash::parse(text) {
         Ok(hash) => Some(hash),
         Err(error) => {
             let message = format!("`{}`: {error}", field.key());
             let remedy = "run `vitald hash-password`, type the password, and keep what it prints";
-            field.report(Rule::WrongFormat, message, remedy, reading);
+            field.report(Rule::WrongFormat, message, remedy, log);
             None
         }
     }
 }
 
-fn access_key_of(field: &Field<'_>, places: &SecretPlaces, reading: &mut Reading<'_>) -> Option<AccessKey> {
-    let section = field.section("access key", reading)?;
-    section.refuse_unknown_keys(&ACCESS_KEY_KEYS, reading);
-    let id =
-        section.required("id", "write the access key that clients sign with", reading).and_then(|field| {
-            let text = field.text(reading)?;
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-            if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) {
-                return Some(text.to_owned());
-            }
-            let message = format!("`id` is {}, which is no access key", quoted(text));
-            let remedy = "write 1 to 128 letters, digits, hyphens and underscores";
-            field.report(Rule::WrongFormat, message, remedy, reading);
-            None
-        });
+fn access_key_of(
+    field: &FieldReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<AccessKey> {
+    let section = field.section("access key", log)?;
+    section.refuse_unknown_keys(&ACCESS_KEY_KEYS, log);
+    let id = section.required("id", "write the access key that clients sign with", log).and_then(|field| {
+        let text = field.text(log)?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) {
+            return Some(text.to_owned());
+        }
+        let message = format!("`id` is {}, which is no access key", quoted(text));
+        let remedy = "write 1 to 128 letters, digits, hyphens and underscores";
+        field.report(Rule::WrongFormat, message, remedy, log);
+        None
+    });
     let secret_key = section
-        .required("secret_file", "name the file that holds the secret key", reading)
-        .and_then(|field| secret_of(field.text(reading)?, &field, places, reading));
-    let role = role_of(&section, reading);
+        .required("secret_file", "name the file that holds the secret key", log)
+        .and_then(|field| secret_of(field.text(log)?, &field, places, log));
+    let role = role_of(&section, log);
     Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
 }
 
-fn role_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Role> {
-    section.required("role", "write \"admin\" or \"viewer\"", reading)?.word(&ROLES, Case::Exact, reading)
+fn role_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Role> {
+    section.required("role", "write \"admin\" or \"viewer\"", log)?.word(&ROLES, Case::Exact, log)
 }
 
 fn secret_of(
     file: &str,
-    field: &Field<'_>,
+    field: &FieldReader<'_>,
     places: &SecretPlaces,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) -> Option<Secret> {
     match places.read(Path::new(file)) {
         Ok(secret) => Some(secret),
         Err(error) => {
             let message = format!("`{}`: {error}", field.key());
-            field.report(Rule::BadFile, message, error.remedy(), reading);
+            field.report(Rule::BadFile, message, error.remedy(), log);
             None
         }
     }

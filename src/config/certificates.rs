@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 
-use crate::channel::reader::{ClientIdentityError, Surroundings};
+use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{ClientIdentity, Host, PemFile};
 
 /// No certificate or key comes near this; a wrong path may (a device, a log).
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) daemon_identity: Option<ClientIdentity>,
 }
 
-/// The surroundings of one file: paths in it are relative to its directory.
+/// The context of one file: paths in it are relative to its directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Disk<'s> {
     pub(super) base: &'s Path,
@@ -50,7 +50,7 @@ impl Disk<'_> {
     }
 }
 
-impl Surroundings for Disk<'_> {
+impl ReadContext for Disk<'_> {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
         let file = self.pem_file(path)?;
         check_trust_anchors(&file)?;

@@ -6,7 +6,7 @@ use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use crate::channel::document::{Entry, Kind, Place, Table, Value};
+use crate::channel::document::{Kind, Map, Pair, Place, Value};
 use crate::channel::reader::wording::quoted;
 use crate::channel::{FieldPath, Rule, Violation};
 
@@ -78,7 +78,7 @@ fn number_of(text: &str) -> Kind {
 }
 
 /// JSON leaves the meaning of equal keys open (RFC 8259, 4); in a file they are a mistake.
-fn table_of(object: ast::Object<'_>, violations: &mut Vec<Violation>) -> Table {
+fn table_of(object: ast::Object<'_>, violations: &mut Vec<Violation>) -> Map {
     let mut entries = Vec::with_capacity(object.properties.len());
     let mut seen: HashMap<String, Place> = HashMap::new();
     for property in object.properties {
@@ -93,9 +93,9 @@ fn table_of(object: ast::Object<'_>, violations: &mut Vec<Violation>) -> Table {
             continue;
         }
         seen.insert(key.clone(), key_place);
-        entries.push(Entry { key: key.into(), key_place, value });
+        entries.push(Pair { key: key.into(), key_place, value });
     }
-    Table { entries }
+    Map { entries }
 }
 
 fn place_of(node: &impl Ranged) -> Place {

@@ -16,7 +16,7 @@ use super::source::Source;
 use super::tables::{self, DaemonIdentity, Pattern, Tables};
 use super::{Config, FileChannel, api_tables, json, toml};
 use crate::channel::document::{Kind, Place, Value};
-use crate::channel::reader::section::{Field, Reading, Section};
+use crate::channel::reader::section::{FieldReader, TableReader, ViolationLog};
 use crate::channel::reader::wording::quoted;
 use crate::channel::reader::{Dialect, read_channel_field};
 use crate::channel::{FieldPath, Rule, Violation};
@@ -165,10 +165,10 @@ impl Loader {
         self.report(syntax, source);
         let mut shared = Shared::default();
         let mut violations = Vec::new();
-        let mut reading = Reading::new(Dialect::File, &mut violations);
-        let Some(root) = Section::root(&document, "configuration", &mut reading) else { return };
+        let mut log = ViolationLog::new(Dialect::File, &mut violations);
+        let Some(root) = TableReader::root(&document, "configuration", &mut log) else { return };
         let Tables { server, prober, store, include, daemon_identity, ecs } =
-            tables::read(&root, &Disk { base, shared: &shared }, &mut reading);
+            tables::read(&root, &Disk { base, shared: &shared }, &mut log);
         match daemon_identity {
             DaemonIdentity::Good(identity) => shared.daemon_identity = Some(identity),
             DaemonIdentity::Broken => self.hushed.push(Rule::NoClientCertificate),
@@ -180,15 +180,15 @@ impl Loader {
         self.config.store = store;
         self.config.backend_client_certificate.clone_from(&shared.daemon_identity);
         self.config.ecs.clone_from(&shared.ecs);
-        self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut reading);
-        self.judge_exposure(&root, &mut reading);
+        self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut log);
+        self.judge_exposure(&root, &mut log);
         let mut named = Vec::new();
         if let Some(field) = root.field("channels")
-            && let Some(items) = field.items(&mut reading)
+            && let Some(items) = field.items(&mut log)
         {
             for item in items {
                 named.extend(name_of(&item));
-                let channel = read_channel_field(&item, &Disk { base, shared: &shared }, &mut reading);
+                let channel = read_channel_field(&item, &Disk { base, shared: &shared }, &mut log);
                 self.config.channels.extend(
                     channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }),
                 );
@@ -211,12 +211,12 @@ impl Loader {
     }
 
     /// The API on an address that others reach needs TLS and accounts.
-    fn judge_exposure(&self, root: &Section<'_>, reading: &mut Reading<'_>) {
+    fn judge_exposure(&self, root: &TableReader<'_>, log: &mut ViolationLog<'_>) {
         let (Some(api), Some(field)) = (&self.config.api, root.field("api")) else { return };
         let server = &self.config.server;
         let transport = if server.tls.is_some() { Transport::Tls } else { Transport::Plain };
         if let Err(exposure) = judge_exposure(api, server.listen, transport) {
-            field.report(Rule::Conflict, exposure.to_string(), exposure.remedy(), reading);
+            field.report(Rule::Conflict, exposure.to_string(), exposure.remedy(), log);
         }
     }
 
@@ -238,10 +238,10 @@ impl Loader {
         self.report(syntax, source);
         let Some(document) = document.filter(|_| is_whole) else { return };
         let mut violations = Vec::new();
-        let mut reading = Reading::new(Dialect::File, &mut violations);
+        let mut log = ViolationLog::new(Dialect::File, &mut violations);
         let disk = Disk { base: path.parent().unwrap_or(Path::new("")), shared };
-        let field = Field::document(&document, "channel");
-        let channel = read_channel_field(&field, &disk, &mut reading);
+        let field = FieldReader::document(&document, "channel");
+        let channel = read_channel_field(&field, &disk, &mut log);
         self.report(violations, source);
         if let Some((name, place)) = name_of(&field) {
             self.claim_name(name, source, place);
@@ -350,7 +350,7 @@ fn is_json(path: &Path) -> bool {
 }
 
 /// A channel's name as written, good or not.
-fn name_of(channel: &Field<'_>) -> Option<(String, Place)> {
+fn name_of(channel: &FieldReader<'_>) -> Option<(String, Place)> {
     let Kind::Table(table) = channel.kind() else { return None };
     let Value { place, kind: Kind::String(name) } = &table.get("name")?.value else { return None };
     Some((name.clone(), *place))

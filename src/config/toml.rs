@@ -12,7 +12,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::channel::document::{Entry, Kind, Place, Table, Value};
+use crate::channel::document::{Kind, Map, Pair, Place, Value};
 use crate::channel::reader::KNOWN_KEYS;
 use crate::channel::{FieldPath, Rule, Violation};
 
@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> (Value, Vec<Violation>) {
     }
 }
 
-fn read_whole(text: &str) -> (Table, Vec<Violation>) {
+fn read_whole(text: &str) -> (Map, Vec<Violation>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let violations = errors.into_iter().map(|error| Violation {
         rule: Rule::Syntax,
@@ -73,18 +73,18 @@ impl Offsets {
     }
 }
 
-fn table_of(table: DeTable<'_>, offsets: &Offsets) -> Table {
+fn table_of(table: DeTable<'_>, offsets: &Offsets) -> Map {
     // Exactly as many: a list that grows begins with room for four, and most
     // tables are members with one key or two.
     let mut entries = Vec::with_capacity(table.len());
-    entries.extend(table.into_iter().map(|(key, value)| Entry {
+    entries.extend(table.into_iter().map(|(key, value)| Pair {
         key_place: offsets.place(key.span()),
         key: key_of(key.into_inner()),
         value: value_of(value, offsets),
     }));
     // The parser may sort by name; errors read better in the order of the file.
     entries.sort_by_key(|entry| entry.key_place.start);
-    Table { entries }
+    Map { entries }
 }
 
 /// A known key costs no memory: a list of members has the same few again and again.

@@ -23,13 +23,13 @@ use super::surface::Surface;
 use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
-    Catalog, Changes, Directory, MemberCounts, MemberSeat, Observation, Prepared, ReloadState, Source,
-    Summary, Wanted, set_health,
+    Catalog, Changes, Directory, MemberCounts, MemberSeat, Observation, Prepared, ReloadState, ReloadSummary,
+    Source, Wanted, set_health,
 };
 use crate::channel::Health;
 use crate::config::Config;
 use crate::health::Transition;
-use crate::serve::{Liveness, ReloadSummary, Source as _};
+use crate::serve::{Liveness, Source as _};
 
 /// The channels in effect: what they are, who probes them, who is told.
 pub struct Channels {
@@ -48,7 +48,7 @@ impl Channels {
     ///
     /// # Errors
     /// Probes that cannot be prepared; nothing has changed then.
-    pub async fn replace_all(&mut self, wanted: Vec<Wanted>, places: usize) -> Result<Summary, String> {
+    pub async fn replace_all(&mut self, wanted: Vec<Wanted>, places: usize) -> Result<ReloadSummary, String> {
         let changes = self.catalog.replace_all(wanted).map_err(|error| error.to_string())?;
         self.fleet.set_places(places).await;
         Ok(self.spread(changes).await)
@@ -62,7 +62,7 @@ impl Channels {
         }
     }
 
-    async fn spread(&self, changes: Changes) -> Summary {
+    async fn spread(&self, changes: Changes) -> ReloadSummary {
         self.fleet.apply(changes.drivers).await;
         self.directory.send_replace(changes.directory);
         changes.summary
@@ -217,17 +217,11 @@ impl Control {
             tracing::error!(%error, "the old accounts stay: the system has no random numbers");
         }
         self.surface.replace(moved, &config.server);
-        Ok(ReloadSummary {
-            channels: summary.channels,
-            members: summary.members,
-            added: summary.added,
-            removed: summary.removed,
-            restarted: summary.restarted,
-        })
+        Ok(summary)
     }
 
     /// Puts a new configuration into effect, all or nothing.
-    async fn put_in_effect(&mut self, config: &Config) -> Result<Summary, String> {
+    async fn put_in_effect(&mut self, config: &Config) -> Result<ReloadSummary, String> {
         let result = self.replace_channels(config).await;
         if result.is_ok() {
             self.channels.catalog.reference().replace(config.prober.reference.clone());
@@ -235,7 +229,7 @@ impl Control {
         result
     }
 
-    async fn replace_channels(&mut self, config: &Config) -> Result<Summary, String> {
+    async fn replace_channels(&mut self, config: &Config) -> Result<ReloadSummary, String> {
         let places = limits::places(config.prober.max_in_flight, self.channels.file_limit);
         let (Some(registrar), Some(api)) = (&mut self.registrar, &config.api) else {
             return self.channels.replace_all(wanted_of_files(config), places).await;

@@ -20,16 +20,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
 use crate::catalog::registry::{
-    Desk, Effect, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Origin, Outcome,
-    Published, RecordEdit, Registry, Resource, Write,
+    Desk, Effect, Fault, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Origin, Outcome, Published,
+    RecordEdit, Registry, Resource, Write,
 };
 use crate::catalog::{self, Catalog, CatalogError, Source, Wanted};
-use crate::channel::reader::{ClientIdentityError, Surroundings};
+use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{Channel, ClientCertificate, ClientIdentity, Host, PemFile};
 use crate::config::Config;
-use crate::config::api::{Api, Feature, FeatureSwitch, Instance};
+use crate::config::api::{Api, Instance};
 use crate::probe::{Plan, PlanError};
-use crate::store::{Batch, Collection, Contents, Key, LocalStore, Store as _, StoreError};
+use crate::store::{Batch, Collection, LocalStore, RecordKey, StoreContents, StoreError};
 
 /// Calls waiting for the next batch. When it is full, further calls wait in
 /// their connections, of which there are few.
@@ -64,7 +64,7 @@ impl Settings {
     }
 }
 
-impl Surroundings for Settings {
+impl ReadContext for Settings {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("the API names no files".to_owned())
     }
@@ -442,34 +442,34 @@ fn records_of(desk: &Desk) -> Result<Batch, String> {
         let json = |error: serde_json::Error| format!("a record cannot be written: {error}");
         match edit {
             RecordEdit::PutChannel(resource) => {
-                let bytes = catalog::registry::Record::encode_channel(resource).map_err(json)?;
+                let bytes = catalog::registry::ApiRecord::encode_channel(resource).map_err(json)?;
                 batch.put(channel_key(resource.id), bytes);
             }
             RecordEdit::RemoveChannel(id) => {
                 batch.remove(channel_key(id));
             }
             RecordEdit::PutInstance(instance) => {
-                let bytes = catalog::registry::Record::encode_instance(instance).map_err(json)?;
-                batch.put(Key::new(Collection::Instances, instance.id.as_bytes()), bytes);
+                let bytes = catalog::registry::ApiRecord::encode_instance(instance).map_err(json)?;
+                batch.put(RecordKey::new(Collection::Instances, instance.id.as_bytes()), bytes);
             }
             RecordEdit::RemoveInstance(id) => {
-                batch.remove(Key::new(Collection::Instances, id.as_bytes()));
+                batch.remove(RecordKey::new(Collection::Instances, id.as_bytes()));
             }
         }
     }
     Ok(batch)
 }
 
-fn channel_key(id: Id) -> Key {
-    Key::new(Collection::Channels, id.to_string())
+fn channel_key(id: Id) -> RecordKey {
+    RecordKey::new(Collection::Channels, id.to_string())
 }
 
 /// Every record is read or none: half a store is no state to go on with.
-fn decode(contents: Contents) -> Result<Vec<catalog::registry::Record>, RestoreError> {
-    let is_ours = |key: &Key| matches!(key.collection, Collection::Channels | Collection::Instances);
+fn decode(contents: StoreContents) -> Result<Vec<catalog::registry::ApiRecord>, RestoreError> {
+    let is_ours = |key: &RecordKey| matches!(key.collection, Collection::Channels | Collection::Instances);
     let records = contents.records.into_iter().filter(|record| is_ours(&record.key));
     let read = records.map(|record| {
-        catalog::registry::Record::decode(&record.value).map_err(|error| {
+        catalog::registry::ApiRecord::decode(&record.value).map_err(|error| {
             let kind = match record.key.collection {
                 Collection::Instances => "instance",
                 _ => "channel",
@@ -483,8 +483,7 @@ fn decode(contents: Contents) -> Result<Vec<catalog::registry::Record>, RestoreE
 
 fn instance_settings(api: &Api) -> Result<Vec<InstanceSetting>, RestoreError> {
     let of_instance = |instance: &Instance| {
-        let features = instance.features.iter().map(|(feature, switch)| {
-            let (name, is_on) = (feature_name(*feature), *switch == FeatureSwitch::On);
+        let features = instance.features.iter().map(|&(name, is_on)| {
             let config = if is_on { "on" } else { "off" };
             FeatureSetting::read(name, is_on, config).map_err(|fault| {
                 let why = fault.details().into_iter().next().map_or_else(|| fault.message(), |it| it.problem);
@@ -499,13 +498,4 @@ fn instance_settings(api: &Api) -> Result<Vec<InstanceSetting>, RestoreError> {
         Ok(InstanceSetting { id: instance.id.as_str().into(), name: instance.name.clone(), features })
     };
     api.instances.iter().map(of_instance).collect()
-}
-
-fn feature_name(feature: Feature) -> FeatureName {
-    match feature {
-        Feature::VpcNameModifiable => FeatureName::VpcNameModifiable,
-        Feature::VpcHealthStatus => FeatureName::VpcHealthStatus,
-        Feature::BackendClientCertificate => FeatureName::BackendClientCertificate,
-        Feature::VpcBackup => FeatureName::VpcBackup,
-    }
 }

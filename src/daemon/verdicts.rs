@@ -13,8 +13,8 @@ use super::clock::Clock;
 use crate::catalog::{ChannelSeat, Entry, MemberSeat, Observation};
 use crate::health::{MemberState, Outcome, Timestamp};
 use crate::store::{
-    DefinitionHash, Recall, SavedAt, StateDirectory, StoreError, VerdictFile, VerdictKeeper, VerdictKey,
-    VerdictRecord, Verdicts,
+    DefinitionHash, Recall, SavedAt, SavedVerdicts, StateDirectory, StoreError, VerdictFile, VerdictKey,
+    VerdictRecord, VerdictWriter,
 };
 
 /// How often verdicts are saved.
@@ -46,7 +46,7 @@ pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) ->
 /// Saves verdicts now and then, and at the end.
 #[derive(Debug)]
 pub struct VerdictSaver {
-    keeper: Arc<VerdictKeeper>,
+    keeper: Arc<VerdictWriter>,
     known: Arc<Mutex<Known>>,
     clock: Clock,
     /// The save under way.
@@ -85,7 +85,7 @@ impl VerdictSaver {
         recalled: Option<Arc<Recall>>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let keeper = VerdictKeeper::start(VerdictFile::of(directory))?;
+        let keeper = VerdictWriter::start(VerdictFile::of(directory))?;
         let recalled = recalled.map(|recall| (recall, clock.now().wall));
         let known = Known { recalled, channels: HashMap::new() };
         Ok(Self { keeper: Arc::new(keeper), known: Arc::new(Mutex::new(known)), clock, saving: None })
@@ -126,7 +126,7 @@ impl VerdictSaver {
 }
 
 impl Known {
-    fn collect(&mut self, observation: &Observation, saved_at: SavedAt) -> Verdicts {
+    fn collect(&mut self, observation: &Observation, saved_at: SavedAt) -> SavedVerdicts {
         let mut before = std::mem::take(&mut self.channels);
         let mut records = Vec::new();
         for entry in &observation.directory.entries {
@@ -143,7 +143,7 @@ impl Known {
             self.channels.insert(entry.seat, channel);
         }
         self.recalled = None;
-        Verdicts { saved_at, records }
+        SavedVerdicts { saved_at, records }
     }
 
     /// A channel that is new or changed; none when its members are not probed.

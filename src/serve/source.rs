@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::catalog::Observation;
+pub use crate::catalog::ReloadSummary;
 
 /// The daemon, as its HTTP surface sees it. Cloned once per request.
 pub trait Source: Clone + Send + Sync + 'static {
@@ -58,20 +59,4 @@ pub enum Liveness {
         /// How long ago it last made progress.
         silent: Duration,
     },
-}
-
-/// What a reload changed; all zero but the first two when nothing did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ReloadSummary {
-    /// Channels in effect now.
-    pub channels: usize,
-    /// Members in effect now.
-    pub members: usize,
-    /// Members that are new.
-    pub added: usize,
-    /// Members that are gone.
-    pub removed: usize,
-    /// Members that stay but start again at unknown, because their address or
-    /// check changed.
-    pub restarted: usize,
 }

@@ -22,7 +22,7 @@ use redb::{Builder, Database, ReadableDatabase as _, ReadableTable as _, TableDe
 
 use super::directory::StateDirectory;
 use super::error::StoreError;
-use super::record::{Contents, Edit, Key, Record, Revision};
+use super::record::{Record, RecordChange, RecordKey, Revision, StoreContents};
 
 /// The format written here, and the newest that can be read.
 pub(super) const FORMAT: u32 = 1;
@@ -37,7 +37,7 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// How much of the file is verified when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum Verification {
     /// Every page. Reads the whole file.
     Everything,
     /// The header: enough after a failed write of our own.
@@ -49,7 +49,7 @@ pub(super) trait Medium: Debug + Send + 'static {
     /// What errors call it.
     fn path(&self) -> &Path;
     /// Opens it. Whoever had it open before has closed it.
-    fn open(&self, check: Check) -> Result<Database, StoreError>;
+    fn open(&self, check: Verification) -> Result<Database, StoreError>;
 }
 
 /// The store's file in a state directory.
@@ -76,7 +76,7 @@ impl Medium for StoreFile {
         &self.path
     }
 
-    fn open(&self, check: Check) -> Result<Database, StoreError> {
+    fn open(&self, check: Verification) -> Result<Database, StoreError> {
         look(&self.path)?;
         open_with(&self.path, || builder(check).open(&self.path))
     }
@@ -110,7 +110,7 @@ fn create(directory: &StateDirectory, path: &Path) -> Result<(), StoreError> {
 }
 
 fn fill(file: File) -> Result<(), redb::Error> {
-    let database = builder(Check::Header).create_with_backend(FileBackend::new(file)?)?;
+    let database = builder(Verification::Header).create_with_backend(FileBackend::new(file)?)?;
     initialise(&database)?;
     Ok(database.close()?)
 }
@@ -121,9 +121,9 @@ pub(super) fn initialise(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// How files are opened, here and by tests on disks of their own.
-pub(super) fn builder(check: Check) -> Builder {
+pub(super) fn builder(check: Verification) -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check == Check::Everything);
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check == Verification::Everything);
     builder
 }
 
@@ -184,7 +184,7 @@ fn read_about(database: &Database) -> Result<About, redb::Error> {
 }
 
 /// Reads everything.
-pub(super) fn contents(database: &Database, path: &Path) -> Result<Contents, StoreError> {
+pub(super) fn contents(database: &Database, path: &Path) -> Result<StoreContents, StoreError> {
     let revision = revision(database, path)?;
     let records = read_records(database).map_err(|error| explain("read", path, error))?;
     let records: Option<Vec<Record>> = records.into_iter().collect();
@@ -192,7 +192,7 @@ pub(super) fn contents(database: &Database, path: &Path) -> Result<Contents, Sto
         path: path.to_owned(),
         found: "it holds a record of an unknown collection".to_owned(),
     })?;
-    Ok(Contents { revision, records })
+    Ok(StoreContents { revision, records })
 }
 
 /// None for a record whose key is none.
@@ -201,7 +201,7 @@ fn read_records(database: &Database) -> Result<Vec<Option<Record>>, redb::Error>
     let mut records = Vec::new();
     for entry in table.iter()? {
         let (key, value) = entry?;
-        records.push(Key::decode(key.value()).map(|key| Record { key, value: value.value().to_vec() }));
+        records.push(RecordKey::decode(key.value()).map(|key| Record { key, value: value.value().to_vec() }));
     }
     Ok(records)
 }
@@ -213,8 +213,8 @@ pub(super) fn apply<'e>(
     database: &Database,
     path: &Path,
     revision: Revision,
-    edits: impl IntoIterator<Item = &'e Edit>,
-    inverse: &mut Vec<Edit>,
+    edits: impl IntoIterator<Item = &'e RecordChange>,
+    inverse: &mut Vec<RecordChange>,
 ) -> Result<(), StoreError> {
     write_edits(database, revision, edits, inverse).map_err(|error| explain("write", path, error))
 }
@@ -222,8 +222,8 @@ pub(super) fn apply<'e>(
 fn write_edits<'e>(
     database: &Database,
     revision: Revision,
-    edits: impl IntoIterator<Item = &'e Edit>,
-    inverse: &mut Vec<Edit>,
+    edits: impl IntoIterator<Item = &'e RecordChange>,
+    inverse: &mut Vec<RecordChange>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     // Keeps the map of free pages in each commit: after a crash the file opens
@@ -234,14 +234,14 @@ fn write_edits<'e>(
         let mut table = transaction.open_table(RECORDS)?;
         for edit in edits {
             let (key, before) = match edit {
-                Edit::Put(Record { key, value }) => {
+                RecordChange::Put(Record { key, value }) => {
                     (key, table.insert(key.encode().as_slice(), value.as_slice())?)
                 }
-                Edit::Remove(key) => (key, table.remove(key.encode().as_slice())?),
+                RecordChange::Remove(key) => (key, table.remove(key.encode().as_slice())?),
             };
             inverse.push(match before {
-                Some(value) => Edit::Put(Record { key: key.clone(), value: value.value().to_vec() }),
-                None => Edit::Remove(key.clone()),
+                Some(value) => RecordChange::Put(Record { key: key.clone(), value: value.value().to_vec() }),
+                None => RecordChange::Remove(key.clone()),
             });
         }
         let mut about = transaction.open_table(ABOUT)?;
@@ -297,5 +297,4 @@ fn explain(doing: &'static str, path: &Path, error: impl Into<redb::Error>) -> S
 }
 
 #[cfg(test)]
-#[path = "database/tests.rs"]
 pub(super) mod tests;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::verdict::VerdictsError;
+use super::verdict::SavedVerdictsError;
 
 /// Why records cannot be read or written. Cheap to clone: all callers of a
 /// commit get the same.
@@ -75,7 +75,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: VerdictsError,
+        why: SavedVerdictsError,
     },
     /// A batch holds what no store can keep.
     #[error("the store cannot keep {0}")]

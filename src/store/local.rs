@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::StoreState;
+use super::commit_log::CommitLog;
 use super::database::{Medium, StoreFile};
 use super::directory::StateDirectory;
 use super::error::StoreError;
-use super::ledger::Ledger;
-use super::record::{Batch, Contents, Revision};
-use super::{Store, StoreState};
+use super::record::{Batch, Revision, StoreContents};
 
 /// Calls waiting for the writer thread. When it is full, callers wait in line:
 /// a slow disk slows its writers down and costs no memory.
@@ -26,19 +26,19 @@ const COMMIT_BATCHES: usize = 256;
 /// Bytes after which a commit takes no further batch.
 const COMMIT_BYTES: usize = 16 << 20;
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-enum Call {
-    Load(Answer<Contents>),
-    Write(Batch, Answer<Revision>),
-    Close(Answer<()>),
+enum StoreCall {
+    Load(Reply<StoreContents>),
+    Write(Batch, Reply<Revision>),
+    Close(Reply<()>),
 }
 
 /// A store in a state directory of this machine. Closes when dropped, which
 /// waits for the writes that are queued.
 #[derive(Debug)]
 pub struct LocalStore {
-    calls: Option<mpsc::Sender<Call>>,
+    calls: Option<mpsc::Sender<StoreCall>>,
     state: Arc<Mutex<StoreState>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -62,11 +62,11 @@ impl LocalStore {
         directory: Option<Arc<StateDirectory>>,
     ) -> Result<Self, StoreError> {
         let path = medium.path().to_owned();
-        let ledger = Ledger::open(medium)?;
-        let state = StoreState { revision: ledger.revision(), ..StoreState::default() };
+        let log = CommitLog::open(medium)?;
+        let state = StoreState { revision: log.revision(), ..StoreState::default() };
         let state = Arc::new(Mutex::new(state));
         let (calls, queue) = mpsc::channel(QUEUE);
-        let writer = Writer { ledger, state: Arc::clone(&state), queue };
+        let writer = Writer { log, state: Arc::clone(&state), queue };
         let thread = std::thread::Builder::new().name("store".to_owned());
         let handle = thread
             .spawn(move || {
@@ -78,32 +78,50 @@ impl LocalStore {
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
-    async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, StoreError> {
+    async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> StoreCall) -> Result<T, StoreError> {
         let calls = self.calls.as_ref().ok_or(StoreError::Closed)?;
         let (answer, result) = oneshot::channel();
         calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
         result.await.map_err(|_| StoreError::Closed)?
     }
-}
 
-impl Store for LocalStore {
-    async fn load(&self) -> Result<Contents, StoreError> {
-        self.call(Call::Load).await
+    /// Every record, as of the last acknowledged batch.
+    ///
+    /// # Errors
+    /// The records cannot be read; nothing is made up in their place.
+    pub async fn load(&self) -> Result<StoreContents, StoreError> {
+        self.call(StoreCall::Load).await
     }
 
-    async fn write(&self, batch: Batch) -> Result<Revision, StoreError> {
+    /// Makes a batch durable: when this returns, it survives the end of the
+    /// process and a loss of power. All of it or none of it.
+    ///
+    /// Waits while the queue is full. Not cancel-safe in one respect: a batch
+    /// whose caller went away may still be written.
+    ///
+    /// # Errors
+    /// Nothing of the batch is in effect, and what was there still is. Later
+    /// batches are tried afresh.
+    pub async fn write(&self, batch: Batch) -> Result<Revision, StoreError> {
         if let Some(breach) = batch.breach() {
             return Err(StoreError::TooLarge(breach));
         }
-        self.call(|answer| Call::Write(batch, answer)).await
+        self.call(|answer| StoreCall::Write(batch, answer)).await
     }
 
-    fn state(&self) -> StoreState {
+    /// How the store fares. Answers at once.
+    #[must_use]
+    pub fn state(&self) -> StoreState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn close(&self) -> Result<(), StoreError> {
-        self.call(Call::Close).await
+    /// Writes what is queued and closes the file.
+    ///
+    /// # Errors
+    /// The file did not close in order. Acknowledged batches are safe
+    /// nevertheless.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.call(StoreCall::Close).await
     }
 }
 
@@ -119,9 +137,9 @@ impl Drop for LocalStore {
 
 /// The thread that owns the file.
 struct Writer {
-    ledger: Ledger,
+    log: CommitLog,
     state: Arc<Mutex<StoreState>>,
-    queue: mpsc::Receiver<Call>,
+    queue: mpsc::Receiver<StoreCall>,
 }
 
 impl Writer {
@@ -129,30 +147,30 @@ impl Writer {
         let mut next = self.queue.blocking_recv();
         while let Some(call) = next.take() {
             match call {
-                Call::Load(answer) => {
+                StoreCall::Load(answer) => {
                     // Whoever asked may be gone; so for all answers here.
-                    let _ = answer.send(self.ledger.contents());
+                    let _ = answer.send(self.log.contents());
                 }
-                Call::Write(batch, answer) => next = self.write(batch, answer),
-                Call::Close(answer) => {
-                    let _ = answer.send(self.ledger.close());
+                StoreCall::Write(batch, answer) => next = self.write(batch, answer),
+                StoreCall::Close(answer) => {
+                    let _ = answer.send(self.log.close());
                     return;
                 }
             }
             next = next.or_else(|| self.queue.blocking_recv());
         }
         // Every handle is gone. An error changes nothing for acknowledged batches.
-        let _ = self.ledger.close();
+        let _ = self.log.close();
     }
 
     /// Commits a batch together with those that wait behind it; gives back the
     /// call that ended their row.
-    fn write(&mut self, first: Batch, answer: Answer<Revision>) -> Option<Call> {
+    fn write(&mut self, first: Batch, answer: Reply<Revision>) -> Option<StoreCall> {
         let mut bytes = first.size();
         let (mut batches, mut answers, mut next) = (vec![first], vec![answer], None);
         while batches.len() < COMMIT_BATCHES && bytes < COMMIT_BYTES {
             match self.queue.try_recv() {
-                Ok(Call::Write(batch, answer)) => {
+                Ok(StoreCall::Write(batch, answer)) => {
                     bytes = bytes.saturating_add(batch.size());
                     batches.push(batch);
                     answers.push(answer);
@@ -164,7 +182,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let result = self.ledger.commit(&batches);
+        let result = self.log.commit(&batches);
         self.note(batches.len() as u64, &result);
         for (behind, answer) in (0..).zip(answers.into_iter().rev()) {
             let _ = answer.send(result.clone().map(|last| last.before(behind)));
@@ -196,5 +214,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-#[path = "local/tests.rs"]
 mod tests;

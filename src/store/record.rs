@@ -59,14 +59,14 @@ impl Collection {
 
 /// Names a record. At most one record has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub struct RecordKey {
     /// The kind of thing.
     pub collection: Collection,
-    /// Which one; 1 to [`Key::LONGEST_ID`] bytes.
+    /// Which one; 1 to [`RecordKey::LONGEST_ID`] bytes.
     pub id: Vec<u8>,
 }
 
-impl Key {
+impl RecordKey {
     /// The longest id in bytes.
     pub const LONGEST_ID: usize = 1024;
 
@@ -84,7 +84,7 @@ impl Key {
         bytes
     }
 
-    /// Reads what [`Key::encode`] wrote.
+    /// Reads what [`RecordKey::encode`] wrote.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, id) = bytes.split_first()?;
         Some(Self { collection: Collection::of_tag(*tag)?, id: id.to_vec() })
@@ -95,7 +95,7 @@ impl Key {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its name.
-    pub key: Key,
+    pub key: RecordKey,
     /// Opaque.
     pub value: Vec<u8>,
 }
@@ -109,14 +109,14 @@ impl fmt::Debug for Record {
 
 /// One record's change.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Edit {
+pub enum RecordChange {
     /// There is such a record from now on, whatever was there before.
     Put(Record),
     /// There is no such record from now on.
-    Remove(Key),
+    Remove(RecordKey),
 }
 
-impl fmt::Debug for Edit {
+impl fmt::Debug for RecordChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put(record) => write!(f, "Put({record:?})"),
@@ -128,7 +128,7 @@ impl fmt::Debug for Edit {
 /// Edits that are made together or not at all, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    edits: Vec<Edit>,
+    edits: Vec<RecordChange>,
 }
 
 impl Batch {
@@ -142,20 +142,20 @@ impl Batch {
     }
 
     /// One more record to keep.
-    pub fn put(&mut self, key: Key, value: Vec<u8>) -> &mut Self {
-        self.edits.push(Edit::Put(Record { key, value }));
+    pub fn put(&mut self, key: RecordKey, value: Vec<u8>) -> &mut Self {
+        self.edits.push(RecordChange::Put(Record { key, value }));
         self
     }
 
     /// One more record to forget.
-    pub fn remove(&mut self, key: Key) -> &mut Self {
-        self.edits.push(Edit::Remove(key));
+    pub fn remove(&mut self, key: RecordKey) -> &mut Self {
+        self.edits.push(RecordChange::Remove(key));
         self
     }
 
     /// The edits, in order.
     #[must_use]
-    pub fn edits(&self) -> &[Edit] {
+    pub fn edits(&self) -> &[RecordChange] {
         &self.edits
     }
 
@@ -168,8 +168,8 @@ impl Batch {
     /// Roughly what it takes in memory and on disk.
     pub(super) fn size(&self) -> usize {
         let sizes = self.edits.iter().map(|edit| match edit {
-            Edit::Put(record) => record.key.id.len() + record.value.len(),
-            Edit::Remove(key) => key.id.len(),
+            RecordChange::Put(record) => record.key.id.len() + record.value.len(),
+            RecordChange::Remove(key) => key.id.len(),
         });
         sizes.fold(0, usize::saturating_add)
     }
@@ -178,14 +178,14 @@ impl Batch {
     pub(super) fn breach(&self) -> Option<String> {
         self.edits.iter().find_map(|edit| {
             let (key, value) = match edit {
-                Edit::Put(record) => (&record.key, record.value.len()),
-                Edit::Remove(key) => (key, 0),
+                RecordChange::Put(record) => (&record.key, record.value.len()),
+                RecordChange::Remove(key) => (key, 0),
             };
-            if !(1..=Key::LONGEST_ID).contains(&key.id.len()) {
+            if !(1..=RecordKey::LONGEST_ID).contains(&key.id.len()) {
                 return Some(format!(
                     "an id of {} bytes; 1 to {} can be kept",
                     key.id.len(),
-                    Key::LONGEST_ID
+                    RecordKey::LONGEST_ID
                 ));
             }
             (value > Self::LONGEST_VALUE)
@@ -194,15 +194,15 @@ impl Batch {
     }
 }
 
-impl FromIterator<Edit> for Batch {
-    fn from_iter<I: IntoIterator<Item = Edit>>(edits: I) -> Self {
+impl FromIterator<RecordChange> for Batch {
+    fn from_iter<I: IntoIterator<Item = RecordChange>>(edits: I) -> Self {
         Self { edits: edits.into_iter().collect() }
     }
 }
 
 /// Everything a store holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct StoreContents {
     /// Of the last batch.
     pub revision: Revision,
     /// By key, ascending.
@@ -216,11 +216,11 @@ mod tests {
     #[test]
     fn keys_read_back_and_stay_apart() {
         for collection in Collection::ALL {
-            let key = Key::new(collection, *b"id");
-            assert_eq!(Key::decode(&key.encode()), Some(key));
+            let key = RecordKey::new(collection, *b"id");
+            assert_eq!(RecordKey::decode(&key.encode()), Some(key));
         }
         for wrong in [&b""[..], b"\0id", b"\x05id", b"\xffid"] {
-            assert_eq!(Key::decode(wrong), None);
+            assert_eq!(RecordKey::decode(wrong), None);
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         let mut batch = Batch::new();
-        batch.put(Key::new(Collection::Users, *b"ops"), b"$argon2id$secret".to_vec());
+        batch.put(RecordKey::new(Collection::Users, *b"ops"), b"$argon2id$secret".to_vec());
         let shown = format!("{batch:?}");
         assert!(!shown.contains("argon2id") && !shown.contains("36, 97"), "{shown}");
         assert!(shown.contains("16 bytes"), "{shown}");
@@ -243,12 +243,12 @@ mod tests {
         let rows = [(0, 1, "an id of 0 bytes; 1 to 1024"), (1025, 1, "an id of 1025 bytes")];
         for (id, value, expected) in rows {
             let mut batch = Batch::new();
-            batch.put(Key::new(Collection::Users, vec![b'x'; id]), vec![0; value]);
+            batch.put(RecordKey::new(Collection::Users, vec![b'x'; id]), vec![0; value]);
             let breach = batch.breach().expect("too long or too short");
             assert!(breach.starts_with(expected), "{breach}");
         }
         let mut batch = Batch::new();
-        batch.put(Key::new(Collection::Users, [b'x'; 1024]), vec![0; 10]);
+        batch.put(RecordKey::new(Collection::Users, [b'x'; 1024]), vec![0; 10]);
         assert_eq!((batch.breach(), batch.size()), (None, 1034));
     }
 }

@@ -86,7 +86,7 @@ impl SavedAt {
 
 /// All members' verdicts at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdicts {
+pub struct SavedVerdicts {
     /// When the daemon last vouched for them.
     pub saved_at: SavedAt,
     /// In any order.
@@ -95,7 +95,7 @@ pub struct Verdicts {
 
 /// Why bytes are no verdicts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerdictsError {
+pub enum SavedVerdictsError {
     /// They are not as they were written.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
@@ -104,7 +104,7 @@ pub enum VerdictsError {
     Newer(u16),
 }
 
-impl Verdicts {
+impl SavedVerdicts {
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -142,29 +142,29 @@ impl Verdicts {
         bytes
     }
 
-    /// Reads what [`Verdicts::encode`] wrote.
+    /// Reads what [`SavedVerdicts::encode`] wrote.
     ///
     /// # Errors
     /// A newer version, or anything that is not as it was written.
-    pub fn decode(bytes: &[u8]) -> Result<Self, VerdictsError> {
-        let cut_off = || VerdictsError::Damaged("it is cut off");
-        let mut head = Reader(bytes);
+    pub fn decode(bytes: &[u8]) -> Result<Self, SavedVerdictsError> {
+        let cut_off = || SavedVerdictsError::Damaged("it is cut off");
+        let mut head = ByteReader(bytes);
         if head.take() != Some(*MAGIC) {
-            return Err(VerdictsError::Damaged("it does not begin as verdicts do"));
+            return Err(SavedVerdictsError::Damaged("it does not begin as verdicts do"));
         }
         match head.take().map(u16::from_le_bytes).ok_or_else(cut_off)? {
             VERSION => {}
-            0 => return Err(VerdictsError::Damaged("it has version 0")),
-            version => return Err(VerdictsError::Newer(version)),
+            0 => return Err(SavedVerdictsError::Damaged("it has version 0")),
+            version => return Err(SavedVerdictsError::Newer(version)),
         }
         let end = bytes.len().checked_sub(CHECKSUM).ok_or_else(cut_off)?;
         let (content, checksum) = bytes.split_at(end);
         if Sha256::digest(content).as_slice() != checksum {
-            return Err(VerdictsError::Damaged("its checksum is wrong"));
+            return Err(SavedVerdictsError::Damaged("its checksum is wrong"));
         }
         let (head, records) = head.0.split_at_checked(8 + 1 + 16 + 8).ok_or_else(cut_off)?;
         let records = records.split_at_checked(records.len().saturating_sub(CHECKSUM)).ok_or_else(cut_off)?.0;
-        let mut head = Reader(head);
+        let mut head = ByteReader(head);
         let wall = head.take().map(u64::from_le_bytes).map(Timestamp).ok_or_else(cut_off)?;
         let [has_boot] = head.take().ok_or_else(cut_off)?;
         let boot_id = head.take().map(u128::from_le_bytes).ok_or_else(cut_off)?;
@@ -175,8 +175,8 @@ impl Verdicts {
             return Err(cut_off());
         }
         let records: Option<Vec<VerdictRecord>> =
-            records.iter().map(|record| Reader(record).record()).collect();
-        let records = records.ok_or(VerdictsError::Damaged("a record has an unknown verdict"))?;
+            records.iter().map(|record| ByteReader(record).record()).collect();
+        let records = records.ok_or(SavedVerdictsError::Damaged("a record has an unknown verdict"))?;
         Ok(Self { saved_at: SavedAt { wall, boot }, records })
     }
 
@@ -251,9 +251,9 @@ impl Recall {
     }
 }
 
-struct Reader<'b>(&'b [u8]);
+struct ByteReader<'b>(&'b [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -280,5 +280,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-#[path = "verdict/tests.rs"]
 mod tests;

@@ -13,11 +13,11 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use vitald::catalog::registry::{
-    Desk, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Outcome, Project,
-    Published, Quotas, Record, RecordEdit, Registry, Write,
+    ApiRecord, Desk, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Outcome,
+    Project, Published, Quotas, RecordEdit, Registry, Write,
 };
 use vitald::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, ReloadState, Source};
-use vitald::channel::reader::{ClientIdentityError, Surroundings};
+use vitald::channel::reader::{ClientIdentityError, ReadContext};
 use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
 use vitald::health::{DriverSnapshot, MemberState, Timestamp};
 use vitald::serve::SourceError;
@@ -55,7 +55,7 @@ impl Fresh for Clock {
 /// No files, no certificates, no table of cloud servers.
 pub(crate) struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl ReadContext for Nowhere {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("no files here".to_owned())
     }
@@ -103,7 +103,8 @@ impl Memory {
     /// The registry as a restart would find it.
     pub(crate) fn restarted(&self) -> Registry {
         let records = self.store.lock().expect("not poisoned");
-        let records = records.values().map(|bytes| Record::decode(bytes).expect("a good record")).collect();
+        let records =
+            records.values().map(|bytes| ApiRecord::decode(bytes).expect("a good record")).collect();
         let project = Project { id: PROJECT.to_owned(), name: "cn-north-4".to_owned() };
         let mut registry = Registry::new(project, Quotas::default(), vec![FIRST.into(), SECOND.into()]);
         registry.restore(records, &Nowhere);
@@ -149,14 +150,14 @@ impl ApiBackend for Memory {
         for edit in desk.records() {
             match edit {
                 RecordEdit::PutChannel(resource) => {
-                    let bytes = Record::encode_channel(resource).expect("JSON");
+                    let bytes = ApiRecord::encode_channel(resource).expect("JSON");
                     store.insert(format!("channel/{}", resource.id), bytes);
                 }
                 RecordEdit::RemoveChannel(id) => {
                     store.remove(&format!("channel/{id}"));
                 }
                 RecordEdit::PutInstance(instance) => {
-                    let bytes = Record::encode_instance(instance).expect("JSON");
+                    let bytes = ApiRecord::encode_instance(instance).expect("JSON");
                     store.insert(format!("instance/{}", instance.id), bytes);
                 }
                 RecordEdit::RemoveInstance(id) => {

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::fault::Fault;
-use crate::channel::document::{Entry, Kind, Place, Table, Value};
+use crate::channel::document::{Kind, Map, Pair, Place, Value};
 
 /// The body of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,12 +99,12 @@ pub(super) fn list_field<'v>(table: &'v Value, key: &str) -> Option<&'v [Value]>
 pub(super) fn with_fields(object: &Value, fields: Vec<(&str, Option<Value>)>) -> Value {
     let Kind::Table(table) = &object.kind else { return object.clone() };
     let kept = table.entries.iter().filter(|entry| fields.iter().all(|(key, _)| *key != entry.key)).cloned();
-    let mut entries: Vec<Entry> = kept.collect();
+    let mut entries: Vec<Pair> = kept.collect();
     entries.extend(fields.iter().filter_map(|(key, new)| {
         let value = new.clone()?;
-        Some(Entry { key: (*key).to_owned().into(), key_place: Place::default(), value })
+        Some(Pair { key: (*key).to_owned().into(), key_place: Place::default(), value })
     }));
-    Value { place: object.place, kind: Kind::Table(Table { entries }) }
+    Value { place: object.place, kind: Kind::Table(Map { entries }) }
 }
 
 /// Builds the tree straight from the text: a body of 100,000 members must not
@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<Pair> = Vec::new();
         // A set only for tables larger than any of ours: a short scan is cheaper.
         let mut many: Option<HashSet<String>> = None;
         while let Some(key) = pairs.next_key::<String>()? {
@@ -175,12 +175,12 @@ impl<'de> Visitor<'de> for Tree {
                 return Err(A::Error::custom(format_args!("the key {key:?} stands there twice")));
             }
             let value = pairs.next_value_seed(Tree)?;
-            entries.push(Entry { key: key.into(), key_place: Place::default(), value });
+            entries.push(Pair { key: key.into(), key_place: Place::default(), value });
             if many.is_none() && entries.len() == 32 {
                 many = Some(entries.iter().map(|entry| entry.key.clone().into_owned()).collect());
             }
         }
-        Ok(value(Kind::Table(Table { entries })))
+        Ok(value(Kind::Table(Map { entries })))
     }
 }
 

@@ -18,7 +18,7 @@ use super::resource::Resource;
 use super::state::Registry;
 use super::write::{Outcome, Write};
 use crate::channel::Channel;
-use crate::channel::reader::Surroundings;
+use crate::channel::reader::ReadContext;
 
 /// The writer's state and what is not durable yet.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Desk {
     pub fn submit(
         &mut self,
         write: &Write,
-        surroundings: &dyn Surroundings,
+        surroundings: &dyn ReadContext,
         fresh: &mut dyn Fresh,
     ) -> Result<Outcome, Fault> {
         let planned = self.working.plan(write, surroundings, fresh)?;

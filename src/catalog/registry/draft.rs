@@ -12,20 +12,20 @@ use super::ids::Id;
 use super::instance::Instance;
 use super::resource::{Origin, Resource};
 use super::state::Registry;
-use crate::channel::reader::Surroundings;
+use crate::channel::reader::ReadContext;
 use crate::channel::{Channel, ChannelKind, ClientCertificate, TlsOptions, VerifyCertificate};
 
 /// Changes over a registry that are not made yet.
 pub(super) struct Draft<'r> {
     pub(super) registry: &'r Registry,
-    surroundings: &'r dyn Surroundings,
+    surroundings: &'r dyn ReadContext,
     channels: BTreeMap<Id, (Option<Arc<Resource>>, Cause)>,
     order: Vec<Id>,
     instance: Option<Arc<Instance>>,
 }
 
 impl<'r> Draft<'r> {
-    pub(super) fn new(registry: &'r Registry, surroundings: &'r dyn Surroundings) -> Self {
+    pub(super) fn new(registry: &'r Registry, surroundings: &'r dyn ReadContext) -> Self {
         Self { registry, surroundings, channels: BTreeMap::new(), order: Vec::new(), instance: None }
     }
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::fault::Fault;
 use super::ids::{Id, InstanceId, Moment};
 use crate::channel::{ClientIdentity, PemFile};
 use crate::config;
-pub use crate::config::api::{Project, Quotas};
+pub use crate::config::api::{FeatureName, Project, Quotas};
 
 /// One instance: what channels belong to. The daemon is all of them.
 #[derive(Debug, Clone)]
@@ -25,43 +25,6 @@ pub struct Instance {
     pub features: [Feature; 4],
     /// The certificate of the feature `backend_client_certificate`, when on.
     pub certificate: Option<Arc<BackendCertificate>>,
-}
-
-/// What an instance may be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureName {
-    /// Channels may be renamed; while on, project-level calls are refused.
-    VpcNameModifiable,
-    /// Members show `health_status`.
-    VpcHealthStatus,
-    /// The client certificate of checks with `enable_client_ssl`.
-    BackendClientCertificate,
-    /// Members may be standby. Always on.
-    VpcBackup,
-}
-
-impl FeatureName {
-    /// All features, as they are listed.
-    pub const ALL: [Self; 4] =
-        [Self::VpcNameModifiable, Self::VpcHealthStatus, Self::BackendClientCertificate, Self::VpcBackup];
-
-    /// The vendor's name.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::VpcNameModifiable => "vpc_name_modifiable",
-            Self::VpcHealthStatus => "vpc_health_status",
-            Self::BackendClientCertificate => "backend_client_certificate",
-            Self::VpcBackup => "vpc_backup",
-        }
-    }
-
-    /// The feature of that name.
-    #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|name| name.word() == word)
-    }
 }
 
 /// A feature's setting.

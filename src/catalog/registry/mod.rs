@@ -56,7 +56,7 @@ pub use ids::{Fresh, Id, InstanceId, Moment};
 pub use instance::{BackendCertificate, Feature, FeatureName, FeatureSetting, Instance, Project, Quotas};
 pub use microservice::{Cce, CceService, Cse, Microservice, Nacos, NacosServer, NacosUser, Service};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
-pub use record::{Archive, Record, RecordError};
+pub use record::{ApiRecord, Archive, RecordError};
 pub use resource::{GroupTag, Members, Origin, Resource, Tag};
 pub use restore::InstanceSetting;
 pub use state::Registry;

@@ -6,10 +6,10 @@ use super::delta::{Cause, ChannelEdit, Delta, InstanceEdit};
 use super::draft::Draft;
 use super::ids::{Fresh, InstanceId};
 use super::instance::{FeatureSetting, Instance};
-use super::record::Record;
+use super::record::ApiRecord;
 use super::resource::Resource;
 use super::state::Registry;
-use crate::channel::reader::Surroundings;
+use crate::channel::reader::ReadContext;
 
 /// An instance as `[[api.instances]]` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +26,13 @@ pub struct InstanceSetting {
 impl Registry {
     /// Takes over what the store held. Channels whose instance has no record
     /// get one that is named after its id, so that none is lost.
-    pub fn restore(&mut self, records: Vec<Record>, surroundings: &dyn Surroundings) {
+    pub fn restore(&mut self, records: Vec<ApiRecord>, surroundings: &dyn ReadContext) {
         let mut instances = Vec::new();
         let mut channels = Vec::new();
         for record in records {
             match record {
-                Record::Instance(instance) => instances.push(Arc::new(*instance)),
-                Record::Channel(resource) => channels.push(Arc::new(*resource)),
+                ApiRecord::Instance(instance) => instances.push(Arc::new(*instance)),
+                ApiRecord::Channel(resource) => channels.push(Arc::new(*resource)),
             }
         }
         for instance in instances {
@@ -85,14 +85,14 @@ impl Registry {
 
     /// Computes what is in effect for every channel that does not simply take
     /// effect as it was written.
-    pub fn refresh_all(&mut self, surroundings: &dyn Surroundings) {
+    pub fn refresh_all(&mut self, surroundings: &dyn ReadContext) {
         let delta = self.refreshed(surroundings);
         self.apply(&delta);
     }
 
     /// The delta after which what is in effect fits these surroundings.
     #[must_use]
-    pub fn refreshed(&self, surroundings: &dyn Surroundings) -> Delta {
+    pub fn refreshed(&self, surroundings: &dyn ReadContext) -> Delta {
         let mut draft = Draft::new(self, surroundings);
         let all: Vec<_> = self.channels(None).map(|resource: &Arc<Resource>| resource.id).collect();
         for id in all {

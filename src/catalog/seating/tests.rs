@@ -70,7 +70,7 @@ fn the_same_channels_change_nothing_at_all() {
     let again = apply(&mut catalog, &text);
     assert_eq!(changes_of(&again), Vec::<String>::new());
     assert!(Arc::ptr_eq(&first.directory.entries[0], &again.directory.entries[0]));
-    assert_eq!(again.summary, Summary { channels: 1, members: 2, ..Summary::default() });
+    assert_eq!(again.summary, ReloadSummary { channels: 1, members: 2, ..ReloadSummary::default() });
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Edits over channels read from small API bodies.
 
-use super::super::document::{Entry, Kind, Place, Table, Value};
-use super::super::reader::{ClientIdentityError, Dialect, Surroundings, read_channel};
+use super::super::document::{Kind, Map, Pair, Place, Value};
+use super::super::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use super::*;
 use crate::channel::{ClientIdentity, PemFile};
 
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl ReadContext for Nowhere {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("no files here".to_owned())
     }
@@ -27,12 +27,12 @@ fn value(kind: Kind) -> Value {
 }
 
 fn table(entries: &[(&str, Kind)]) -> Kind {
-    let entries = entries.iter().map(|(key, kind)| Entry {
+    let entries = entries.iter().map(|(key, kind)| Pair {
         key: (*key).to_owned().into(),
         key_place: Place::default(),
         value: value(kind.clone()),
     });
-    Kind::Table(Table { entries: entries.collect() })
+    Kind::Table(Map { entries: entries.collect() })
 }
 
 fn text(text: &str) -> Kind {

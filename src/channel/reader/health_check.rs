@@ -8,8 +8,8 @@ use super::super::document::{Kind, Value};
 use super::super::model::{ClientCertificate, HealthCheck, HttpCheck, ProbeOptions, Protocol};
 use super::super::violation::{Rule, Violation};
 use super::super::words::{CheckStatus, Method};
-use super::section::{Case, DurationLimits, Field, Reading, Section};
-use super::{Dialect, Surroundings, text};
+use super::section::{Case, DurationLimits, FieldReader, TableReader, ViolationLog};
+use super::{Dialect, ReadContext, text};
 
 pub(super) const KEYS: [&str; 11] = [
     "protocol",
@@ -50,46 +50,45 @@ pub fn read_health_check(
     health_config: &Value,
     dialect: Dialect,
     probe: &ProbeOptions,
-    surroundings: &dyn Surroundings,
+    context: &dyn ReadContext,
     violations: &mut Vec<Violation>,
 ) -> Option<HealthCheck> {
-    let mut reading = Reading::new(dialect, violations);
-    let before = reading.breaches();
-    let section = Section::root(health_config, "health config", &mut reading)?;
-    let check = health_check_of(&section, &mut reading);
-    check_client_certificate(&section, probe, surroundings, &mut reading);
-    check.filter(|_| reading.breaches() == before)
+    let mut log = ViolationLog::new(dialect, violations);
+    let before = log.breaches();
+    let section = TableReader::root(health_config, "health config", &mut log)?;
+    let check = health_check_of(&section, &mut log);
+    check_client_certificate(&section, probe, context, &mut log);
+    check.filter(|_| log.breaches() == before)
 }
 
 /// Everything but what depends on `[channels.probe]`.
-pub(super) fn health_check_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<HealthCheck> {
-    section.refuse_unknown_keys(&KEYS, reading);
+pub(super) fn health_check_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<HealthCheck> {
+    section.refuse_unknown_keys(&KEYS, log);
     let words = [("TCP", ProtocolWord::Tcp), ("HTTP", ProtocolWord::Http), ("HTTPS", ProtocolWord::Https)];
     let protocol = section
-        .required("protocol", "write protocol = \"TCP\", \"HTTP\" or \"HTTPS\"", reading)
-        .and_then(|field| field.word(&words, Case::Any, reading));
-    let http = protocol.and_then(|protocol| http_of(section, protocol, reading));
-    let port = section.field("port").and_then(|field| field.number(0..=65535_u16, reading));
+        .required("protocol", "write protocol = \"TCP\", \"HTTP\" or \"HTTPS\"", log)
+        .and_then(|field| field.word(&words, Case::Any, log));
+    let http = protocol.and_then(|protocol| http_of(section, protocol, log));
+    let port = section.field("port").and_then(|field| field.number(0..=65535_u16, log));
     let mut threshold = |key: &str, remedy: &str| {
-        section.required(key, remedy, reading).and_then(|field| field.number(1..=10_u8, reading))
+        section.required(key, remedy, log).and_then(|field| field.number(1..=10_u8, log))
     };
     let threshold_normal =
         threshold("threshold_normal", "give the successes in a row that make a member healthy, such as 2");
     let threshold_abnormal =
         threshold("threshold_abnormal", "give the failures in a row that make a member unhealthy, such as 3");
-    let (interval, timeout) = times_of(section, reading);
-    let wants_certificate = section.field("enable_client_ssl").and_then(|field| field.boolean(reading));
+    let (interval, timeout) = times_of(section, log);
+    let wants_certificate = section.field("enable_client_ssl").and_then(|field| field.boolean(log));
     if let (Some(true), Some(protocol)) = (wants_certificate, protocol) {
-        refuse_certificate_without_tls(section, protocol, reading);
+        refuse_certificate_without_tls(section, protocol, log);
     }
     let client_certificate = match (wants_certificate, protocol) {
         (Some(true), Some(ProtocolWord::Https)) => ClientCertificate::Present,
         _ => ClientCertificate::None,
     };
     let statuses = [(1, CheckStatus::On), (2, CheckStatus::Off)];
-    let status = section
-        .field("status")
-        .and_then(|field| field.choice(&statuses, "1 is checking on, 2 is off", reading));
+    let status =
+        section.field("status").and_then(|field| field.choice(&statuses, "1 is checking on, 2 is off", log));
     let protocol = match (protocol?, http) {
         (ProtocolWord::Tcp, _) => Protocol::Tcp,
         (ProtocolWord::Http, http) => Protocol::Http(http?),
@@ -110,41 +109,41 @@ pub(super) fn health_check_of(section: &Section<'_>, reading: &mut Reading<'_>) 
 /// `path`, `method` and `http_code`. All are checked whatever the protocol, but
 /// only HTTP and HTTPS need them; `http_code` may be absent for HTTPS
 /// (docs/vendor-api.md, "VpcHealthConfig").
-fn http_of(section: &Section<'_>, protocol: ProtocolWord, reading: &mut Reading<'_>) -> Option<HttpCheck> {
+fn http_of(
+    section: &TableReader<'_>,
+    protocol: ProtocolWord,
+    log: &mut ViolationLog<'_>,
+) -> Option<HttpCheck> {
     let path = match section.filled("path") {
-        Some(field) => text::path(&field, reading),
+        Some(field) => text::path(&field, log),
         None if protocol == ProtocolWord::Tcp => None,
         None => {
-            section.report_missing("path", "give the path to ask for: path = \"/health\"", reading);
+            section.report_missing("path", "give the path to ask for: path = \"/health\"", log);
             None
         }
     };
     let methods = [("GET", Method::Get), ("HEAD", Method::Head)];
-    let method = section.filled("method").map(|field| field.word(&methods, Case::Any, reading));
+    let method = section.filled("method").map(|field| field.word(&methods, Case::Any, log));
     let codes = match (section.filled("http_code"), protocol) {
-        (Some(field), _) => code_set(&field, reading),
+        (Some(field), _) => code_set(&field, log),
         (None, ProtocolWord::Tcp | ProtocolWord::Https) => Some(CodeSet::default()),
         (None, ProtocolWord::Http) => {
-            section.report_missing(
-                "http_code",
-                "give the good status codes: http_code = \"200-299\"",
-                reading,
-            );
+            section.report_missing("http_code", "give the good status codes: http_code = \"200-299\"", log);
             None
         }
     };
     Some(HttpCheck { path: path?, method: method.unwrap_or(Some(Method::Get))?, codes: codes? })
 }
 
-fn code_set(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<CodeSet> {
-    match CodeSet::parse(field.text(reading)?) {
+fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<CodeSet> {
+    match CodeSet::parse(field.text(log)?) {
         Ok(codes) => Some(codes),
         Err(error) => {
             let remedy = "write codes and ranges joined by commas, without spaces: \"200,201,210-299\"";
             let (start, end) = error.range;
             let message = format!("`http_code`: {}", error.message);
             let place = field.place_within(start, end);
-            reading.report(Violation { place, ..field.violation(Rule::BadCodeSet, message, remedy) });
+            log.report(Violation { place, ..field.violation(Rule::BadCodeSet, message, remedy) });
             None
         }
     }
@@ -152,16 +151,13 @@ fn code_set(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<CodeSet> {
 
 /// `time_interval` and `timeout`, and that the second fits into the first. The
 /// documents say "smaller", the service takes equal ones (docs/vendor-api.md, "Where sources disagree").
-fn times_of(section: &Section<'_>, reading: &mut Reading<'_>) -> (Option<Duration>, Option<Duration>) {
-    let interval_field = section.required(
-        "time_interval",
-        "give the time between two checks, such as time_interval = 5",
-        reading,
-    );
-    let interval = interval_field.and_then(|field| field.duration(&INTERVAL, reading));
+fn times_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> (Option<Duration>, Option<Duration>) {
+    let interval_field =
+        section.required("time_interval", "give the time between two checks, such as time_interval = 5", log);
+    let interval = interval_field.and_then(|field| field.duration(&INTERVAL, log));
     let timeout_field =
-        section.required("timeout", "give the longest time of one check, such as timeout = 2", reading);
-    let timeout = timeout_field.and_then(|field| field.duration(&TIMEOUT, reading));
+        section.required("timeout", "give the longest time of one check, such as timeout = 2", log);
+    let timeout = timeout_field.and_then(|field| field.duration(&TIMEOUT, log));
     if let (Some(interval_field), Some(interval), Some(timeout_field), Some(timeout)) =
         (interval_field, interval, timeout_field, timeout)
         && timeout > interval
@@ -172,15 +168,19 @@ fn times_of(section: &Section<'_>, reading: &mut Reading<'_>) -> (Option<Duratio
         let remedy = format!("write a timeout of at most {interval_text}, or a longer interval");
         let violation = timeout_field.violation(Rule::TimeoutAboveInterval, message, remedy);
         let related = Some((interval_field.place(), format!("the interval is {interval_text}")));
-        reading.report(Violation { related, ..violation });
+        log.report(Violation { related, ..violation });
     }
     (interval, timeout)
 }
 
 /// Only HTTPS has a use for a client certificate (docs/vendor-api.md, "One check"). The API
 /// ignores the flag elsewhere; in a file it shows a misunderstanding.
-fn refuse_certificate_without_tls(section: &Section<'_>, protocol: ProtocolWord, reading: &mut Reading<'_>) {
-    if protocol == ProtocolWord::Https || reading.dialect == Dialect::Api {
+fn refuse_certificate_without_tls(
+    section: &TableReader<'_>,
+    protocol: ProtocolWord,
+    log: &mut ViolationLog<'_>,
+) {
+    if protocol == ProtocolWord::Https || log.dialect == Dialect::Api {
         return;
     }
     let (Some(field), Some(other)) = (section.field("enable_client_ssl"), section.field("protocol")) else {
@@ -190,15 +190,15 @@ fn refuse_certificate_without_tls(section: &Section<'_>, protocol: ProtocolWord,
     let remedy = "write protocol = \"HTTPS\", or enable_client_ssl = false";
     let related = Some((other.place(), "this check has no TLS".to_owned()));
     let violation = field.violation(Rule::Conflict, message, remedy);
-    reading.report(Violation { related, ..violation });
+    log.report(Violation { related, ..violation });
 }
 
 /// `enable_client_ssl` needs a certificate: the channel's own or the daemon's.
 pub(super) fn check_client_certificate(
-    section: &Section<'_>,
+    section: &TableReader<'_>,
     probe: &ProbeOptions,
-    surroundings: &dyn Surroundings,
-    reading: &mut Reading<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
 ) {
     let Some(field) = section.field("enable_client_ssl").filter(|field| *field.kind() == Kind::Boolean(true))
     else {
@@ -207,7 +207,7 @@ pub(super) fn check_client_certificate(
     let is_https = section.field("protocol").is_some_and(
         |field| matches!(field.kind(), Kind::String(word) if word.eq_ignore_ascii_case("https")),
     );
-    if !is_https || probe.tls.client.is_some() || surroundings.daemon_client_identity().is_some() {
+    if !is_https || probe.tls.client.is_some() || context.daemon_client_identity().is_some() {
         return;
     }
     let remedy = "set client_certificate and client_key in [channels.probe] tls, \
@@ -216,6 +216,6 @@ pub(super) fn check_client_certificate(
         Rule::NoClientCertificate,
         "`enable_client_ssl` is set, but there is no client certificate".to_owned(),
         remedy,
-        reading,
+        log,
     );
 }

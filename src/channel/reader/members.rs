@@ -9,9 +9,9 @@ use super::super::document::{Place, Value};
 use super::super::model::{EcsIdentity, Host, Member, MemberAddress, MemberGroup};
 use super::super::violation::{Rule, Violation};
 use super::super::words::{ChannelKind, MemberStatus, MemberType, Role};
-use super::section::{Field, Reading, Section};
+use super::section::{FieldReader, TableReader, ViolationLog};
 use super::wording::{nearest, quoted};
-use super::{Dialect, Surroundings, text};
+use super::{Dialect, ReadContext, text};
 
 pub(super) const KEYS: [&str; 8] =
     ["host", "port", "weight", "is_backup", "member_group_name", "status", "ecs_id", "ecs_name"];
@@ -34,22 +34,22 @@ pub struct MemberContext<'c> {
 pub fn read_members(
     members: &Value,
     dialect: Dialect,
-    context: MemberContext<'_>,
-    surroundings: &dyn Surroundings,
+    channel: MemberContext<'_>,
+    context: &dyn ReadContext,
     violations: &mut Vec<Violation>,
 ) -> Option<Vec<Member>> {
-    let mut reading = Reading::new(dialect, violations);
-    let before = reading.breaches();
-    let names: Vec<String> = context.groups.iter().map(|group| group.name().to_owned()).collect();
-    let field = Field::alone(members, "members");
-    let members = MemberRules::new(context, &names, surroundings).members_of(&field, &mut reading);
-    (reading.breaches() == before).then_some(members)
+    let mut log = ViolationLog::new(dialect, violations);
+    let before = log.breaches();
+    let names: Vec<String> = channel.groups.iter().map(|group| group.name().to_owned()).collect();
+    let field = FieldReader::alone(members, "members");
+    let members = MemberRules::new(channel, &names, context).members_of(&field, &mut log);
+    (log.breaches() == before).then_some(members)
 }
 
 /// One pass over a channel's members.
 pub(super) struct MemberRules<'c> {
-    context: MemberContext<'c>,
-    surroundings: &'c dyn Surroundings,
+    channel: MemberContext<'c>,
+    context: &'c dyn ReadContext,
     /// Every group name a member may use, shared by the members that do.
     group_names: HashMap<&'c str, Arc<str>>,
     /// `microservice_port` by group, where it rules over the member's own.
@@ -70,31 +70,31 @@ enum Identity {
 
 impl<'c> MemberRules<'c> {
     pub(super) fn new(
-        context: MemberContext<'c>,
+        channel: MemberContext<'c>,
         group_names: &'c [String],
-        surroundings: &'c dyn Surroundings,
+        context: &'c dyn ReadContext,
     ) -> Self {
-        let group_ports = match context.kind {
+        let group_ports = match channel.kind {
             ChannelKind::Microservice => {
-                let ports = context.groups.iter();
+                let ports = channel.groups.iter();
                 ports.filter_map(|group| Some((group.name(), group.microservice_port()?))).collect()
             }
             ChannelKind::Builtin | ChannelKind::Reference => HashMap::new(),
         };
         let group_names = group_names.iter().map(|name| (name.as_str(), Arc::from(name.as_str()))).collect();
         let (seen, unknown_groups) = (HashMap::new(), HashSet::new());
-        Self { context, surroundings, group_names, group_ports, seen, unknown_groups }
+        Self { channel, context, group_names, group_ports, seen, unknown_groups }
     }
 
-    pub(super) fn members_of(mut self, field: &Field<'_>, reading: &mut Reading<'_>) -> Vec<Member> {
-        let Some(items) = field.items(reading) else { return Vec::new() };
+    pub(super) fn members_of(mut self, field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<Member> {
+        let Some(items) = field.items(log) else { return Vec::new() };
         let mut members = Vec::with_capacity(items.size_hint().0);
         // Not grown step by step: old and new would stand side by side.
         self.seen.reserve(items.size_hint().0);
         for item in items {
-            let Some(section) = item.section("member", reading) else { continue };
-            let Some(member) = self.member_of(&section, reading) else { continue };
-            if self.is_first(&member, &section, reading) {
+            let Some(section) = item.section("member", log) else { continue };
+            let Some(member) = self.member_of(&section, log) else { continue };
+            if self.is_first(&member, &section, log) {
                 members.push(member);
             }
         }
@@ -102,38 +102,38 @@ impl<'c> MemberRules<'c> {
         members
     }
 
-    fn member_of(&mut self, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Member> {
-        section.refuse_unknown_keys(&KEYS, reading);
-        let port = section.field("port").and_then(|field| field.number(0..=65535_u16, reading));
-        let weight = section.field("weight").and_then(|field| field.number(0..=10_000_u16, reading));
-        let is_backup = section.field("is_backup").and_then(|field| field.boolean(reading));
+    fn member_of(&mut self, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Member> {
+        section.refuse_unknown_keys(&KEYS, log);
+        let port = section.field("port").and_then(|field| field.number(0..=65535_u16, log));
+        let weight = section.field("weight").and_then(|field| field.number(0..=10_000_u16, log));
+        let is_backup = section.field("is_backup").and_then(|field| field.boolean(log));
         let role = if is_backup == Some(true) { Role::Backup } else { Role::Primary };
         let statuses = [(1, MemberStatus::Enabled), (2, MemberStatus::Disabled)];
         let status = section
             .field("status")
-            .and_then(|field| field.choice(&statuses, "1 is enabled, 2 is disabled", reading));
-        let group = section.filled("member_group_name").and_then(|field| self.group_of(&field, reading));
-        let (host, ecs) = match self.context.member_type {
+            .and_then(|field| field.choice(&statuses, "1 is enabled, 2 is disabled", log));
+        let group = section.filled("member_group_name").and_then(|field| self.group_of(&field, log));
+        let (host, ecs) = match self.channel.member_type {
             MemberType::Ip => {
                 let remedy = "give the member's address: host = \"192.0.2.7\"";
                 // Empty is as good as absent, as everywhere in the API.
                 let Some(field) = section.filled("host") else {
-                    section.report_missing("host", remedy, reading);
+                    section.report_missing("host", remedy, log);
                     return None;
                 };
-                (text::host(&field, reading)?, None)
+                (text::host(&field, log)?, None)
             }
             MemberType::Ecs => {
-                let ecs = ecs_identity(section, reading)?;
-                (self.ecs_host(section, &ecs, reading)?, Some(Box::new(ecs)))
+                let ecs = ecs_identity(section, log)?;
+                (self.ecs_host(section, &ecs, log)?, Some(Box::new(ecs)))
             }
         };
         let port = port.and_then(NonZeroU16::new);
         Some(Member { host, port, weight, role, group, status: status.unwrap_or_default(), ecs })
     }
 
-    fn group_of(&mut self, field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Arc<str>> {
-        let name = field.text(reading)?;
+    fn group_of(&mut self, field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Arc<str>> {
+        let name = field.text(log)?;
         if let Some(known) = self.group_names.get(name) {
             return Some(Arc::clone(known));
         }
@@ -145,18 +145,23 @@ impl<'c> MemberRules<'c> {
                 None => "add it to `member_groups`, or take the member out of it".to_owned(),
             };
             let message = format!("no group of this channel is named {}", quoted(name));
-            field.report(Rule::UnknownGroup, message, remedy, reading);
+            field.report(Rule::UnknownGroup, message, remedy, log);
         }
         None
     }
 
     /// The address of a cloud server: what the member says, what the `[ecs]`
     /// table says, or its name, to be resolved.
-    fn ecs_host(&self, section: &Section<'_>, ecs: &EcsIdentity, reading: &mut Reading<'_>) -> Option<Host> {
+    fn ecs_host(
+        &self,
+        section: &TableReader<'_>,
+        ecs: &EcsIdentity,
+        log: &mut ViolationLog<'_>,
+    ) -> Option<Host> {
         if let Some(field) = section.filled("host") {
-            return text::host(&field, reading);
+            return text::host(&field, log);
         }
-        if let Some(host) = self.surroundings.ecs_address(&ecs.id) {
+        if let Some(host) = self.context.ecs_address(&ecs.id) {
             return Some(host);
         }
         if let Some(host) = text::host_name(&ecs.name) {
@@ -169,15 +174,15 @@ impl<'c> MemberRules<'c> {
         };
         let field = section.filled("ecs_name").or_else(|| section.filled("ecs_id"))?;
         let remedy = "give the member a `host`, or its `ecs_id` an address in the [ecs] table";
-        field.report(Rule::NoAddress, problem, remedy, reading);
+        field.report(Rule::NoAddress, problem, remedy, log);
         None
     }
 
     /// Whether nobody before had the member's address. In a file a second one is
     /// a mistake; the API lets the first win (docs/vendor-api.md, "VpcCreate").
-    fn is_first(&mut self, member: &Member, section: &Section<'_>, reading: &mut Reading<'_>) -> bool {
+    fn is_first(&mut self, member: &Member, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> bool {
         let group_port = member.group().and_then(|name| self.group_ports.get(name)).copied();
-        let port = group_port.or(member.port).unwrap_or(self.context.port);
+        let port = group_port.or(member.port).unwrap_or(self.channel.port);
         let host = match &member.host {
             Host::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
             Host::Ip(address) => Host::Ip(*address),
@@ -194,8 +199,8 @@ impl<'c> MemberRules<'c> {
                 self.seen.insert(identity, place);
                 continue;
             };
-            if reading.dialect == Dialect::File {
-                reading.report(Violation {
+            if log.dialect == Dialect::File {
+                log.report(Violation {
                     rule: Rule::DuplicateMember,
                     path: section.path(),
                     place,
@@ -228,24 +233,24 @@ impl fmt::Display for Identity {
 
 /// `ecs_id` and `ecs_name`. The API wants both (docs/vendor-api.md, "MemberInfo"); in a file one is
 /// enough, because either can lead to an address.
-fn ecs_identity(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<EcsIdentity> {
+fn ecs_identity(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<EcsIdentity> {
     let (id, name) = (section.filled("ecs_id"), section.filled("ecs_name"));
     let remedy =
         "an `ecs` member is named by `ecs_id` and `ecs_name`; set member_type = \"ip\" for addresses";
-    match reading.dialect {
+    match log.dialect {
         Dialect::Api => {
             if id.is_none() {
-                section.report_missing("ecs_id", remedy, reading);
+                section.report_missing("ecs_id", remedy, log);
             }
             if name.is_none() {
-                section.report_missing("ecs_name", remedy, reading);
+                section.report_missing("ecs_name", remedy, log);
             }
         }
-        Dialect::File if id.is_none() && name.is_none() => section.report_missing("ecs_id", remedy, reading),
+        Dialect::File if id.is_none() && name.is_none() => section.report_missing("ecs_id", remedy, log),
         Dialect::File => {}
     }
-    let read_id = id.map(|field| text::ecs_id(&field, reading));
-    let read_name = name.map(|field| text::ecs_name(&field, reading));
+    let read_id = id.map(|field| text::ecs_id(&field, log));
+    let read_name = name.map(|field| text::ecs_name(&field, log));
     if read_id.is_none() && read_name.is_none() {
         return None;
     }

@@ -3,7 +3,7 @@
 //! vitald reads no registry: the information is checked, so that a channel that
 //! the vendor would refuse is refused here, and decides the channel's kind.
 
-use super::section::{Case, Field, Reading, Section};
+use super::section::{Case, FieldReader, TableReader, ViolationLog};
 use super::text;
 
 pub(super) const KEYS: [&str; 5] = ["service_type", "cse_info", "cce_info", "cce_service_info", "nacos_info"];
@@ -25,8 +25,8 @@ enum Need {
 use Need::{Optional, Required};
 
 /// Checks the whole object.
-pub(super) fn check(section: &Section<'_>, reading: &mut Reading<'_>) {
-    section.refuse_unknown_keys(&KEYS, reading);
+pub(super) fn check(section: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+    section.refuse_unknown_keys(&KEYS, log);
     let types = [
         ("CSE", "cse_info"),
         ("CCE", "cce_info"),
@@ -34,12 +34,12 @@ pub(super) fn check(section: &Section<'_>, reading: &mut Reading<'_>) {
         ("NACOS", "nacos_info"),
     ];
     let service_type = match section.filled("service_type") {
-        Some(field) => field.word(&types, Case::Exact, reading),
+        Some(field) => field.word(&types, Case::Exact, log),
         None => {
             section.report_missing(
                 "service_type",
                 "write service_type = \"CSE\", \"CCE\", \"CCE_SERVICE\" or \"NACOS\"",
-                reading,
+                log,
             );
             None
         }
@@ -47,26 +47,26 @@ pub(super) fn check(section: &Section<'_>, reading: &mut Reading<'_>) {
     // Only the object of the type is read: API clients send the others empty.
     let Some(key) = service_type else { return };
     let remedy = format!("describe the service in `{key}`");
-    let Some(field) = section.required(key, &remedy, reading) else { return };
-    let Some(info) = field.section("service", reading) else { return };
+    let Some(field) = section.required(key, &remedy, log) else { return };
+    let Some(info) = field.section("service", log) else { return };
     match key {
         "cse_info" => {
-            info.refuse_unknown_keys(&CSE_KEYS, reading);
-            check_texts(&info, &[("engine_id", 64, Required), ("service_id", 64, Required)], reading);
+            info.refuse_unknown_keys(&CSE_KEYS, log);
+            check_texts(&info, &[("engine_id", 64, Required), ("service_id", 64, Required)], log);
         }
-        "cce_info" => check_cce(&info, reading),
+        "cce_info" => check_cce(&info, log),
         "cce_service_info" => {
-            info.refuse_unknown_keys(&CCE_SERVICE_KEYS, reading);
+            info.refuse_unknown_keys(&CCE_SERVICE_KEYS, log);
             let texts =
                 [("cluster_id", 64, Required), ("namespace", 63, Required), ("service_name", 64, Required)];
-            check_texts(&info, &texts, reading);
+            check_texts(&info, &texts, log);
         }
-        _ => check_nacos(&info, reading),
+        _ => check_nacos(&info, log),
     }
 }
 
-fn check_cce(info: &Section<'_>, reading: &mut Reading<'_>) {
-    info.refuse_unknown_keys(&CCE_KEYS, reading);
+fn check_cce(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+    info.refuse_unknown_keys(&CCE_KEYS, log);
     let texts = [
         ("cluster_id", 64, Required),
         ("namespace", 64, Required),
@@ -74,65 +74,65 @@ fn check_cce(info: &Section<'_>, reading: &mut Reading<'_>) {
         ("label_key", 64, Optional),
         ("label_value", 64, Optional),
     ];
-    check_texts(info, &texts, reading);
+    check_texts(info, &texts, log);
     let workloads = [("deployment", ()), ("statefulset", ()), ("daemonset", ())];
     let remedy = "write workload_type = \"deployment\", \"statefulset\" or \"daemonset\"";
-    if let Some(field) = info.required("workload_type", remedy, reading) {
-        field.word(&workloads, Case::Exact, reading);
+    if let Some(field) = info.required("workload_type", remedy, log) {
+        field.word(&workloads, Case::Exact, log);
     }
     let has_label = info.filled("label_key").is_some() && info.filled("label_value").is_some();
     if info.filled("app_name").is_none() && !has_label {
-        info.report_missing("app_name", "give `app_name`, or `label_key` and `label_value`", reading);
+        info.report_missing("app_name", "give `app_name`, or `label_key` and `label_value`", log);
     }
 }
 
-fn check_nacos(info: &Section<'_>, reading: &mut Reading<'_>) {
-    info.refuse_unknown_keys(&NACOS_KEYS, reading);
+fn check_nacos(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+    info.refuse_unknown_keys(&NACOS_KEYS, log);
     let texts = [
         ("namespace", 64, Optional),
         ("cluster_name", 64, Optional),
         ("group_name", 128, Optional),
         ("service_name", 512, Required),
     ];
-    check_texts(info, &texts, reading);
+    check_texts(info, &texts, log);
     if let Some(user) =
-        section_of(info.required("user_info", "give `user_name` and `password`", reading), "user", reading)
+        section_of(info.required("user_info", "give `user_name` and `password`", log), "user", log)
     {
-        user.refuse_unknown_keys(&NACOS_USER_KEYS, reading);
-        check_texts(&user, &[("user_name", 256, Required), ("password", 256, Required)], reading);
+        user.refuse_unknown_keys(&NACOS_USER_KEYS, log);
+        check_texts(&user, &[("user_name", 256, Required), ("password", 256, Required)], log);
     }
-    let Some(servers) = info.required("server_config", "list the Nacos servers", reading) else { return };
-    let Some(items) = servers.items(reading) else { return };
+    let Some(servers) = info.required("server_config", "list the Nacos servers", log) else { return };
+    let Some(items) = servers.items(log) else { return };
     for item in items {
-        let Some(server) = item.section("Nacos server", reading) else { continue };
-        server.refuse_unknown_keys(&NACOS_SERVER_KEYS, reading);
-        if let Some(field) = server.required("ip_address", "give the server's address", reading) {
-            text::host(&field, reading);
+        let Some(server) = item.section("Nacos server", log) else { continue };
+        server.refuse_unknown_keys(&NACOS_SERVER_KEYS, log);
+        if let Some(field) = server.required("ip_address", "give the server's address", log) {
+            text::host(&field, log);
         }
-        if let Some(field) = server.required("port", "give the server's port, such as 8848", reading) {
-            field.number(1..=65535_u16, reading);
+        if let Some(field) = server.required("port", "give the server's port, such as 8848", log) {
+            field.number(1..=65535_u16, log);
         }
         if let Some(field) = server.field("grpc_port") {
-            field.number(0..=65535_u16, reading);
+            field.number(0..=65535_u16, log);
         }
     }
 }
 
 fn section_of<'d>(
-    field: Option<Field<'d>>,
+    field: Option<FieldReader<'d>>,
     noun: &'static str,
-    reading: &mut Reading<'_>,
-) -> Option<Section<'d>> {
-    field?.section(noun, reading)
+    log: &mut ViolationLog<'_>,
+) -> Option<TableReader<'d>> {
+    field?.section(noun, log)
 }
 
-fn check_texts(section: &Section<'_>, texts: &[(&str, usize, Need)], reading: &mut Reading<'_>) {
+fn check_texts(section: &TableReader<'_>, texts: &[(&str, usize, Need)], log: &mut ViolationLog<'_>) {
     for (key, most, need) in texts {
         match (section.filled(key), need) {
             (Some(field), _) => {
-                text::with_length(&field, 1, *most, reading);
+                text::with_length(&field, 1, *most, log);
             }
-            (None, Required) => section.report_missing(key, "the service type needs it", reading),
+            (None, Required) => section.report_missing(key, "the service type needs it", log),
             (None, Optional) => {}
         }
     }

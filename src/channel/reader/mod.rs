@@ -35,9 +35,9 @@ use super::document::{Kind, Value};
 use super::violation::{Rule, Violation};
 use super::words::{ChannelKind, MemberType, Strategy};
 use super::{BalanceOptions, Channel, ClientCertificate, ClientIdentity, PemFile, ProbeOptions};
-use groups::Groups;
+use groups::ReadGroups;
 use members::MemberRules;
-use section::{Case, Field, Reading, Section};
+use section::{Case, FieldReader, TableReader, ViolationLog};
 
 /// Which source a document comes from; the few rules that differ ask this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum Dialect {
 /// What the rules cannot know by themselves; `config` answers from disk, tests
 /// from memory. Every error is one line that says what is wrong and never
 /// holds a file's contents.
-pub trait Surroundings {
+pub trait ReadContext {
     /// Trust anchors of `ca_file`: the file exists and holds certificates.
     ///
     /// # Errors
@@ -129,86 +129,86 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
 pub fn read_channel(
     document: &Value,
     dialect: Dialect,
-    surroundings: &dyn Surroundings,
+    context: &dyn ReadContext,
     violations: &mut Vec<Violation>,
 ) -> Option<Channel> {
     read_channel_field(
-        &Field::document(document, "channel"),
-        surroundings,
-        &mut Reading::new(dialect, violations),
+        &FieldReader::document(document, "channel"),
+        context,
+        &mut ViolationLog::new(dialect, violations),
     )
 }
 
 /// Reads one channel that stands somewhere in a larger document, such as an
 /// entry of `[[channels]]`.
 pub fn read_channel_field(
-    field: &Field<'_>,
-    surroundings: &dyn Surroundings,
-    reading: &mut Reading<'_>,
+    field: &FieldReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
 ) -> Option<Channel> {
-    let before = reading.breaches();
-    let section = field.section("channel", reading)?;
-    let channel = channel_of(&section, surroundings, reading);
-    channel.filter(|_| reading.breaches() == before)
+    let before = log.breaches();
+    let section = field.section("channel", log)?;
+    let channel = channel_of(&section, context, log);
+    channel.filter(|_| log.breaches() == before)
 }
 
 fn channel_of(
-    section: &Section<'_>,
-    surroundings: &dyn Surroundings,
-    reading: &mut Reading<'_>,
+    section: &TableReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
 ) -> Option<Channel> {
-    section.refuse_unknown_keys_with(&CHANNEL_KEYS, &misplaced_key, reading);
-    if reading.dialect == Dialect::File && section.field("channels").is_some() {
+    section.refuse_unknown_keys_with(&CHANNEL_KEYS, &misplaced_key, log);
+    if log.dialect == Dialect::File && section.field("channels").is_some() {
         // A main file where a channel was expected: reported above, once.
         return None;
     }
     if let Some(field) = section.filled("dict_code") {
-        text::dict_code(&field, reading);
+        text::dict_code(&field, log);
     }
-    let name = name_of(section, reading);
+    let name = name_of(section, log);
     let port = section
-        .required("port", "give the port that members have unless they say otherwise: port = 8080", reading)
-        .and_then(|field| field.number(1..=65535_u16, reading))
+        .required("port", "give the port that members have unless they say otherwise: port = 8080", log)
+        .and_then(|field| field.number(1..=65535_u16, log))
         .and_then(std::num::NonZeroU16::new);
-    let strategy = strategy_of(section, reading);
+    let strategy = strategy_of(section, log);
     let member_types = [MemberType::Ip, MemberType::Ecs].map(|member_type| (member_type.word(), member_type));
     let member_type = match section.filled("member_type") {
-        Some(field) => field.word(&member_types, Case::Exact, reading),
+        Some(field) => field.word(&member_types, Case::Exact, log),
         // Documented as required and as having this default; clients omit it
         // (docs/vendor-api.md, "Where sources disagree").
         None => Some(MemberType::Ecs),
     };
-    let kind = kind_of(section, reading);
-    let Groups { groups, names } =
-        section.field("member_groups").map(|field| groups::groups_of(&field, reading)).unwrap_or_default();
+    let kind = kind_of(section, log);
+    let ReadGroups { groups, names } =
+        section.field("member_groups").map(|field| groups::groups_of(&field, log)).unwrap_or_default();
     let members = match (section.field("members"), member_type) {
         (Some(field), _) if kind == ChannelKind::Reference => {
-            refuse_members_of_reference(&field, reading);
+            refuse_members_of_reference(&field, log);
             Vec::new()
         }
         (Some(field), Some(member_type)) => {
             // With a bad port the members are still checked; any port will do.
             let port = port.unwrap_or(std::num::NonZeroU16::MIN);
-            let context = MemberContext { member_type, kind, port, groups: &groups };
-            MemberRules::new(context, &names, surroundings).members_of(&field, reading)
+            let channel = MemberContext { member_type, kind, port, groups: &groups };
+            MemberRules::new(channel, &names, context).members_of(&field, log)
         }
         (Some(_), None) | (None, _) => Vec::new(),
     };
-    let mut probe = probe_of(section, surroundings, reading);
-    let balance = balance_of(section, reading);
+    let mut probe = probe_of(section, context, log);
+    let balance = balance_of(section, log);
     let health_section =
-        section.field("vpc_health_config").and_then(|field| field.section("health config", reading));
-    let health_check = health_section.and_then(|health| health_check::health_check_of(&health, reading));
+        section.field("vpc_health_config").and_then(|field| field.section("health config", log));
+    let health_check = health_section.and_then(|health| health_check::health_check_of(&health, log));
     // With faulty options, a certificate that was meant may only look absent.
     if let (Some(health), Some(probe)) = (health_section, &probe) {
-        health_check::check_client_certificate(&health, probe, surroundings, reading);
+        health_check::check_client_certificate(&health, probe, context, log);
     }
     // The daemon's certificate serves where the channel has none of its own.
     if let (Some(check), Some(probe)) = (&health_check, &mut probe)
         && check.client_certificate() == ClientCertificate::Present
         && probe.tls.client.is_none()
     {
-        probe.tls.client = surroundings.daemon_client_identity();
+        probe.tls.client = context.daemon_client_identity();
     }
     Some(Channel {
         name: name?.to_owned(),
@@ -224,37 +224,36 @@ fn channel_of(
     })
 }
 
-fn name_of<'s>(section: &'s Section<'_>, reading: &mut Reading<'_>) -> Option<&'s str> {
-    let field = section.required("name", "name the channel: name = \"web\"", reading)?;
-    text::name(&field, reading)
+fn name_of<'s>(section: &'s TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<&'s str> {
+    let field = section.required("name", "name the channel: name = \"web\"", log)?;
+    text::name(&field, log)
 }
 
 /// 1 to 4; in files also the short words. Required although one document prints
 /// a default (docs/vendor-api.md, "Where sources disagree").
-fn strategy_of(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Strategy> {
+fn strategy_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Strategy> {
     let meaning = "1 is wrr, 2 wleastconn, 3 source, 4 uri";
-    let field = section.required("balance_strategy", &format!("write a number: {meaning}"), reading)?;
-    if let (Kind::String(_), Dialect::File) = (field.kind(), reading.dialect) {
-        return field.word(&Strategy::ALL.map(|strategy| (strategy.word(), strategy)), Case::Exact, reading);
+    let field = section.required("balance_strategy", &format!("write a number: {meaning}"), log)?;
+    if let (Kind::String(_), Dialect::File) = (field.kind(), log.dialect) {
+        return field.word(&Strategy::ALL.map(|strategy| (strategy.word(), strategy)), Case::Exact, log);
     }
-    field.choice(&Strategy::ALL.map(|strategy| (i128::from(strategy.number()), strategy)), meaning, reading)
+    field.choice(&Strategy::ALL.map(|strategy| (i128::from(strategy.number()), strategy)), meaning, log)
 }
 
 /// The channel's kind from `type`, `vpc_channel_type` and `microservice_info`
 /// (docs/vendor-api.md, "VpcCreate"): the word decides; the older number must agree with it; the
 /// number alone means a microservice only with information about one.
-fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
+fn kind_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ChannelKind {
     let types = [(0, None), (2, Some(ChannelKind::Builtin)), (3, Some(ChannelKind::Microservice))];
     let type_field = section.field("type");
-    let number = type_field
-        .and_then(|field| field.choice(&types, "2 is server, 3 is microservice", reading))
-        .flatten();
+    let number =
+        type_field.and_then(|field| field.choice(&types, "2 is server, 3 is microservice", log)).flatten();
     let words = [ChannelKind::Builtin, ChannelKind::Microservice, ChannelKind::Reference]
         .map(|kind| (kind.word(), kind));
     let word_field = section.filled("vpc_channel_type");
-    let word = word_field.and_then(|field| field.word(&words, Case::Exact, reading));
+    let word = word_field.and_then(|field| field.word(&words, Case::Exact, log));
     let info = section.field("microservice_info");
-    let info = info.and_then(|field| field.section("microservice", reading)).filter(|info| !info.is_empty());
+    let info = info.and_then(|field| field.section("microservice", log)).filter(|info| !info.is_empty());
     if let (Some(number), Some(word), Some(type_field), Some(word_field)) =
         (number, word, type_field, word_field)
         && number != word
@@ -262,7 +261,7 @@ fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
         let message = format!("`type` says {}, `vpc_channel_type` says {}", number.word(), word.word());
         let violation = type_field.violation(Rule::Conflict, message, "remove `type`; it is being retired");
         let related = Some((word_field.place(), "the other one".to_owned()));
-        reading.report(Violation { related, ..violation });
+        log.report(Violation { related, ..violation });
     }
     let kind = match (word, number) {
         (Some(word), _) => word,
@@ -270,12 +269,12 @@ fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
         (None, _) => ChannelKind::Builtin,
     };
     match info {
-        Some(info) if kind == ChannelKind::Microservice => microservice::check(&info, reading),
+        Some(info) if kind == ChannelKind::Microservice => microservice::check(&info, log),
         None if kind == ChannelKind::Microservice => {
             section.report_missing(
                 "microservice_info",
                 "describe the service, or remove `vpc_channel_type`",
-                reading,
+                log,
             );
         }
         // Clients send the object with empty leaves for other kinds.
@@ -286,34 +285,34 @@ fn kind_of(section: &Section<'_>, reading: &mut Reading<'_>) -> ChannelKind {
 
 /// The API ignores the members of a reference channel (docs/vendor-api.md, "Reference channels"); in a file
 /// they would be lost silently.
-fn refuse_members_of_reference(field: &Field<'_>, reading: &mut Reading<'_>) {
-    if reading.dialect == Dialect::File && !matches!(field.kind(), Kind::Array(items) if items.is_empty()) {
+fn refuse_members_of_reference(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) {
+    if log.dialect == Dialect::File && !matches!(field.kind(), Kind::Array(items) if items.is_empty()) {
         let message = "a reference channel has no members of its own".to_owned();
         let remedy = "remove them; its groups name other channels by `reference_vpc_channel_id`";
-        field.report(Rule::Conflict, message, remedy, reading);
+        field.report(Rule::Conflict, message, remedy, log);
     }
 }
 
 /// `probe`, which API bodies do not have. `None` when it breaks a rule.
 fn probe_of(
-    section: &Section<'_>,
-    surroundings: &dyn Surroundings,
-    reading: &mut Reading<'_>,
+    section: &TableReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
 ) -> Option<ProbeOptions> {
-    let Some(field) = section.field("probe").filter(|_| reading.dialect == Dialect::File) else {
+    let Some(field) = section.field("probe").filter(|_| log.dialect == Dialect::File) else {
         return Some(ProbeOptions::default());
     };
-    let before = reading.breaches();
-    let options = options::probe_of(&field.section("probe table", reading)?, surroundings, reading);
-    (reading.breaches() == before).then_some(options)
+    let before = log.breaches();
+    let options = options::probe_of(&field.section("probe table", log)?, context, log);
+    (log.breaches() == before).then_some(options)
 }
 
 /// `balance`, which API bodies do not have.
-fn balance_of(section: &Section<'_>, reading: &mut Reading<'_>) -> BalanceOptions {
-    let field = section.field("balance").filter(|_| reading.dialect == Dialect::File);
+fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> BalanceOptions {
+    let field = section.field("balance").filter(|_| log.dialect == Dialect::File);
     field
-        .and_then(|field| field.section("balance table", reading))
-        .map(|balance| options::balance_of(&balance, reading))
+        .and_then(|field| field.section("balance table", log))
+        .map(|balance| options::balance_of(&balance, log))
         .unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! The tools every rule uses: one table, one field, and how a breach is noted.
 //!
-//! A [`Section`] is a table with the way to it; a [`Field`] is one of its
+//! A [`TableReader`] is a table with the way to it; a [`FieldReader`] is one of its
 //! values. Each typed reader of a field notes a violation and answers `None`
 //! when the value will not do, so that rules read on and nothing is reported
 //! twice. `config` reads its own tables with the same tools.
@@ -9,14 +9,14 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::document::{Kind, Place, Table, Value};
-use super::super::violation::{FieldPath, Rule, Step, Violation};
+use super::super::document::{Kind, Map, Place, Value};
+use super::super::violation::{FieldPath, PathSegment, Rule, Violation};
 use super::Dialect;
 use super::wording::{list, nearest, quoted};
 
-/// What one reading carries along: whose rules apply, and every breach so far.
+/// Every violation of one document so far, and which source's rules apply to it.
 #[derive(Debug)]
-pub struct Reading<'v> {
+pub struct ViolationLog<'v> {
     /// Which source the document comes from.
     pub dialect: Dialect,
     violations: &'v mut Vec<Violation>,
@@ -25,8 +25,8 @@ pub struct Reading<'v> {
     meant: HashSet<FieldPath>,
 }
 
-impl<'v> Reading<'v> {
-    /// A reading that notes its breaches in `violations`.
+impl<'v> ViolationLog<'v> {
+    /// A log that adds to `violations`.
     pub fn new(dialect: Dialect, violations: &'v mut Vec<Violation>) -> Self {
         Self { dialect, violations, meant: HashSet::new() }
     }
@@ -65,11 +65,11 @@ impl Trail<'_> {
             match rest {
                 Trail::Root => break,
                 Trail::Key(before, key) => {
-                    steps.push(Step::Key(key.to_owned()));
+                    steps.push(PathSegment::Key(key.to_owned()));
                     rest = *before;
                 }
                 Trail::Index(before, index) => {
-                    steps.push(Step::Index(index));
+                    steps.push(PathSegment::Index(index));
                     rest = *before;
                 }
             }
@@ -81,27 +81,27 @@ impl Trail<'_> {
 
 /// A table being read, and what a person calls it ("member", "channel").
 #[derive(Debug, Clone, Copy)]
-pub struct Section<'d> {
-    table: &'d Table,
+pub struct TableReader<'d> {
+    table: &'d Map,
     place: Place,
     trail: Trail<'d>,
     noun: &'static str,
 }
 
-impl<'d> Section<'d> {
+impl<'d> TableReader<'d> {
     /// The document's root as a section.
-    pub fn root(document: &'d Value, noun: &'static str, reading: &mut Reading<'_>) -> Option<Self> {
-        Field::document(document, noun).section(noun, reading)
+    pub fn root(document: &'d Value, noun: &'static str, log: &mut ViolationLog<'_>) -> Option<Self> {
+        FieldReader::document(document, noun).section(noun, log)
     }
 
     /// The key's value, unless it is absent or `null`.
     #[must_use]
-    pub fn field<'s>(&'s self, key: &'s str) -> Option<Field<'s>> {
+    pub fn field<'s>(&'s self, key: &'s str) -> Option<FieldReader<'s>> {
         let value = &self.table.get(key)?.value;
         if value.kind == Kind::Null {
             return None;
         }
-        Some(Field { value, trail: Trail::Key(&self.trail, key), key })
+        Some(FieldReader { value, trail: Trail::Key(&self.trail, key), key })
     }
 
     /// The key's value; its absence is a breach, and `remedy` says what to write.
@@ -109,31 +109,31 @@ impl<'d> Section<'d> {
         &'s self,
         key: &'s str,
         remedy: &str,
-        reading: &mut Reading<'_>,
-    ) -> Option<Field<'s>> {
+        log: &mut ViolationLog<'_>,
+    ) -> Option<FieldReader<'s>> {
         let field = self.field(key);
         if field.is_none() {
-            self.report_missing(key, remedy, reading);
+            self.report_missing(key, remedy, log);
         }
         field
     }
 
-    /// Like [`Section::field`], with an empty string counting as absent: API
+    /// Like [`TableReader::field`], with an empty string counting as absent: API
     /// clients clear a string by sending `""`.
     #[must_use]
-    pub fn filled<'s>(&'s self, key: &'s str) -> Option<Field<'s>> {
+    pub fn filled<'s>(&'s self, key: &'s str) -> Option<FieldReader<'s>> {
         self.field(key).filter(|field| !matches!(&field.value.kind, Kind::String(text) if text.is_empty()))
     }
 
     /// Notes that a key is missing.
-    pub fn report_missing(&self, key: &str, remedy: &str, reading: &mut Reading<'_>) {
+    pub fn report_missing(&self, key: &str, remedy: &str, log: &mut ViolationLog<'_>) {
         // An empty or null value is as good as none, and a better place to point at.
         let place = self.table.get(key).map_or(self.place, |entry| entry.value.place);
         let path = Trail::Key(&self.trail, key).to_path();
-        if reading.meant.contains(&path) {
+        if log.meant.contains(&path) {
             return;
         }
-        reading.report(Violation {
+        log.report(Violation {
             rule: Rule::Missing,
             path,
             place,
@@ -144,8 +144,8 @@ impl<'d> Section<'d> {
     }
 
     /// In files, notes every key that is not in `known`; API bodies may carry any.
-    pub fn refuse_unknown_keys(&self, known: &[&str], reading: &mut Reading<'_>) {
-        self.refuse_unknown_keys_with(known, &|_| None, reading);
+    pub fn refuse_unknown_keys(&self, known: &[&str], log: &mut ViolationLog<'_>) {
+        self.refuse_unknown_keys_with(known, &|_| None, log);
     }
 
     /// The same, with remedies for keys that are known to stand elsewhere.
@@ -153,9 +153,9 @@ impl<'d> Section<'d> {
         &self,
         known: &[&str],
         special: &dyn Fn(&str) -> Option<String>,
-        reading: &mut Reading<'_>,
+        log: &mut ViolationLog<'_>,
     ) {
-        if reading.dialect == Dialect::Api {
+        if log.dialect == Dialect::Api {
             return;
         }
         for entry in &self.table.entries {
@@ -165,12 +165,12 @@ impl<'d> Section<'d> {
             }
             let remedy = special(key).unwrap_or_else(|| match nearest(key, known) {
                 Some(near) => {
-                    reading.meant.insert(Trail::Key(&self.trail, near).to_path());
+                    log.meant.insert(Trail::Key(&self.trail, near).to_path());
                     format!("did you mean `{near}`?")
                 }
                 None => format!("the keys here are {}", list(known)),
             });
-            reading.report(Violation {
+            log.report(Violation {
                 rule: Rule::UnknownKey,
                 path: Trail::Key(&self.trail, key).to_path(),
                 place: entry.key_place,
@@ -182,10 +182,10 @@ impl<'d> Section<'d> {
     }
 
     /// Every key and value, for tables whose keys the user chooses.
-    pub fn entries<'s>(&'s self) -> impl Iterator<Item = (&'s str, Place, Field<'s>)> {
+    pub fn entries<'s>(&'s self) -> impl Iterator<Item = (&'s str, Place, FieldReader<'s>)> {
         self.table.entries.iter().map(|entry| {
             let trail = Trail::Key(&self.trail, &entry.key);
-            (&*entry.key, entry.key_place, Field { value: &entry.value, trail, key: &entry.key })
+            (&*entry.key, entry.key_place, FieldReader { value: &entry.value, trail, key: &entry.key })
         })
     }
 
@@ -210,13 +210,13 @@ impl<'d> Section<'d> {
 
 /// One value of a section, being read.
 #[derive(Debug, Clone, Copy)]
-pub struct Field<'d> {
+pub struct FieldReader<'d> {
     value: &'d Value,
     trail: Trail<'d>,
     key: &'d str,
 }
 
-impl<'d> Field<'d> {
+impl<'d> FieldReader<'d> {
     /// A value that is read by itself, as if it stood under `key` at the root.
     #[must_use]
     pub fn alone(value: &'d Value, key: &'d str) -> Self {
@@ -248,8 +248,8 @@ impl<'d> Field<'d> {
     }
 
     /// Notes a breach at this field.
-    pub fn report(&self, rule: Rule, message: String, remedy: impl Into<String>, reading: &mut Reading<'_>) {
-        reading.report(self.violation(rule, message, remedy));
+    pub fn report(&self, rule: Rule, message: String, remedy: impl Into<String>, log: &mut ViolationLog<'_>) {
+        log.report(self.violation(rule, message, remedy));
     }
 
     /// A breach at this field, still to be reported.
@@ -274,31 +274,31 @@ impl<'d> Field<'d> {
     }
 
     /// A string.
-    pub fn text(&self, reading: &mut Reading<'_>) -> Option<&'d str> {
+    pub fn text(&self, log: &mut ViolationLog<'_>) -> Option<&'d str> {
         if let Kind::String(text) = &self.value.kind {
             return Some(text);
         }
-        self.report_type("a string", "write it in quotes", reading);
+        self.report_type("a string", "write it in quotes", log);
         None
     }
 
     /// `true` or `false`.
-    pub fn boolean(&self, reading: &mut Reading<'_>) -> Option<bool> {
+    pub fn boolean(&self, log: &mut ViolationLog<'_>) -> Option<bool> {
         if let Kind::Boolean(value) = self.value.kind {
             return Some(value);
         }
-        self.report_type("true or false", "write true or false, without quotes", reading);
+        self.report_type("true or false", "write true or false, without quotes", log);
         None
     }
 
     /// A whole number within a range, whose bounds fit `T`.
-    pub fn number<T>(&self, range: RangeInclusive<T>, reading: &mut Reading<'_>) -> Option<T>
+    pub fn number<T>(&self, range: RangeInclusive<T>, log: &mut ViolationLog<'_>) -> Option<T>
     where
         T: Copy + Into<i128> + TryFrom<i128> + PartialOrd + std::fmt::Display,
     {
         let remedy = format!("write a number from {} to {}", range.start(), range.end());
         let Kind::Integer(value) = self.value.kind else {
-            self.report_type("a whole number", &remedy, reading);
+            self.report_type("a whole number", &remedy, log);
             return None;
         };
         if let Ok(value) = T::try_from(value)
@@ -307,17 +307,17 @@ impl<'d> Field<'d> {
             return Some(value);
         }
         let message = format!("`{}` is {value}, outside {} to {}", self.key, range.start(), range.end());
-        self.report(Rule::OutOfRange, message, remedy, reading);
+        self.report(Rule::OutOfRange, message, remedy, log);
         None
     }
 
     /// A duration: whole seconds, or in files also a string such as `"500ms"`.
-    pub fn duration(&self, limits: &DurationLimits, reading: &mut Reading<'_>) -> Option<Duration> {
+    pub fn duration(&self, limits: &DurationLimits, log: &mut ViolationLog<'_>) -> Option<Duration> {
         let longest = Duration::from_secs(limits.most_seconds);
-        match (&self.value.kind, reading.dialect) {
+        match (&self.value.kind, log.dialect) {
             (Kind::Integer(_), Dialect::Api) => {
                 let range = limits.least_seconds..=limits.most_seconds;
-                self.number(range, reading).map(Duration::from_secs)
+                self.number(range, log).map(Duration::from_secs)
             }
             (Kind::Integer(seconds), Dialect::File) => {
                 // Below the range when negative, above it when too big for u64.
@@ -327,27 +327,27 @@ impl<'d> Field<'d> {
                 };
                 duration
                     .filter(|duration| (limits.least..=longest).contains(duration))
-                    .or_else(|| self.report_duration(format!("{seconds}s"), limits, reading))
+                    .or_else(|| self.report_duration(format!("{seconds}s"), limits, log))
             }
             (Kind::String(text), Dialect::File) => match humantime::parse_duration(text) {
                 Ok(duration) if (limits.least..=longest).contains(&duration) => Some(duration),
-                Ok(_) => self.report_duration(quoted(text), limits, reading),
+                Ok(_) => self.report_duration(quoted(text), limits, log),
                 Err(_) => {
                     let message = format!("`{}` is {}, which is no duration", self.key, quoted(text));
                     let remedy = "write whole seconds as a number, or a string such as \"500ms\" or \"2s\"";
-                    self.report(Rule::WrongFormat, message, remedy, reading);
+                    self.report(Rule::WrongFormat, message, remedy, log);
                     None
                 }
             },
             (_, Dialect::File) => {
                 let remedy = "write whole seconds as a number, or a string such as \"500ms\"";
-                self.report_type("a duration", remedy, reading);
+                self.report_type("a duration", remedy, log);
                 None
             }
             (_, Dialect::Api) => {
                 let remedy =
                     format!("write seconds from {} to {}", limits.least_seconds, limits.most_seconds);
-                self.report_type("a whole number of seconds", &remedy, reading);
+                self.report_type("a whole number of seconds", &remedy, log);
                 None
             }
         }
@@ -358,24 +358,24 @@ impl<'d> Field<'d> {
         &self,
         choices: &[(i128, T)],
         meaning: &str,
-        reading: &mut Reading<'_>,
+        log: &mut ViolationLog<'_>,
     ) -> Option<T> {
         let Kind::Integer(number) = self.value.kind else {
-            self.report_type("a whole number", meaning, reading);
+            self.report_type("a whole number", meaning, log);
             return None;
         };
         let found = choices.iter().find(|(candidate, _)| *candidate == number).map(|(_, value)| *value);
         if found.is_none() {
             let numbers: Vec<String> = choices.iter().map(|(number, _)| number.to_string()).collect();
             let message = format!("`{}` is {number}, not one of {}", self.key, numbers.join(", "));
-            self.report(Rule::OutOfRange, message, meaning, reading);
+            self.report(Rule::OutOfRange, message, meaning, log);
         }
         found
     }
 
     /// One of a fixed list of words.
-    pub fn word<T: Copy>(&self, words: &[(&str, T)], case: Case, reading: &mut Reading<'_>) -> Option<T> {
-        let text = self.text(reading)?;
+    pub fn word<T: Copy>(&self, words: &[(&str, T)], case: Case, log: &mut ViolationLog<'_>) -> Option<T> {
+        let text = self.text(log)?;
         let is_word = |word: &str| match case {
             Case::Exact => word == text,
             Case::Any => word.eq_ignore_ascii_case(text),
@@ -383,68 +383,68 @@ impl<'d> Field<'d> {
         let found = words.iter().find(|(word, _)| is_word(word)).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.report_word(text, &known, reading);
+            self.report_word(text, &known, log);
         }
         found
     }
 
     /// Notes a word that is none of those known.
-    pub fn report_word(&self, text: &str, known: &[&str], reading: &mut Reading<'_>) {
+    pub fn report_word(&self, text: &str, known: &[&str], log: &mut ViolationLog<'_>) {
         let message = format!("`{}` is {}, not one of {}", self.key, quoted(text), known.join(", "));
         let remedy = match nearest(text, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("write one of {}", known.join(", ")),
         };
-        self.report(Rule::UnknownWord, message, remedy, reading);
+        self.report(Rule::UnknownWord, message, remedy, log);
     }
 
     /// A table.
-    pub fn section(&self, noun: &'static str, reading: &mut Reading<'_>) -> Option<Section<'d>> {
+    pub fn section(&self, noun: &'static str, log: &mut ViolationLog<'_>) -> Option<TableReader<'d>> {
         if let Kind::Table(table) = &self.value.kind {
-            return Some(Section { table, place: self.place(), trail: self.trail, noun });
+            return Some(TableReader { table, place: self.place(), trail: self.trail, noun });
         }
-        self.report_type("a table", "write its keys as a table", reading);
+        self.report_type("a table", "write its keys as a table", log);
         None
     }
 
     /// A list, item by item. `null` items are wrong wherever they stand.
     pub fn items<'s>(
         &'s self,
-        reading: &mut Reading<'_>,
-    ) -> Option<impl Iterator<Item = Field<'s>> + use<'s>> {
+        log: &mut ViolationLog<'_>,
+    ) -> Option<impl Iterator<Item = FieldReader<'s>> + use<'s>> {
         if let Kind::Array(items) = &self.value.kind {
             let items = items.iter().enumerate();
-            return Some(items.map(|(index, value)| Field {
+            return Some(items.map(|(index, value)| FieldReader {
                 value,
                 trail: Trail::Index(&self.trail, index),
                 key: self.key,
             }));
         }
-        self.report_type("a list", "write a list of entries", reading);
+        self.report_type("a list", "write a list of entries", log);
         None
     }
 
     /// Notes a value of another type than the field's.
-    pub fn report_type(&self, expected: &str, remedy: &str, reading: &mut Reading<'_>) {
+    pub fn report_type(&self, expected: &str, remedy: &str, log: &mut ViolationLog<'_>) {
         let what = match self.trail {
             Trail::Root => format!("a {}", self.key),
             Trail::Key(..) => format!("`{}`", self.key),
             Trail::Index(..) => format!("an entry of `{}`", self.key),
         };
         let message = format!("{what} must be {expected}, not {}", self.value.kind.with_article());
-        self.report(Rule::WrongType, message, remedy, reading);
+        self.report(Rule::WrongType, message, remedy, log);
     }
 
     fn report_duration<T>(
         &self,
         written: String,
         limits: &DurationLimits,
-        reading: &mut Reading<'_>,
+        log: &mut ViolationLog<'_>,
     ) -> Option<T> {
         let least = humantime::format_duration(limits.least);
         let range = format!("{least} to {}s", limits.most_seconds);
         let message = format!("`{}` is {written}, outside {range}", self.key);
-        self.report(Rule::OutOfRange, message, format!("write a duration from {range}"), reading);
+        self.report(Rule::OutOfRange, message, format!("write a duration from {range}"), log);
         None
     }
 }

@@ -1,13 +1,13 @@
 //! Tables of good and bad values, for files and API bodies alike.
 
 use super::*;
-use crate::channel::document::{Entry, Place, Table};
+use crate::channel::document::{Map, Pair, Place};
 use crate::channel::{Host, Protocol, Role};
 
 /// A world without files.
 struct Nothing;
 
-impl Surroundings for Nothing {
+impl ReadContext for Nothing {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("there is no such file".to_owned())
     }
@@ -34,12 +34,12 @@ fn text(text: &str) -> Kind {
 }
 
 fn table<const N: usize>(entries: [(&str, Kind); N]) -> Kind {
-    let entries = entries.into_iter().map(|(key, kind)| Entry {
+    let entries = entries.into_iter().map(|(key, kind)| Pair {
         key: key.to_owned().into(),
         key_place: Place::default(),
         value: value(kind),
     });
-    Kind::Table(Table { entries: entries.collect() })
+    Kind::Table(Map { entries: entries.collect() })
 }
 
 fn list<const N: usize>(items: [Kind; N]) -> Kind {
@@ -347,12 +347,12 @@ fn http_needs_a_path_and_codes_https_only_a_path() {
             let Kind::Table(base) = health([]) else { unreachable!("table makes tables") };
             let mut entries: Vec<_> =
                 base.entries.into_iter().filter(|entry| entry.key != "protocol").collect();
-            entries.extend(changes.into_iter().map(|(key, kind)| Entry {
+            entries.extend(changes.into_iter().map(|(key, kind)| Pair {
                 key: key.to_owned().into(),
                 key_place: Place::default(),
                 value: value(kind),
             }));
-            let check = Kind::Table(Table { entries });
+            let check = Kind::Table(Map { entries });
             let found = breaches(&channel([("vpc_health_config", check)]), Dialect::Api);
             let expected: Vec<_> =
                 missing.iter().map(|key| ("E003", format!("vpc_health_config.{key}"))).collect();
@@ -467,7 +467,7 @@ fn a_client_certificate_is_asked_for_by_https_only() {
 /// A world whose daemon has a client certificate.
 struct Identified(ClientIdentity);
 
-impl Surroundings for Identified {
+impl ReadContext for Identified {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
         Nothing.trust_anchors(path)
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::model::Host;
 use super::super::violation::{Rule, Violation};
-use super::section::{Field, Reading};
+use super::section::{FieldReader, ViolationLog};
 use super::wording::quoted;
 
 /// Longest request target we send. The vendor names no limit; servers commonly
@@ -21,51 +21,45 @@ fn is_chinese(character: char) -> bool {
 
 /// A name (docs/vendor-api.md, "Names and texts"): 3 to 64 characters, first a letter
 /// or a Chinese character, then also digits, `-`, `_` and `.`.
-pub(super) fn name<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
-    let text = with_length(field, 3, 64, reading)?;
+pub(super) fn name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+    let text = with_length(field, 3, 64, log)?;
     let is_first = |c: char| c.is_ascii_alphabetic() || is_chinese(c);
     let is_inner = |c: char| is_first(c) || c.is_ascii_digit() || "-_.".contains(c);
     let remedy = "use letters, digits, Chinese characters, `-`, `_` and `.`, the first a letter or Chinese";
     if !text.starts_with(is_first) {
         let first: String = text.chars().take(1).collect();
         let message = format!("`{}` begins with {}", field.key(), quoted(&first));
-        report_at(field, 0, first.len(), message, remedy, reading);
+        report_at(field, 0, first.len(), message, remedy, log);
         return None;
     }
-    all_characters(field, text, is_inner, remedy, reading)
+    all_characters(field, text, is_inner, remedy, log)
 }
 
 /// `dict_code`: 3 to 64 of letters, digits, `-`, `_`, `.`. Checked, then dropped.
-pub(super) fn dict_code(field: &Field<'_>, reading: &mut Reading<'_>) {
-    if let Some(text) = with_length(field, 3, 64, reading) {
+pub(super) fn dict_code(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) {
+    if let Some(text) = with_length(field, 3, 64, log) {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        all_characters(field, text, is_legal, "use letters, digits, `-`, `_` and `.`", reading);
+        all_characters(field, text, is_legal, "use letters, digits, `-`, `_` and `.`", log);
     }
 }
 
 /// `ecs_id`: 1 to 64 of letters, digits, `-`, `_`.
-pub(super) fn ecs_id<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
-    let text = with_length(field, 1, 64, reading)?;
+pub(super) fn ecs_id<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 64, log)?;
     let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    all_characters(field, text, is_legal, "use letters, digits, `-` and `_`", reading)
+    all_characters(field, text, is_legal, "use letters, digits, `-` and `_`", log)
 }
 
 /// `ecs_name`: 1 to 64 of letters, digits, Chinese characters, `-`, `_`, `.`.
-pub(super) fn ecs_name<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
-    let text = with_length(field, 1, 64, reading)?;
+pub(super) fn ecs_name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 64, log)?;
     let is_legal = |c: char| c.is_ascii_alphanumeric() || is_chinese(c) || "-_.".contains(c);
-    all_characters(
-        field,
-        text,
-        is_legal,
-        "use letters, digits, Chinese characters, `-`, `_` and `.`",
-        reading,
-    )
+    all_characters(field, text, is_legal, "use letters, digits, Chinese characters, `-`, `_` and `.`", log)
 }
 
 /// A label's name or value: 1 to 63, alphanumeric ends, inside also `-`, `_`, `.`.
-pub(super) fn label<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<&'d str> {
-    let text = with_length(field, 1, 63, reading)?;
+pub(super) fn label<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+    let text = with_length(field, 1, 63, log)?;
     let is_end = |c: char| c.is_ascii_alphanumeric();
     let remedy = "begin and end with a letter or digit; inside, `-`, `_` and `.` are allowed too";
     if !text.starts_with(is_end) || !text.ends_with(is_end) {
@@ -74,20 +68,20 @@ pub(super) fn label<'d>(field: &Field<'d>, reading: &mut Reading<'_>) -> Option<
             field.key(),
             quoted(text)
         );
-        field.report(Rule::WrongFormat, message, remedy, reading);
+        field.report(Rule::WrongFormat, message, remedy, log);
         return None;
     }
-    all_characters(field, text, |c| is_end(c) || "-_.".contains(c), remedy, reading)
+    all_characters(field, text, |c| is_end(c) || "-_.".contains(c), remedy, log)
 }
 
 /// A text of `least` to `most` characters (not bytes).
 pub(super) fn with_length<'d>(
-    field: &Field<'d>,
+    field: &FieldReader<'d>,
     least: usize,
     most: usize,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) -> Option<&'d str> {
-    let text = field.text(reading)?;
+    let text = field.text(log)?;
     let length = text.chars().count();
     if (least..=most).contains(&length) {
         return Some(text);
@@ -96,46 +90,46 @@ pub(super) fn with_length<'d>(
     let plural = if length == 1 { "" } else { "s" };
     let message = format!("`{}` has {length} character{plural}; {allowed} are allowed", field.key());
     let remedy = if length < least { "write a longer text" } else { "write a shorter text" };
-    field.report(Rule::WrongLength, message, remedy, reading);
+    field.report(Rule::WrongLength, message, remedy, log);
     None
 }
 
 /// Refuses the first character that `is_legal` does.
 fn all_characters<'d>(
-    field: &Field<'_>,
+    field: &FieldReader<'_>,
     text: &'d str,
     is_legal: impl Fn(char) -> bool,
     remedy: &str,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) -> Option<&'d str> {
     let Some((start, character)) = text.char_indices().find(|(_, c)| !is_legal(*c)) else {
         return Some(text);
     };
     let message = format!("`{}` contains {}", field.key(), quoted(&character.to_string()));
-    report_at(field, start, start + character.len_utf8(), message, remedy, reading);
+    report_at(field, start, start + character.len_utf8(), message, remedy, log);
     None
 }
 
 fn report_at(
-    field: &Field<'_>,
+    field: &FieldReader<'_>,
     start: usize,
     end: usize,
     message: String,
     remedy: &str,
-    reading: &mut Reading<'_>,
+    log: &mut ViolationLog<'_>,
 ) {
     let place = field.place_within(start, end);
-    reading.report(Violation { place, ..field.violation(Rule::WrongFormat, message, remedy) });
+    log.report(Violation { place, ..field.violation(Rule::WrongFormat, message, remedy) });
 }
 
 /// `host`: an IPv4 or IPv6 address (brackets are taken off), or a host name.
-pub fn host(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Host> {
-    let text = with_length(field, 1, 255, reading)?;
+pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Host> {
+    let text = with_length(field, 1, 255, log)?;
     match parse_host(text) {
         Ok(host) => Some(host),
         Err(problem) => {
             let message = format!("`{}` is {}, which is {}", field.key(), quoted(text), problem.what);
-            field.report(Rule::WrongFormat, message, problem.remedy, reading);
+            field.report(Rule::WrongFormat, message, problem.remedy, log);
             None
         }
     }
@@ -217,8 +211,8 @@ fn parse_host(text: &str) -> Result<Host, HostProblem> {
 }
 
 /// `[channels.probe] host`: a host, or a host with a port, as in a Host header.
-pub(super) fn authority(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = with_length(field, 1, 255, reading)?;
+pub(super) fn authority(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = with_length(field, 1, 255, log)?;
     let (name, port) = match text.rsplit_once(':') {
         // A colon inside an address without brackets belongs to the address.
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
@@ -229,31 +223,31 @@ pub(super) fn authority(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<
         Ok(Host::Ip(IpAddr::V6(_))) if !name.starts_with('[') => {
             let message = format!("`{}` is {}, an IPv6 address without brackets", field.key(), quoted(text));
             let remedy = format!("write \"[{name}]\"; a Host header has IPv6 addresses in brackets");
-            field.report(Rule::WrongFormat, message, remedy, reading);
+            field.report(Rule::WrongFormat, message, remedy, log);
             None
         }
         Ok(_) if is_port_good => Some(text.to_owned()),
         Ok(_) | Err(_) => {
             let message = format!("`{}` is {}, which no Host header may be", field.key(), quoted(text));
             let remedy = "write a host name or address, if need be with a port: \"app.internal:8080\"";
-            field.report(Rule::WrongFormat, message, remedy, reading);
+            field.report(Rule::WrongFormat, message, remedy, log);
             None
         }
     }
 }
 
 /// `tls.server_name`: a host name or address, without brackets or port.
-pub(super) fn server_name(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
+pub(super) fn server_name(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
     // 253 is the longest name that DNS can carry, and SNI with it.
-    let text = with_length(field, 1, 253, reading)?;
+    let text = with_length(field, 1, 253, log)?;
     // A trailing dot is no part of the name in SNI (RFC 6066, 3).
-    host(field, reading).map(|_| text.trim_matches(['[', ']']).trim_end_matches('.').to_owned())
+    host(field, log).map(|_| text.trim_matches(['[', ']']).trim_end_matches('.').to_owned())
 }
 
 /// `path`: begins with `/` and is an origin-form request target (RFC 9112, 3.2.1):
 /// `pchar`, `/` and one query, with `%` only before two hexadecimal digits.
-pub(super) fn path(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = with_length(field, 1, LONGEST_PATH, reading)?;
+pub(super) fn path(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = with_length(field, 1, LONGEST_PATH, log)?;
     if !text.starts_with('/') {
         let message = format!("`path` is {}, which does not begin with \"/\"", quoted(text));
         let remedy = match text.split_once("://").map(|(_, rest)| rest.find('/')) {
@@ -262,7 +256,7 @@ pub(super) fn path(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Strin
             }
             None => format!("write {}", quoted(&format!("/{text}"))),
         };
-        field.report(Rule::WrongFormat, message, remedy, reading);
+        field.report(Rule::WrongFormat, message, remedy, log);
         return None;
     }
     for (start, character) in text.char_indices() {
@@ -284,7 +278,7 @@ pub(super) fn path(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<Strin
                 format!("percent-encode it: \"{encoded}\"")
             }
         };
-        report_at(field, start, end, message, &remedy, reading);
+        report_at(field, start, end, message, &remedy, log);
         return None;
     }
     Some(text.to_owned())
@@ -298,9 +292,9 @@ pub(super) fn is_token(text: &str) -> bool {
 
 /// A header's value: visible ASCII, spaces and tabs. RFC 9110 also allows other
 /// bytes but advises senders against them.
-pub(super) fn header_value(field: &Field<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = with_length(field, 0, LONGEST_PATH, reading)?;
+pub(super) fn header_value(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = with_length(field, 0, LONGEST_PATH, log)?;
     let is_legal = |c: char| c == '\t' || (' '..='~').contains(&c);
-    all_characters(field, text, is_legal, "use visible ASCII characters, spaces and tabs", reading)
+    all_characters(field, text, is_legal, "use visible ASCII characters, spaces and tabs", log)
         .map(|text| text.trim_matches([' ', '\t']).to_owned())
 }

@@ -221,7 +221,7 @@ fn duration(duration: Duration) -> Value {
 /// The flag, or the part of the URL, that a field of the channel came from.
 fn flag_of(path: &FieldPath) -> &'static str {
     let is_header =
-        path.0.iter().any(|step| matches!(step, crate::channel::Step::Key(key) if key == "headers"));
+        path.0.iter().any(|step| matches!(step, crate::channel::PathSegment::Key(key) if key == "headers"));
     if is_header {
         return "--header";
     }

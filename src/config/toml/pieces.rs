@@ -14,22 +14,22 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::{Offsets, table_of, value_of};
-use crate::channel::document::{Kind, Table, Value};
+use crate::channel::document::{Kind, Map, Value};
 
 /// Bytes of text that are parsed together, at least; the parser takes about
 /// thirty times as much memory.
 const PIECE: usize = 64 * 1024;
 
 /// The tree of a long text; none when it is short or must be read as a whole.
-pub(super) fn read(text: &str) -> Option<Table> {
+pub(super) fn read(text: &str) -> Option<Map> {
     read_by(text, PIECE)
 }
 
-fn read_by(text: &str, size: usize) -> Option<Table> {
+fn read_by(text: &str, size: usize) -> Option<Map> {
     if text.len() <= 2 * size {
         return None;
     }
-    let mut root = Table::default();
+    let mut root = Map::default();
     let mut start = 0;
     while start < text.len() {
         let end = next_header(text, start + size).unwrap_or(text.len());
@@ -78,7 +78,7 @@ struct Piece<'t> {
 impl Piece<'_> {
     /// Its tree. With a parent the piece goes on with the parent's last table, for
     /// which an empty one stands in.
-    fn parse(&self, parent: Option<&str>) -> Option<Table> {
+    fn parse(&self, parent: Option<&str>) -> Option<Map> {
         let mut given = String::new();
         let mut offsets = Offsets::default();
         if let Some(parent) = parent {
@@ -181,7 +181,7 @@ fn list_at(value: &mut Value, start: usize) -> Option<&mut Vec<Value>> {
 
 /// Adds the tree of the next piece. None where it says more than that lists of
 /// tables go on: what that means, the whole text tells.
-fn join(root: &mut Table, piece: Table, parent: Option<&str>, text: &str) -> Option<()> {
+fn join(root: &mut Map, piece: Map, parent: Option<&str>, text: &str) -> Option<()> {
     for entry in piece.entries {
         let goes_on = parent.is_some_and(|parent| entry.key == parent);
         let Some(before) = root.entries.iter_mut().find(|before| before.key == entry.key) else {

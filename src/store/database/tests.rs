@@ -37,8 +37,8 @@ fn a_new_store_is_private_and_whole() {
     let file = StoreFile::prepare(&directory).unwrap();
     assert_eq!(file.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!directory.path().join("store.new").exists());
-    let database = file.open(Check::Everything).unwrap();
-    assert_eq!(contents(&database, &file.path).unwrap(), Contents::default());
+    let database = file.open(Verification::Everything).unwrap();
+    assert_eq!(contents(&database, &file.path).unwrap(), StoreContents::default());
 }
 
 #[test]
@@ -52,7 +52,8 @@ fn what_is_no_store_is_named_and_left_alone() {
         let (_place, directory) = directory();
         let path = directory.path().join(FILE);
         fs::write(&path, bytes).unwrap();
-        let error = StoreFile::prepare(&directory).unwrap().open(Check::Everything).expect_err("no store");
+        let error =
+            StoreFile::prepare(&directory).unwrap().open(Verification::Everything).expect_err("no store");
         assert!(error.to_string().starts_with(&format!("{} {expected}", path.display())), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
@@ -63,11 +64,11 @@ fn a_directory_or_a_dangling_link_in_its_place_is_no_store() {
     let (_place, directory) = directory();
     let path = directory.path().join(FILE);
     fs::create_dir(&path).unwrap();
-    let error = StoreFile::prepare(&directory).unwrap().open(Check::Everything).expect_err("no store");
+    let error = StoreFile::prepare(&directory).unwrap().open(Verification::Everything).expect_err("no store");
     assert!(error.to_string().contains("it is not a regular file"), "{error}");
     fs::remove_dir(&path).unwrap();
     std::os::unix::fs::symlink("/nowhere/at/all", &path).unwrap();
-    let error = StoreFile::prepare(&directory).unwrap().open(Check::Everything).expect_err("no store");
+    let error = StoreFile::prepare(&directory).unwrap().open(Verification::Everything).expect_err("no store");
     assert!(error.to_string().contains("No such file"), "{error}");
     assert!(path.is_symlink());
 }

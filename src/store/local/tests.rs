@@ -5,20 +5,20 @@ use std::path::Path;
 use redb::Database;
 
 use super::*;
+use crate::store::commit_log::tests::disk::{Disk, Failure};
 use crate::store::database;
-use crate::store::database::Check;
-use crate::store::ledger::tests::disk::{Disk, Failure};
-use crate::store::record::{Collection, Key};
+use crate::store::database::Verification;
+use crate::store::record::{Collection, RecordKey};
 
 fn put(id: usize) -> Batch {
     let mut batch = Batch::new();
-    batch.put(Key::new(Collection::Channels, format!("{id}")), b"value".to_vec());
+    batch.put(RecordKey::new(Collection::Channels, format!("{id}")), b"value".to_vec());
     batch
 }
 
 fn empty_disk() -> Disk {
     let disk = Disk::default();
-    let made = disk.open(Check::Header).unwrap();
+    let made = disk.open(Verification::Header).unwrap();
     database::initialise(&made).unwrap();
     made.close().unwrap();
     disk
@@ -32,7 +32,7 @@ fn open(place: &Path) -> Result<LocalStore, StoreError> {
 async fn what_was_written_is_there_after_reopening() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path()).unwrap();
-    assert_eq!(store.load().await.unwrap(), Contents::default());
+    assert_eq!(store.load().await.unwrap(), StoreContents::default());
     assert_eq!(store.write(put(1)).await.unwrap(), Revision(1));
     assert_eq!(store.write(Batch::new()).await.unwrap(), Revision(2));
     let expected = store.load().await.unwrap();
@@ -91,7 +91,7 @@ async fn a_failure_is_told_and_forgotten_once_a_write_succeeds() {
 async fn what_cannot_be_kept_is_refused_alone() {
     let store = LocalStore::over(Box::new(empty_disk()), None).unwrap();
     let mut batch = Batch::new();
-    batch.put(Key::new(Collection::Users, Vec::new()), Vec::new());
+    batch.put(RecordKey::new(Collection::Users, Vec::new()), Vec::new());
     let error = store.write(batch).await.expect_err("no id");
     assert_eq!(error.to_string(), "the store cannot keep an id of 0 bytes; 1 to 1024 can be kept");
     assert!(store.state().failure.is_none());
@@ -124,7 +124,7 @@ impl Medium for Trap {
         Path::new("/trap")
     }
 
-    fn open(&self, _: Check) -> Result<Database, StoreError> {
+    fn open(&self, _: Verification) -> Result<Database, StoreError> {
         database::open_with(self.path(), || panic!("sprung"))
     }
 }

@@ -17,19 +17,23 @@ fn record(number: u64) -> VerdictRecord {
     }
 }
 
-fn verdicts(count: u64) -> Verdicts {
+fn verdicts(count: u64) -> SavedVerdicts {
     let boot = Some(BootTime { boot_id: u128::MAX - 1, nanos: 77 });
-    Verdicts { saved_at: SavedAt { wall: Timestamp(5), boot }, records: (0..count).map(record).collect() }
+    SavedVerdicts {
+        saved_at: SavedAt { wall: Timestamp(5), boot },
+        records: (0..count).map(record).collect(),
+    }
 }
 
 #[test]
 fn verdicts_read_back() {
     for count in [0, 1, 2, 1000] {
         let written = verdicts(count);
-        assert_eq!(Verdicts::decode(&written.encode()), Ok(written));
+        assert_eq!(SavedVerdicts::decode(&written.encode()), Ok(written));
     }
-    let without_boot = Verdicts { saved_at: SavedAt { wall: Timestamp(5), boot: None }, records: Vec::new() };
-    assert_eq!(Verdicts::decode(&without_boot.encode()), Ok(without_boot));
+    let without_boot =
+        SavedVerdicts { saved_at: SavedAt { wall: Timestamp(5), boot: None }, records: Vec::new() };
+    assert_eq!(SavedVerdicts::decode(&without_boot.encode()), Ok(without_boot));
 }
 
 #[test]
@@ -41,8 +45,9 @@ fn ages_are_kept_in_whole_seconds_and_never_made_younger() {
         (Duration::MAX, u64::from(u32::MAX)),
     ];
     for (unconfirmed, seconds) in rows {
-        let written = Verdicts { records: vec![VerdictRecord { unconfirmed, ..record(0) }], ..verdicts(0) };
-        let read = Verdicts::decode(&written.encode()).unwrap();
+        let written =
+            SavedVerdicts { records: vec![VerdictRecord { unconfirmed, ..record(0) }], ..verdicts(0) };
+        let read = SavedVerdicts::decode(&written.encode()).unwrap();
         assert_eq!(read.records[0].unconfirmed, Duration::from_secs(seconds));
     }
 }
@@ -54,27 +59,27 @@ fn every_flipped_bit_and_every_cut_is_seen() {
         for bit in 0..8 {
             let mut flipped = bytes.clone();
             flipped[position] ^= 1 << bit;
-            assert!(Verdicts::decode(&flipped).is_err(), "bit {bit} of byte {position}");
+            assert!(SavedVerdicts::decode(&flipped).is_err(), "bit {bit} of byte {position}");
         }
-        assert!(Verdicts::decode(&bytes[..position]).is_err(), "cut at {position}");
+        assert!(SavedVerdicts::decode(&bytes[..position]).is_err(), "cut at {position}");
     }
     let mut longer = bytes;
     longer.push(0);
-    assert!(Verdicts::decode(&longer).is_err());
+    assert!(SavedVerdicts::decode(&longer).is_err());
 }
 
 #[test]
 fn what_is_wrong_is_said() {
-    let damaged = |text| Err(VerdictsError::Damaged(text));
+    let damaged = |text| Err(SavedVerdictsError::Damaged(text));
     let mut newer = verdicts(1).encode();
     newer[14] = 2;
     let mut flipped = verdicts(1).encode();
     flipped[20] ^= 1;
-    assert_eq!(Verdicts::decode(b""), damaged("it does not begin as verdicts do"));
-    assert_eq!(Verdicts::decode(b"#!/bin/sh\necho hello"), damaged("it does not begin as verdicts do"));
-    assert_eq!(Verdicts::decode(&flipped), damaged("its checksum is wrong"));
-    assert_eq!(Verdicts::decode(MAGIC), damaged("it is cut off"));
-    assert_eq!(Verdicts::decode(&newer), Err(VerdictsError::Newer(2)));
+    assert_eq!(SavedVerdicts::decode(b""), damaged("it does not begin as verdicts do"));
+    assert_eq!(SavedVerdicts::decode(b"#!/bin/sh\necho hello"), damaged("it does not begin as verdicts do"));
+    assert_eq!(SavedVerdicts::decode(&flipped), damaged("its checksum is wrong"));
+    assert_eq!(SavedVerdicts::decode(MAGIC), damaged("it is cut off"));
+    assert_eq!(SavedVerdicts::decode(&newer), Err(SavedVerdictsError::Newer(2)));
 }
 
 proptest! {
@@ -82,7 +87,7 @@ proptest! {
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), is_ours in any::<bool>()) {
         let mut input = if is_ours { MAGIC.to_vec() } else { Vec::new() };
         input.extend(bytes);
-        prop_assert!(Verdicts::decode(&input).is_err());
+        prop_assert!(SavedVerdicts::decode(&input).is_err());
     }
 }
 
@@ -117,7 +122,7 @@ fn the_limit_is_the_last_age_that_counts() {
         let now = SavedAt { wall: Timestamp(10_000 * SECOND), boot: None };
         let wall = Timestamp(now.wall.0 - u64::try_from(age.as_nanos()).unwrap());
         let records = vec![record(0), record(1)];
-        Verdicts { saved_at: SavedAt { wall, boot: None }, records }.recall(&now, limit)
+        SavedVerdicts { saved_at: SavedAt { wall, boot: None }, records }.recall(&now, limit)
     };
     let recall = saved(limit).expect("young enough");
     let found = VerdictRecord { unconfirmed: limit, ..record(0) };

@@ -9,7 +9,7 @@ use super::super::instance::Instance;
 use super::super::resource::{Origin, Resource};
 use super::super::state::Registry;
 use super::form::{ChannelRecord, InstanceRecord};
-use super::{FORMAT, Kind, Record, RecordError, body, field, list_field, text_field};
+use super::{ApiRecord, FORMAT, Kind, RecordError, body, field, list_field, text_field};
 
 /// Instances and channels, without those of files.
 #[derive(Debug, Clone, Default)]
@@ -28,12 +28,12 @@ struct Form<'a> {
     vitald_archive: i128,
     #[serde(skip_serializing_if = "Option::is_none")]
     project_id: Option<&'a str>,
-    records: Records<'a>,
+    records: ArchiveRecords<'a>,
 }
 
-struct Records<'a>(&'a Archive);
+struct ArchiveRecords<'a>(&'a Archive);
 
-impl Serialize for Records<'_> {
+impl Serialize for ArchiveRecords<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(untagged)]
@@ -62,12 +62,12 @@ impl Archive {
 
     /// Records as a store held them; the oldest instance first.
     #[must_use]
-    pub fn of_records(records: Vec<Record>) -> Self {
+    pub fn of_records(records: Vec<ApiRecord>) -> Self {
         let mut archive = Self::default();
         for record in records {
             match record {
-                Record::Instance(instance) => archive.instances.push(Arc::new(*instance)),
-                Record::Channel(resource) => archive.channels.push(Arc::new(*resource)),
+                ApiRecord::Instance(instance) => archive.instances.push(Arc::new(*instance)),
+                ApiRecord::Channel(resource) => archive.channels.push(Arc::new(*resource)),
             }
         }
         archive.instances.sort_by_key(|instance| (instance.created, Arc::clone(&instance.id)));
@@ -81,7 +81,7 @@ impl Archive {
     /// JSON cannot be written.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let project_id = self.project.as_deref();
-        serde_json::to_vec(&Form { vitald_archive: FORMAT, project_id, records: Records(self) })
+        serde_json::to_vec(&Form { vitald_archive: FORMAT, project_id, records: ArchiveRecords(self) })
     }
 
     /// Reads what [`Archive::to_json`] wrote.
@@ -102,9 +102,9 @@ impl Archive {
             channels: Vec::new(),
         };
         for record in records {
-            match Record::of_value(record)? {
-                Record::Instance(instance) => archive.instances.push(Arc::new(*instance)),
-                Record::Channel(resource) => archive.channels.push(Arc::new(*resource)),
+            match ApiRecord::of_value(record)? {
+                ApiRecord::Instance(instance) => archive.instances.push(Arc::new(*instance)),
+                ApiRecord::Channel(resource) => archive.channels.push(Arc::new(*resource)),
             }
         }
         Ok(archive)

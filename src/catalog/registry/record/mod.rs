@@ -18,7 +18,7 @@ use super::instance::{FeatureName, FeatureSetting, Instance};
 use super::microservice::{Microservice, Service};
 use super::resource::{GroupTag, Members, Origin, Resource, Tag};
 use crate::channel::document::{Kind, Value};
-use crate::channel::reader::{ClientIdentityError, Dialect, Surroundings, read_channel};
+use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use crate::channel::{ChannelKind, ClientIdentity, Host, PemFile};
 pub use archive::Archive;
 use form::{ChannelRecord, InstanceRecord};
@@ -29,7 +29,7 @@ const FORMAT: i128 = 1;
 
 /// A record read back.
 #[derive(Debug, Clone)]
-pub enum Record {
+pub enum ApiRecord {
     /// A channel; what is in effect is not computed yet, see
     /// [`super::Registry::restore`].
     Channel(Box<Resource>),
@@ -51,7 +51,7 @@ pub enum RecordError {
     Broken(String),
 }
 
-impl Record {
+impl ApiRecord {
     /// A channel as bytes.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ fn moment_of(value: &Value, key: &str) -> Result<Moment, RecordError> {
 /// checks fail, with a reason, until there is one again.
 struct Permissive;
 
-impl Surroundings for Permissive {
+impl ReadContext for Permissive {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("records name no files".to_owned())
     }

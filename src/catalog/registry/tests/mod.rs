@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::channel::reader::{ClientIdentityError, Surroundings};
+use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{ClientIdentity, Host, MemberStatus, PemFile};
 
 pub(super) const FIRST: &str = "eddc4d25480b4cd6b512f270a1b8b341";
@@ -32,7 +32,7 @@ impl Fresh for Counter {
 
 pub(super) struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl ReadContext for Nowhere {
     fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
         Err("no files here".to_owned())
     }

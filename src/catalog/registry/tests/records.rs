@@ -18,12 +18,12 @@ fn restored(office: &Office) -> Registry {
     let mut records = Vec::new();
     let working = office.desk.working();
     for instance in working.instances() {
-        records.push(Record::encode_instance(instance).expect("JSON"));
+        records.push(ApiRecord::encode_instance(instance).expect("JSON"));
     }
     for resource in working.channels(None) {
-        records.push(Record::encode_channel(resource).expect("JSON"));
+        records.push(ApiRecord::encode_channel(resource).expect("JSON"));
     }
-    let records = records.iter().map(|bytes| Record::decode(bytes).expect("good")).collect();
+    let records = records.iter().map(|bytes| ApiRecord::decode(bytes).expect("good")).collect();
     let project = working.project().clone();
     let mut registry = Registry::new(project, Quotas::default(), vec![FIRST.into(), SECOND.into()]);
     registry.restore(records, &Nowhere);
@@ -73,7 +73,7 @@ fn a_restart_finds_everything() {
 fn passwords_are_not_kept() {
     let mut office = Office::new();
     let full = office.create(&small("full", FULL)).expect("good");
-    let record = String::from_utf8(Record::encode_channel(&full).expect("JSON")).expect("UTF-8");
+    let record = String::from_utf8(ApiRecord::encode_channel(&full).expect("JSON")).expect("UTF-8");
     assert!(!record.contains("hunter2"), "{record}");
 }
 
@@ -81,8 +81,8 @@ fn passwords_are_not_kept() {
 fn damage_is_told_apart_from_a_newer_format() {
     let mut office = Office::new();
     let held = office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
-    let good = String::from_utf8(Record::encode_channel(&held).expect("JSON")).expect("UTF-8");
-    let decode = |text: &str| Record::decode(text.as_bytes()).expect_err(text);
+    let good = String::from_utf8(ApiRecord::encode_channel(&held).expect("JSON")).expect("UTF-8");
+    let decode = |text: &str| ApiRecord::decode(text.as_bytes()).expect_err(text);
     assert!(matches!(decode(&good[..good.len() / 2]), RecordError::Damaged(_)));
     assert!(matches!(decode(""), RecordError::Damaged(_)));
     let newer = good.replace("\"format\":1", "\"format\":2");
@@ -97,7 +97,7 @@ fn damage_is_told_apart_from_a_newer_format() {
 fn what_is_exported_can_be_created_again() {
     let mut office = Office::new();
     let full = office.create(&small("full", FULL)).expect("good");
-    let exported = serde_json::to_string(&Record::export_channel(&full)).expect("JSON");
+    let exported = serde_json::to_string(&ApiRecord::export_channel(&full)).expect("JSON");
     let text = exported.replace("\"full\"", "\"copy\"");
     let copy = office.create(&text).expect("good");
     let renamed = crate::channel::Channel::clone(&copy.written).with_name("full".to_owned());

@@ -22,7 +22,7 @@ use super::ids::{Fresh, InstanceId};
 use super::instance::{FeatureName, Instance};
 use super::resource::{Origin, Resource};
 use super::state::Registry;
-use crate::channel::reader::{ClientIdentityError, Dialect, Surroundings};
+use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext};
 use crate::channel::{ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation};
 
 /// Which of the vendor's two families of paths a call came by; few rules differ.
@@ -112,7 +112,7 @@ pub enum Outcome {
 /// What every call may use.
 pub(super) struct Context<'c> {
     pub(super) registry: &'c Registry,
-    pub(super) surroundings: &'c dyn Surroundings,
+    pub(super) surroundings: &'c dyn ReadContext,
     pub(super) fresh: &'c mut dyn Fresh,
 }
 
@@ -124,7 +124,7 @@ impl Registry {
     pub fn plan(
         &self,
         write: &Write,
-        surroundings: &dyn Surroundings,
+        surroundings: &dyn ReadContext,
         fresh: &mut dyn Fresh,
     ) -> Result<Planned, Fault> {
         let mut context = Context { registry: self, surroundings, fresh };
@@ -199,11 +199,11 @@ fn blame(field: &'static str) -> impl FnOnce(EditError) -> Fault {
 
 /// The daemon's surroundings with an instance's certificate.
 struct Around<'a> {
-    surroundings: &'a dyn Surroundings,
+    surroundings: &'a dyn ReadContext,
     instance: &'a Instance,
 }
 
-impl Surroundings for Around<'_> {
+impl ReadContext for Around<'_> {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
         self.surroundings.trust_anchors(path)
     }

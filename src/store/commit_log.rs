@@ -9,18 +9,18 @@
 
 use redb::Database;
 
-use super::database::{self, Check, Medium, contained};
+use super::database::{self, Medium, Verification, contained};
 use super::error::StoreError;
-use super::record::{Batch, Contents, Edit, Revision};
+use super::record::{Batch, RecordChange, Revision, StoreContents};
 
 /// The one writer of a store's file.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct CommitLog {
     medium: Box<dyn Medium>,
     /// None after a failure, until it can be opened again.
     database: Option<Database>,
     /// What the next opening has to verify.
-    check: Check,
+    check: Verification,
     /// The last acknowledged batch.
     revision: Revision,
     doubt: Option<Doubt>,
@@ -30,19 +30,23 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Doubt {
     revision: Revision,
-    inverse: Vec<Edit>,
+    inverse: Vec<RecordChange>,
 }
 
-impl Ledger {
+impl CommitLog {
     /// Opens the file and verifies all of it.
     pub(super) fn open(medium: Box<dyn Medium>) -> Result<Self, StoreError> {
-        let database = medium.open(Check::Everything)?;
+        let database = medium.open(Verification::Everything)?;
         let path = medium.path();
         let revision = contained(path, || database::revision(&database, path));
         match revision {
-            Ok(revision) => {
-                Ok(Self { medium, database: Some(database), check: Check::Header, revision, doubt: None })
-            }
+            Ok(revision) => Ok(Self {
+                medium,
+                database: Some(database),
+                check: Verification::Header,
+                revision,
+                doubt: None,
+            }),
             Err(error) => {
                 // The error that matters is the one in hand.
                 let _ = database::close(database, path);
@@ -57,7 +61,7 @@ impl Ledger {
     }
 
     /// Reads everything.
-    pub(super) fn contents(&mut self) -> Result<Contents, StoreError> {
+    pub(super) fn contents(&mut self) -> Result<StoreContents, StoreError> {
         self.reopen()?;
         self.attempt(database::contents)
     }
@@ -98,7 +102,7 @@ impl Ledger {
     fn reopen(&mut self) -> Result<(), StoreError> {
         if self.database.is_none() {
             self.database = Some(self.medium.open(self.check)?);
-            self.check = Check::Header;
+            self.check = Verification::Header;
         }
         let found = self.attempt(database::revision)?;
         let Some(doubt) = self.doubt.take() else { return self.expect(found) };
@@ -148,7 +152,7 @@ impl Ledger {
             }
             Err(error) => {
                 if matches!(error, StoreError::Damaged { .. }) {
-                    self.check = Check::Everything;
+                    self.check = Verification::Everything;
                 }
                 // The error that matters is the one in hand.
                 let _ = database::close(database, path);
@@ -159,5 +163,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-#[path = "ledger/tests.rs"]
 pub(super) mod tests;

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use super::directory::StateDirectory;
 use super::error::StoreError;
-use super::verdict::Verdicts;
+use super::verdict::SavedVerdicts;
 
 const FILE: &str = "verdicts";
 
@@ -43,13 +43,13 @@ impl VerdictFile {
     /// [`StoreError::Io`] or [`StoreError::Verdicts`]. Neither is a reason not
     /// to start: say so and start at unknown. The
     /// next save replaces the file.
-    pub fn load(&self) -> Result<Option<Verdicts>, StoreError> {
+    pub fn load(&self) -> Result<Option<SavedVerdicts>, StoreError> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &self.path, error)),
         };
-        Verdicts::decode(&bytes)
+        SavedVerdicts::decode(&bytes)
             .map(Some)
             .map_err(|why| StoreError::Verdicts { path: self.path.clone(), why })
     }
@@ -58,7 +58,7 @@ impl VerdictFile {
     ///
     /// # Errors
     /// The system refused; what was saved before is still there.
-    pub fn save(&self, verdicts: &Verdicts) -> Result<(), StoreError> {
+    pub fn save(&self, verdicts: &SavedVerdicts) -> Result<(), StoreError> {
         let draft = self.path.with_extension("new");
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
@@ -80,7 +80,7 @@ impl VerdictFile {
 /// Saves the latest verdicts on a thread of its own. Saves what is offered and
 /// ends when dropped, which waits for the last write.
 #[derive(Debug)]
-pub struct VerdictKeeper {
+pub struct VerdictWriter {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -94,7 +94,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Desk {
     /// The one place: a newer offer replaces one that was not taken yet.
-    offered: Option<Verdicts>,
+    offered: Option<SavedVerdicts>,
     failure: Option<StoreError>,
     saves: u64,
     phase: Phase,
@@ -107,7 +107,7 @@ enum Phase {
     Ending,
 }
 
-impl VerdictKeeper {
+impl VerdictWriter {
     /// Starts the thread.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl VerdictKeeper {
     }
 
     /// Has these saved instead of any that still wait. Never blocks on the disk.
-    pub fn offer(&self, verdicts: Verdicts) {
+    pub fn offer(&self, verdicts: SavedVerdicts) {
         self.shared.lock().offered = Some(verdicts);
         self.shared.changed.notify_all();
     }
@@ -142,7 +142,7 @@ impl VerdictKeeper {
     }
 }
 
-impl Drop for VerdictKeeper {
+impl Drop for VerdictWriter {
     fn drop(&mut self) {
         self.shared.lock().phase = Phase::Ending;
         self.shared.changed.notify_all();
@@ -159,7 +159,7 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Verdicts> {
+    fn next(&self) -> Option<SavedVerdicts> {
         let is_idle = |desk: &mut Desk| desk.offered.is_none() && desk.phase == Phase::Open;
         let mut desk = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
         desk.offered.take()
@@ -193,9 +193,9 @@ mod tests {
     use crate::health::Timestamp;
     use crate::store::SavedAt;
 
-    fn verdicts(wall: u64) -> Verdicts {
+    fn verdicts(wall: u64) -> SavedVerdicts {
         let saved_at = SavedAt { wall: Timestamp(wall), boot: None };
-        Verdicts { saved_at, records: Vec::new() }
+        SavedVerdicts { saved_at, records: Vec::new() }
     }
 
     fn file() -> (tempfile::TempDir, VerdictFile) {
@@ -208,7 +208,7 @@ mod tests {
     fn the_last_offer_is_what_is_kept() {
         let (_place, file) = file();
         assert_eq!(file.load().unwrap(), None);
-        let keeper = VerdictKeeper::start(file.clone()).unwrap();
+        let keeper = VerdictWriter::start(file.clone()).unwrap();
         for wall in 1..=1000 {
             keeper.offer(verdicts(wall));
         }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_failed_save_is_shown_and_the_next_one_tried() {
         let (_place, file) = file();
-        let keeper = VerdictKeeper::start(file.clone()).unwrap();
+        let keeper = VerdictWriter::start(file.clone()).unwrap();
         // A directory in the draft's place fails for root too.
         let draft = file.path().with_extension("new");
         fs::create_dir(&draft).unwrap();

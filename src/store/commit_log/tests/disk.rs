@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{Database, StorageBackend};
 
 use crate::store::StoreError;
-use crate::store::database::{Check, Medium, builder};
+use crate::store::database::{Medium, Verification, builder};
 
 /// No space left on device.
 pub(crate) const ENOSPC: i32 = 28;
@@ -153,7 +153,7 @@ impl Medium for Disk {
         Path::new(PATH)
     }
 
-    fn open(&self, check: Check) -> Result<Database, StoreError> {
+    fn open(&self, check: Verification) -> Result<Database, StoreError> {
         crate::store::database::open_with(self.path(), || builder(check).create_with_backend(self.clone()))
     }
 }
