@@ -116,6 +116,8 @@ fn citations_lead_somewhere() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     breaches.extend(documents.iter().flat_map(|(path, text)| citations::dead_links(root, path, text)));
+    let architecture = documents.iter().filter(|(path, _)| path == "docs/architecture.md");
+    breaches.extend(architecture.flat_map(|(path, text)| citations::missing_sources(root, path, text)));
     assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
 }
 
@@ -274,6 +276,8 @@ fn citations_that_lead_nowhere_are_seen() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let links = "[a](house.rs) [b](gone.md#part) [c](https://example.org/x.md) [d](#here)";
     assert_eq!(citations::dead_links(root, "tests/x.md", links).len(), 1);
+    let files = "`x/tests.rs` `tests/house.rs` `lib.rs` `a/b.txt`";
+    assert_eq!(citations::missing_sources(root, "docs/x.md", files).len(), 1);
     let comments = "/// As (reference 3.1).\n// Calls 2 and 3.\nf(); // call 7\n// calls it, by reference\n";
     assert_eq!(citations::numbered("src/a.rs", comments).len(), 3);
 }

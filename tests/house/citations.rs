@@ -89,6 +89,16 @@ pub(crate) fn dead_links(root: &Path, path: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Files that a document names as `room/file.rs` and that are not in `src`.
+pub(crate) fn missing_sources(root: &Path, path: &str, text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter(|name| name.ends_with(".rs") && name.contains('/'))
+        .filter(|name| !root.join("src").join(name).exists() && !root.join(name).exists())
+        .map(|name| format!("{path}: there is no {name}"))
+        .collect()
+}
+
 /// Numbered sections and calls of a document that a reader does not have.
 pub(crate) fn numbered(path: &str, text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
