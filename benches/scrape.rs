@@ -22,7 +22,7 @@ use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
-use vitald::serve::{self, Liveness, ReloadSummary, SourceError};
+use vitald::serve::{self, Liveness, ReloadSummary, SnapshotError};
 
 const ROUNDS: usize = 5;
 const START: Timestamp = Timestamp(1_767_225_605_123_456_789);
@@ -30,8 +30,8 @@ const START: Timestamp = Timestamp(1_767_225_605_123_456_789);
 #[derive(Clone)]
 struct Fixed(Arc<Observation>);
 
-impl serve::Source for Fixed {
-    async fn observe(&self) -> Result<Observation, SourceError> {
+impl serve::DaemonHandle for Fixed {
+    async fn observe(&self) -> Result<Observation, SnapshotError> {
         Ok(Observation::clone(&self.0))
     }
 

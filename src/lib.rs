@@ -26,7 +26,7 @@
 //! | `probe` | one file per protocol, resolving, TLS | the pure rooms |
 //! | `store` | what survives a restart: records, verdicts | the pure rooms |
 //! | `catalog` | which channels exist; the reader's view of everything | the above |
-//! | `serve` | the HTTP surface | the above |
+//! | `serve` | the HTTP server | the above |
 //! | `daemon` | drivers, clock, signals, reload, systemd | the above |
 //! | `cli` | one file per subcommand | the above |
 //!

@@ -76,7 +76,7 @@ pub struct FileChannel {
     pub file: PathBuf,
 }
 
-/// `[server]`: where the HTTP surface is.
+/// `[server]`: where the HTTP server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// `listen`; loopback unless said otherwise.

@@ -15,7 +15,7 @@ use crate::catalog::Observation;
 use crate::catalog::registry::{Fault, Outcome, Published, Write};
 use crate::health::Moment;
 use crate::serve::api::ApiBackend;
-use crate::serve::{Source as _, SourceError};
+use crate::serve::{DaemonHandle as _, SnapshotError};
 
 /// How long an observation serves further requests. An observation costs the
 /// drivers a walk over their pages; thousands of requests a second share few.
@@ -47,7 +47,7 @@ type Taken = (Moment, Arc<Observation>);
 impl Recent {
     /// An observation of just now. Cancel-safe: who waits for it gives way to
     /// the next in line.
-    async fn observe(&self, observer: &Observer) -> Result<Arc<Observation>, SourceError> {
+    async fn observe(&self, observer: &Observer) -> Result<Arc<Observation>, SnapshotError> {
         let mut held = self.0.lock().await;
         let now = observer.0.clock.now().moment;
         if let Some((taken, observation)) = &*held
@@ -82,7 +82,7 @@ impl ApiBackend for Backend {
         outcome.await.map_err(|_| ended())?
     }
 
-    async fn observe(&self) -> Result<Arc<Observation>, SourceError> {
+    async fn observe(&self) -> Result<Arc<Observation>, SnapshotError> {
         self.recent.observe(&self.observer).await
     }
 

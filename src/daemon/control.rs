@@ -14,12 +14,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
 use super::fleet::Fleet;
+use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
 use super::registrar::{Registrar, Step, Stored};
 use super::shortage::{self, ShortageWatch};
 use super::signals::{Signals, Wish};
 use super::state::StateSource;
-use super::surface::Surface;
 use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
@@ -29,7 +29,7 @@ use crate::catalog::{
 use crate::channel::Health;
 use crate::config::Config;
 use crate::health::Transition;
-use crate::serve::{Liveness, Source as _};
+use crate::serve::{DaemonHandle as _, Liveness};
 
 /// The channels in effect: what they are, who probes them, who is told.
 pub struct Channels {
@@ -89,8 +89,8 @@ pub struct Control {
     pub state: StateSource,
     /// Saves verdicts, if there is a state directory.
     pub saver: Option<VerdictSaver>,
-    /// The HTTP surface.
-    pub surface: Surface,
+    /// The HTTP server.
+    pub server: HttpServer,
     /// A reader's handle, for status lines.
     pub observer: Observer,
     /// What of the prober's own was short at the last beat.
@@ -147,9 +147,9 @@ impl Control {
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
         systemd::stopping();
         tracing::info!("stopping");
-        let Self { mut channels, mut registrar, saver, surface, observer, .. } = self;
+        let Self { mut channels, mut registrar, saver, server, observer, .. } = self;
         let orderly = async {
-            let mut closing = pin!(surface.close());
+            let mut closing = pin!(server.close());
             // Calls that came in before are still answered.
             loop {
                 tokio::select! {
@@ -208,15 +208,15 @@ impl Control {
         // What is durable is in effect first: a reload starts from one state.
         finish_batch(&mut self.channels, &mut self.registrar).await;
         // Bind first: an address in use refuses the reload before anything changed.
-        let moved = self.surface.prepare(&config.server, config.api.as_ref());
+        let moved = self.server.prepare(&config.server, config.api.as_ref());
         let moved = moved.map_err(|error| error.to_string())?;
         let summary = self.put_in_effect(&config).await?;
-        if let (Some(gate), Some(api)) = (self.surface.gate(), &config.api)
+        if let (Some(gate), Some(api)) = (self.server.gate(), &config.api)
             && let Err(error) = gate.replace(api)
         {
             tracing::error!(%error, "the old accounts stay: the system has no random numbers");
         }
-        self.surface.replace(moved, &config.server);
+        self.server.replace(moved, &config.server);
         Ok(summary)
     }
 

@@ -7,12 +7,12 @@
 //! | `probes` | a driver's running probes |
 //! | `fleet` | the drivers' threads |
 //! | `stall` | was the prober itself awake? |
-//! | `observer` | snapshots for the HTTP surface |
+//! | `observer` | snapshots for the HTTP server |
 //! | `backend` | the daemon as the management API sees it |
 //! | `registrar` | calls of the management API: planned, stored, put in effect |
 //! | `state` | the state directory: which, and opened |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
-//! | `surface` | the HTTP surface: thread, listeners, their change on reload |
+//! | `http_server` | the HTTP server: thread, listeners, their change on reload |
 //! | `catch_up` | when balancers write long orders again |
 //! | `clock` | the one place that reads a clock |
 //! | `limits` | probes at once, from the file limit |
@@ -28,6 +28,7 @@ pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod fleet;
+pub mod http_server;
 pub mod limits;
 pub mod observer;
 pub mod priority;
@@ -38,7 +39,6 @@ pub mod shortage;
 pub mod signals;
 pub mod stall;
 pub mod state;
-pub mod surface;
 pub mod systemd;
 pub mod verdicts;
 
@@ -61,12 +61,12 @@ use self::catch_up::CatchUp;
 use self::clock::Clock;
 use self::control::{Channels, Control};
 use self::fleet::Fleet;
+use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, Shared};
 use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
 use self::shortage::ShortageWatch;
 use self::signals::Signals;
 use self::state::StateSource;
-use self::surface::{HttpThread, Pages, Pinned, Surface};
 use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, Directory, ReloadState};
 use crate::channel::Health;
@@ -176,7 +176,7 @@ pub enum DaemonError {
     Channels(String),
     /// The listening address cannot be bound.
     #[error(transparent)]
-    Bind(#[from] surface::BindError),
+    Bind(#[from] http_server::BindError),
     /// The system gave no thread, event queue or signal handler.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -243,10 +243,10 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let clock = Clock::start();
     let now = clock.now();
     let signals = Signals::listen(options.stop)?;
-    let pinned = if options.listen.is_some() { Pinned::Yes } else { Pinned::No };
+    let listen_override = if options.listen.is_some() { ListenOverride::Given } else { ListenOverride::None };
     let listen = options.listen.unwrap_or(config.server.listen);
-    surface::judge_exposure(config.api.as_ref(), &config.server, listen)?;
-    let bound = surface::bind(listen)?;
+    http_server::judge_exposure(config.api.as_ref(), &config.server, listen)?;
+    let bound = http_server::bind(listen)?;
     let address = bound.address();
     let state = StateSource::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
@@ -309,15 +309,16 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         }
         _ => None,
     };
-    let pages = Pages { observer: observer.clone(), api };
-    let surface = Surface::open(HttpThread::start()?, bound, pinned, &config.server, pages, addresses)?;
+    let routes = Routes { observer: observer.clone(), api };
+    let server =
+        HttpServer::open(HttpThread::start()?, bound, listen_override, &config.server, routes, addresses)?;
     let control = Control {
         config: options.config,
         channels,
         registrar,
         state,
         saver,
-        surface,
+        server,
         observer,
         shortage: ShortageWatch::default(),
         reload_state,

@@ -1,4 +1,4 @@
-//! The daemon as its HTTP surface sees it: implements [`serve::Source`](crate::serve::Source).
+//! The daemon as its HTTP server sees it: implements [`serve::DaemonHandle`](crate::serve::DaemonHandle).
 //!
 //! Readers ask the drivers for snapshots and get pages by reference; nothing
 //! here can change what they look at.
@@ -15,7 +15,7 @@ use super::driver::{Command, Gauge};
 use crate::catalog::{Directory, MemberProbe, Observation, ReloadState};
 use crate::health::{Moment, Timestamp};
 use crate::probe::Bell;
-use crate::serve::{Liveness, ReloadSummary, Source, SourceError};
+use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 
 /// A driver that has not begun a turn for so long is stalled. It beats twice a
 /// second when idle.
@@ -106,8 +106,8 @@ impl Observer {
     }
 }
 
-impl Source for Observer {
-    async fn observe(&self) -> Result<Observation, SourceError> {
+impl DaemonHandle for Observer {
+    async fn observe(&self) -> Result<Observation, SnapshotError> {
         let shared = &self.0;
         let deadline = tokio::time::Instant::now() + SNAPSHOT_PATIENCE;
         let mut answers = Vec::with_capacity(shared.drivers.len());
@@ -117,7 +117,7 @@ impl Source for Observer {
             let asked = driver.commands.send(Command::Snapshot(answer));
             match tokio::time::timeout_at(deadline, asked).await {
                 Ok(Ok(())) => answers.push(snapshot),
-                Ok(Err(_)) => return Err(SourceError::ShuttingDown),
+                Ok(Err(_)) => return Err(SnapshotError::ShuttingDown),
                 Err(_) => return Err(silent(number)),
             }
         }
@@ -125,7 +125,7 @@ impl Source for Observer {
         for (number, snapshot) in answers.into_iter().enumerate() {
             match tokio::time::timeout_at(deadline, snapshot).await {
                 Ok(Ok(snapshot)) => drivers.push(snapshot),
-                Ok(Err(_)) => return Err(SourceError::ShuttingDown),
+                Ok(Err(_)) => return Err(SnapshotError::ShuttingDown),
                 Err(_) => return Err(silent(number)),
             }
         }
@@ -162,6 +162,6 @@ impl Source for Observer {
     }
 }
 
-fn silent(driver: usize) -> SourceError {
-    SourceError::DriverSilent { driver, waited: SNAPSHOT_PATIENCE }
+fn silent(driver: usize) -> SnapshotError {
+    SnapshotError::DriverSilent { driver, waited: SNAPSHOT_PATIENCE }
 }

@@ -1,7 +1,7 @@
 //! The time limits of one connection: a client that does not read is dropped.
 //!
 //! Two limits beside hyper's on reading a request head. [`WriteLimit`] ends a
-//! connection whose peer accepts no byte for a while; [`Exchange`] bounds the
+//! connection whose peer accepts no byte for a while; [`ExchangeTimer`] bounds the
 //! time from a request's head to the end of its answer, so that nobody holds an
 //! observation by reading it drop by drop.
 
@@ -87,11 +87,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
 /// The request a connection is answering, if any. HTTP/1.1 answers one at a
 /// time, so one slot is enough.
 #[derive(Debug, Clone)]
-pub(super) struct Exchange {
+pub(super) struct ExchangeTimer {
     since: watch::Sender<Option<Instant>>,
 }
 
-impl Exchange {
+impl ExchangeTimer {
     pub(super) fn new() -> Self {
         Self { since: watch::Sender::new(None) }
     }
@@ -108,7 +108,7 @@ impl Exchange {
         let mut changes = self.since.subscribe();
         loop {
             let since = *changes.borrow_and_update();
-            // `changed` cannot fail: this very Exchange holds the sender.
+            // `changed` cannot fail: this very ExchangeTimer holds the sender.
             match since {
                 None => drop(changes.changed().await),
                 Some(since) => {
@@ -124,7 +124,7 @@ impl Exchange {
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct Answering {
-    exchange: Exchange,
+    exchange: ExchangeTimer,
 }
 
 impl Drop for Answering {

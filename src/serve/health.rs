@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::routes::{App, json, unavailable};
-use super::source::{Liveness, Source};
+use super::source::{DaemonHandle, Liveness};
 use crate::catalog::Observation;
 use crate::channel::{CheckStatus, Health};
 
 /// 200 while every driver makes progress. Asks no driver, so it answers even
 /// when all of them hang.
-pub(super) async fn live<S: Source>(State(app): State<App<S>>) -> Response {
+pub(super) async fn live<S: DaemonHandle>(State(app): State<App<S>>) -> Response {
     match app.source.liveness() {
         Liveness::Alive => json(StatusCode::OK, &json!({ "status": "alive" })),
         Liveness::Stalled { driver, silent } => {
@@ -25,7 +25,7 @@ pub(super) async fn live<S: Source>(State(app): State<App<S>>) -> Response {
 }
 
 /// 200 once every member has a verdict, or `ready_within` has passed.
-pub(super) async fn ready<S: Source>(State(app): State<App<S>>) -> Response {
+pub(super) async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Response {
     let observation = match app.source.observe().await {
         Ok(observation) => observation,
         Err(cause) => return unavailable(&cause),

@@ -1,7 +1,7 @@
 //! Where connections come from: TCP, TLS over TCP, or a Unix socket.
 //!
 //! `daemon` binds and passes a [`Listener`] to [`super::run`]; several listeners
-//! are several runs. Every request carries its [`Origin`] as an extension.
+//! are several runs. Every request carries its [`ConnectionInfo`] as an extension.
 
 use std::fmt;
 use std::io;
@@ -45,22 +45,22 @@ pub(super) enum Incoming {
 
 impl Listener {
     /// Waits for a connection. Cancel-safe, as the listeners' own `accept` is.
-    pub(super) async fn accept(&self) -> io::Result<(Incoming, Origin)> {
+    pub(super) async fn accept(&self) -> io::Result<(Incoming, ConnectionInfo)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr().ok();
-                Ok((Incoming::Tcp(stream), Origin::network(peer, local, Transport::Plain)))
+                Ok((Incoming::Tcp(stream), ConnectionInfo::network(peer, local, Transport::Plain)))
             }
             Self::Tls(listener, tls) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr().ok();
-                Ok((Incoming::Tls(stream, tls.clone()), Origin::network(peer, local, Transport::Tls)))
+                Ok((Incoming::Tls(stream, tls.clone()), ConnectionInfo::network(peer, local, Transport::Tls)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let (peer, machine) = (PeerAddress::UnixSocket, Machine::This);
-                let origin = Origin { peer, machine, transport: Transport::Plain };
+                let origin = ConnectionInfo { peer, machine, transport: Transport::Plain };
                 Ok((Incoming::Unix(stream), origin))
             }
         }
@@ -69,7 +69,7 @@ impl Listener {
 
 /// Where a request came from: an extension that the server puts on every one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct ConnectionInfo {
     /// The other end of the connection.
     pub peer: PeerAddress,
     /// Whether it is on this machine.
@@ -96,7 +96,7 @@ pub enum PeerAddress {
     UnixSocket,
 }
 
-impl Origin {
+impl ConnectionInfo {
     pub(super) fn network(peer: SocketAddr, local: Option<SocketAddr>, transport: Transport) -> Self {
         let address = peer.ip().to_canonical();
         let is_here =

@@ -1,13 +1,13 @@
-//! The HTTP surface: metrics, status, liveness, reload.
+//! The HTTP server: metrics, status, liveness, reload.
 //!
-//! `daemon` binds a listener and passes it to [`run`] with a [`Source`], which
+//! `daemon` binds a listener and passes it to [`run`] with a [`DaemonHandle`], which
 //! answers from immutable observations. Nothing here changes the daemon's
 //! state, but for asking the source to reload.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `api` | the vendor's VPC channel API |
-//! | `source` | what the surface asks of the daemon |
+//! | `source` | what the server asks of the daemon |
 //! | `server` | accepting, limits, draining |
 //! | `listener` | TCP, TLS, Unix socket; where a request came from |
 //! | `tls` | certificates that can be replaced |
@@ -42,8 +42,8 @@ mod status;
 mod stream;
 mod tls;
 
-pub use listener::{Listener, Machine, Origin, PeerAddress, bind_unix};
+pub use listener::{ConnectionInfo, Listener, Machine, PeerAddress, bind_unix};
 pub use routes::router;
-pub use server::{Drain, Limits, run, run_router, run_with};
-pub use source::{Liveness, ReloadSummary, Source, SourceError};
+pub use server::{DrainOutcome, Limits, run, run_router, run_with};
+pub use source::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 pub use tls::{Tls, TlsError};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::routes::{App, error, json as answer, unavailable};
 use super::selection::unknown_channel;
-use super::source::Source;
+use super::source::DaemonHandle;
 use super::status::tier_word;
 use crate::balance::Request;
 use crate::catalog::Entry;
@@ -29,7 +29,7 @@ struct Asked {
 }
 
 /// `GET /v1/channels/{name}/pick?source=ADDRESS&uri=PATH`.
-pub(super) async fn pick<S: Source>(
+pub(super) async fn pick<S: DaemonHandle>(
     State(app): State<App<S>>,
     Path(name): Path<String>,
     parameters: Parameters,

@@ -1,6 +1,6 @@
 //! `POST /v1/reload`, and who may send it.
 //!
-//! The surface has no credentials, so only peers on this machine are heard. A browser
+//! The server has no credentials of its own, so only peers on this machine are heard. A browser
 //! on this machine is one too. The extra header keeps other sites' pages out:
 //! they would need a preflight, which is never granted. The `Host` check keeps
 //! out pages whose own name was pointed at 127.0.0.1 (DNS rebinding).
@@ -11,17 +11,17 @@ use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
 use axum::response::Response;
 use serde_json::json;
 
-use super::listener::{Machine, Origin, PeerAddress};
+use super::listener::{ConnectionInfo, Machine, PeerAddress};
 use super::routes::{App, error, json};
-use super::source::Source;
+use super::source::DaemonHandle;
 
 const ACTION: &str = "x-vitald-action";
 
 /// 200 with what changed, 403 when the sender may not, 422 when the
 /// configuration was refused and the old one stays.
-pub(super) async fn reload<S: Source>(
+pub(super) async fn reload<S: DaemonHandle>(
     State(app): State<App<S>>,
-    Extension(origin): Extension<Origin>,
+    Extension(origin): Extension<ConnectionInfo>,
     headers: HeaderMap,
 ) -> Response {
     if let Err(remedy) = admit(origin, &headers) {
@@ -44,7 +44,7 @@ pub(super) async fn reload<S: Source>(
 }
 
 /// Whether this request may reload; if not, what to do instead.
-fn admit(origin: Origin, headers: &HeaderMap) -> Result<(), &'static str> {
+fn admit(origin: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str> {
     if origin.machine == Machine::Other {
         return Err("only a client on this machine may reload: send the request from there, \
                     or send the daemon SIGHUP");
@@ -86,7 +86,7 @@ mod tests {
         {
             let address: std::net::SocketAddr = peer.parse().expect("an address");
             let local = "10.0.0.9:9650".parse().ok();
-            admit(Origin::network(address, local, Transport::Plain), &headers.collect())
+            admit(ConnectionInfo::network(address, local, Transport::Plain), &headers.collect())
         }
     }
 

@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::source::{Source, SourceError};
+use super::source::{DaemonHandle, SnapshotError};
 use super::stream::Writers;
 use super::{health, metrics, pick, reload, status};
 
@@ -14,11 +14,11 @@ use super::{health, metrics, pick, reload, status};
 pub(super) struct App<S> {
     pub(super) source: S,
     pub(super) writers: Writers,
-    pub(super) spare: metrics::Spare,
+    pub(super) spare: metrics::ScrapeBuffer,
 }
 
 /// All routes over one source.
-pub fn router<S: Source>(source: S) -> Router {
+pub fn router<S: DaemonHandle>(source: S) -> Router {
     Router::new()
         .route("/", get(landing_page))
         .route("/livez", get(health::live::<S>))
@@ -32,7 +32,7 @@ pub fn router<S: Source>(source: S) -> Router {
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(App { source, writers: Writers::new(), spare: metrics::Spare::default() })
+        .with_state(App { source, writers: Writers::new(), spare: metrics::ScrapeBuffer::default() })
 }
 
 /// A JSON answer that no cache keeps.
@@ -48,7 +48,7 @@ pub(super) fn error(status: StatusCode, text: &str) -> Response {
 
 /// The daemon did not answer: 503, so that a scraper marks the target down
 /// instead of storing nonsense.
-pub(super) fn unavailable(cause: &SourceError) -> Response {
+pub(super) fn unavailable(cause: &SnapshotError) -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, &cause.to_string())
 }
 

@@ -14,11 +14,11 @@ use super::routes::error;
 use crate::catalog::{Directory, Entry};
 
 /// The parameters of a request, decoded, in order.
-pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+pub(super) type QueryPairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// How much `/metrics` tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Detail {
+pub(super) enum MetricsDetail {
     /// `detail=member`: everything.
     #[default]
     Member,
@@ -32,7 +32,7 @@ pub(super) struct Selection {
     /// Names of channels; empty means all.
     channels: Vec<String>,
     /// How much of them.
-    pub(super) detail: Detail,
+    pub(super) detail: MetricsDetail,
 }
 
 /// Which parameters a path takes.
@@ -47,14 +47,14 @@ pub(super) enum Takes {
 impl Selection {
     /// Reads the parameters; 400 with a clear text when one is not known.
     #[expect(clippy::result_large_err, reason = "the error is the answer; one per request")]
-    pub(super) fn read(parameters: Parameters, takes: Takes) -> Result<Self, Response> {
+    pub(super) fn read(parameters: QueryPairs, takes: Takes) -> Result<Self, Response> {
         let Query(parameters) = parameters.map_err(|rejection| bad_request(&rejection.body_text()))?;
         let mut selection = Self::default();
         for (name, value) in parameters {
             match (name.as_str(), value.as_str(), takes) {
                 ("channel", _, _) => selection.channels.push(value),
-                ("detail", "channel", Takes::ChannelAndDetail) => selection.detail = Detail::Channel,
-                ("detail", "member", Takes::ChannelAndDetail) => selection.detail = Detail::Member,
+                ("detail", "channel", Takes::ChannelAndDetail) => selection.detail = MetricsDetail::Channel,
+                ("detail", "member", Takes::ChannelAndDetail) => selection.detail = MetricsDetail::Member,
                 ("detail", _, Takes::ChannelAndDetail) => {
                     return Err(bad_request(&format!("detail={value}: use detail=channel or detail=member")));
                 }

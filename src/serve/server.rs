@@ -20,10 +20,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{AnswerBody, Exchange, WriteLimit};
-use super::listener::{Incoming, Listener, Origin};
+use super::connection::{AnswerBody, ExchangeTimer, WriteLimit};
+use super::listener::{ConnectionInfo, Incoming, Listener};
 use super::routes;
-use super::source::Source;
+use super::source::DaemonHandle;
 
 #[cfg(test)]
 mod tests;
@@ -69,9 +69,9 @@ impl Default for Limits {
     }
 }
 
-/// How the surface ended.
+/// How the server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
+pub enum DrainOutcome {
     /// Every answer under way was finished.
     Complete,
     /// The bound passed first; so many connections were cut.
@@ -83,17 +83,21 @@ pub enum Drain {
 
 /// Serves until `shutdown`, then finishes the answers under way within
 /// [`Limits::drain`].
-pub async fn run(listener: impl Into<Listener>, source: impl Source, shutdown: CancellationToken) -> Drain {
+pub async fn run(
+    listener: impl Into<Listener>,
+    source: impl DaemonHandle,
+    shutdown: CancellationToken,
+) -> DrainOutcome {
     run_with(listener, source, shutdown, Limits::default()).await
 }
 
 /// [`run`], with limits of one's own.
 pub async fn run_with(
     listener: impl Into<Listener>,
-    source: impl Source,
+    source: impl DaemonHandle,
     shutdown: CancellationToken,
     limits: Limits,
-) -> Drain {
+) -> DrainOutcome {
     run_router(listener, routes::router(source), shutdown, limits).await
 }
 
@@ -103,7 +107,7 @@ pub async fn run_router(
     router: Router,
     shutdown: CancellationToken,
     limits: Limits,
-) -> Drain {
+) -> DrainOutcome {
     let listener = listener.into();
     let server = Server {
         router,
@@ -161,7 +165,7 @@ impl Server {
         }
     }
 
-    fn spawn(&self, incoming: Incoming, origin: Origin, slot: OwnedSemaphorePermit) {
+    fn spawn(&self, incoming: Incoming, origin: ConnectionInfo, slot: OwnedSemaphorePermit) {
         let router = TowerToHyperService::new(self.router.clone());
         let (limits, closing, cut_off) = (self.limits, self.closing.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
@@ -174,16 +178,16 @@ impl Server {
         });
     }
 
-    async fn drain(self) -> Drain {
+    async fn drain(self) -> DrainOutcome {
         self.closing.cancel();
         self.connections.close();
         if timeout(self.limits.drain, self.connections.wait()).await.is_ok() {
-            return Drain::Complete;
+            return DrainOutcome::Complete;
         }
         let connections = self.connections.len();
         self.cut_off.cancel();
         self.connections.wait().await;
-        Drain::CutOff { connections }
+        DrainOutcome::CutOff { connections }
     }
 }
 
@@ -198,7 +202,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// Shakes hands where that is due, and serves.
 async fn serve_incoming(
     incoming: Incoming,
-    origin: Origin,
+    origin: ConnectionInfo,
     router: TowerToHyperService<Router>,
     limits: Limits,
     closing: CancellationToken,
@@ -227,7 +231,7 @@ async fn serve_incoming(
 
 async fn serve_connection<S>(
     stream: S,
-    origin: Origin,
+    origin: ConnectionInfo,
     router: TowerToHyperService<Router>,
     limits: Limits,
     closing: CancellationToken,
@@ -235,7 +239,7 @@ async fn serve_connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = origin.peer;
-    let exchange = Exchange::new();
+    let exchange = ExchangeTimer::new();
     let answers = exchange.clone();
     let service = service_fn(move |mut request: Request<_>| {
         let answering = answers.begin();

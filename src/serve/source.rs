@@ -1,20 +1,20 @@
-//! What the HTTP surface asks of the daemon.
+//! What the HTTP server asks of the daemon.
 //!
-//! `daemon` implements [`Source`]; tests implement it over a hand-made
-//! observation. The surface holds no state of the daemon of its own.
+//! `daemon` implements [`DaemonHandle`]; tests implement it over a hand-made
+//! observation. The server holds no state of the daemon of its own.
 
 use std::time::Duration;
 
 use crate::catalog::Observation;
 pub use crate::catalog::ReloadSummary;
 
-/// The daemon, as its HTTP surface sees it. Cloned once per request.
-pub trait Source: Clone + Send + Sync + 'static {
+/// The daemon, as its HTTP server sees it. Cloned once per request.
+pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// Everything there is to show, at one instant.
     ///
     /// # Errors
     /// Nobody answered: the client gets a 503 with the error's text.
-    fn observe(&self) -> impl Future<Output = Result<Observation, SourceError>> + Send;
+    fn observe(&self) -> impl Future<Output = Result<Observation, SnapshotError>> + Send;
 
     /// Whether every driver makes progress. Must answer at once, whatever the
     /// drivers do.
@@ -33,7 +33,7 @@ pub trait Source: Clone + Send + Sync + 'static {
 
 /// Why there is no observation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SourceError {
+pub enum SnapshotError {
     /// A driver did not hand over its snapshot in time.
     #[error("driver {driver} did not answer within {} ms", waited.as_millis())]
     DriverSilent {

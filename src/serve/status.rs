@@ -14,8 +14,8 @@ use axum::response::Response;
 use serde::{Serialize, Serializer};
 
 use super::routes::{App, unavailable};
-use super::selection::{Parameters, Selection, Takes, unknown_channel};
-use super::source::Source;
+use super::selection::{QueryPairs, Selection, Takes, unknown_channel};
+use super::source::DaemonHandle;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberView, Observation};
 use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
@@ -24,10 +24,10 @@ use crate::health::{LastProbe, Phases, Timestamp};
 const CONTENT_TYPE: &str = "application/json";
 
 /// `GET /v1/status`.
-pub(super) async fn status<S: Source>(
+pub(super) async fn status<S: DaemonHandle>(
     State(app): State<App<S>>,
     headers: HeaderMap,
-    parameters: Parameters,
+    parameters: QueryPairs,
 ) -> Response {
     let selection = match Selection::read(parameters, Takes::Channel) {
         Ok(selection) => selection,
@@ -46,7 +46,7 @@ pub(super) async fn status<S: Source>(
 }
 
 /// `GET /v1/channels/{name}`.
-pub(super) async fn channel<S: Source>(
+pub(super) async fn channel<S: DaemonHandle>(
     State(app): State<App<S>>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -152,7 +152,7 @@ struct ChannelHead<'a> {
 
 #[derive(Serialize)]
 struct MemberBody<'a> {
-    address: Shown<MemberAddress>,
+    address: AsText<MemberAddress>,
     group: Option<&'a str>,
     backup: bool,
     enabled: bool,
@@ -169,7 +169,7 @@ struct MemberBody<'a> {
 impl<'a> MemberBody<'a> {
     fn of(view: &'a MemberView<'a>) -> Self {
         Self {
-            address: Shown(view.address()),
+            address: AsText(view.address()),
             group: view.member.group(),
             backup: view.member.role() == Role::Backup,
             enabled: view.member.status() == MemberStatus::Enabled,
@@ -248,9 +248,9 @@ impl Serialize for Time {
 }
 
 /// Something by the text that people read.
-struct Shown<T>(T);
+struct AsText<T>(T);
 
-impl<T: fmt::Display> Serialize for Shown<T> {
+impl<T: fmt::Display> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

@@ -45,19 +45,19 @@ impl Writers {
     }
 
     /// Waits for a turn. Take the observation after it, so that it is fresh.
-    pub(super) async fn turn(&self) -> Turn {
-        Turn { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
+    pub(super) async fn turn(&self) -> WritePermit {
+        WritePermit { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
     }
 }
 
 /// One text's turn; ends when dropped. The permit is none only if the
 /// semaphore were closed, which nobody does.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct WritePermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
+impl WritePermit {
     /// An answer whose body `write` writes, compressed if the client asks for it.
     pub(super) fn respond(
         self,
@@ -76,7 +76,7 @@ impl Turn {
             });
             drop(self);
         });
-        let mut response = Body::new(Pieces { receiver }).into_response();
+        let mut response = Body::new(ChunkBody { receiver }).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -129,17 +129,17 @@ impl<'s> Text<'s> {
 
 /// What travels from the writing thread to the response.
 #[derive(Debug)]
-enum Piece {
+enum StreamChunk {
     Chunk(Bytes),
     /// The text is whole. Without it the response is broken off, so that a
     /// client never takes a part for the whole.
     End,
 }
 
-struct Sender(mpsc::Sender<Piece>);
+struct Sender(mpsc::Sender<StreamChunk>);
 
 impl Sender {
-    fn send(&self, piece: Piece) -> io::Result<()> {
+    fn send(&self, piece: StreamChunk) -> io::Result<()> {
         self.0.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
@@ -147,9 +147,9 @@ impl Sender {
 /// Buffers whose chunk was sent. No more than the queue holds, and the one that
 /// is being sent.
 #[derive(Debug, Default)]
-struct Spare(Mutex<Vec<Vec<u8>>>);
+struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
-impl Spare {
+impl BufferPool {
     fn take(&self) -> Vec<u8> {
         // Nothing panics while the list is held.
         let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -165,7 +165,7 @@ impl Spare {
 /// A chunk on its way; its buffer comes back once it was sent.
 struct Sent {
     buffer: Vec<u8>,
-    spare: Arc<Spare>,
+    spare: Arc<BufferPool>,
 }
 
 impl AsRef<[u8]> for Sent {
@@ -182,13 +182,13 @@ impl Drop for Sent {
 
 struct Plain {
     sender: Sender,
-    spare: Arc<Spare>,
+    spare: Arc<BufferPool>,
 }
 
 impl Sink for Plain {
     fn take(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>> {
         let sent = Sent { buffer: chunk, spare: Arc::clone(&self.spare) };
-        self.sender.send(Piece::Chunk(Bytes::from_owner(sent)))?;
+        self.sender.send(StreamChunk::Chunk(Bytes::from_owner(sent)))?;
         Ok(self.spare.take())
     }
 }
@@ -198,7 +198,7 @@ fn send(sender: Sender, write: impl FnOnce(&mut Text<'_>) -> io::Result<()>) -> 
     let mut text = Text::new(&mut sink);
     write(&mut text)?;
     text.finish()?;
-    sink.sender.send(Piece::End)
+    sink.sender.send(StreamChunk::End)
 }
 
 struct Gzip {
@@ -212,7 +212,7 @@ impl Sink for Gzip {
         if self.encoder.get_ref().len() >= PACKED_CHUNK {
             let empty = Vec::with_capacity(2 * PACKED_CHUNK);
             let compressed = std::mem::replace(self.encoder.get_mut(), empty);
-            self.sender.send(Piece::Chunk(compressed.into()))?;
+            self.sender.send(StreamChunk::Chunk(compressed.into()))?;
         }
         chunk.clear();
         Ok(chunk)
@@ -225,16 +225,16 @@ fn send_gzip(sender: Sender, write: impl FnOnce(&mut Text<'_>) -> io::Result<()>
     write(&mut text)?;
     text.finish()?;
     let rest = sink.encoder.finish()?;
-    sink.sender.send(Piece::Chunk(rest.into()))?;
-    sink.sender.send(Piece::End)
+    sink.sender.send(StreamChunk::Chunk(rest.into()))?;
+    sink.sender.send(StreamChunk::End)
 }
 
 /// The body on the response's side.
-struct Pieces {
-    receiver: mpsc::Receiver<Piece>,
+struct ChunkBody {
+    receiver: mpsc::Receiver<StreamChunk>,
 }
 
-impl hyper::body::Body for Pieces {
+impl hyper::body::Body for ChunkBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -243,8 +243,8 @@ impl hyper::body::Body for Pieces {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         Poll::Ready(match ready!(self.receiver.poll_recv(context)) {
-            Some(Piece::Chunk(chunk)) => Some(Ok(Frame::data(chunk))),
-            Some(Piece::End) => None,
+            Some(StreamChunk::Chunk(chunk)) => Some(Ok(Frame::data(chunk))),
+            Some(StreamChunk::End) => None,
             None => Some(Err(io::Error::other("the text was broken off"))),
         })
     }

@@ -1,4 +1,4 @@
-//! TLS of the HTTP surface: certificates that can be replaced while it serves.
+//! TLS of the HTTP server: certificates that can be replaced while it serves.
 //!
 //! TLS 1.2 and 1.3 with ring. A reload replaces everything at once, the client
 //! authorities and resumable sessions too; connections that are open stay as

@@ -20,7 +20,7 @@ use vitald::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, Re
 use vitald::channel::reader::{ClientIdentityError, ReadContext};
 use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
 use vitald::health::{DriverSnapshot, MemberState, Timestamp};
-use vitald::serve::SourceError;
+use vitald::serve::SnapshotError;
 use vitald::serve::api::ApiBackend;
 
 pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
@@ -169,7 +169,7 @@ impl ApiBackend for Memory {
         Ok(outcome)
     }
 
-    async fn observe(&self) -> Result<Arc<Observation>, SourceError> {
+    async fn observe(&self) -> Result<Arc<Observation>, SnapshotError> {
         let (directory, states) = self.directory();
         let pages = states.chunks(vitald::health::snapshot::PAGE).map(|page| Arc::new(page.to_vec()));
         Ok(Arc::new(Observation {

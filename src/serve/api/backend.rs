@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::source::SourceError;
+use super::super::source::SnapshotError;
 use crate::catalog::Observation;
 use crate::catalog::registry::{Fault, Outcome, Published, Write};
 
@@ -22,7 +22,7 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Nobody answered.
-    fn observe(&self) -> impl Future<Output = Result<Arc<Observation>, SourceError>> + Send;
+    fn observe(&self) -> impl Future<Output = Result<Arc<Observation>, SnapshotError>> + Send;
 
     /// The addresses that instances are shown with: those this daemon serves on.
     fn addresses(&self) -> Vec<SocketAddr>;

@@ -34,19 +34,19 @@ const BODY_STALL: Duration = Duration::from_secs(10);
 
 /// What all requests share.
 #[derive(Debug, Clone)]
-pub(super) struct Api<B> {
+pub(super) struct ApiState<B> {
     backend: B,
     large_bodies: Arc<Semaphore>,
 }
 
-impl<B> Api<B> {
+impl<B> ApiState<B> {
     pub(super) fn new(backend: B) -> Self {
         Self { backend, large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)) }
     }
 }
 
 /// A request whose path and body are known.
-pub(super) struct Exchange {
+pub(super) struct ApiCall {
     pub(super) route: Route,
     pub(super) method: Method,
     pub(super) query: Option<String>,
@@ -77,7 +77,7 @@ impl From<Fault> for Stop {
 }
 
 /// Answers any request below `/v2`.
-pub(super) async fn handle<B: ApiBackend>(State(api): State<Api<B>>, request: Request) -> Response {
+pub(super) async fn handle<B: ApiBackend>(State(api): State<ApiState<B>>, request: Request) -> Response {
     let mut response = match answer(&api, request).await {
         Ok(response) => response,
         Err(stop) => stop.into_response(),
@@ -94,7 +94,7 @@ pub(super) fn identify(response: &mut Response) {
     }
 }
 
-async fn answer<B: ApiBackend>(api: &Api<B>, request: Request) -> Result<Response, Stop> {
+async fn answer<B: ApiBackend>(api: &ApiState<B>, request: Request) -> Result<Response, Stop> {
     let (head, body) = request.into_parts();
     let route = Route::of_path(head.uri.path()).ok_or(Stop::NoRoute)?;
     let methods = route.place.methods();
@@ -106,7 +106,7 @@ async fn answer<B: ApiBackend>(api: &Api<B>, request: Request) -> Result<Respons
     }
     let (body, _share) = read_body(api, &head, body).await?;
     let query = head.uri.query().map(str::to_owned);
-    let exchange = Exchange { route, method: head.method, query, body };
+    let exchange = ApiCall { route, method: head.method, query, body };
     if exchange.method == Method::GET {
         read::answer(&api.backend, exchange).await
     } else {
@@ -117,7 +117,7 @@ async fn answer<B: ApiBackend>(api: &Api<B>, request: Request) -> Result<Respons
 /// Reads the whole body within its limits. The permit belongs to a large body
 /// and is to be held as long as the body.
 async fn read_body<B>(
-    api: &Api<B>,
+    api: &ApiState<B>,
     head: &Parts,
     mut body: HttpBody,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Stop> {
@@ -186,11 +186,11 @@ struct ErrorAnswer<'f> {
     error_code: &'f str,
     error_msg: &'f str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    details: Vec<DetailAnswer>,
+    details: Vec<ErrorDetail>,
 }
 
 #[derive(Serialize)]
-struct DetailAnswer {
+struct ErrorDetail {
     #[serde(skip_serializing_if = "String::is_empty")]
     field: String,
     problem: String,
@@ -203,7 +203,7 @@ fn error(status: u16, code: &str, message: &str) -> Response {
 }
 
 fn fault_response(fault: &Fault) -> Response {
-    let details = fault.details().into_iter().map(|detail| DetailAnswer {
+    let details = fault.details().into_iter().map(|detail| ErrorDetail {
         field: detail.field,
         problem: detail.problem,
         remedy: detail.remedy,

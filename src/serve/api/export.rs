@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::super::listener::{Origin, PeerAddress};
+use super::super::listener::{ConnectionInfo, PeerAddress};
 use super::super::routes::error;
 use super::backend::ApiBackend;
 use crate::catalog::registry::Archive;
@@ -20,7 +20,10 @@ pub fn export<B: ApiBackend>(backend: B) -> Router {
     Router::new().route("/v1/export", get(answer::<B>)).with_state(backend)
 }
 
-async fn answer<B: ApiBackend>(State(backend): State<B>, Extension(origin): Extension<Origin>) -> Response {
+async fn answer<B: ApiBackend>(
+    State(backend): State<B>,
+    Extension(origin): Extension<ConnectionInfo>,
+) -> Response {
     if origin.peer != PeerAddress::UnixSocket {
         let remedy =
             "the export holds private keys: ask for it over the daemon's Unix socket, [server] socket";

@@ -42,7 +42,7 @@ pub fn router<B: ApiBackend>(backend: B) -> Router {
         .route("/v2", any(exchange::handle::<B>))
         .route("/v2/", any(exchange::handle::<B>))
         .route("/v2/{*path}", any(exchange::handle::<B>))
-        .with_state(exchange::Api::new(backend))
+        .with_state(exchange::ApiState::new(backend))
 }
 
 /// `/v1/openapi.json`, for everybody.

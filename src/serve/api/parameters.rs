@@ -10,11 +10,11 @@ use crate::channel::ChannelKind;
 
 /// The parameters of a request.
 #[derive(Debug)]
-pub(super) struct Parameters<'q> {
+pub(super) struct ApiQuery<'q> {
     pairs: Vec<(Cow<'q, str>, Cow<'q, str>)>,
 }
 
-impl<'q> Parameters<'q> {
+impl<'q> ApiQuery<'q> {
     pub(super) fn read(query: Option<&'q str>) -> Self {
         Self { pairs: form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect() }
     }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn paging_is_forgiving_within_its_types() {
-        let page = |query| Parameters::read(Some(query)).paging();
+        let page = |query| ApiQuery::read(Some(query)).paging();
         let cases = [
             ("", 0, 20),
             ("offset=&limit=", 0, 20),
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn precise_search_names_parameters() {
         let query = "name=web&member_group_name=blue&precise_search=x%2Cmember_group_name";
-        let filter = Parameters::read(Some(query)).channel_filter(Family::Apig).expect("good");
+        let filter = ApiQuery::read(Some(query)).channel_filter(Family::Apig).expect("good");
         assert_eq!(filter.name, Some(TextFilter::Part("web".to_owned())));
         assert_eq!(filter.group_name, Some(TextFilter::Whole("blue".to_owned())));
     }
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn filters_with_bad_values_are_refused() {
         for query in ["member_port=65536", "member_port=-1", "member_port=x", "vpc_channel_type=other"] {
-            assert!(Parameters::read(Some(query)).channel_filter(Family::Apig).is_err(), "{query}");
+            assert!(ApiQuery::read(Some(query)).channel_filter(Family::Apig).is_err(), "{query}");
         }
-        let roma = Parameters::read(Some("vpc_channel_type=other")).channel_filter(Family::Roma);
+        let roma = ApiQuery::read(Some("vpc_channel_type=other")).channel_filter(Family::Roma);
         assert_eq!(roma, Ok(ChannelFilter::default()));
     }
 }

@@ -10,9 +10,9 @@ use super::answer::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswe
 use super::answer::part::GroupAnswer;
 use super::answer::verdict::Verdicts;
 use super::backend::ApiBackend;
-use super::exchange::{Exchange, Stop, json};
-use super::parameters::Parameters;
-use super::route::Place;
+use super::exchange::{ApiCall, Stop, json};
+use super::parameters::ApiQuery;
+use super::route::ApiResource;
 use crate::catalog::Observation;
 use crate::catalog::registry::{ChannelPath, Fault, Id, Instance, Resource};
 
@@ -20,13 +20,13 @@ use crate::catalog::registry::{ChannelPath, Fault, Id, Instance, Resource};
 /// that other requests need not wait for them.
 const LONG_ANSWER: usize = 2_000;
 
-pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Result<Response, Stop> {
-    let parameters = Parameters::read(exchange.query.as_deref());
+pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: ApiCall) -> Result<Response, Stop> {
+    let parameters = ApiQuery::read(exchange.query.as_deref());
     match &exchange.route.place {
-        Place::Instances => instances(backend, &parameters),
-        Place::Instance(instance) => instance_detail(backend, instance),
-        Place::Features(instance) => features(backend, instance, &parameters),
-        Place::Channels(instance) => {
+        ApiResource::Instances => instances(backend, &parameters),
+        ApiResource::Instance(instance) => instance_detail(backend, instance),
+        ApiResource::Features(instance) => features(backend, instance, &parameters),
+        ApiResource::Channels(instance) => {
             let (filter, paging) = {
                 // The instance is looked at before the parameters
                 // (docs/vendor-api.md, "Order of the checks").
@@ -39,21 +39,21 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Re
             let items = page.items.iter().map(|resource| ChannelAnswer::of(resource, verdicts)).collect();
             Ok(json(200, &List { name: "vpc_channels", total: page.total, items }))
         }
-        Place::Channel(at) => channel(backend, at).await,
-        Place::Members(at) => members(backend, at, &parameters).await,
-        Place::Groups(at) => groups(backend, at, &parameters),
-        Place::Group(at, group) => group_detail(backend, at, group),
-        Place::ProjectChannels => project_channels(backend, &exchange, &parameters).await,
+        ApiResource::Channel(at) => channel(backend, at).await,
+        ApiResource::Members(at) => members(backend, at, &parameters).await,
+        ApiResource::Groups(at) => groups(backend, at, &parameters),
+        ApiResource::Group(at, group) => group_detail(backend, at, group),
+        ApiResource::ProjectChannels => project_channels(backend, &exchange, &parameters).await,
         // The table of methods lets no GET through to these.
-        Place::Member(..)
-        | Place::BatchEnable(_)
-        | Place::BatchDisable(_)
-        | Place::HealthConfig(_)
-        | Place::ProjectSyncs => Err(Stop::NoRoute),
+        ApiResource::Member(..)
+        | ApiResource::BatchEnable(_)
+        | ApiResource::BatchDisable(_)
+        | ApiResource::HealthConfig(_)
+        | ApiResource::ProjectSyncs => Err(Stop::NoRoute),
     }
 }
 
-fn instances<B: ApiBackend>(backend: &B, parameters: &Parameters<'_>) -> Result<Response, Stop> {
+fn instances<B: ApiBackend>(backend: &B, parameters: &ApiQuery<'_>) -> Result<Response, Stop> {
     let paging = parameters.paging()?;
     let published = backend.registry();
     let registry = published.read();
@@ -70,7 +70,7 @@ fn instance_detail<B: ApiBackend>(backend: &B, id: &str) -> Result<Response, Sto
     Ok(json(200, &InstanceDetailAnswer::of(instance, &registry.project().id, &backend.addresses())))
 }
 
-fn features<B: ApiBackend>(backend: &B, id: &str, parameters: &Parameters<'_>) -> Result<Response, Stop> {
+fn features<B: ApiBackend>(backend: &B, id: &str, parameters: &ApiQuery<'_>) -> Result<Response, Stop> {
     let instance = Arc::clone(backend.registry().read().instance(id)?);
     let page = instance.list_features(parameters.paging()?);
     let items = page.items.iter().map(|name| FeatureAnswer::of(&instance, *name)).collect();
@@ -91,7 +91,7 @@ async fn channel<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<Respons
 async fn members<B: ApiBackend>(
     backend: &B,
     at: &ChannelPath,
-    parameters: &Parameters<'_>,
+    parameters: &ApiQuery<'_>,
 ) -> Result<Response, Stop> {
     let (resource, instance) = find(backend, at)?;
     let (filter, paging) = (parameters.member_filter(), parameters.paging()?);
@@ -107,11 +107,7 @@ async fn members<B: ApiBackend>(
     .await
 }
 
-fn groups<B: ApiBackend>(
-    backend: &B,
-    at: &ChannelPath,
-    parameters: &Parameters<'_>,
-) -> Result<Response, Stop> {
+fn groups<B: ApiBackend>(backend: &B, at: &ChannelPath, parameters: &ApiQuery<'_>) -> Result<Response, Stop> {
     let (resource, _) = find(backend, at)?;
     let page = resource.list_groups(parameters.group_filter().as_ref(), parameters.paging()?);
     let items = page.items.iter().filter_map(|place| GroupAnswer::at(&resource, *place)).collect();
@@ -127,8 +123,8 @@ fn group_detail<B: ApiBackend>(backend: &B, at: &ChannelPath, group: &str) -> Re
 
 async fn project_channels<B: ApiBackend>(
     backend: &B,
-    exchange: &Exchange,
-    parameters: &Parameters<'_>,
+    exchange: &ApiCall,
+    parameters: &ApiQuery<'_>,
 ) -> Result<Response, Stop> {
     let filter = parameters.channel_filter(exchange.route.family)?;
     let (paging, with_members) = (parameters.paging()?, parameters.members_return()?);

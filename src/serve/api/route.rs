@@ -16,12 +16,12 @@ pub(super) struct Route {
     /// The family in the path.
     pub(super) family: Family,
     /// What the path names.
-    pub(super) place: Place,
+    pub(super) place: ApiResource,
 }
 
 /// A resource, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ApiResource {
     /// `/instances`
     Instances,
     /// `/instances/{id}`
@@ -65,9 +65,9 @@ impl Route {
             _ => return None,
         };
         let place = match (family, rest) {
-            (Family::Roma, ["vpc-channels"]) => Place::ProjectChannels,
-            (Family::Roma, ["vpc-channels", "syncs"]) => Place::ProjectSyncs,
-            (_, ["instances"]) => Place::Instances,
+            (Family::Roma, ["vpc-channels"]) => ApiResource::ProjectChannels,
+            (Family::Roma, ["vpc-channels", "syncs"]) => ApiResource::ProjectSyncs,
+            (_, ["instances"]) => ApiResource::Instances,
             (_, ["instances", instance, rest @ ..]) => of_instance((*instance).to_owned(), rest)?,
             _ => return None,
         };
@@ -75,11 +75,11 @@ impl Route {
     }
 }
 
-fn of_instance(instance: String, rest: &[&str]) -> Option<Place> {
+fn of_instance(instance: String, rest: &[&str]) -> Option<ApiResource> {
     let place = match rest {
-        [] => Place::Instance(instance),
-        ["features"] => Place::Features(instance),
-        ["vpc-channels"] => Place::Channels(instance),
+        [] => ApiResource::Instance(instance),
+        ["features"] => ApiResource::Features(instance),
+        ["vpc-channels"] => ApiResource::Channels(instance),
         ["vpc-channels", channel, rest @ ..] => {
             of_channel(ChannelPath { instance, channel: (*channel).to_owned() }, rest)?
         }
@@ -88,16 +88,16 @@ fn of_instance(instance: String, rest: &[&str]) -> Option<Place> {
     Some(place)
 }
 
-fn of_channel(at: ChannelPath, rest: &[&str]) -> Option<Place> {
+fn of_channel(at: ChannelPath, rest: &[&str]) -> Option<ApiResource> {
     let place = match rest {
-        [] => Place::Channel(at),
-        ["members"] => Place::Members(at),
-        ["members", "batch-enable"] => Place::BatchEnable(at),
-        ["members", "batch-disable"] => Place::BatchDisable(at),
-        ["members", member] => Place::Member(at, (*member).to_owned()),
-        ["health-config"] => Place::HealthConfig(at),
-        ["member-groups"] => Place::Groups(at),
-        ["member-groups", group] => Place::Group(at, (*group).to_owned()),
+        [] => ApiResource::Channel(at),
+        ["members"] => ApiResource::Members(at),
+        ["members", "batch-enable"] => ApiResource::BatchEnable(at),
+        ["members", "batch-disable"] => ApiResource::BatchDisable(at),
+        ["members", member] => ApiResource::Member(at, (*member).to_owned()),
+        ["health-config"] => ApiResource::HealthConfig(at),
+        ["member-groups"] => ApiResource::Groups(at),
+        ["member-groups", group] => ApiResource::Group(at, (*group).to_owned()),
         _ => return None,
     };
     Some(place)
@@ -109,7 +109,7 @@ fn decode(segment: &str) -> Option<String> {
     (!decoded.is_empty()).then(|| decoded.into_owned())
 }
 
-impl Place {
+impl ApiResource {
     /// The methods it takes.
     pub(super) fn methods(&self) -> &'static [Method] {
         match self {
@@ -137,18 +137,18 @@ mod tests {
     #[test]
     fn paths_of_both_families_name_the_same_places() {
         let cases = [
-            ("/instances/i/vpc-channels", Place::Channels("i".to_owned())),
-            ("/instances/i/vpc-channels/c", Place::Channel(at())),
-            ("/instances/i/vpc-channels/c/members", Place::Members(at())),
-            ("/instances/i/vpc-channels/c/members/m", Place::Member(at(), "m".to_owned())),
-            ("/instances/i/vpc-channels/c/members/batch-enable", Place::BatchEnable(at())),
-            ("/instances/i/vpc-channels/c/members/batch-disable", Place::BatchDisable(at())),
-            ("/instances/i/vpc-channels/c/health-config", Place::HealthConfig(at())),
-            ("/instances/i/vpc-channels/c/member-groups", Place::Groups(at())),
-            ("/instances/i/vpc-channels/c/member-groups/g", Place::Group(at(), "g".to_owned())),
-            ("/instances", Place::Instances),
-            ("/instances/i", Place::Instance("i".to_owned())),
-            ("/instances/i/features", Place::Features("i".to_owned())),
+            ("/instances/i/vpc-channels", ApiResource::Channels("i".to_owned())),
+            ("/instances/i/vpc-channels/c", ApiResource::Channel(at())),
+            ("/instances/i/vpc-channels/c/members", ApiResource::Members(at())),
+            ("/instances/i/vpc-channels/c/members/m", ApiResource::Member(at(), "m".to_owned())),
+            ("/instances/i/vpc-channels/c/members/batch-enable", ApiResource::BatchEnable(at())),
+            ("/instances/i/vpc-channels/c/members/batch-disable", ApiResource::BatchDisable(at())),
+            ("/instances/i/vpc-channels/c/health-config", ApiResource::HealthConfig(at())),
+            ("/instances/i/vpc-channels/c/member-groups", ApiResource::Groups(at())),
+            ("/instances/i/vpc-channels/c/member-groups/g", ApiResource::Group(at(), "g".to_owned())),
+            ("/instances", ApiResource::Instances),
+            ("/instances/i", ApiResource::Instance("i".to_owned())),
+            ("/instances/i/features", ApiResource::Features("i".to_owned())),
         ];
         for (rest, place) in cases {
             for (word, family) in [("apigw", Family::Apig), ("apic", Family::Roma)] {
@@ -158,8 +158,8 @@ mod tests {
             }
         }
         let roma = |rest: &str| Route::of_path(&format!("/v2/p/apic{rest}")).map(|route| route.place);
-        assert_eq!(roma("/vpc-channels"), Some(Place::ProjectChannels));
-        assert_eq!(roma("/vpc-channels/syncs"), Some(Place::ProjectSyncs));
+        assert_eq!(roma("/vpc-channels"), Some(ApiResource::ProjectChannels));
+        assert_eq!(roma("/vpc-channels/syncs"), Some(ApiResource::ProjectSyncs));
     }
 
     #[test]
@@ -177,6 +177,6 @@ mod tests {
         ];
         assert!(others.iter().all(|path| Route::of_path(path).is_none()));
         let escaped = Route::of_path("/v2/p/apigw/instances/a%2Fb").map(|route| route.place);
-        assert_eq!(escaped, Some(Place::Instance("a/b".to_owned())));
+        assert_eq!(escaped, Some(ApiResource::Instance("a/b".to_owned())));
     }
 }

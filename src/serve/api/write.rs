@@ -11,16 +11,16 @@ use super::answer::instance::FeatureAnswer;
 use super::answer::part::{GroupAnswer, HealthConfigAnswer};
 use super::answer::verdict::Verdicts;
 use super::backend::ApiBackend;
-use super::exchange::{Exchange, Stop, json, nothing};
-use super::route::Place;
+use super::exchange::{ApiCall, Stop, json, nothing};
+use super::route::ApiResource;
 use crate::catalog::registry::{Body, Family, Fault, Outcome, Resource, Write};
 use crate::channel::MemberStatus;
 
 /// Bodies larger than this are read on a thread of their own.
 const LONG_BODY: usize = 64 * 1024;
 
-pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Result<Response, Stop> {
-    let Exchange { route, method, body, .. } = exchange;
+pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: ApiCall) -> Result<Response, Stop> {
+    let ApiCall { route, method, body, .. } = exchange;
     let body = if body.len() <= LONG_BODY {
         Body::read(&body)
     } else {
@@ -34,26 +34,30 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: Exchange) -> Re
 
 /// The call that a place and a method mean, and the status of its success. The
 /// table of methods lets nothing else through.
-fn call(family: Family, place: Place, method: &Method, body: Body) -> Option<(Write, u16)> {
+fn call(family: Family, place: ApiResource, method: &Method, body: Body) -> Option<(Write, u16)> {
     let is = |wanted: &Method| method == wanted;
     let made = match place {
-        Place::Channels(instance) => (Write::CreateChannel { instance, body }, 201),
-        Place::Channel(at) if is(&Method::PUT) => (Write::UpdateChannel { family, at, body }, 200),
-        Place::Channel(at) => (Write::DeleteChannel { at }, 204),
-        Place::Members(at) if is(&Method::POST) => (Write::AddMembers { at, body }, 201),
-        Place::Members(at) => (Write::ReplaceMembers { at, body }, 200),
-        Place::Member(at, member) => (Write::DeleteMember { at, member }, 204),
-        Place::BatchEnable(at) => (Write::SwitchMembers { at, status: MemberStatus::Enabled, body }, 204),
-        Place::BatchDisable(at) => (Write::SwitchMembers { at, status: MemberStatus::Disabled, body }, 204),
-        Place::HealthConfig(at) => (Write::UpdateHealthCheck { at, body }, 200),
-        Place::Groups(at) => (Write::AddGroups { at, body }, 201),
-        Place::Group(at, group) if is(&Method::PUT) => (Write::UpdateGroup { at, group, body }, 200),
-        Place::Group(at, group) => (Write::DeleteGroup { at, group }, 204),
-        Place::ProjectChannels if is(&Method::POST) => (Write::CreateProjectChannels { body }, 201),
-        Place::ProjectChannels => (Write::UpdateProjectChannels { body }, 200),
-        Place::ProjectSyncs => (Write::SyncProjectChannels { body }, 201),
-        Place::Features(instance) => (Write::SetFeature { instance, body }, 201),
-        Place::Instances | Place::Instance(_) => return None,
+        ApiResource::Channels(instance) => (Write::CreateChannel { instance, body }, 201),
+        ApiResource::Channel(at) if is(&Method::PUT) => (Write::UpdateChannel { family, at, body }, 200),
+        ApiResource::Channel(at) => (Write::DeleteChannel { at }, 204),
+        ApiResource::Members(at) if is(&Method::POST) => (Write::AddMembers { at, body }, 201),
+        ApiResource::Members(at) => (Write::ReplaceMembers { at, body }, 200),
+        ApiResource::Member(at, member) => (Write::DeleteMember { at, member }, 204),
+        ApiResource::BatchEnable(at) => {
+            (Write::SwitchMembers { at, status: MemberStatus::Enabled, body }, 204)
+        }
+        ApiResource::BatchDisable(at) => {
+            (Write::SwitchMembers { at, status: MemberStatus::Disabled, body }, 204)
+        }
+        ApiResource::HealthConfig(at) => (Write::UpdateHealthCheck { at, body }, 200),
+        ApiResource::Groups(at) => (Write::AddGroups { at, body }, 201),
+        ApiResource::Group(at, group) if is(&Method::PUT) => (Write::UpdateGroup { at, group, body }, 200),
+        ApiResource::Group(at, group) => (Write::DeleteGroup { at, group }, 204),
+        ApiResource::ProjectChannels if is(&Method::POST) => (Write::CreateProjectChannels { body }, 201),
+        ApiResource::ProjectChannels => (Write::UpdateProjectChannels { body }, 200),
+        ApiResource::ProjectSyncs => (Write::SyncProjectChannels { body }, 201),
+        ApiResource::Features(instance) => (Write::SetFeature { instance, body }, 201),
+        ApiResource::Instances | ApiResource::Instance(_) => return None,
     };
     Some(made)
 }

@@ -25,7 +25,7 @@ use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
 use crate::config::api::{Api, Role};
 use crate::config::secret::Secret;
 use crate::health::Now;
-use crate::serve::listener::{Origin, PeerAddress};
+use crate::serve::listener::{ConnectionInfo, PeerAddress};
 
 /// Where a client puts its token.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
@@ -45,10 +45,10 @@ pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 /// Who may use the management API. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct AuthGate {
-    shared: Arc<Shared>,
+    shared: Arc<GateState>,
 }
 
-struct Shared {
+struct GateState {
     clock: ReadClock,
     /// Replaced whole on reload.
     accounts: RwLock<Arc<Accounts>>,
@@ -98,7 +98,7 @@ impl AuthGate {
     /// # Errors
     /// The system has no random numbers.
     pub fn new(api: &Api, clock: ReadClock, cores: usize) -> Result<Self, getrandom::Error> {
-        let shared = Shared {
+        let shared = GateState {
             clock,
             accounts: RwLock::new(Arc::new(accounts_of(api)?)),
             tokens: Mutex::default(),
@@ -149,7 +149,7 @@ impl AuthGate {
         if parts.headers.contains_key(AUTHORIZATION) {
             return self.inspect_signature(parts).map(Inspected::Signed);
         }
-        match Origin::of(&parts.extensions).peer {
+        match ConnectionInfo::of(&parts.extensions).peer {
             PeerAddress::UnixSocket => Ok(Inspected::Known(Identity {
                 principal: Principal::LocalSocket,
                 project: Some(self.accounts().project_id()),
@@ -180,7 +180,7 @@ impl AuthGate {
             Err(fault) => Err(fault),
         };
         if let Err(fault) = &verdict {
-            self.penalty(fault, Origin::of(&parts.extensions).peer).await;
+            self.penalty(fault, ConnectionInfo::of(&parts.extensions).peer).await;
         }
         verdict
     }

@@ -27,7 +27,7 @@ use super::fault::AuthFault;
 use super::gate::{AuthGate, Inspected};
 use super::identity::{Action, Identity};
 use super::signature::{BodyHash, hex};
-use crate::serve::listener::Origin;
+use crate::serve::listener::ConnectionInfo;
 
 /// Largest body of a signed request (docs/vendor-api.md, "Errors of the gateway").
 pub const LARGEST_BODY: usize = 12 * 1024 * 1024;
@@ -80,7 +80,7 @@ pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next)
             response
         }
         Err(fault) => {
-            gate.penalty(&fault, Origin::of(&parts.extensions).peer).await;
+            gate.penalty(&fault, ConnectionInfo::of(&parts.extensions).peer).await;
             fault.into_answer(&id.0)
         }
     };

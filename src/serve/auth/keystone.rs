@@ -28,7 +28,7 @@ use super::guard::RequestId;
 use super::identity::{Identity, Principal};
 use super::tokens::Scope;
 use crate::config::api::Transport;
-use crate::serve::listener::Origin;
+use crate::serve::listener::ConnectionInfo;
 
 mod documents;
 mod login;
@@ -120,7 +120,7 @@ async fn create_token(
     // The parsed password is a copy of its own.
     drop(body);
     let accounts = identities.gate.accounts();
-    let peer = Origin::of(&parts.extensions).peer;
+    let peer = ConnectionInfo::of(&parts.extensions).peer;
     let user =
         identities.gate.log_in(&request.user, request.password, peer).await.map_err(|fault| match fault {
             LoginFault::Refused => KeystoneFault::unauthorized(),
@@ -210,7 +210,7 @@ impl Identities {
 
     /// This daemon as the client reached it: `https://10.1.2.3:9650`.
     fn endpoint(&self, parts: &Parts) -> String {
-        let scheme = match Origin::of(&parts.extensions).transport {
+        let scheme = match ConnectionInfo::of(&parts.extensions).transport {
             Transport::Plain => "http",
             Transport::Tls => "https",
         };

@@ -27,12 +27,12 @@ const SOURCES: usize = 2048;
 /// Who is slowed: a host, or the network that an IPv6 host can pick its
 /// addresses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+enum PeerNetwork {
     Address(IpAddr),
     Local,
 }
 
-impl Source {
+impl PeerNetwork {
     fn of(peer: PeerAddress) -> Self {
         match peer {
             PeerAddress::UnixSocket => Self::Local,
@@ -64,14 +64,14 @@ impl Failures {
 /// The sources that failed lately.
 #[derive(Debug, Default)]
 pub struct Slowdown {
-    newer: HashMap<Source, Failures>,
-    older: HashMap<Source, Failures>,
+    newer: HashMap<PeerNetwork, Failures>,
+    older: HashMap<PeerNetwork, Failures>,
 }
 
 impl Slowdown {
     /// Counts a failure and says how long its answer waits.
     pub fn note_failure(&mut self, peer: PeerAddress, now: Moment) -> Duration {
-        let source = Source::of(peer);
+        let source = PeerNetwork::of(peer);
         let before = self.newer.get(&source).or_else(|| self.older.get(&source));
         let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);
         if self.newer.len() >= SOURCES && !self.newer.contains_key(&source) {

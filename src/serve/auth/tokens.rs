@@ -89,7 +89,7 @@ pub enum TokenFault {
 }
 
 #[derive(Debug)]
-struct Record {
+struct TokenRecord {
     grant: Grant,
     expires: Moment,
 }
@@ -97,7 +97,7 @@ struct Record {
 /// All tokens that are good or have expired lately.
 #[derive(Debug, Default)]
 pub struct TokenTable {
-    records: HashMap<TokenHash, Record>,
+    records: HashMap<TokenHash, TokenRecord>,
     /// Oldest first. All live equally long, so this is also who expires first.
     of_user: HashMap<Arc<str>, VecDeque<TokenHash>>,
 }
@@ -118,7 +118,7 @@ impl TokenTable {
             own.pop_front();
         }
         own.push_back(hash);
-        self.records.insert(hash, Record { grant, expires: now.moment + LIFETIME });
+        self.records.insert(hash, TokenRecord { grant, expires: now.moment + LIFETIME });
         let lifetime = u64::try_from(LIFETIME.as_nanos()).unwrap_or(u64::MAX);
         Issued { token, issued_at: now.wall, expires_at: Timestamp(now.wall.0.saturating_add(lifetime)) }
     }

@@ -7,42 +7,45 @@
 use std::io;
 use std::sync::Arc;
 
-use super::format::{Family, Kind, Value, push_label_value};
+use super::format::{MetricFamily, MetricKind, SampleValue, push_label_value};
 use crate::catalog::{Entry, Observation};
 use crate::channel::{Protocol, Tier};
 use crate::health::{ChannelStats, MemberReason, ProberReason};
 use crate::serve::stream::Text;
 
-const MEMBERS: Family = Family {
+const MEMBERS: MetricFamily = MetricFamily {
     name: "vitald_channel_members",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Members by state; a disabled member counts as disabled only.",
 };
-const ON_BACKUP: Family = Family {
+const ON_BACKUP: MetricFamily = MetricFamily {
     name: "vitald_channel_on_backup",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Whether the standby members take the traffic.",
 };
-const PICKS: Family =
-    Family { name: "vitald_picks_total", kind: Kind::Counter, help: "Members picked by the balancer." };
-const REBUILDS: Family = Family {
+const PICKS: MetricFamily = MetricFamily {
+    name: "vitald_picks_total",
+    kind: MetricKind::Counter,
+    help: "Members picked by the balancer.",
+};
+const REBUILDS: MetricFamily = MetricFamily {
     name: "vitald_balancer_rebuilds_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     help: "Tables that the balancer published; it starts anew with the balancer.",
 };
-const FAILURES: Family = Family {
+const FAILURES: MetricFamily = MetricFamily {
     name: "vitald_probe_failures_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     help: "Failed probes by reason; the member is to blame.",
 };
-const INCONCLUSIVE: Family = Family {
+const INCONCLUSIVE: MetricFamily = MetricFamily {
     name: "vitald_probes_inconclusive_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     help: "Probes that could not know, by reason; the prober is to blame.",
 };
-const DURATION: Family = Family {
+const DURATION: MetricFamily = MetricFamily {
     name: "vitald_probe_duration_seconds",
-    kind: Kind::Histogram,
+    kind: MetricKind::Histogram,
     help: "Durations of probes by phase; total is from the start to the outcome.",
 };
 
@@ -73,18 +76,18 @@ pub(super) fn write(
     }
     text.family(PICKS);
     for (channel, entry) in &channels {
-        text.sample(PICKS.name, channel, Value::Count(entry.balancer.total_picks()))?;
+        text.sample(PICKS.name, channel, SampleValue::Count(entry.balancer.total_picks()))?;
     }
     text.family(REBUILDS);
     for (channel, entry) in &channels {
-        text.sample(REBUILDS.name, channel, Value::Count(entry.balancer.rebuilds()))?;
+        text.sample(REBUILDS.name, channel, SampleValue::Count(entry.balancer.rebuilds()))?;
     }
     text.family(FAILURES);
     for (channel, entry) in &channels {
         let stats = observation.view(entry).stats();
         for (reason, count) in MemberReason::ALL.iter().zip(stats.failures) {
             let labels = format!("{channel},reason=\"{}\"", reason.word());
-            text.sample(FAILURES.name, &labels, Value::Count(count))?;
+            text.sample(FAILURES.name, &labels, SampleValue::Count(count))?;
         }
     }
     text.family(INCONCLUSIVE);
@@ -92,7 +95,7 @@ pub(super) fn write(
         let stats = observation.view(entry).stats();
         for (reason, count) in ProberReason::ALL.iter().zip(stats.inconclusive) {
             let labels = format!("{channel},reason=\"{}\"", reason.word());
-            text.sample(INCONCLUSIVE.name, &labels, Value::Count(count))?;
+            text.sample(INCONCLUSIVE.name, &labels, SampleValue::Count(count))?;
         }
     }
     text.family(DURATION);

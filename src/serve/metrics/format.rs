@@ -10,7 +10,7 @@ use crate::serve::stream::Text;
 
 /// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -18,15 +18,15 @@ pub(super) enum Kind {
 
 /// What a line of `# HELP` and `# TYPE` says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Family {
+pub(super) struct MetricFamily {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) help: &'static str,
 }
 
 /// A sample's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum SampleValue {
     Count(u64),
     /// Printed in seconds.
     Nanos(u64),
@@ -34,13 +34,13 @@ pub(super) enum Value {
     UnixSeconds(i64),
 }
 
-impl From<bool> for Value {
+impl From<bool> for SampleValue {
     fn from(value: bool) -> Self {
         Self::Count(value.into())
     }
 }
 
-impl From<usize> for Value {
+impl From<usize> for SampleValue {
     fn from(value: usize) -> Self {
         Self::Count(u64::try_from(value).unwrap_or(u64::MAX))
     }
@@ -48,11 +48,11 @@ impl From<usize> for Value {
 
 impl Text<'_> {
     /// Opens a family. All its samples must follow before the next one opens.
-    pub(super) fn family(&mut self, family: Family) {
+    pub(super) fn family(&mut self, family: MetricFamily) {
         let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         for part in ["# HELP ", family.name, " ", family.help, "\n# TYPE ", family.name, " ", kind, "\n"] {
             self.push(part);
@@ -60,7 +60,7 @@ impl Text<'_> {
     }
 
     /// A family of one sample without labels.
-    pub(super) fn single(&mut self, family: Family, value: impl Into<Value>) -> io::Result<()> {
+    pub(super) fn single(&mut self, family: MetricFamily, value: impl Into<SampleValue>) -> io::Result<()> {
         self.family(family);
         self.push(family.name);
         self.push(" ");
@@ -68,7 +68,12 @@ impl Text<'_> {
     }
 
     /// One sample. `labels` is everything between the braces, escaped.
-    pub(super) fn sample(&mut self, name: &str, labels: &str, value: impl Into<Value>) -> io::Result<()> {
+    pub(super) fn sample(
+        &mut self,
+        name: &str,
+        labels: &str,
+        value: impl Into<SampleValue>,
+    ) -> io::Result<()> {
         self.push(name);
         self.push("{");
         self.push(labels);
@@ -88,13 +93,13 @@ impl Text<'_> {
             self.bucket(name, labels);
             self.nanos(bound);
             self.push("\"} ");
-            self.value(Value::Count(cumulative))?;
+            self.value(SampleValue::Count(cumulative))?;
         }
         self.bucket(name, labels);
         self.push("+Inf\"} ");
-        self.value(Value::Count(count))?;
+        self.value(SampleValue::Count(count))?;
         for (suffix, value) in
-            [("_sum", Value::Nanos(histogram.sum_nanos())), ("_count", Value::Count(count))]
+            [("_sum", SampleValue::Nanos(histogram.sum_nanos())), ("_count", SampleValue::Count(count))]
         {
             self.push(name);
             self.push(suffix);
@@ -111,11 +116,11 @@ impl Text<'_> {
 
     /// The value and the end of the line, which is a place to pause. A space
     /// must stand before it.
-    pub(super) fn value(&mut self, value: Value) -> io::Result<()> {
+    pub(super) fn value(&mut self, value: SampleValue) -> io::Result<()> {
         match value {
-            Value::Count(count) => self.count(count),
-            Value::Nanos(nanos) => self.nanos(nanos),
-            Value::UnixSeconds(seconds) => self.push(itoa::Buffer::new().format(seconds)),
+            SampleValue::Count(count) => self.count(count),
+            SampleValue::Nanos(nanos) => self.nanos(nanos),
+            SampleValue::UnixSeconds(seconds) => self.push(itoa::Buffer::new().format(seconds)),
         }
         self.push("\n");
         self.pause()
@@ -188,9 +193,9 @@ mod tests {
             (u64::MAX, "18446744073.709551615"),
         ];
         for (nanos, expected) in cases {
-            assert_eq!(collect(|text| text.value(Value::Nanos(nanos))), format!("{expected}\n"));
+            assert_eq!(collect(|text| text.value(SampleValue::Nanos(nanos))), format!("{expected}\n"));
         }
-        assert_eq!(collect(|text| text.value(Value::UnixSeconds(-1))), "-1\n");
+        assert_eq!(collect(|text| text.value(SampleValue::UnixSeconds(-1))), "-1\n");
     }
 
     #[test]

@@ -11,74 +11,77 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::channels::labels;
-use super::format::{Family, Kind, Value, push_label_value, push_number};
+use super::format::{MetricFamily, MetricKind, SampleValue, push_label_value, push_number};
 use super::sharing::{Counts, Share, Sharing};
 use crate::catalog::{Entry, MemberView, Observation};
 use crate::channel::{Health, Host, MemberAddress, Role};
 use crate::health::moment::nanos;
 use crate::serve::stream::Text;
 
-const UP: Family = Family {
+const UP: MetricFamily = MetricFamily {
     name: "vitald_member_up",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Whether the member is healthy; absent while its health is unknown.",
 };
-const IN_ROTATION: Family = Family {
+const IN_ROTATION: MetricFamily = MetricFamily {
     name: "vitald_member_in_rotation",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Whether the member takes traffic, given its health, its switch and its role.",
 };
-const WEIGHT: Family = Family {
+const WEIGHT: MetricFamily = MetricFamily {
     name: "vitald_member_weight",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Effective weight: the group's, else the member's, else 1.",
 };
-const OPEN_PICKS: Family = Family {
+const OPEN_PICKS: MetricFamily = MetricFamily {
     name: "vitald_member_open_picks",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Picks of the balancer that have begun and not ended.",
 };
-const LAST_CHANGE: Family = Family {
+const LAST_CHANGE: MetricFamily = MetricFamily {
     name: "vitald_member_last_change_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "When the member's health became what it is.",
 };
-const LAST_DURATION: Family = Family {
+const LAST_DURATION: MetricFamily = MetricFamily {
     name: "vitald_member_last_probe_duration_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "How long the member's last probe took; absent before the first.",
 };
-const PROBES: Family =
-    Family { name: "vitald_probes_total", kind: Kind::Counter, help: "Probes that ended, by result." };
-const TRANSITIONS: Family = Family {
+const PROBES: MetricFamily = MetricFamily {
+    name: "vitald_probes_total",
+    kind: MetricKind::Counter,
+    help: "Probes that ended, by result.",
+};
+const TRANSITIONS: MetricFamily = MetricFamily {
     name: "vitald_member_transitions_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     help: "Changes of the member's health, by what it became.",
 };
-const CERTIFICATE: Family = Family {
+const CERTIFICATE: MetricFamily = MetricFamily {
     name: "vitald_tls_certificate_not_after_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "When the certificate that the member last presented expires.",
 };
 
 /// What a scrape says of the members of its channels, one after another.
 #[derive(Debug, Default)]
-struct Table {
-    channels: Vec<Section>,
+struct MemberRows {
+    channels: Vec<ChannelRows>,
     rows: Vec<Row>,
     labels: Labels,
 }
 
 /// One channel's part of the table.
 #[derive(Debug)]
-struct Section {
+struct ChannelRows {
     /// `{channel="CHANNEL",member="`.
     channel: String,
     /// Where its rows begin and end; in the order of the configuration.
     rows: Range<usize>,
 }
 
-impl Table {
+impl MemberRows {
     /// Gathers it anew; some 100 bytes a member, and the text of its labels.
     fn fill(&mut self, observation: &Observation, entries: &[Arc<Entry>]) {
         self.clear();
@@ -93,7 +96,7 @@ impl Table {
                 self.labels.push(&member);
                 self.rows.push(Row::of(&member, sharing.of(position)));
             }
-            self.channels.push(Section {
+            self.channels.push(ChannelRows {
                 channel: format!("{{{},member=\"", labels(entry.channel.name())),
                 rows: begin..self.rows.len(),
             });
@@ -114,40 +117,40 @@ impl Table {
     /// Writes all families.
     fn write(&self, text: &mut Text<'_>) -> io::Result<()> {
         self.by_member(text, UP, |row| match row.health {
-            Health::Healthy => Some(Value::Count(1)),
-            Health::Unhealthy => Some(Value::Count(0)),
+            Health::Healthy => Some(SampleValue::Count(1)),
+            Health::Unhealthy => Some(SampleValue::Count(0)),
             Health::Unknown => None,
         })?;
         self.by_member(text, IN_ROTATION, |row| Some(row.in_rotation.into()))?;
-        self.by_member(text, WEIGHT, |row| Some(Value::Count(row.weight.into())))?;
-        self.by_member(text, OPEN_PICKS, |row| Some(Value::Count(row.open_picks.into())))?;
-        self.by_member(text, LAST_CHANGE, |row| row.last_change.map(Value::Nanos))?;
-        self.by_member(text, LAST_DURATION, |row| row.last_duration.map(Value::Nanos))?;
+        self.by_member(text, WEIGHT, |row| Some(SampleValue::Count(row.weight.into())))?;
+        self.by_member(text, OPEN_PICKS, |row| Some(SampleValue::Count(row.open_picks.into())))?;
+        self.by_member(text, LAST_CHANGE, |row| row.last_change.map(SampleValue::Nanos))?;
+        self.by_member(text, LAST_DURATION, |row| row.last_duration.map(SampleValue::Nanos))?;
         self.by_address(text, PROBES, |counts| {
             [
-                ("\",result=\"success\"} ", Some(Value::Count(counts.results.success))),
-                ("\",result=\"failure\"} ", Some(Value::Count(counts.results.failure))),
-                ("\",result=\"inconclusive\"} ", Some(Value::Count(counts.results.inconclusive))),
+                ("\",result=\"success\"} ", Some(SampleValue::Count(counts.results.success))),
+                ("\",result=\"failure\"} ", Some(SampleValue::Count(counts.results.failure))),
+                ("\",result=\"inconclusive\"} ", Some(SampleValue::Count(counts.results.inconclusive))),
             ]
         })?;
         self.by_address(text, TRANSITIONS, |counts| {
             let [unknown, healthy, unhealthy] = counts.transitions.map(u64::from);
             [
-                ("\",to=\"healthy\"} ", Some(Value::Count(healthy))),
-                ("\",to=\"unhealthy\"} ", Some(Value::Count(unhealthy))),
+                ("\",to=\"healthy\"} ", Some(SampleValue::Count(healthy))),
+                ("\",to=\"unhealthy\"} ", Some(SampleValue::Count(unhealthy))),
                 // Nothing becomes unknown in a running daemon's ordinary life.
-                ("\",to=\"unknown\"} ", (unknown > 0).then_some(Value::Count(unknown))),
+                ("\",to=\"unknown\"} ", (unknown > 0).then_some(SampleValue::Count(unknown))),
             ]
         })?;
         self.by_address(text, CERTIFICATE, |counts| {
-            [("\"} ", counts.certificate_not_after.map(Value::UnixSeconds))]
+            [("\"} ", counts.certificate_not_after.map(SampleValue::UnixSeconds))]
         })
     }
 
     /// Of each channel: `FAMILY{channel="CHANNEL",member="`, and its members.
     fn sections(
         &self,
-        family: Family,
+        family: MetricFamily,
     ) -> impl Iterator<Item = (String, impl Iterator<Item = (&Row, MemberLabels<'_>)>)> {
         self.channels.iter().map(move |section| {
             let rows = self.rows.get(section.rows.clone()).unwrap_or_default();
@@ -160,8 +163,8 @@ impl Table {
     fn by_member(
         &self,
         text: &mut Text<'_>,
-        family: Family,
-        value: impl Fn(&Row) -> Option<Value>,
+        family: MetricFamily,
+        value: impl Fn(&Row) -> Option<SampleValue>,
     ) -> io::Result<()> {
         text.family(family);
         for (start, members) in self.sections(family) {
@@ -183,8 +186,8 @@ impl Table {
     fn by_address<const N: usize>(
         &self,
         text: &mut Text<'_>,
-        family: Family,
-        samples: impl Fn(&Counts) -> [(&'static str, Option<Value>); N],
+        family: MetricFamily,
+        samples: impl Fn(&Counts) -> [(&'static str, Option<SampleValue>); N],
     ) -> io::Result<()> {
         text.family(family);
         for (start, members) in self.sections(family) {
@@ -299,9 +302,9 @@ impl Labels {
 /// The table of the scrape before, so that a scrape finds its memory where the last one
 /// left it. Two at once have a table each; the later to end is the one that is kept.
 #[derive(Debug, Clone, Default)]
-pub(in crate::serve) struct Spare(Arc<Mutex<Option<Table>>>);
+pub(in crate::serve) struct ScrapeBuffer(Arc<Mutex<Option<MemberRows>>>);
 
-impl Spare {
+impl ScrapeBuffer {
     /// Gathers a table.
     pub(super) fn fill(&self, observation: &Observation, entries: &[Arc<Entry>]) -> Filled<'_> {
         let mut table = self.slot().take().unwrap_or_default();
@@ -309,7 +312,7 @@ impl Spare {
         Filled { table, spare: self }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Table>> {
+    fn slot(&self) -> MutexGuard<'_, Option<MemberRows>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,8 +320,8 @@ impl Spare {
 
 /// A table of one scrape; kept for the next one in the end.
 pub(super) struct Filled<'a> {
-    table: Table,
-    spare: &'a Spare,
+    table: MemberRows,
+    spare: &'a ScrapeBuffer,
 }
 
 impl Filled<'_> {

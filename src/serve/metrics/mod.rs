@@ -22,7 +22,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-pub(super) use members::Spare;
+pub(super) use members::ScrapeBuffer;
 
 use std::io;
 use std::sync::Arc;
@@ -32,18 +32,18 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::routes::{App, unavailable};
-use super::selection::{Detail, Parameters, Selection, Takes};
-use super::source::Source;
+use super::selection::{MetricsDetail, QueryPairs, Selection, Takes};
+use super::source::DaemonHandle;
 use super::stream::Text;
 use crate::catalog::{Entry, Observation};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`.
-pub(super) async fn metrics<S: Source>(
+pub(super) async fn metrics<S: DaemonHandle>(
     State(app): State<App<S>>,
     headers: HeaderMap,
-    parameters: Parameters,
+    parameters: QueryPairs,
 ) -> Response {
     let selection = match Selection::read(parameters, Takes::ChannelAndDetail) {
         Ok(selection) => selection,
@@ -73,12 +73,12 @@ fn write(
     text: &mut Text<'_>,
     observation: Observation,
     entries: &[Arc<Entry>],
-    detail: Detail,
-    spare: &Spare,
+    detail: MetricsDetail,
+    spare: &ScrapeBuffer,
 ) -> io::Result<()> {
     let members = match detail {
-        Detail::Member => Some(spare.fill(&observation, entries)),
-        Detail::Channel => None,
+        MetricsDetail::Member => Some(spare.fill(&observation, entries)),
+        MetricsDetail::Channel => None,
     };
     general::write(text, &observation)?;
     channels::write(text, &observation, entries)?;

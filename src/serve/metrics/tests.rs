@@ -8,7 +8,7 @@ use crate::channel::Health;
 use crate::health::{DriverSnapshot, MemberState, Timestamp};
 use crate::serve::fixture::{assert_golden, collect, large, observation};
 
-fn text(detail: Detail, channels: &[&str]) -> String {
+fn text(detail: MetricsDetail, channels: &[&str]) -> String {
     let observation = observation();
     let entries: Vec<_> = observation
         .directory
@@ -17,19 +17,19 @@ fn text(detail: Detail, channels: &[&str]) -> String {
         .filter(|entry| channels.contains(&entry.channel.name()))
         .cloned()
         .collect();
-    collect(|text| write(text, observation.clone(), &entries, detail, &Spare::default()))
+    collect(|text| write(text, observation.clone(), &entries, detail, &ScrapeBuffer::default()))
 }
 
 const ALL: [&str; 3] = ["api", "idle", "web"];
 
 #[test]
 fn the_whole_text_is_the_documented_one() {
-    assert_golden(&text(Detail::Member, &ALL), include_str!("../testdata/metrics.txt"));
+    assert_golden(&text(MetricsDetail::Member, &ALL), include_str!("../testdata/metrics.txt"));
 }
 
 #[test]
 fn no_series_and_no_family_occurs_twice() {
-    let text = text(Detail::Member, &ALL);
+    let text = text(MetricsDetail::Member, &ALL);
     let mut series = HashSet::new();
     let mut families = HashSet::new();
     let mut open = "";
@@ -47,7 +47,7 @@ fn no_series_and_no_family_occurs_twice() {
 
 #[test]
 fn one_address_in_two_groups_is_counted_once_with_the_sum() {
-    let text = text(Detail::Member, &["web"]);
+    let text = text(MetricsDetail::Member, &["web"]);
     let of_shared = |name: &str| -> Vec<String> {
         let start = format!("{name}{{channel=\"web\",member=\"127.0.0.1:18081\"");
         text.lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect()
@@ -61,14 +61,14 @@ fn one_address_in_two_groups_is_counted_once_with_the_sum() {
 
 #[test]
 fn channel_detail_leaves_out_every_member() {
-    let short = text(Detail::Channel, &ALL);
+    let short = text(MetricsDetail::Channel, &ALL);
     assert!(!short.contains("member=\""));
-    assert!(text(Detail::Member, &ALL).starts_with(&short), "and changes nothing else");
+    assert!(text(MetricsDetail::Member, &ALL).starts_with(&short), "and changes nothing else");
 }
 
 #[test]
 fn a_filter_leaves_out_the_other_channels() {
-    let text = text(Detail::Member, &["web"]);
+    let text = text(MetricsDetail::Member, &["web"]);
     assert!(text.contains("channel=\"web\"") && text.contains("vitald_probes_in_flight"));
     assert!(!text.contains("channel=\"api\"") && !text.contains("channel=\"idle\""));
 }
@@ -94,7 +94,7 @@ fn fixed() -> String {
 #[test]
 fn every_metric_is_documented() {
     let documented = include_str!("../../../docs/metrics.md");
-    let text = format!("{}{}", fixed(), text(Detail::Member, &ALL));
+    let text = format!("{}{}", fixed(), text(MetricsDetail::Member, &ALL));
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a kind");
         let row = documented.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
@@ -119,8 +119,8 @@ fn a_scrape_keeps_little_of_each_member() {
         let measured = allocation_counter::measure(|| {
             let mut nowhere = Nowhere;
             let mut text = Text::new(&mut nowhere);
-            let spare = Spare::default();
-            let written = write(&mut text, observation, &entries, Detail::Member, &spare);
+            let spare = ScrapeBuffer::default();
+            let written = write(&mut text, observation, &entries, MetricsDetail::Member, &spare);
             written.expect("nowhere takes everything");
         });
         measured.bytes_max
@@ -156,21 +156,22 @@ fn the_drivers_have_their_pages_back_before_members_are_written() {
     observation.drivers[0].pages = vec![page];
     let entries = observation.directory.entries.clone();
     let mut text = Text::new(&mut watch);
-    write(&mut text, observation, &entries, Detail::Member, &Spare::default()).expect("nobody refuses");
+    write(&mut text, observation, &entries, MetricsDetail::Member, &ScrapeBuffer::default())
+        .expect("nobody refuses");
     text.finish().expect("nobody refuses");
     assert!(watch.has_seen_members);
 }
 
 #[test]
 fn a_scrape_finds_its_memory_where_the_last_one_left_it() {
-    let spare = Spare::default();
+    let spare = ScrapeBuffer::default();
     let taken_for = |members| {
         let observation = large(members);
         let entries = observation.directory.entries.clone();
         let mut nowhere = Nowhere;
         let mut text = Text::new(&mut nowhere);
         let measured = allocation_counter::measure(|| {
-            let written = write(&mut text, observation, &entries, Detail::Member, &spare);
+            let written = write(&mut text, observation, &entries, MetricsDetail::Member, &spare);
             written.expect("nowhere takes everything");
         });
         (measured.bytes_total, measured.bytes_current)

@@ -16,14 +16,14 @@ use tokio::time::Instant;
 use super::*;
 use crate::catalog::Observation;
 use crate::serve::fixture;
-use crate::serve::source::{Liveness, ReloadSummary, SourceError};
+use crate::serve::source::{Liveness, ReloadSummary, SnapshotError};
 
 /// A source whose answers a test sets.
 #[derive(Clone)]
 struct Fake(Arc<Answers>);
 
 struct Answers {
-    observation: Mutex<Result<Observation, SourceError>>,
+    observation: Mutex<Result<Observation, SnapshotError>>,
     liveness: Liveness,
     reload: Result<ReloadSummary, String>,
     /// When set, `observe` waits for it.
@@ -44,8 +44,8 @@ impl Answers {
     }
 }
 
-impl Source for Fake {
-    async fn observe(&self) -> Result<Observation, SourceError> {
+impl DaemonHandle for Fake {
+    async fn observe(&self) -> Result<Observation, SnapshotError> {
         self.0.asked.notify_one();
         if let Some(gate) = &self.0.gate {
             gate.notified().await;
@@ -66,22 +66,22 @@ impl Source for Fake {
     }
 }
 
-/// A running surface on a port of its own.
-struct Surface {
+/// A running server on a port of its own.
+struct TestServer {
     address: SocketAddr,
     answers: Arc<Answers>,
     shutdown: CancellationToken,
-    server: JoinHandle<Drain>,
+    task: JoinHandle<DrainOutcome>,
 }
 
-impl Surface {
+impl TestServer {
     async fn start(answers: Answers, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (answers, shutdown) = (Arc::new(answers), CancellationToken::new());
         let source = Fake(Arc::clone(&answers));
-        let server = tokio::spawn(run_with(listener, source, shutdown.clone(), limits));
-        Self { address, answers, shutdown, server }
+        let task = tokio::spawn(run_with(listener, source, shutdown.clone(), limits));
+        Self { address, answers, shutdown, task }
     }
 
     async fn usual() -> Self {
@@ -138,7 +138,7 @@ const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
 async fn every_path_answers_what_it_should() {
-    let surface = Surface::usual().await;
+    let server = TestServer::usual().await;
     let cases = [
         ("GET", "/", 200, "<h1>vitald</h1>"),
         ("GET", "/livez", 200, r#"{"status":"alive"}"#),
@@ -165,7 +165,7 @@ async fn every_path_answers_what_it_should() {
         ("HEAD", "/livez", 200, ""),
     ];
     for (method, path, status, part) in cases {
-        let answer = surface.ask(method, path, &[]).await;
+        let answer = server.ask(method, path, &[]).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
         assert!(answer.text().contains(part), "{method} {path}: {}", answer.text());
         if status >= 400 {
@@ -175,17 +175,17 @@ async fn every_path_answers_what_it_should() {
             assert_eq!(answer.text(), "");
         }
     }
-    let allow = surface.ask("POST", "/metrics", &[]).await.headers;
+    let allow = server.ask("POST", "/metrics", &[]).await.headers;
     assert_eq!(allow[header::ALLOW], "GET,HEAD");
 }
 
 #[tokio::test]
 async fn metrics_have_the_exact_content_type_and_gzip_when_asked() {
-    let surface = Surface::usual().await;
-    let plain = surface.get("/metrics?channel=web").await;
+    let server = TestServer::usual().await;
+    let plain = server.get("/metrics?channel=web").await;
     assert_eq!(plain.headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     assert!(!plain.headers.contains_key(header::CONTENT_ENCODING));
-    let packed = surface.ask("GET", "/metrics?channel=web", &[("accept-encoding", "gzip")]).await;
+    let packed = server.ask("GET", "/metrics?channel=web", &[("accept-encoding", "gzip")]).await;
     assert_eq!(packed.headers[header::CONTENT_ENCODING], "gzip");
     assert_eq!(packed.headers[header::VARY], "accept-encoding");
     let mut text = String::new();
@@ -198,27 +198,27 @@ async fn metrics_have_the_exact_content_type_and_gzip_when_asked() {
 
 #[tokio::test]
 async fn a_large_scrape_arrives_whole_and_in_chunks() {
-    let surface = Surface::start(Answers::new(fixture::large(20_000)), Limits::default()).await;
-    let answer = surface.get("/metrics").await;
+    let server = TestServer::start(Answers::new(fixture::large(20_000)), Limits::default()).await;
+    let answer = server.get("/metrics").await;
     assert!(answer.body.len() > 10_000_000);
     assert_eq!(answer.text().lines().filter(|line| line.starts_with("vitald_probes_total{")).count(), 60_000);
     assert!(answer.text().ends_with('\n'));
-    let status = surface.get("/v1/channels/large").await.json();
+    let status = server.get("/v1/channels/large").await.json();
     assert_eq!(status["members"].as_array().map(Vec::len), Some(20_000));
 }
 
 #[tokio::test]
 async fn a_silent_driver_is_said_so() {
     let stalled = Liveness::Stalled { driver: 1, silent: Duration::from_millis(12_300) };
-    let cause = SourceError::DriverSilent { driver: 1, waited: Duration::from_millis(500) };
+    let cause = SnapshotError::DriverSilent { driver: 1, waited: Duration::from_millis(500) };
     let answers = Answers { liveness: stalled, ..Answers::new(fixture::observation()) };
     *answers.observation.lock().expect("not poisoned") = Err(cause);
-    let surface = Surface::start(answers, Limits::default()).await;
-    let live = surface.get("/livez").await;
+    let server = TestServer::start(answers, Limits::default()).await;
+    let live = server.get("/livez").await;
     assert_eq!(live.status, 503);
     assert_eq!(live.json()["reason"], "driver 1 has made no progress for 12.3 s");
     for path in ["/metrics", "/v1/status", "/v1/channels/web", "/readyz"] {
-        let answer = surface.get(path).await;
+        let answer = server.get(path).await;
         assert_eq!(answer.status, 503, "{path}");
         assert_eq!(answer.json()["error"], "driver 1 did not answer within 500 ms");
     }
@@ -227,27 +227,27 @@ async fn a_silent_driver_is_said_so() {
 #[tokio::test]
 async fn readiness_follows_the_observation() {
     let observation = Observation { ready: true, ..fixture::observation() };
-    let surface = Surface::start(Answers::new(observation), Limits::default()).await;
-    let answer = surface.get("/readyz").await;
+    let server = TestServer::start(Answers::new(observation), Limits::default()).await;
+    let answer = server.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "{\"status\":\"ready\"}\n"));
 }
 
 #[tokio::test]
 async fn reload_says_what_changed_or_why_not() {
     let action = [("x-vitald-action", "reload")];
-    let surface = Surface::usual().await;
-    let done = surface.ask("POST", "/v1/reload", &action).await;
+    let server = TestServer::usual().await;
+    let done = server.ask("POST", "/v1/reload", &action).await;
     assert_eq!(done.status, 200);
     let expected = serde_json::json!({
         "result": "reloaded", "channels": 3, "members": 8, "added": 2, "removed": 1, "restarted": 0
     });
     assert_eq!(done.json(), expected);
-    assert_eq!(surface.ask("POST", "/v1/reload", &[]).await.status, 403);
+    assert_eq!(server.ask("POST", "/v1/reload", &[]).await.status, 403);
 
     let refusing =
         Answers { reload: Err("error[E005]: ..".to_owned()), ..Answers::new(fixture::observation()) };
-    let surface = Surface::start(refusing, Limits::default()).await;
-    let refused = surface.ask("POST", "/v1/reload", &action).await;
+    let server = TestServer::start(refusing, Limits::default()).await;
+    let refused = server.ask("POST", "/v1/reload", &action).await;
     assert_eq!(
         (refused.status.as_u16(), refused.json()),
         (422, serde_json::json!({"error": "error[E005]: .."}))
@@ -256,10 +256,10 @@ async fn reload_says_what_changed_or_why_not() {
 
 #[tokio::test]
 async fn a_head_that_does_not_end_is_dropped() {
-    let surface =
-        Surface::start(Answers::new(fixture::observation()), Limits { head: SHORT, ..Limits::default() })
+    let server =
+        TestServer::start(Answers::new(fixture::observation()), Limits { head: SHORT, ..Limits::default() })
             .await;
-    let mut slow = surface.raw("GET /livez HTTP/1.1\r\nx: ").await;
+    let mut slow = server.raw("GET /livez HTTP/1.1\r\nx: ").await;
     let mut rest = Vec::new();
     let ended = timeout(LONG, slow.read_to_end(&mut rest)).await.expect("dropped in time");
     assert!(ended.is_err() || !String::from_utf8_lossy(&rest).contains(" 200 "));
@@ -268,10 +268,10 @@ async fn a_head_that_does_not_end_is_dropped() {
 #[tokio::test]
 async fn nobody_is_accepted_beyond_the_limit_until_a_connection_ends() {
     let limits = Limits { connections: 1, head: SHORT, ..Limits::default() };
-    let surface = Surface::start(Answers::new(fixture::observation()), limits).await;
+    let server = TestServer::start(Answers::new(fixture::observation()), limits).await;
     let started = Instant::now();
-    let _idle = surface.raw("").await;
-    let answer = timeout(LONG, surface.get("/livez")).await.expect("answered in time");
+    let _idle = server.raw("").await;
+    let answer = timeout(LONG, server.get("/livez")).await.expect("answered in time");
     assert_eq!(answer.status, 200);
     assert!(started.elapsed() >= SHORT, "the first connection had the only slot");
 }
@@ -279,17 +279,17 @@ async fn nobody_is_accepted_beyond_the_limit_until_a_connection_ends() {
 #[tokio::test]
 async fn a_client_that_never_reads_is_dropped() {
     let limits = Limits { connections: 1, write_stall: SHORT, ..Limits::default() };
-    let surface = Surface::start(Answers::new(fixture::large(100_000)), limits).await;
-    let _deaf = surface.raw(REQUEST).await;
-    let answer = timeout(LONG, surface.get("/livez")).await.expect("the slot is free again");
+    let server = TestServer::start(Answers::new(fixture::large(100_000)), limits).await;
+    let _deaf = server.raw(REQUEST).await;
+    let answer = timeout(LONG, server.get("/livez")).await.expect("the slot is free again");
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
 async fn a_client_that_reads_drop_by_drop_is_dropped() {
     let limits = Limits { exchange: Duration::from_millis(500), write_stall: LONG, ..Limits::default() };
-    let surface = Surface::start(Answers::new(fixture::large(100_000)), limits).await;
-    let mut slow = surface.raw(REQUEST).await;
+    let server = TestServer::start(Answers::new(fixture::large(100_000)), limits).await;
+    let mut slow = server.raw(REQUEST).await;
     let mut bytes = [0; 4096];
     let mut last = Vec::new();
     let reading = async {
@@ -305,31 +305,31 @@ async fn a_client_that_reads_drop_by_drop_is_dropped() {
 #[tokio::test]
 async fn answers_under_way_are_finished_on_shutdown() {
     let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
-    let surface = Surface::start(gated, Limits { drain: LONG, ..Limits::default() }).await;
-    let _fresh = surface.raw("").await;
-    let mut idle = surface.raw("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let server = TestServer::start(gated, Limits { drain: LONG, ..Limits::default() }).await;
+    let _fresh = server.raw("").await;
+    let mut idle = server.raw("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.expect("answered");
-    let mut busy = surface.raw(REQUEST).await;
-    surface.answers.asked.notified().await;
-    surface.shutdown.cancel();
+    let mut busy = server.raw(REQUEST).await;
+    server.answers.asked.notified().await;
+    server.shutdown.cancel();
     // The idle connection ends at once, while the busy one is still waiting.
     timeout(LONG, idle.read_to_end(&mut Vec::new())).await.expect("closed").expect("in order");
-    surface.answers.gate.as_ref().expect("gated").notify_one();
+    server.answers.gate.as_ref().expect("gated").notify_one();
     let mut whole = Vec::new();
     timeout(LONG, busy.read_to_end(&mut whole)).await.expect("answered").expect("in order");
     assert!(whole.starts_with(b"HTTP/1.1 200 OK") && whole.ends_with(b"0\r\n\r\n"));
-    let drain = timeout(SHORT * 10, surface.server).await.expect("drained").expect("no panic");
-    assert_eq!(drain, Drain::Complete);
+    let drain = timeout(SHORT * 10, server.task).await.expect("drained").expect("no panic");
+    assert_eq!(drain, DrainOutcome::Complete);
 }
 
 #[tokio::test]
 async fn draining_is_bounded() {
     let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
-    let surface = Surface::start(gated, Limits { drain: SHORT, ..Limits::default() }).await;
-    let _busy = surface.raw(REQUEST).await;
-    surface.answers.asked.notified().await;
-    surface.shutdown.cancel();
-    let drain = timeout(LONG, surface.server).await.expect("ended in time").expect("no panic");
-    assert_eq!(drain, Drain::CutOff { connections: 1 });
+    let server = TestServer::start(gated, Limits { drain: SHORT, ..Limits::default() }).await;
+    let _busy = server.raw(REQUEST).await;
+    server.answers.asked.notified().await;
+    server.shutdown.cancel();
+    let drain = timeout(LONG, server.task).await.expect("ended in time").expect("no panic");
+    assert_eq!(drain, DrainOutcome::CutOff { connections: 1 });
 }

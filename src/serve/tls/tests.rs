@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::channel::{ClientIdentity, PemFile};
 use crate::serve::server::{Limits, run_router};
-use crate::serve::{Listener, Origin};
+use crate::serve::{ConnectionInfo, Listener};
 
 /// A certificate that vouches for itself and for others.
 struct Authority {
@@ -56,7 +56,7 @@ fn serve(tls: &Tls, listener: TcpListener, limits: Limits) -> CancellationToken 
     let stop = CancellationToken::new();
     let router = Router::new().route(
         "/",
-        get(|Extension(origin): Extension<Origin>| async move { format!("{:?}", origin.transport) }),
+        get(|Extension(origin): Extension<ConnectionInfo>| async move { format!("{:?}", origin.transport) }),
     );
     tokio::spawn(run_router(Listener::Tls(listener, tls.clone()), router, stop.clone(), limits));
     stop

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;
 use crate::health::{Moment, Timestamp};
-use crate::serve::listener::Origin;
+use crate::serve::listener::ConnectionInfo;
 
 const PASSWORD: &str = "hidden-password";
 const SECRET: &[u8] = b"probe-secret-key-0123456789";
@@ -74,7 +74,8 @@ fn parts(headers: &[(&str, &str)]) -> Parts {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let origin = Origin { peer: PEER, machine: crate::serve::Machine::Other, transport: Transport::Plain };
+    let origin =
+        ConnectionInfo { peer: PEER, machine: crate::serve::Machine::Other, transport: Transport::Plain };
     request.extension(origin).body(()).expect("a request").into_parts().0
 }
 
@@ -154,7 +155,7 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
     let (gate, _) = gate_of(&api());
     let local = |headers: &[(&str, &str)]| {
         let mut parts = parts(headers);
-        parts.extensions.insert(Origin {
+        parts.extensions.insert(ConnectionInfo {
             peer: PeerAddress::UnixSocket,
             machine: crate::serve::Machine::This,
             transport: Transport::Plain,

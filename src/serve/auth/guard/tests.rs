@@ -102,7 +102,7 @@ async fn others_are_answered_in_the_vendors_form() {
     assert!(text.contains("APIG.1000"), "{text}");
 
     let mut local = Request::get(&own).body(Body::empty()).expect("a request");
-    local.extensions_mut().insert(Origin {
+    local.extensions_mut().insert(ConnectionInfo {
         peer: PeerAddress::UnixSocket,
         machine: crate::serve::Machine::This,
         transport: Transport::Plain,

@@ -224,7 +224,7 @@ async fn discovery_names_the_address_that_was_asked() {
     }
     let mut request = axum::http::Request::get("/v3/").body(Body::empty()).expect("a request");
     let peer = PeerAddress::UnixSocket;
-    request.extensions_mut().insert(Origin {
+    request.extensions_mut().insert(ConnectionInfo {
         peer,
         machine: crate::serve::Machine::Other,
         transport: Transport::Tls,

@@ -1,6 +1,6 @@
-//! The HTTP surface: its thread, its listeners, and their change on reload.
+//! The HTTP server: its thread, its listeners, and their change on reload.
 //!
-//! The surface has a thread and a runtime of its own, so that neither a long
+//! The server has a thread and a runtime of its own, so that neither a long
 //! answer holds up control nor a large change a scrape. Listeners are bound
 //! before anything is served, and replaced when their address moves.
 
@@ -19,18 +19,18 @@ use super::priority;
 use crate::config::Server;
 use crate::config::api::{self, Transport};
 use crate::serve::auth::{self, AuthGate, keystone};
-use crate::serve::{self, Drain, Limits, Listener, Tls, TlsError};
+use crate::serve::{self, DrainOutcome, Limits, Listener, Tls, TlsError};
 
 /// What is served.
 #[derive(Debug, Clone)]
-pub struct Pages {
+pub struct Routes {
     /// Metrics, status, liveness.
     pub observer: Observer,
     /// The management API, if there is one.
     pub api: Option<(AuthGate, Backend)>,
 }
 
-impl Pages {
+impl Routes {
     fn router(&self, listen: SocketAddr) -> axum::Router {
         let router = serve::router(self.observer.clone());
         let Some((gate, backend)) = &self.api else { return router };
@@ -43,7 +43,7 @@ impl Pages {
     }
 }
 
-/// The surface's thread. Ends when dropped; what it serves then is cut off.
+/// The server's thread. Ends when dropped; what it serves then is cut off.
 #[derive(Debug)]
 pub struct HttpThread {
     handle: Handle,
@@ -75,39 +75,39 @@ impl Drop for HttpThread {
     }
 }
 
-/// A running HTTP surface.
+/// A running HTTP server.
 #[derive(Debug)]
-pub struct Surface {
+pub struct HttpServer {
     thread: HttpThread,
-    pages: Pages,
+    routes: Routes,
     /// Whether the address was given on the command line and no reload moves it.
-    pinned: Pinned,
-    tcp: Served<Bound>,
+    listen_override: ListenOverride,
+    tcp: RunningListener<BoundListener>,
     tls: Option<Tls>,
-    socket: Option<Served<PathBuf>>,
+    socket: Option<RunningListener<PathBuf>>,
     addresses: watch::Sender<Vec<SocketAddr>>,
 }
 
 /// Something listened on.
 #[derive(Debug)]
-struct Served<P> {
+struct RunningListener<P> {
     place: P,
     stop: CancellationToken,
-    task: JoinHandle<Drain>,
+    task: JoinHandle<DrainOutcome>,
 }
 
 /// Who decides the listening address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pinned {
+pub enum ListenOverride {
     /// The configuration, also on reload.
-    No,
+    None,
     /// The command line, for good.
-    Yes,
+    Given,
 }
 
 /// An address that is bound.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     /// What was asked for; port 0 stays 0 here.
     asked: SocketAddr,
     listener: std::net::TcpListener,
@@ -115,13 +115,13 @@ pub struct Bound {
 
 /// What a new configuration moves, bound and not yet served.
 #[derive(Debug)]
-pub struct Moved {
-    tcp: Option<Bound>,
+pub struct PreparedListeners {
+    tcp: Option<BoundListener>,
     tls: Option<Tls>,
     socket: Option<(PathBuf, Option<Listener>)>,
 }
 
-/// The surface cannot be as the configuration wants it.
+/// The server cannot be as the configuration wants it.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The address cannot be listened on.
@@ -155,11 +155,11 @@ pub enum BindError {
 ///
 /// # Errors
 /// The address is taken, foreign or not permitted.
-pub fn bind(address: SocketAddr) -> Result<Bound, BindError> {
+pub fn bind(address: SocketAddr) -> Result<BoundListener, BindError> {
     let listener = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| BindError::Address { address, error })?;
-    Ok(Bound { asked: address, listener })
+    Ok(BoundListener { asked: address, listener })
 }
 
 /// Whether the API, if there is one, may be offered on an address.
@@ -176,7 +176,7 @@ pub fn judge_exposure(api: Option<&api::Api>, server: &Server, listen: SocketAdd
     }
 }
 
-impl Bound {
+impl BoundListener {
     /// The address that was really bound.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -190,17 +190,17 @@ impl Bound {
     }
 }
 
-impl Surface {
+impl HttpServer {
     /// Serves on a bound address, and on the socket that the configuration names.
     ///
     /// # Errors
     /// Certificates or the socket cannot be used.
     pub fn open(
         thread: HttpThread,
-        bound: Bound,
-        pinned: Pinned,
+        bound: BoundListener,
+        listen_override: ListenOverride,
         server: &Server,
-        pages: Pages,
+        routes: Routes,
         addresses: watch::Sender<Vec<SocketAddr>>,
     ) -> Result<Self, BindError> {
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
@@ -208,19 +208,19 @@ impl Surface {
             Some(path) => Some((path.clone(), thread.bind_socket(path)?)),
             None => None,
         };
-        let router = pages.router(bound.address());
+        let router = routes.router(bound.address());
         addresses.send_replace(vec![bound.address()]);
         let socket = socket.map(|(path, listener)| thread.serve(path, listener, router.clone()));
         let tcp = thread.serve_tcp(bound, tls.clone(), router)?;
-        Ok(Self { thread, pages, pinned, tcp, tls, socket, addresses })
+        Ok(Self { thread, routes, listen_override, tcp, tls, socket, addresses })
     }
 
-    /// Binds whatever the configuration moved. Nothing is served or closed yet.
+    /// Binds whatever the configuration prepared. Nothing is served or closed yet.
     ///
     /// # Errors
     /// An address, a path or a certificate cannot be used.
-    pub fn prepare(&self, server: &Server, api: Option<&api::Api>) -> Result<Moved, BindError> {
-        let is_moved = self.pinned == Pinned::No && server.listen != self.tcp.place.asked;
+    pub fn prepare(&self, server: &Server, api: Option<&api::Api>) -> Result<PreparedListeners, BindError> {
+        let is_moved = self.listen_override == ListenOverride::None && server.listen != self.tcp.place.asked;
         judge_exposure(api, server, if is_moved { server.listen } else { self.tcp.place.asked })?;
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
         let tcp = if is_moved { Some(bind(server.listen)?) } else { None };
@@ -230,13 +230,13 @@ impl Surface {
             Some(path) => Some((path.clone(), Some(self.thread.bind_socket(path)?))),
             None => Some((PathBuf::new(), None)),
         };
-        Ok(Moved { tcp, tls, socket })
+        Ok(PreparedListeners { tcp, tls, socket })
     }
 
     /// Serves what was prepared and closes what it replaces; open requests there
     /// end within the drain bound, in the background.
-    pub fn replace(&mut self, moved: Moved, server: &Server) {
-        let Moved { tcp, tls, socket } = moved;
+    pub fn replace(&mut self, prepared: PreparedListeners, server: &Server) {
+        let PreparedListeners { tcp, tls, socket } = prepared;
         let is_toggled = tls.is_some() != self.tls.is_some();
         if !is_toggled
             && let (Some(held), Some(settings)) = (&self.tls, &server.tls)
@@ -255,7 +255,7 @@ impl Surface {
             };
             let served = bound.and_then(|bound| {
                 let address = bound.address();
-                let router = self.pages.router(address);
+                let router = self.routes.router(address);
                 tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
                 self.addresses.send_replace(vec![address]);
                 self.thread.serve_tcp(bound, self.tls.clone(), router)
@@ -266,7 +266,7 @@ impl Surface {
             }
         }
         if let Some((path, listener)) = socket {
-            let router = self.pages.router(self.tcp.place.address());
+            let router = self.routes.router(self.tcp.place.address());
             let served = listener.map(|listener| self.thread.serve(path, listener, router));
             if let Some(old) = std::mem::replace(&mut self.socket, served) {
                 old.stop.cancel();
@@ -278,12 +278,12 @@ impl Surface {
     /// The accounts, if there is an API.
     #[must_use]
     pub fn gate(&self) -> Option<&AuthGate> {
-        self.pages.api.as_ref().map(|(gate, _)| gate)
+        self.routes.api.as_ref().map(|(gate, _)| gate)
     }
 
     /// Stops listening and waits for open requests, within the drain bound.
     pub async fn close(self) {
-        let Served { place, stop, task } = self.tcp;
+        let RunningListener { place, stop, task } = self.tcp;
         stop.cancel();
         // From here on newcomers are refused, not left waiting.
         drop(place);
@@ -291,7 +291,7 @@ impl Surface {
             socket.stop.cancel();
             remove_socket(&socket.place);
         }
-        // A panic in the surface was reported by the panic hook.
+        // A panic in the server was reported by the panic hook.
         let _ = task.await;
         if let Some(socket) = self.socket {
             let _ = socket.task.await;
@@ -310,10 +310,10 @@ impl HttpThread {
 
     fn serve_tcp(
         &self,
-        bound: Bound,
+        bound: BoundListener,
         tls: Option<Tls>,
         router: axum::Router,
-    ) -> Result<Served<Bound>, BindError> {
+    ) -> Result<RunningListener<BoundListener>, BindError> {
         let used = bound.again()?;
         let listener = {
             let _entered = self.handle.enter();
@@ -327,10 +327,10 @@ impl HttpThread {
         Ok(self.serve(bound, listener, router))
     }
 
-    fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> Served<P> {
+    fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> RunningListener<P> {
         let stop = CancellationToken::new();
         let task = self.handle.spawn(serve::run_router(listener, router, stop.clone(), Limits::default()));
-        Served { place, stop, task }
+        RunningListener { place, stop, task }
     }
 }
 
