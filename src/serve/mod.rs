@@ -20,13 +20,11 @@
 //! | `metrics` | the Prometheus text of an observation |
 //! | `status` | the JSON of an observation |
 //! | `stream` | long texts in chunks |
-//! | `encoding` | gzip or not |
 //! | `auth` | who may use the management API |
 
 pub mod api;
 pub mod auth;
 mod connection;
-mod encoding;
 #[cfg(test)]
 mod fixture;
 mod health;

@@ -14,7 +14,7 @@ use super::{health, metrics, pick, reload, status};
 pub(super) struct App<S> {
     pub(super) source: S,
     pub(super) writers: Writers,
-    pub(super) spare: metrics::ScrapeBuffer,
+    pub(super) scrape_buffer: metrics::ScrapeBuffer,
 }
 
 /// All routes over one source.
@@ -32,7 +32,7 @@ pub fn router<S: DaemonHandle>(source: S) -> Router {
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(App { source, writers: Writers::new(), spare: metrics::ScrapeBuffer::default() })
+        .with_state(App { source, writers: Writers::new(), scrape_buffer: metrics::ScrapeBuffer::default() })
 }
 
 /// A JSON answer that no cache keeps.

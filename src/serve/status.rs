@@ -33,7 +33,7 @@ pub(super) async fn status<S: DaemonHandle>(
         Ok(selection) => selection,
         Err(refusal) => return refusal,
     };
-    let turn = app.writers.turn().await;
+    let permit = app.writers.permit().await;
     let observation = match app.source.observe().await {
         Ok(observation) => observation,
         Err(cause) => return unavailable(&cause),
@@ -42,7 +42,7 @@ pub(super) async fn status<S: DaemonHandle>(
         Ok(entries) => entries,
         Err(refusal) => return refusal,
     };
-    turn.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &observation, &entries))
+    permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &observation, &entries))
 }
 
 /// `GET /v1/channels/{name}`.
@@ -51,7 +51,7 @@ pub(super) async fn channel<S: DaemonHandle>(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let turn = app.writers.turn().await;
+    let permit = app.writers.permit().await;
     let observation = match app.source.observe().await {
         Ok(observation) => observation,
         Err(cause) => return unavailable(&cause),
@@ -59,7 +59,7 @@ pub(super) async fn channel<S: DaemonHandle>(
     let Some(entry) = observation.directory.find(&name).cloned() else {
         return unknown_channel(&name);
     };
-    turn.respond(CONTENT_TYPE, &headers, move |text| {
+    permit.respond(CONTENT_TYPE, &headers, move |text| {
         write_channel(text, &observation, &entry)?;
         text.push("\n");
         Ok(())

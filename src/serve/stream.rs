@@ -20,7 +20,8 @@ use flate2::write::GzEncoder;
 use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::encoding::{self, Encoding};
+#[cfg(test)]
+mod tests;
 
 /// A chunk is handed on once it has this many bytes.
 const CHUNK: usize = 256 * 1024;
@@ -45,7 +46,7 @@ impl Writers {
     }
 
     /// Waits for a turn. Take the observation after it, so that it is fresh.
-    pub(super) async fn turn(&self) -> WritePermit {
+    pub(super) async fn permit(&self) -> WritePermit {
         WritePermit { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
     }
 }
@@ -65,7 +66,7 @@ impl WritePermit {
         request: &HeaderMap,
         write: impl FnOnce(&mut Text<'_>) -> io::Result<()> + Send + 'static,
     ) -> Response {
-        let encoding = encoding::negotiate(request.get_all(header::ACCEPT_ENCODING));
+        let encoding = negotiate(request.get_all(header::ACCEPT_ENCODING));
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::task::spawn_blocking(move || {
             let sender = Sender(sender);
@@ -250,77 +251,48 @@ impl hyper::body::Body for ChunkBody {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
+/// How a long answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// As it is.
+    Identity,
+    /// Compressed with gzip.
+    Gzip,
+}
 
-    use super::*;
-
-    #[tokio::test]
-    async fn a_text_that_is_broken_off_never_looks_whole() {
-        for accept in ["gzip", "identity"] {
-            let mut request = HeaderMap::new();
-            request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
-            let answer = |result: fn() -> io::Result<()>| {
-                let request = request.clone();
-                async move {
-                    let turn = Writers::new().turn().await;
-                    let response = turn.respond("text/plain", &request, move |text| {
-                        text.push("half");
-                        result()
-                    });
-                    response.into_body().collect().await.is_ok()
-                }
-            };
-            assert!(answer(|| Ok(())).await, "{accept}");
-            assert!(!answer(|| Err(io::ErrorKind::Other.into())).await, "{accept}");
-            assert!(!answer(|| panic!("a fault of ours, on purpose")).await, "{accept}");
+/// Gzip if the client accepts it and does not prefer the plain text.
+fn negotiate<'a>(fields: impl IntoIterator<Item = &'a HeaderValue>) -> Encoding {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    for field in fields {
+        for item in field.to_str().unwrap_or_default().split(',') {
+            let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+            let weight = thousandths(weight);
+            match name.trim().to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => gzip = Some(weight),
+                "identity" => identity = Some(weight),
+                "*" => any = Some(weight),
+                _ => {}
+            }
         }
     }
+    let gzip = gzip.or(any).unwrap_or(0);
+    if gzip > 0 && gzip >= identity.unwrap_or(0) { Encoding::Gzip } else { Encoding::Identity }
+}
 
-    #[tokio::test]
-    async fn a_long_text_takes_a_few_buffers() {
-        const CHUNKS: usize = 64;
-        let (told, measured) = tokio::sync::oneshot::channel();
-        let turn = Writers::new().turn().await;
-        let response = turn.respond("text/plain", &HeaderMap::new(), move |text| {
-            let mut result = Ok(());
-            let taken = allocation_counter::measure(|| {
-                for _ in 0..CHUNKS {
-                    text.buffer.resize(CHUNK, b'x');
-                    result = text.pause();
-                }
-            });
-            // The test has failed already if nobody listens.
-            let _ = told.send(taken.bytes_total);
-            result
-        });
-        let mut body = response.into_body();
-        let mut length = 0;
-        while let Some(frame) = body.frame().await {
-            length += frame.expect("a whole text").into_data().expect("no trailers").len();
-        }
-        assert_eq!(length, CHUNKS * CHUNK);
-        // Those in the queue, the one being sent and the one being written.
-        let limit = (QUEUE + 2) * (CHUNK + 2 * LINE);
-        let taken = measured.await.expect("it was measured");
-        assert!(taken < limit as u64, "{taken} bytes for {CHUNKS} chunks");
+/// `q=0.5` as 500; 1000 when absent, 0 when unreadable.
+fn thousandths(parameter: &str) -> u16 {
+    let parameter = parameter.trim();
+    if parameter.is_empty() {
+        return 1000;
     }
-
-    #[tokio::test]
-    async fn writers_wait_for_a_turn() {
-        let writers = Writers::new();
-        let mut turns = Vec::new();
-        for _ in 0..WRITERS {
-            turns.push(writers.turn().await);
-        }
-        let mut next = Box::pin(writers.turn());
-        assert!(poll_once(next.as_mut()).is_pending());
-        turns.pop();
-        assert!(poll_once(next.as_mut()).is_ready());
-    }
-
-    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+    let Some(value) = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")) else {
+        return 0;
+    };
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let digits = format!("{fraction:0<3}");
+    match (whole, digits.parse::<u16>()) {
+        ("1", Ok(0)) => 1000,
+        ("0", Ok(value)) if digits.len() == 3 => value,
+        _ => 0,
     }
 }

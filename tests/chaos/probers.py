@@ -32,7 +32,9 @@ def moment_of(text):
 
 def probe_counts(metrics):
     """vitald_probes_total by address and result."""
-    pattern = re.compile(r'vitald_probes_total\{channel="[^"]+",member="([\d.]+):\d+",result="(\w+)"\} (\d+)')
+    pattern = re.compile(
+        r'vitald_probes_total\{channel="[^"]+",member="([\d.]+):\d+",group="[^"]*",result="(\w+)"\} (\d+)'
+    )
     counts = defaultdict(dict)
     for address, result, number in pattern.findall(metrics):
         counts[address][result] = int(number)

@@ -7,47 +7,31 @@
 use std::io;
 use std::sync::Arc;
 
-use super::format::{MetricFamily, MetricKind, SampleValue, push_label_value};
+use super::format::{MetricFamily, SampleValue, counter, gauge, histogram, push_label_value};
 use crate::catalog::{Entry, Observation};
 use crate::channel::{Protocol, Tier};
 use crate::health::{ChannelStats, MemberReason, ProberReason};
 use crate::serve::stream::Text;
 
-const MEMBERS: MetricFamily = MetricFamily {
-    name: "vitald_channel_members",
-    kind: MetricKind::Gauge,
-    help: "Members by state; a disabled member counts as disabled only.",
-};
-const ON_BACKUP: MetricFamily = MetricFamily {
-    name: "vitald_channel_on_backup",
-    kind: MetricKind::Gauge,
-    help: "Whether the standby members take the traffic.",
-};
-const PICKS: MetricFamily = MetricFamily {
-    name: "vitald_picks_total",
-    kind: MetricKind::Counter,
-    help: "Members picked by the balancer.",
-};
-const REBUILDS: MetricFamily = MetricFamily {
-    name: "vitald_balancer_rebuilds_total",
-    kind: MetricKind::Counter,
-    help: "Tables that the balancer published; it starts anew with the balancer.",
-};
-const FAILURES: MetricFamily = MetricFamily {
-    name: "vitald_probe_failures_total",
-    kind: MetricKind::Counter,
-    help: "Failed probes by reason; the member is to blame.",
-};
-const INCONCLUSIVE: MetricFamily = MetricFamily {
-    name: "vitald_probes_inconclusive_total",
-    kind: MetricKind::Counter,
-    help: "Probes that could not know, by reason; the prober is to blame.",
-};
-const DURATION: MetricFamily = MetricFamily {
-    name: "vitald_probe_duration_seconds",
-    kind: MetricKind::Histogram,
-    help: "Durations of probes by phase; total is from the start to the outcome.",
-};
+const MEMBERS: MetricFamily =
+    gauge("vitald_channel_members", "Members by state; a disabled member counts as disabled only.");
+const ON_BACKUP: MetricFamily =
+    gauge("vitald_channel_on_backup", "Whether the standby members take the traffic.");
+const PICKS: MetricFamily = counter("vitald_picks_total", "Members picked by the balancer.");
+const REBUILDS: MetricFamily = counter(
+    "vitald_balancer_rebuilds_total",
+    "Tables that the balancer published; it starts anew with the balancer.",
+);
+const FAILURES: MetricFamily =
+    counter("vitald_probe_failures_total", "Failed probes by reason; the member is to blame.");
+const INCONCLUSIVE: MetricFamily = counter(
+    "vitald_probes_inconclusive_total",
+    "Probes that could not know, by reason; the prober is to blame.",
+);
+const DURATION: MetricFamily = histogram(
+    "vitald_probe_duration_seconds",
+    "Durations of probes by phase; total is from the start to the outcome.",
+);
 
 /// Writes them.
 pub(super) fn write(
@@ -125,9 +109,8 @@ fn durations(text: &mut Text<'_>, channel: &str, entry: &Entry, stats: &ChannelS
 
 /// `channel="NAME"`, escaped.
 pub(super) fn labels(name: &str) -> String {
-    let mut label = b"channel=\"".to_vec();
+    let mut label = "channel=\"".to_owned();
     push_label_value(&mut label, name);
-    label.push(b'"');
-    // Escaping works on whole ASCII characters, so the text stays UTF-8.
-    String::from_utf8_lossy(&label).into_owned()
+    label.push('"');
+    label
 }

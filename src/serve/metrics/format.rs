@@ -8,20 +8,25 @@ use std::io;
 use crate::health::histogram::Histogram;
 use crate::serve::stream::Text;
 
-/// The type of a family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetricKind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// What a line of `# HELP` and `# TYPE` says.
+/// What the lines `# HELP` and `# TYPE` say of a family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MetricFamily {
     pub(super) name: &'static str,
-    pub(super) kind: MetricKind,
-    pub(super) help: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    kind: &'static str,
+    help: &'static str,
+}
+
+pub(super) const fn counter(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: "counter", help }
+}
+
+pub(super) const fn gauge(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: "gauge", help }
+}
+
+pub(super) const fn histogram(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: "histogram", help }
 }
 
 /// A sample's value.
@@ -49,17 +54,14 @@ impl From<usize> for SampleValue {
 impl Text<'_> {
     /// Opens a family. All its samples must follow before the next one opens.
     pub(super) fn family(&mut self, family: MetricFamily) {
-        let kind = match family.kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
-        };
-        for part in ["# HELP ", family.name, " ", family.help, "\n# TYPE ", family.name, " ", kind, "\n"] {
+        for part in
+            ["# HELP ", family.name, " ", family.help, "\n# TYPE ", family.name, " ", family.kind, "\n"]
+        {
             self.push(part);
         }
     }
 
-    /// A family of one sample without labels.
+    /// Writes a family of one sample without labels.
     pub(super) fn single(&mut self, family: MetricFamily, value: impl Into<SampleValue>) -> io::Result<()> {
         self.family(family);
         self.push(family.name);
@@ -118,7 +120,7 @@ impl Text<'_> {
     /// must stand before it.
     pub(super) fn value(&mut self, value: SampleValue) -> io::Result<()> {
         match value {
-            SampleValue::Count(count) => self.count(count),
+            SampleValue::Count(count) => self.push(itoa::Buffer::new().format(count)),
             SampleValue::Nanos(nanos) => self.nanos(nanos),
             SampleValue::UnixSeconds(seconds) => self.push(itoa::Buffer::new().format(seconds)),
         }
@@ -133,13 +135,9 @@ impl Text<'_> {
         self.push(if labels.is_empty() { "le=\"" } else { ",le=\"" });
     }
 
-    fn count(&mut self, count: u64) {
-        push_number(&mut self.buffer, count);
-    }
-
     /// Nanoseconds as seconds, without trailing zeros.
     fn nanos(&mut self, nanos: u64) {
-        self.count(nanos / 1_000_000_000);
+        self.push(itoa::Buffer::new().format(nanos / 1_000_000_000));
         let mut fraction = nanos % 1_000_000_000;
         if fraction == 0 {
             return;
@@ -159,19 +157,17 @@ impl Text<'_> {
     }
 }
 
-/// Appends a number in decimal.
-pub(super) fn push_number(buffer: &mut Vec<u8>, number: u64) {
-    buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 /// Appends the inside of a label's quotes: `\\`, `"` and line feed are escaped.
-pub(super) fn push_label_value(buffer: &mut Vec<u8>, value: &str) {
-    for byte in value.bytes() {
-        match byte {
-            b'"' => buffer.extend_from_slice(b"\\\""),
-            b'\\' => buffer.extend_from_slice(b"\\\\"),
-            b'\n' => buffer.extend_from_slice(b"\\n"),
-            byte => buffer.push(byte),
+pub(super) fn push_label_value(text: &mut String, value: &str) {
+    if !value.contains(['\\', '"', '\n']) {
+        return text.push_str(value);
+    }
+    for character in value.chars() {
+        match character {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            character => text.push(character),
         }
     }
 }
@@ -203,9 +199,9 @@ mod tests {
         for (value, expected) in
             [("plain", "plain"), ("a\"b\\c\nd", r#"a\"b\\c\nd"#), ("é\\", r"é\\"), ("", "")]
         {
-            let mut label = Vec::new();
+            let mut label = String::new();
             push_label_value(&mut label, value);
-            assert_eq!(String::from_utf8(label).expect("UTF-8"), expected);
+            assert_eq!(label, expected);
         }
     }
 }

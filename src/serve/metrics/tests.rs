@@ -46,7 +46,7 @@ fn no_series_and_no_family_occurs_twice() {
 }
 
 #[test]
-fn one_address_in_two_groups_is_counted_once_with_the_sum() {
+fn one_address_in_two_groups_is_two_members_with_counts_of_their_own() {
     let text = text(MetricsDetail::Member, &["web"]);
     let of_shared = |name: &str| -> Vec<String> {
         let start = format!("{name}{{channel=\"web\",member=\"127.0.0.1:18081\"");
@@ -54,9 +54,17 @@ fn one_address_in_two_groups_is_counted_once_with_the_sum() {
     };
     assert_eq!(of_shared("vitald_member_up").len(), 2);
     let probes = of_shared("vitald_probes_total");
-    assert_eq!(probes.len(), 3);
-    assert!(probes[0].ends_with("result=\"success\"} 10"), "0 + 10: {}", probes[0]);
-    assert!(probes[1].ends_with("result=\"failure\"} 2"), "1 + 1: {}", probes[1]);
+    assert_eq!(probes.len(), 6);
+    assert!(probes[0].ends_with("group=\"blue\",result=\"success\"} 0"), "{}", probes[0]);
+    assert!(probes[3].ends_with(r#"group="green \"new\"\\",result="success"} 10"#), "{}", probes[3]);
+}
+
+#[test]
+fn every_series_with_a_member_has_a_group() {
+    let text = text(MetricsDetail::Member, &ALL);
+    for line in text.lines().filter(|line| line.contains("member=\"")) {
+        assert!(line.contains(",group=\""), "{line}");
+    }
 }
 
 #[test]

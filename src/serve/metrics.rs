@@ -1,0 +1,95 @@
+//! `/metrics`: the Prometheus text (format 0.0.4) of an observation.
+//!
+//! `docs/metrics.md` has every name, label and meaning. The text is written from
+//! one snapshot, family by family, so a removed member's series vanish at once
+//! and nothing is kept per series. `process` writes `process_*`, `channels` the
+//! series with a `channel` label only, `members` those with a `member` label,
+//! `format` the text format itself; the daemon's own series are written here.
+
+mod channels;
+mod format;
+mod members;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use self::format::{MetricFamily, SampleValue, counter, gauge, histogram};
+pub(super) use self::members::ScrapeBuffer;
+use super::routes::{App, unavailable};
+use super::selection::{MetricsDetail, QueryPairs, Selection, Takes};
+use super::source::DaemonHandle;
+use super::stream::Text;
+use crate::catalog::{Entry, Observation};
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const LOG_LINES_LOST: MetricFamily =
+    counter("vitald_log_lines_lost_total", "Log lines dropped because nobody read the log.");
+const IN_FLIGHT: MetricFamily = gauge("vitald_probes_in_flight", "Probes running now.");
+const SKIPPED: MetricFamily = counter(
+    "vitald_probes_skipped_total",
+    "Slots in which no probe was started because it would have been too late.",
+);
+const LAG: MetricFamily =
+    histogram("vitald_probe_schedule_lag_seconds", "How late probes started against their slots.");
+
+/// `GET /metrics`.
+pub(super) async fn metrics<S: DaemonHandle>(
+    State(app): State<App<S>>,
+    headers: HeaderMap,
+    parameters: QueryPairs,
+) -> Response {
+    let selection = match Selection::read(parameters, Takes::ChannelAndDetail) {
+        Ok(selection) => selection,
+        Err(refusal) => return refusal,
+    };
+    let permit = app.writers.permit().await;
+    let observation = match app.source.observe().await {
+        Ok(observation) => observation,
+        Err(cause) => return unavailable(&cause),
+    };
+    let entries = match selection.entries(&observation.directory) {
+        Ok(entries) => entries,
+        Err(refusal) => return refusal,
+    };
+    let lost_log_lines = app.source.lost_log_lines();
+    permit.respond(CONTENT_TYPE, &headers, move |text| {
+        process::write(text, observation.started_at, observation.reload)?;
+        text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
+        write(text, observation, &entries, selection.detail, &app.scrape_buffer)
+    })
+}
+
+/// Writes everything but the fixed series of the process: a pure function of the
+/// observation. The observation is dropped before the members are written: while
+/// it is held the drivers copy the pages they write to, and a client may read
+/// slowly.
+fn write(
+    text: &mut Text<'_>,
+    observation: Observation,
+    entries: &[Arc<Entry>],
+    detail: MetricsDetail,
+    buffer: &ScrapeBuffer,
+) -> io::Result<()> {
+    let members = match detail {
+        MetricsDetail::Member => Some(buffer.gather(&observation, entries)),
+        MetricsDetail::Channel => None,
+    };
+    text.single(IN_FLIGHT, observation.in_flight())?;
+    text.single(SKIPPED, SampleValue::Count(observation.skipped()))?;
+    text.family(LAG);
+    text.histogram(LAG.name, "", &observation.lag())?;
+    channels::write(text, &observation, entries)?;
+    drop(observation);
+    let Some(members) = members else { return Ok(()) };
+    let written = members.write(text);
+    buffer.keep(members);
+    written
+}

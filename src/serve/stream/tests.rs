@@ -1,0 +1,104 @@
+//! Long answers: broken off, bounded, and compressed when asked.
+
+use http_body_util::BodyExt as _;
+
+use super::*;
+
+#[tokio::test]
+async fn a_text_that_is_broken_off_never_looks_whole() {
+    for accept in ["gzip", "identity"] {
+        let mut request = HeaderMap::new();
+        request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));
+        let answer = |result: fn() -> io::Result<()>| {
+            let request = request.clone();
+            async move {
+                let permit = Writers::new().permit().await;
+                let response = permit.respond("text/plain", &request, move |text| {
+                    text.push("half");
+                    result()
+                });
+                response.into_body().collect().await.is_ok()
+            }
+        };
+        assert!(answer(|| Ok(())).await, "{accept}");
+        assert!(!answer(|| Err(io::ErrorKind::Other.into())).await, "{accept}");
+        assert!(!answer(|| panic!("a fault of ours, on purpose")).await, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_text_takes_a_few_buffers() {
+    const CHUNKS: usize = 64;
+    let (told, measured) = tokio::sync::oneshot::channel();
+    let permit = Writers::new().permit().await;
+    let response = permit.respond("text/plain", &HeaderMap::new(), move |text| {
+        let mut result = Ok(());
+        let taken = allocation_counter::measure(|| {
+            for _ in 0..CHUNKS {
+                text.buffer.resize(CHUNK, b'x');
+                result = text.pause();
+            }
+        });
+        // The test has failed already if nobody listens.
+        let _ = told.send(taken.bytes_total);
+        result
+    });
+    let mut body = response.into_body();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame.expect("a whole text").into_data().expect("no trailers").len();
+    }
+    assert_eq!(length, CHUNKS * CHUNK);
+    // Those in the queue, the one being sent and the one being written.
+    let limit = (QUEUE + 2) * (CHUNK + 2 * LINE);
+    let taken = measured.await.expect("it was measured");
+    assert!(taken < limit as u64, "{taken} bytes for {CHUNKS} chunks");
+}
+
+#[tokio::test]
+async fn writers_wait_for_a_permit() {
+    let writers = Writers::new();
+    let mut permits = Vec::new();
+    for _ in 0..WRITERS {
+        permits.push(writers.permit().await);
+    }
+    let mut next = Box::pin(writers.permit());
+    assert!(poll_once(next.as_mut()).is_pending());
+    permits.pop();
+    assert!(poll_once(next.as_mut()).is_ready());
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+#[test]
+fn gzip_is_sent_when_it_is_accepted_and_not_outweighed() {
+    use Encoding::{Gzip, Identity};
+    let cases: [(&[&str], Encoding); 20] = [
+        (&[], Identity),
+        (&[""], Identity),
+        (&["gzip"], Gzip),
+        (&["GZIP"], Gzip),
+        (&["x-gzip"], Gzip),
+        (&["deflate, gzip;q=1.0, *;q=0.5"], Gzip),
+        (&["deflate", "br, gzip"], Gzip),
+        (&["gzip;q=0"], Identity),
+        (&["gzip;q=0.000"], Identity),
+        (&["gzip;q=0.001"], Gzip),
+        (&["gzip ; q=0.5 , identity;q=0.4"], Gzip),
+        (&["gzip;q=0.5, identity"], Identity),
+        (&["identity;q=0.5, gzip;q=0.5"], Gzip),
+        (&["*"], Gzip),
+        (&["*;q=0"], Identity),
+        (&["gzip;q=0, *"], Identity),
+        (&["br, zstd"], Identity),
+        (&["gzip;q=2"], Identity),
+        (&["gzip;level=9"], Identity),
+        (&["gzip;q=0.1234"], Identity),
+    ];
+    for (fields, expected) in cases {
+        let values: Vec<HeaderValue> = fields.iter().map(|field| HeaderValue::from_static(field)).collect();
+        assert_eq!(negotiate(&values), expected, "{fields:?}");
+    }
+}
