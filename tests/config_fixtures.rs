@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vitald::channel::{Health, Protocol, Rule, Strategy};
-use vitald::config::api::{ClearText, Quotas, Role};
+use vitald::config::api::{AccountRole, ClearText, Quotas};
 use vitald::config::{self, Config, Paint};
 
 // Relative: tests run in the package's root, so that the texts are the same everywhere.
@@ -122,7 +122,7 @@ fn the_management_api_and_its_listener() {
     assert_eq!((api.project.name.as_str(), api.instances.len()), ("cn-north-4", 1));
     let users: Vec<_> =
         api.users.iter().map(|user| (user.name.as_str(), user.domain.as_str(), user.role)).collect();
-    assert_eq!(users, [("ops", "local", Role::Admin), ("ops", "other", Role::Viewer)]);
+    assert_eq!(users, [("ops", "local", AccountRole::Admin), ("ops", "other", AccountRole::Viewer)]);
     assert!(api.users[0].password.matches(b"password"));
     assert!(config.server.tls.is_some_and(|tls| tls.client_ca.is_some()));
     assert_eq!(config.server.socket.as_deref(), Some(Path::new("/run/vitald/vitald.sock")));

@@ -11,27 +11,27 @@ use axum::Router;
 use axum::extract::Extension;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use vitald::config::api::{AccessKey, Api, ClearText, Project, Role, User};
+use vitald::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, User};
 use vitald::config::password::PasswordHash;
 use vitald::config::secret::Secret;
 use vitald::health::{Moment, Now, Timestamp};
 use vitald::serve::auth::{AuthGate, Identity, keystone, require};
 use vitald::serve::{Limits, run_router};
 
-fn api() -> Api {
-    Api {
+fn api() -> ApiSettings {
+    ApiSettings {
         project: Project { id: "0123456789abcdef0123456789abcdef".to_owned(), name: "cn-north-4".to_owned() },
         instances: Vec::new(),
         users: vec![User {
             name: "ops".to_owned(),
             domain: "local".to_owned(),
             password: PasswordHash::of(b"hidden-password", [7; 16]).expect("a hash"),
-            role: Role::Admin,
+            role: AccountRole::Admin,
         }],
         access_keys: vec![AccessKey {
             id: "AK0000000000000000001".to_owned(),
             secret_key: Secret::new(b"probe-secret-key-0123456789".to_vec()),
-            role: Role::Admin,
+            role: AccountRole::Admin,
         }],
         clear_text: ClearText::LoopbackOnly,
         quotas: Default::default(),

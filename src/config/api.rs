@@ -10,11 +10,11 @@ use super::secret::Secret;
 
 /// `[api]`, switched on and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Api {
+pub struct ApiSettings {
     /// `[api.project]`.
     pub project: Project,
     /// `[[api.instances]]`; empty means that one is made and kept in the store.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<InstanceSettings>,
     /// `[[api.users]]`: who may log in with a password. No two share name and domain.
     pub users: Vec<User>,
     /// `[[api.access_keys]]`: who may sign. No two share an id.
@@ -63,7 +63,7 @@ impl Default for Quotas {
 
 /// One gateway instance that channels belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
+pub struct InstanceSettings {
     /// 32 hexadecimal digits, or a UUID with dashes.
     pub id: String,
     /// 1 to 64 characters.
@@ -118,7 +118,7 @@ pub struct User {
     /// `password_hash` or `password_hash_file`.
     pub password: PasswordHash,
     /// What the user may do.
-    pub role: Role,
+    pub role: AccountRole,
 }
 
 /// A pair of access key and secret key, for signing.
@@ -129,19 +129,19 @@ pub struct AccessKey {
     /// From `secret_file`.
     pub secret_key: Secret,
     /// What its holder may do.
-    pub role: Role,
+    pub role: AccountRole,
 }
 
 /// What somebody may do in the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum AccountRole {
     /// Read only.
     Viewer,
     /// Everything.
     Admin,
 }
 
-impl Role {
+impl AccountRole {
     /// The word in configurations and token answers.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -206,7 +206,7 @@ impl Exposure {
 ///
 /// # Errors
 /// Why not.
-pub fn judge_exposure(api: &Api, listen: SocketAddr, transport: Transport) -> Result<(), Exposure> {
+pub fn judge_exposure(api: &ApiSettings, listen: SocketAddr, transport: Transport) -> Result<(), Exposure> {
     if listen.ip().to_canonical().is_loopback() {
         return Ok(());
     }
@@ -226,13 +226,13 @@ mod tests {
     const TLS: Transport = Transport::Tls;
     const PLAIN: Transport = Transport::Plain;
 
-    fn api(clear_text: ClearText, accounts: usize) -> Api {
+    fn api(clear_text: ClearText, accounts: usize) -> ApiSettings {
         let key = |number| AccessKey {
             id: format!("AK{number}"),
             secret_key: Secret::new(b"hidden-value".to_vec()),
-            role: Role::Admin,
+            role: AccountRole::Admin,
         };
-        Api {
+        ApiSettings {
             project: Project::default(),
             instances: Vec::new(),
             users: Vec::new(),
@@ -278,7 +278,7 @@ mod tests {
             name: "ops".to_owned(),
             domain: "local".to_owned(),
             password: PasswordHash::cheap(b"hidden-value"),
-            role: Role::Viewer,
+            role: AccountRole::Viewer,
         });
         let text = format!("{api:?} {api:#?}");
         assert!(text.contains("ops") && text.contains("AK1"), "{text}");

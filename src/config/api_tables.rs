@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use super::api::{AccessKey, Api, ClearText, FeatureName, Instance, Project, Quotas, Role, User};
+use super::api::{
+    AccessKey, AccountRole, ApiSettings, ClearText, FeatureName, InstanceSettings, Project, Quotas, User,
+};
 use super::password::PasswordHash;
 use super::secret::{Secret, SecretPlaces};
 use crate::channel::document::Place;
@@ -32,13 +34,17 @@ pub(super) const FEATURE_KEYS: [&str; 4] = {
     [modifiable.word(), health.word(), certificate.word(), backup.word()]
 };
 
-const ROLES: [(&str, Role); 2] = [("admin", Role::Admin), ("viewer", Role::Viewer)];
+const ROLES: [(&str, AccountRole); 2] = [("admin", AccountRole::Admin), ("viewer", AccountRole::Viewer)];
 const SWITCHES: [(&str, bool); 2] = [("on", true), ("off", false)];
 const HOME_DOMAIN: &str = "local";
 
 /// Reads `[api]`; none when there is none or it is switched off. What is wrong
 /// in a table that is switched off is reported all the same.
-pub(super) fn read(root: &TableReader<'_>, places: &SecretPlaces, log: &mut ViolationLog<'_>) -> Option<Api> {
+pub(super) fn read(
+    root: &TableReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<ApiSettings> {
     let field = root.field("api")?;
     let section = field.section("API table", log)?;
     section.refuse_unknown_keys(&API_KEYS, log);
@@ -56,7 +62,7 @@ pub(super) fn read(root: &TableReader<'_>, places: &SecretPlaces, log: &mut Viol
     refuse_twins(&instances, "instances", "id", |instance| instance.id.clone(), log);
     refuse_twins(&users, "users", "name", |user| format!("{}@{}", user.name, user.domain), log);
     refuse_twins(&access_keys, "access keys", "id", |key| key.id.clone(), log);
-    let api = Api {
+    let api = ApiSettings {
         project,
         instances: values(instances),
         users: values(users),
@@ -67,10 +73,7 @@ pub(super) fn read(root: &TableReader<'_>, places: &SecretPlaces, log: &mut Viol
     enabled.then_some(api)
 }
 
-/// An entry of a list, and where it stands.
-type Placed<T> = (T, Place);
-
-fn values<T>(entries: Vec<Placed<T>>) -> Vec<T> {
+fn values<T>(entries: Vec<(T, Place)>) -> Vec<T> {
     entries.into_iter().map(|(value, _)| value).collect()
 }
 
@@ -80,14 +83,14 @@ fn entries<T>(
     key: &str,
     log: &mut ViolationLog<'_>,
     read: impl Fn(&FieldReader<'_>, &mut ViolationLog<'_>) -> Option<T>,
-) -> Vec<Placed<T>> {
+) -> Vec<(T, Place)> {
     let Some(field) = section.field(key) else { return Vec::new() };
     let Some(items) = field.items(log) else { return Vec::new() };
     items.filter_map(|item| Some((read(&item, log)?, item.place()))).collect()
 }
 
 fn refuse_twins<T>(
-    entries: &[Placed<T>],
+    entries: &[(T, Place)],
     noun: &str,
     key: &str,
     identity: impl Fn(&T) -> String,
@@ -161,7 +164,7 @@ fn is_uuid(text: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && is_hexadecimal(&text.replace('-', ""))
 }
 
-fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Instance> {
+fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<InstanceSettings> {
     let section = field.section("instance", log)?;
     section.refuse_unknown_keys(&INSTANCE_KEYS, log);
     let remedy = "write the 32 hexadecimal digits that requests have in their path";
@@ -180,7 +183,7 @@ fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<In
         None => Some("local".to_owned()),
     };
     let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, log));
-    Some(Instance { id: id?, name: name?, features })
+    Some(InstanceSettings { id: id?, name: name?, features })
 }
 
 fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(FeatureName, bool)> {
@@ -289,7 +292,7 @@ fn access_key_of(
     Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
 }
 
-fn role_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Role> {
+fn role_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<AccountRole> {
     section.required("role", "write \"admin\" or \"viewer\"", log)?.word(&ROLES, Case::Exact, log)
 }
 

@@ -20,13 +20,11 @@ use crate::channel::{ClientIdentity, Host, PemFile};
 /// No certificate or key comes near this; a wrong path may (a device, a log).
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
-/// A file's bytes, or why there are none; shared by all that name it.
-type Contents = Result<Arc<[u8]>, String>;
-
 /// What is the same for every file of a configuration.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    files: RefCell<HashMap<PathBuf, Contents>>,
+pub(super) struct LoadContext {
+    /// Each PEM file by its path: its bytes, or why there are none.
+    pem_files: RefCell<HashMap<PathBuf, Result<Arc<[u8]>, String>>>,
     pub(super) ecs: HashMap<String, Host>,
     pub(super) daemon_identity: Option<ClientIdentity>,
 }
@@ -35,13 +33,13 @@ pub(super) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Disk<'s> {
     pub(super) base: &'s Path,
-    pub(super) shared: &'s Shared,
+    pub(super) context: &'s LoadContext,
 }
 
 impl Disk<'_> {
     fn pem_file(&self, path: &str) -> Result<PemFile, String> {
         let path = self.base.join(path);
-        let mut files = self.shared.files.borrow_mut();
+        let mut files = self.context.pem_files.borrow_mut();
         let read = files
             .entry(path.clone())
             .or_insert_with_key(|path| read_regular_file(path, LARGEST_PEM).map(Arc::from));
@@ -64,11 +62,11 @@ impl ReadContext for Disk<'_> {
     }
 
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
-        self.shared.daemon_identity.clone()
+        self.context.daemon_identity.clone()
     }
 
     fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
-        self.shared.ecs.get(ecs_id).cloned()
+        self.context.ecs.get(ecs_id).cloned()
     }
 }
 

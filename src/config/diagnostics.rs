@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::source::Source;
+use super::source::SourceText;
 use crate::channel::document::Place;
 use crate::channel::{FieldPath, Rule, Violation};
 
@@ -21,7 +21,7 @@ const LONGEST_LINE: usize = 2000;
 /// Every error of a configuration; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
-    sources: Vec<Source>,
+    sources: Vec<SourceText>,
     errors: Vec<Diagnostic>,
 }
 
@@ -73,7 +73,7 @@ pub enum Paint {
 }
 
 impl Diagnostics {
-    pub(super) fn new(sources: Vec<Source>, mut errors: Vec<Diagnostic>) -> Self {
+    pub(super) fn new(sources: Vec<SourceText>, mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by_key(|error| (error.source, error.place.map_or(0, |place| place.start), error.rule));
         Self { sources, errors }
     }
@@ -137,7 +137,7 @@ impl Diagnostics {
         &'a self,
         group: Group<'a>,
         error: &'a Diagnostic,
-        source: &'a Source,
+        source: &'a SourceText,
         span: Range<usize>,
     ) -> Group<'a> {
         let primary = Mark { kind: AnnotationKind::Primary, span, label: None };
@@ -165,7 +165,7 @@ struct Mark<'a> {
 
 /// Only the lines between the first and the last mark go to the renderer, which
 /// reads all it gets: the cost of an error does not grow with the file.
-fn excerpt<'a>(group: Group<'a>, source: &'a Source, marks: &[Mark<'a>]) -> Group<'a> {
+fn excerpt<'a>(group: Group<'a>, source: &'a SourceText, marks: &[Mark<'a>]) -> Group<'a> {
     let lines = || marks.iter().map(|mark| source.line_of(mark.span.start));
     let (Some(first), Some(last)) = (lines().min(), lines().max()) else { return group };
     let (start, end) = (source.line_range(first).start, source.line_range(last).end);

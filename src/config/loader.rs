@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::api::{Transport, judge_exposure};
-use super::certificates::{Disk, Shared, read_regular_file};
+use super::certificates::{Disk, LoadContext, read_regular_file};
 use super::diagnostics::{Diagnostic, Diagnostics, Related};
 use super::secret::SecretPlaces;
-use super::source::Source;
-use super::tables::{self, DaemonIdentity, Pattern, Tables};
+use super::source::SourceText;
+use super::tables::{self, DaemonIdentity, MainSettings, Pattern};
 use super::{Config, FileChannel, api_tables, json, toml};
 use crate::channel::document::{Kind, Place, Value};
 use crate::channel::reader::section::{FieldReader, TableReader, ViolationLog};
@@ -44,7 +44,7 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
 /// Every error of the file.
 pub fn load_channel(path: &Path) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    loader.read_channel_file(path, &Shared::default());
+    loader.read_channel_file(path, &LoadContext::default());
     loader.finish()
 }
 
@@ -55,7 +55,7 @@ pub fn load_channel(path: &Path) -> Result<Config, Diagnostics> {
 /// Every error of the text and of the files it includes.
 pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    let source = loader.add_source(Source::new(name, text));
+    let source = loader.add_source(SourceText::new(name, text));
     loader.read_main(source, Path::new(name), base);
     loader.finish()
 }
@@ -68,14 +68,14 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics>
 #[cfg(feature = "fuzzing")]
 pub fn parse_included(path: &Path, text: &str) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    let source = loader.add_source(Source::new(path.display().to_string(), text));
-    loader.read_channel(source, path, &Shared::default());
+    let source = loader.add_source(SourceText::new(path.display().to_string(), text));
+    loader.read_channel(source, path, &LoadContext::default());
     loader.finish()
 }
 
 #[derive(Debug, Default)]
 struct Loader {
-    sources: Vec<Source>,
+    sources: Vec<SourceText>,
     errors: Vec<Diagnostic>,
     config: Config,
     /// Where each channel name was first given.
@@ -89,12 +89,12 @@ impl Loader {
         if self.errors.is_empty() {
             Ok(self.config)
         } else {
-            self.sources.iter_mut().for_each(Source::hide_password_hashes);
+            self.sources.iter_mut().for_each(SourceText::hide_password_hashes);
             Err(Diagnostics::new(self.sources, self.errors))
         }
     }
 
-    fn add_source(&mut self, source: Source) -> usize {
+    fn add_source(&mut self, source: SourceText) -> usize {
         self.sources.push(source);
         self.sources.len() - 1
     }
@@ -105,7 +105,7 @@ impl Loader {
     }
 
     fn text_of(&self, source: usize) -> &str {
-        self.sources.get(source).map_or("", Source::text)
+        self.sources.get(source).map_or("", SourceText::text)
     }
 
     /// Reads a file into a source, or reports why not.
@@ -114,7 +114,7 @@ impl Loader {
         let bytes = match read_regular_file(path, LARGEST_FILE) {
             Ok(bytes) => bytes,
             Err(problem) => {
-                let source = self.add_source(Source::new(name, ""));
+                let source = self.add_source(SourceText::new(name, ""));
                 self.report_file(
                     source,
                     None,
@@ -125,11 +125,11 @@ impl Loader {
             }
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Some(self.add_source(Source::new(name, text))),
+            Ok(text) => Some(self.add_source(SourceText::new(name, text))),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                let source = self.add_source(Source::new(name, text));
+                let source = self.add_source(SourceText::new(name, text));
                 // The replacement character takes three bytes.
                 let place = Place { start: at, end: at + 3 };
                 let remedy = "save the file as UTF-8";
@@ -163,23 +163,23 @@ impl Loader {
         let (document, syntax) = toml::read(self.text_of(source));
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
-        let mut shared = Shared::default();
+        let mut context = LoadContext::default();
         let mut violations = Vec::new();
         let mut log = ViolationLog::new(Dialect::File, &mut violations);
         let Some(root) = TableReader::root(&document, "configuration", &mut log) else { return };
-        let Tables { server, prober, store, include, daemon_identity, ecs } =
-            tables::read(&root, &Disk { base, shared: &shared }, &mut log);
+        let MainSettings { server, prober, store, include, daemon_identity, ecs } =
+            tables::read(&root, &Disk { base, context: &context }, &mut log);
         match daemon_identity {
-            DaemonIdentity::Good(identity) => shared.daemon_identity = Some(identity),
+            DaemonIdentity::Good(identity) => context.daemon_identity = Some(identity),
             DaemonIdentity::Broken => self.hushed.push(Rule::NoClientCertificate),
             DaemonIdentity::None => {}
         }
-        shared.ecs = ecs;
+        context.ecs = ecs;
         self.config.server = server;
         self.config.prober = prober;
         self.config.store = store;
-        self.config.backend_client_certificate.clone_from(&shared.daemon_identity);
-        self.config.ecs.clone_from(&shared.ecs);
+        self.config.backend_client_certificate.clone_from(&context.daemon_identity);
+        self.config.ecs.clone_from(&context.ecs);
         self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut log);
         self.judge_exposure(&root, &mut log);
         let mut named = Vec::new();
@@ -188,7 +188,7 @@ impl Loader {
         {
             for item in items {
                 named.extend(name_of(&item));
-                let channel = read_channel_field(&item, &Disk { base, shared: &shared }, &mut log);
+                let channel = read_channel_field(&item, &Disk { base, context: &context }, &mut log);
                 self.config.channels.extend(
                     channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }),
                 );
@@ -206,7 +206,7 @@ impl Loader {
             }
         }
         for file in self.included_files(&include, source, path, base) {
-            self.read_channel_file(&file, &shared);
+            self.read_channel_file(&file, &context);
         }
     }
 
@@ -220,14 +220,14 @@ impl Loader {
         }
     }
 
-    fn read_channel_file(&mut self, path: &Path, shared: &Shared) {
+    fn read_channel_file(&mut self, path: &Path, context: &LoadContext) {
         if let Some(source) = self.read_file(path) {
-            self.read_channel(source, path, shared);
+            self.read_channel(source, path, context);
         }
     }
 
     /// Reads an included file's one channel.
-    fn read_channel(&mut self, source: usize, path: &Path, shared: &Shared) {
+    fn read_channel(&mut self, source: usize, path: &Path, context: &LoadContext) {
         let (document, syntax) = if is_json(path) {
             json::read(self.text_of(source))
         } else {
@@ -239,7 +239,7 @@ impl Loader {
         let Some(document) = document.filter(|_| is_whole) else { return };
         let mut violations = Vec::new();
         let mut log = ViolationLog::new(Dialect::File, &mut violations);
-        let disk = Disk { base: path.parent().unwrap_or(Path::new("")), shared };
+        let disk = Disk { base: path.parent().unwrap_or(Path::new("")), context };
         let field = FieldReader::document(&document, "channel");
         let channel = read_channel_field(&field, &disk, &mut log);
         self.report(violations, source);

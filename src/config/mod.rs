@@ -37,27 +37,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{Channel, ClientIdentity, Host, PemFile};
-use api::Api;
+use api::ApiSettings;
 
 pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
 #[cfg(feature = "fuzzing")]
 pub use loader::parse_included;
 pub use loader::{load, load_channel, parse};
-pub use source::Source;
+pub use source::SourceText;
 pub use tables::KNOWN_KEYS;
 
 /// Everything a configuration says, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// `[server]`.
-    pub server: Server,
+    pub server: ServerSettings,
     /// `[prober]`.
-    pub prober: Prober,
+    pub prober: ProberSettings,
     /// `[api]`; none when it is absent or switched off.
-    pub api: Option<Api>,
+    pub api: Option<ApiSettings>,
     /// `[store]`.
-    pub store: Store,
+    pub store: StoreSettings,
     /// `[tls] backend_client_certificate`.
     pub backend_client_certificate: Option<ClientIdentity>,
     /// `[ecs]`: addresses of cloud servers by their `ecs_id`.
@@ -78,16 +78,16 @@ pub struct FileChannel {
 
 /// `[server]`: where the HTTP server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerSettings {
     /// `listen`; loopback unless said otherwise.
     pub listen: SocketAddr,
     /// `[server.tls]`; none for plain HTTP.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<ServerTlsSettings>,
     /// `socket`: a Unix socket beside the address, for the local command line.
     pub socket: Option<PathBuf>,
 }
 
-impl Default for Server {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9650)), tls: None, socket: None }
     }
@@ -95,7 +95,7 @@ impl Default for Server {
 
 /// `[server.tls]`: read at every load, so a reload brings new certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTls {
+pub struct ServerTlsSettings {
     /// `certificate` and `key`.
     pub identity: ClientIdentity,
     /// `client_ca`: only clients with a certificate of these are heard.
@@ -104,7 +104,7 @@ pub struct ServerTls {
 
 /// `[store]`: what survives a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
+pub struct StoreSettings {
     /// `path`: the state directory; none when it is not named.
     pub path: Option<PathBuf>,
     /// `verdict_age_limit`: a verdict whose last conclusive probe was longer ago
@@ -112,7 +112,7 @@ pub struct Store {
     pub verdict_age_limit: Duration,
 }
 
-impl Default for Store {
+impl Default for StoreSettings {
     fn default() -> Self {
         Self { path: None, verdict_age_limit: Duration::from_secs(600) }
     }
@@ -120,7 +120,7 @@ impl Default for Store {
 
 /// `[prober]`: how the daemon probes, over all channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prober {
+pub struct ProberSettings {
     /// `max_in_flight`: probes at once.
     pub max_in_flight: MaxInFlight,
     /// `ready_within`: the daemon is ready once every member has a verdict, or
@@ -134,7 +134,7 @@ pub struct Prober {
     pub reference: Vec<SocketAddr>,
 }
 
-impl Default for Prober {
+impl Default for ProberSettings {
     fn default() -> Self {
         Self {
             max_in_flight: MaxInFlight::Auto,

@@ -7,22 +7,22 @@ use crate::channel::document::Place;
 
 /// One text that was read, kept for showing what is wrong with it.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct SourceText {
     name: String,
     text: String,
     /// Looked for when a line is first asked for: a good text has no use for it.
     line_starts: OnceLock<Vec<usize>>,
 }
 
-impl PartialEq for Source {
+impl PartialEq for SourceText {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.text == other.text
     }
 }
 
-impl Eq for Source {}
+impl Eq for SourceText {}
 
-impl Source {
+impl SourceText {
     /// A text and the name to show for it.
     #[must_use]
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{MaxInFlight, Prober, Server, ServerTls, Store, api_tables};
+use super::{MaxInFlight, ProberSettings, ServerSettings, ServerTlsSettings, StoreSettings, api_tables};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader, ViolationLog};
 use crate::channel::reader::wording::quoted;
@@ -44,10 +44,10 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
 
 /// What the main file says besides its channels.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
-    pub(super) server: Server,
-    pub(super) prober: Prober,
-    pub(super) store: Store,
+pub(super) struct MainSettings {
+    pub(super) server: ServerSettings,
+    pub(super) prober: ProberSettings,
+    pub(super) store: StoreSettings,
     pub(super) include: Vec<Pattern>,
     pub(super) daemon_identity: DaemonIdentity,
     pub(super) ecs: HashMap<String, Host>,
@@ -72,9 +72,13 @@ pub(super) struct Pattern {
     pub(super) place: Place,
 }
 
-pub(super) fn read(root: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog<'_>) -> Tables {
+pub(super) fn read(
+    root: &TableReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
+) -> MainSettings {
     root.refuse_unknown_keys_with(&ROOT_KEYS, &misplaced_key, log);
-    let mut tables = Tables::default();
+    let mut tables = MainSettings::default();
     if let Some(field) = root.field("server")
         && let Some(server) = field.section("server table", log)
     {
@@ -116,7 +120,11 @@ pub(super) fn read(root: &TableReader<'_>, context: &dyn ReadContext, log: &mut 
     tables
 }
 
-fn server_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog<'_>) -> Server {
+fn server_of(
+    section: &TableReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
+) -> ServerSettings {
     section.refuse_unknown_keys(&SERVER_KEYS, log);
     let listen = section.field("listen").and_then(|field| {
         let text = field.text(log)?;
@@ -133,7 +141,7 @@ fn server_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut Vio
         let section = field.section("server TLS table", log)?;
         server_tls_of(&section, context, log)
     });
-    Server { listen: listen.unwrap_or(Server::default().listen), tls, socket }
+    ServerSettings { listen: listen.unwrap_or(ServerSettings::default().listen), tls, socket }
 }
 
 /// Linux holds 107 bytes of a socket's path; one is needed while it is bound.
@@ -155,7 +163,7 @@ fn server_tls_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
     log: &mut ViolationLog<'_>,
-) -> Option<ServerTls> {
+) -> Option<ServerTlsSettings> {
     section.refuse_unknown_keys(&SERVER_TLS_KEYS, log);
     if section.is_empty() {
         section.report_missing("certificate", "give `certificate` and `key`, two PEM files", log);
@@ -173,18 +181,18 @@ fn server_tls_of(
             }
         },
     };
-    Some(ServerTls { identity: identity?, client_ca })
+    Some(ServerTlsSettings { identity: identity?, client_ca })
 }
 
-fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Prober {
+fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ProberSettings {
     section.refuse_unknown_keys(&PROBER_KEYS, log);
-    let default = Prober::default();
+    let default = ProberSettings::default();
     let max_in_flight = section.field("max_in_flight").and_then(|field| max_in_flight_of(&field, log));
     let ready = DurationLimits { least: Duration::ZERO, least_seconds: 0, most_seconds: 3600 };
     let ready_within = section.field("ready_within").and_then(|field| field.duration(&ready, log));
     let resolve = DurationLimits { least: Duration::from_secs(1), least_seconds: 1, most_seconds: 86_400 };
     let resolve_interval = section.field("resolve_interval").and_then(|field| field.duration(&resolve, log));
-    Prober {
+    ProberSettings {
         max_in_flight: max_in_flight.unwrap_or_default(),
         ready_within: ready_within.unwrap_or(default.ready_within),
         resolve_interval: resolve_interval.unwrap_or(default.resolve_interval),
@@ -211,7 +219,7 @@ fn reference_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<Sock
     targets
 }
 
-fn store_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Store {
+fn store_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> StoreSettings {
     section.refuse_unknown_keys(&STORE_KEYS, log);
     let path = section.field("path").and_then(|field| {
         let text = field.text(log)?;
@@ -226,7 +234,7 @@ fn store_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Store {
     });
     let limits = DurationLimits { least: Duration::ZERO, least_seconds: 0, most_seconds: 86_400 };
     let limit = section.field("verdict_age_limit").and_then(|field| field.duration(&limits, log));
-    Store { path, verdict_age_limit: limit.unwrap_or(Store::default().verdict_age_limit) }
+    StoreSettings { path, verdict_age_limit: limit.unwrap_or(StoreSettings::default().verdict_age_limit) }
 }
 
 fn max_in_flight_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<MaxInFlight> {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Backend;
 use super::observer::Observer;
 use super::priority;
-use crate::config::Server;
+use crate::config::ServerSettings;
 use crate::config::api::{self, Transport};
 use crate::serve::auth::{self, AuthGate, keystone};
 use crate::serve::{self, DrainOutcome, Limits, Listener, Tls, TlsError};
@@ -166,7 +166,11 @@ pub fn bind(address: SocketAddr) -> Result<BoundListener, BindError> {
 ///
 /// # Errors
 /// Why not.
-pub fn judge_exposure(api: Option<&api::Api>, server: &Server, listen: SocketAddr) -> Result<(), BindError> {
+pub fn judge_exposure(
+    api: Option<&api::ApiSettings>,
+    server: &ServerSettings,
+    listen: SocketAddr,
+) -> Result<(), BindError> {
     let transport = if server.tls.is_some() { Transport::Tls } else { Transport::Plain };
     match api {
         Some(api) => {
@@ -199,7 +203,7 @@ impl HttpServer {
         thread: HttpThread,
         bound: BoundListener,
         listen_override: ListenOverride,
-        server: &Server,
+        server: &ServerSettings,
         routes: Routes,
         addresses: watch::Sender<Vec<SocketAddr>>,
     ) -> Result<Self, BindError> {
@@ -219,7 +223,11 @@ impl HttpServer {
     ///
     /// # Errors
     /// An address, a path or a certificate cannot be used.
-    pub fn prepare(&self, server: &Server, api: Option<&api::Api>) -> Result<PreparedListeners, BindError> {
+    pub fn prepare(
+        &self,
+        server: &ServerSettings,
+        api: Option<&api::ApiSettings>,
+    ) -> Result<PreparedListeners, BindError> {
         let is_moved = self.listen_override == ListenOverride::None && server.listen != self.tcp.place.asked;
         judge_exposure(api, server, if is_moved { server.listen } else { self.tcp.place.asked })?;
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
@@ -235,7 +243,7 @@ impl HttpServer {
 
     /// Serves what was prepared and closes what it replaces; open requests there
     /// end within the drain bound, in the background.
-    pub fn replace(&mut self, prepared: PreparedListeners, server: &Server) {
+    pub fn replace(&mut self, prepared: PreparedListeners, server: &ServerSettings) {
         let PreparedListeners { tcp, tls, socket } = prepared;
         let is_toggled = tls.is_some() != self.tls.is_some();
         if !is_toggled

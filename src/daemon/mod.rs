@@ -343,7 +343,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     Ok(control.run(signals).await)
 }
 
-fn gate(api: &config::api::Api, clock: Clock) -> Result<AuthGate, DaemonError> {
+fn gate(api: &config::api::ApiSettings, clock: Clock) -> Result<AuthGate, DaemonError> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     AuthGate::new(api, Arc::new(move || clock.now()), cores)
         .map_err(|error| DaemonError::Setting(format!("the system has no random numbers: {error}")))

@@ -27,7 +27,7 @@ use crate::catalog::{self, Catalog, CatalogError, Source, Wanted};
 use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{Channel, ClientCertificate, ClientIdentity, Host, PemFile};
 use crate::config::Config;
-use crate::config::api::{Api, Instance};
+use crate::config::api::{ApiSettings, InstanceSettings};
 use crate::probe::{Plan, PlanError};
 use crate::store::{Batch, Collection, LocalStore, RecordKey, StoreContents, StoreError};
 
@@ -126,7 +126,7 @@ pub struct Registrar {
     maker: Maker,
     calls: mpsc::Receiver<Call>,
     /// What a reload must not change.
-    fixed: (crate::config::api::Project, Vec<Instance>),
+    fixed: (crate::config::api::Project, Vec<InstanceSettings>),
     work: Option<Pin<Box<dyn Future<Output = Step>>>>,
 }
 
@@ -165,7 +165,7 @@ impl Registrar {
     pub async fn open(
         store: LocalStore,
         config: &Config,
-        api: &Api,
+        api: &ApiSettings,
         clock: Clock,
         calls: mpsc::Receiver<Call>,
     ) -> Result<Self, RestoreError> {
@@ -294,7 +294,7 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it cannot be taken; nothing has changed.
-    pub async fn reconfigure(&mut self, config: &Config, api: &Api) -> Result<(), String> {
+    pub async fn reconfigure(&mut self, config: &Config, api: &ApiSettings) -> Result<(), String> {
         if (&api.project, &api.instances) != (&self.fixed.0, &self.fixed.1) {
             return Err("[api.project] or [[api.instances]] changed, which takes a restart of vitald; \
                         restart it, or put the old ones back"
@@ -481,8 +481,8 @@ fn decode(contents: StoreContents) -> Result<Vec<catalog::registry::ApiRecord>, 
     read.collect()
 }
 
-fn instance_settings(api: &Api) -> Result<Vec<InstanceSetting>, RestoreError> {
-    let of_instance = |instance: &Instance| {
+fn instance_settings(api: &ApiSettings) -> Result<Vec<InstanceSetting>, RestoreError> {
+    let of_instance = |instance: &InstanceSettings| {
         let features = instance.features.iter().map(|&(name, is_on)| {
             let config = if is_on { "on" } else { "off" };
             FeatureSetting::read(name, is_on, config).map_err(|fault| {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::ServerTls;
+use crate::config::ServerTlsSettings;
 
 /// The certificates of a listener. All clones show the same ones.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Tls {
     ///
     /// # Errors
     /// They cannot be used.
-    pub fn new(tls: &ServerTls) -> Result<Self, TlsError> {
+    pub fn new(tls: &ServerTlsSettings) -> Result<Self, TlsError> {
         Ok(Self { settings: Arc::new(RwLock::new(settings_of(tls)?)) })
     }
 
@@ -53,7 +53,7 @@ impl Tls {
     ///
     /// # Errors
     /// They cannot be used; the old ones stay.
-    pub fn replace(&self, tls: &ServerTls) -> Result<(), TlsError> {
+    pub fn replace(&self, tls: &ServerTlsSettings) -> Result<(), TlsError> {
         let settings = settings_of(tls)?;
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
@@ -77,7 +77,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn settings_of(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+fn settings_of(tls: &ServerTlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::signature::hex;
-use crate::config::api::{AccessKey, Api, Project, Role};
+use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
 
 /// Everybody who may prove who they are.
@@ -34,7 +34,7 @@ pub struct UserAccount {
     /// The account it belongs to.
     pub domain: Domain,
     /// What the user may do.
-    pub role: Role,
+    pub role: AccountRole,
     /// The password's hash.
     pub password: Arc<PasswordHash>,
     /// Changes with the password: tokens from before are no good then.
@@ -77,7 +77,7 @@ impl Accounts {
     /// Looks everything up once. `random` makes a hash that no password has, so
     /// that a login takes as long for a user who does not exist.
     #[must_use]
-    pub fn new(api: &Api, random: [u8; 32]) -> Self {
+    pub fn new(api: &ApiSettings, random: [u8; 32]) -> Self {
         let users = api.users.iter().map(|user| {
             let domain =
                 Domain { id: made_id(&["domain", &user.domain]), name: Arc::from(user.domain.as_str()) };

@@ -22,7 +22,7 @@ use super::identity::{Identity, Principal};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
 use super::slowdown::Slowdown;
 use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
-use crate::config::api::{Api, Role};
+use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
 use crate::health::Now;
 use crate::serve::listener::{ConnectionInfo, PeerAddress};
@@ -97,7 +97,7 @@ impl AuthGate {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn new(api: &Api, clock: ReadClock, cores: usize) -> Result<Self, getrandom::Error> {
+    pub fn new(api: &ApiSettings, clock: ReadClock, cores: usize) -> Result<Self, getrandom::Error> {
         let shared = GateState {
             clock,
             accounts: RwLock::new(Arc::new(accounts_of(api)?)),
@@ -116,7 +116,7 @@ impl AuthGate {
     ///
     /// # Errors
     /// The system has no random numbers; the old accounts stay.
-    pub fn replace(&self, api: &Api) -> Result<(), getrandom::Error> {
+    pub fn replace(&self, api: &ApiSettings) -> Result<(), getrandom::Error> {
         let accounts = Arc::new(accounts_of(api)?);
         lock(&self.shared.tokens).retain_users(|user| accounts.user_by_id(user).is_some());
         *self.shared.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
@@ -153,7 +153,7 @@ impl AuthGate {
             PeerAddress::UnixSocket => Ok(Inspected::Known(Identity {
                 principal: Principal::LocalSocket,
                 project: Some(self.accounts().project_id()),
-                role: Role::Admin,
+                role: AccountRole::Admin,
             })),
             PeerAddress::Network(_) => Err(AuthFault::TokenMissing),
         }
@@ -310,7 +310,7 @@ impl AuthGate {
     }
 }
 
-fn accounts_of(api: &Api) -> Result<Accounts, getrandom::Error> {
+fn accounts_of(api: &ApiSettings) -> Result<Accounts, getrandom::Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
     Ok(Accounts::new(api, random))

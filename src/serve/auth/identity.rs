@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::Method;
 
 use super::fault::AuthFault;
-use crate::config::api::Role;
+use crate::config::api::AccountRole;
 
 /// Somebody who has proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Identity {
     /// The project that the credential is for; none for a token without a project.
     pub project: Option<Arc<str>>,
     /// What they may do in it.
-    pub role: Role,
+    pub role: AccountRole,
 }
 
 /// How somebody proved who they are.
@@ -78,8 +78,8 @@ impl Identity {
             Some(_) => {}
         }
         match (self.role, action) {
-            (Role::Admin, _) | (Role::Viewer, Action::Read) => Ok(()),
-            (Role::Viewer, Action::Write) => Err(AuthFault::Forbidden),
+            (AccountRole::Admin, _) | (AccountRole::Viewer, Action::Read) => Ok(()),
+            (AccountRole::Viewer, Action::Write) => Err(AuthFault::Forbidden),
         }
     }
 }
@@ -96,16 +96,16 @@ mod tests {
             role,
         };
         let cases = [
-            (Some("p"), Role::Admin, Method::GET, Ok(())),
-            (Some("p"), Role::Admin, Method::DELETE, Ok(())),
-            (Some("p"), Role::Viewer, Method::GET, Ok(())),
-            (Some("p"), Role::Viewer, Method::HEAD, Ok(())),
-            (Some("p"), Role::Viewer, Method::POST, Err(AuthFault::Forbidden)),
-            (Some("p"), Role::Viewer, Method::PUT, Err(AuthFault::Forbidden)),
-            (Some("p"), Role::Viewer, Method::PATCH, Err(AuthFault::Forbidden)),
-            (Some("p"), Role::Viewer, Method::DELETE, Err(AuthFault::Forbidden)),
-            (Some("q"), Role::Admin, Method::GET, Err(AuthFault::Forbidden)),
-            (None, Role::Admin, Method::GET, Err(AuthFault::NoProject)),
+            (Some("p"), AccountRole::Admin, Method::GET, Ok(())),
+            (Some("p"), AccountRole::Admin, Method::DELETE, Ok(())),
+            (Some("p"), AccountRole::Viewer, Method::GET, Ok(())),
+            (Some("p"), AccountRole::Viewer, Method::HEAD, Ok(())),
+            (Some("p"), AccountRole::Viewer, Method::POST, Err(AuthFault::Forbidden)),
+            (Some("p"), AccountRole::Viewer, Method::PUT, Err(AuthFault::Forbidden)),
+            (Some("p"), AccountRole::Viewer, Method::PATCH, Err(AuthFault::Forbidden)),
+            (Some("p"), AccountRole::Viewer, Method::DELETE, Err(AuthFault::Forbidden)),
+            (Some("q"), AccountRole::Admin, Method::GET, Err(AuthFault::Forbidden)),
+            (None, AccountRole::Admin, Method::GET, Err(AuthFault::NoProject)),
         ];
         for (project, role, method, expected) in cases {
             let verdict = identity(project, role).admit("p", Action::of(&method));

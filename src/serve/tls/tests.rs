@@ -42,8 +42,8 @@ impl Authority {
         ClientIdentity { certificate: file(&certificate.pem()), key: file(&key.serialize_pem()) }
     }
 
-    fn server(&self, client_ca: Option<&Self>) -> ServerTls {
-        ServerTls { identity: self.identity(), client_ca: client_ca.map(|ca| file(&ca.pem)) }
+    fn server(&self, client_ca: Option<&Self>) -> ServerTlsSettings {
+        ServerTlsSettings { identity: self.identity(), client_ca: client_ca.map(|ca| file(&ca.pem)) }
     }
 }
 

@@ -21,21 +21,21 @@ const PEER: PeerAddress = PeerAddress::Network(IpAddr::V4(Ipv4Addr::new(192, 0, 
 
 use std::net::{IpAddr, Ipv4Addr};
 
-fn api() -> Api {
+fn api() -> ApiSettings {
     let user = |name: &str, role| User {
         name: name.to_owned(),
         domain: "local".to_owned(),
         password: PasswordHash::cheap(PASSWORD.as_bytes()),
         role,
     };
-    Api {
+    ApiSettings {
         project: Project { id: "p1".to_owned(), name: "cn-north-4".to_owned() },
         instances: Vec::new(),
-        users: vec![user("ops", Role::Admin), user("eye", Role::Viewer)],
+        users: vec![user("ops", AccountRole::Admin), user("eye", AccountRole::Viewer)],
         access_keys: vec![AccessKey {
             id: ACCESS_KEY.to_owned(),
             secret_key: Secret::new(SECRET.to_vec()),
-            role: Role::Viewer,
+            role: AccountRole::Viewer,
         }],
         clear_text: ClearText::LoopbackOnly,
         quotas: Default::default(),
@@ -43,7 +43,7 @@ fn api() -> Api {
 }
 
 /// A gate, and its clock in seconds from the start.
-fn gate_of(api: &Api) -> (AuthGate, Arc<AtomicU64>) {
+fn gate_of(api: &ApiSettings) -> (AuthGate, Arc<AtomicU64>) {
     let seconds = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&seconds);
     let read = move || {
@@ -104,7 +104,7 @@ async fn a_token_says_who_and_what_for() {
     let check = async |token: &str| gate.check(&parts(&[("x-auth-token", token)]), b"").await;
     let identity = check(&token).await.expect("a good token");
     assert_eq!(identity.principal.to_string(), "ops@local");
-    assert_eq!((identity.project.as_deref(), identity.role), (Some("p1"), Role::Admin));
+    assert_eq!((identity.project.as_deref(), identity.role), (Some("p1"), AccountRole::Admin));
 
     let scoped = token_of(&gate, "eye", Scope::Domain).await;
     let identity = check(&scoped).await.expect("a good token");
@@ -133,7 +133,7 @@ async fn a_signature_says_who() {
     let (gate, seconds) = gate_of(&api());
     let identity = gate.check(&signed(GOOD), b"").await.expect("the vector");
     assert_eq!(identity.principal, Principal::AccessKey(ACCESS_KEY.into()));
-    assert_eq!((identity.project.as_deref(), identity.role), (Some("p1"), Role::Viewer));
+    assert_eq!((identity.project.as_deref(), identity.role), (Some("p1"), AccountRole::Viewer));
     let mismatch = Err(AuthFault::Signature(SignatureFault::Mismatch));
     assert_eq!(gate.check(&signed(GOOD), b"x").await, mismatch);
     assert_eq!(gate.check(&signed(&"0".repeat(64)), b"").await, mismatch);
@@ -141,7 +141,7 @@ async fn a_signature_says_who() {
     let stale = gate.check(&signed(GOOD), b"").await.expect_err("too old");
     assert_eq!((stale.status().as_u16(), stale.error_code()), (401, "APIG.0301"));
 
-    let (nobody, _) = gate_of(&Api { access_keys: Vec::new(), ..api() });
+    let (nobody, _) = gate_of(&ApiSettings { access_keys: Vec::new(), ..api() });
     let fault = nobody.check(&signed(GOOD), b"").await.expect_err("no such key");
     assert_eq!(
         fault.to_string(),
@@ -163,7 +163,7 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
         parts
     };
     let identity = gate.check(&local(&[]), b"").await.expect("let in");
-    assert_eq!((identity.principal, identity.role), (Principal::LocalSocket, Role::Admin));
+    assert_eq!((identity.principal, identity.role), (Principal::LocalSocket, AccountRole::Admin));
     assert_eq!(gate.check(&local(&[("x-auth-token", "x")]), b"").await, Err(AuthFault::TokenUnknown));
     let mut stranger = parts(&[]);
     stranger.extensions.clear();
@@ -179,14 +179,14 @@ async fn a_reload_ends_tokens_of_other_passwords_and_changes_roles() {
         gate.check(&parts(&[("x-auth-token", token)]), b"").await.map(|identity| identity.role)
     };
     gate.replace(&api()).expect("randomness");
-    assert_eq!(role(&ops).await, Ok(Role::Admin), "nothing changed");
+    assert_eq!(role(&ops).await, Ok(AccountRole::Admin), "nothing changed");
 
     let mut changed = api();
     changed.users[0].password = PasswordHash::cheap(b"another");
-    changed.users[1].role = Role::Admin;
+    changed.users[1].role = AccountRole::Admin;
     gate.replace(&changed).expect("randomness");
     assert_eq!(role(&ops).await, Err(AuthFault::TokenUnknown));
-    assert_eq!(role(&eye).await, Ok(Role::Admin));
+    assert_eq!(role(&eye).await, Ok(AccountRole::Admin));
 
     changed.users.pop();
     gate.replace(&changed).expect("randomness");

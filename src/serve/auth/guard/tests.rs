@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::super::signature::sign;
 use super::*;
-use crate::config::api::{AccessKey, Api, ClearText, Project, Role, Transport};
+use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, Transport};
 use crate::config::secret::Secret;
 use crate::health::{Moment, Now, Timestamp};
 use crate::serve::listener::PeerAddress;
@@ -20,11 +20,11 @@ const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 fn router() -> Router {
     let key =
         |id: &str, role| AccessKey { id: id.to_owned(), secret_key: Secret::new(b"secret".to_vec()), role };
-    let api = Api {
+    let api = ApiSettings {
         project: Project { id: PROJECT.to_owned(), name: "local".to_owned() },
         instances: Vec::new(),
         users: Vec::new(),
-        access_keys: vec![key("ADMIN", Role::Admin), key("VIEWER", Role::Viewer)],
+        access_keys: vec![key("ADMIN", AccountRole::Admin), key("VIEWER", AccountRole::Viewer)],
         clear_text: ClearText::LoopbackOnly,
         quotas: Default::default(),
     };

@@ -7,7 +7,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use super::*;
-use crate::config::api::{Api, ClearText, Project, Role, User};
+use crate::config::api::{AccountRole, ApiSettings, ClearText, Project, User};
 use crate::config::password::PasswordHash;
 use crate::health::{Moment, Now, Timestamp};
 use crate::serve::listener::PeerAddress;
@@ -21,14 +21,14 @@ struct Answer {
 }
 
 fn router() -> Router {
-    let api = Api {
+    let api = ApiSettings {
         project: Project { id: "0123456789abcdef0123456789abcdef".to_owned(), name: "cn-north-4".to_owned() },
         instances: Vec::new(),
         users: vec![User {
             name: "ops".to_owned(),
             domain: "probe-domain".to_owned(),
             password: PasswordHash::cheap(PASSWORD.as_bytes()),
-            role: Role::Viewer,
+            role: AccountRole::Viewer,
         }],
         access_keys: Vec::new(),
         clear_text: ClearText::LoopbackOnly,
