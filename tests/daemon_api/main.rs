@@ -4,6 +4,7 @@
 #![cfg(feature = "daemon")]
 
 mod daemon;
+mod disk_format;
 #[path = "../support/exchange.rs"]
 mod exchange;
 #[expect(dead_code, reason = "network tests use all of it")]
