@@ -1,7 +1,7 @@
 //! What a scrape costs the daemon: CPU and memory, with a client in another process.
 //!
 //! `cargo bench --bench scrape -- 100000` serves that many members (100,000
-//! when not said) from a fixed observation and lets curl read them, five times
+//! when not said) from a fixed snapshot and lets curl read them, five times
 //! each: the metrics plain, with gzip, without members, and the status. Prints
 //! medians of this process's CPU time, and how far its memory rose.
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use vitald::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, ReloadState, Source};
+use vitald::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot, Source};
 use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
@@ -28,11 +28,11 @@ const ROUNDS: usize = 5;
 const START: Timestamp = Timestamp(1_767_225_605_123_456_789);
 
 #[derive(Clone)]
-struct Fixed(Arc<Observation>);
+struct Fixed(Arc<Snapshot>);
 
 impl serve::DaemonHandle for Fixed {
-    async fn observe(&self) -> Result<Observation, SnapshotError> {
-        Ok(Observation::clone(&self.0))
+    async fn observe(&self) -> Result<Snapshot, SnapshotError> {
+        Ok(Snapshot::clone(&self.0))
     }
 
     fn liveness(&self) -> Liveness {
@@ -53,7 +53,7 @@ async fn main() {
     let members = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(100_000);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let source = Fixed(Arc::new(observation(members)));
+    let source = Fixed(Arc::new(snapshot(members)));
     tokio::spawn(serve::run(listener, source, CancellationToken::new()));
     println!("{members} members; medians of {ROUNDS}");
     println!("{:<28}{:>12}{:>12}{:>14}", "request", "bytes", "CPU ms", "memory MB");
@@ -108,21 +108,21 @@ fn memory_kib(field: &str) -> u64 {
 }
 
 /// One channel of healthy members on one driver.
-fn observation(members: u32) -> Observation {
-    let seats = (0..members).map(|slot| MemberSeat { driver: 0, slot, generation: 0 }).collect();
+fn snapshot(members: u32) -> Snapshot {
+    let slots = (0..members).map(|slot| MemberSlot { driver: 0, index: slot, generation: 0 }).collect();
     let source = Source::File("vitald.toml".into());
     let entry =
-        Entry::new(Arc::new(channel(members)), source, ChannelSeat(0), seats).expect("balanced members");
+        Entry::new(Arc::new(channel(members)), source, ChannelSlot(0), slots).expect("balanced members");
     let states: Vec<MemberState> = (0..members).map(state).collect();
     let mut driver = DriverSnapshot::empty();
     driver.pages =
         states.chunks(vitald::health::snapshot::PAGE).map(|page| Arc::new(page.to_vec())).collect();
     driver.channels = vec![Arc::default()];
-    Observation {
+    Snapshot {
         taken_at: START,
         started_at: START,
         ready: true,
-        directory: Arc::new(Directory { entries: vec![Arc::new(entry)] }),
+        channels: Arc::new(Channels { entries: vec![Arc::new(entry)] }),
         drivers: vec![driver],
         reload: ReloadState { successful: true, last_success: START },
     }

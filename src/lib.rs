@@ -5,13 +5,13 @@
 //! ```text
 //! files ──> config ──> catalog ──────> driver 0 ── Job ──> probe (I/O) ──┐
 //!           (all       (one writer:    (engine: members,                 │ Report
-//!            errors     seats, diff,    schedule, thresholds) <──────────┘
+//!            errors     slots, diff,    schedule, thresholds) <──────────┘
 //!            at once)   publish)        driver 1 .. n
 //!                          │                 │ Transition
 //!                          v                 v
-//!                       Directory ──>  balancers, logs
+//!                       Channels ───>  balancers, logs
 //!                          │                 │
-//!                          └── Observation <─┘ (snapshots, on demand)
+//!                          └──── Snapshot <──┘ (the drivers', on demand)
 //!                                   │
 //!                                   v
 //!                       serve: metrics, status, liveness

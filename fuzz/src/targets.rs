@@ -16,7 +16,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use memory::{FIRST, Memory, PROJECT};
 use sha2::{Digest as _, Sha256};
-use vitald::catalog::registry::{ApiRecord, Quotas};
+use vitald::catalog::{ApiRecord, Quotas};
 use vitald::channel::{CodeSet, HttpCheck, Method};
 use vitald::config::{self, Config, Diagnostics, Paint};
 use vitald::health::{MemberReason, Outcome, Timestamp};
@@ -249,7 +249,7 @@ fn store(bytes: &[u8]) {
             let Ok(ApiRecord::Channel(read)) = ApiRecord::decode(&again) else {
                 panic!("{} cannot be read again", String::from_utf8_lossy(&again));
             };
-            assert_eq!(read.written, resource.written);
+            assert_eq!(read.configured, resource.configured);
         }
         Ok(ApiRecord::Instance(instance)) => {
             let again = ApiRecord::encode_instance(&instance).expect("JSON");

@@ -4,7 +4,7 @@
 //! strategy and options, so open picks and the phase of the rotation survive
 //! every other change.
 
-use super::observation::{ChannelBalancer, Entry};
+use super::snapshot::{ChannelBalancer, Entry};
 use crate::balance::{Member as Balanced, MemberId, Options, UpdateError};
 use crate::channel::{Channel, Health, Member};
 

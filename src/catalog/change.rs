@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::observation::Directory;
+use super::snapshot::Channels;
 use crate::health::{NewMember, Resumed};
 use crate::probe::{Plan, Target};
 
@@ -20,7 +20,7 @@ pub struct MemberProbe {
 /// A change to the members of one driver. Generic over the probe so that drivers
 /// can be tested with made-up ones.
 #[derive(Debug, Clone)]
-pub enum Change<P> {
+pub enum DriverCommand<P> {
     /// Takes a member, or gives a taken slot a new check and generation. Without
     /// a probe it is never probed.
     Assign(NewMember, Option<P>),
@@ -31,17 +31,17 @@ pub enum Change<P> {
     Resume(u32, u32, Resumed),
     /// Forgets a member.
     Remove(u32),
-    /// Starts the counters of a channel seat from zero.
+    /// Starts the counters of a channel slot from zero.
     ResetChannel(u32),
 }
 
-/// An accepted change: tell the drivers, then publish the directory.
+/// An accepted change: tell the drivers, then publish the channels.
 #[derive(Debug)]
 pub struct Changes {
     /// The channels as they are from now on.
-    pub directory: Arc<Directory>,
+    pub channels: Arc<Channels>,
     /// What each driver must do, in order.
-    pub drivers: Vec<Vec<Change<MemberProbe>>>,
+    pub drivers: Vec<Vec<DriverCommand<MemberProbe>>>,
     /// What it amounts to.
     pub summary: ReloadSummary,
 }

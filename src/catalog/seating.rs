@@ -11,10 +11,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::balancing::{Balancing, set_health};
-use super::change::{Change, Changes, MemberProbe, ReloadSummary};
-use super::observation::{ChannelSeat, Directory, Entry, MemberSeat, Source};
+use super::change::{Changes, DriverCommand, MemberProbe, ReloadSummary};
 use super::resuming::Resuming;
 use super::slots::{Occupant, Pool, Slots};
+use super::snapshot::{ChannelSlot, Channels, Entry, MemberSlot, Source};
 use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
 use crate::health::schedule::{AllottedPhase, PhaseAllotter, PhaseNumber, start_window};
@@ -46,7 +46,7 @@ pub enum ChannelError {
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The name it is known by; none for a channel that is not there yet. A
-    /// channel that changes its name keeps its seats and verdicts.
+    /// channel that changes its name keeps its slots and verdicts.
     pub was: Option<String>,
     /// What it is to be; none removes it.
     pub wanted: Option<Wanted>,
@@ -82,9 +82,9 @@ pub struct CatalogError(pub Vec<(String, ChannelError)>);
 #[derive(Debug)]
 pub struct Catalog {
     held: BTreeMap<String, Held>,
-    channel_seats: Pool,
-    /// By channel seat: who has it, or had it last.
-    seated: Vec<Arc<str>>,
+    channel_slots: Pool,
+    /// By channel slot: who has it, or had it last.
+    slot_names: Vec<Arc<str>>,
     drivers: Vec<Slots>,
     phases: PhaseAllotter,
     resolver: Resolver,
@@ -117,8 +117,8 @@ enum Continuity {
 
 /// Changes being collected, removals apart so that a freed slot can be reused.
 struct Ledger {
-    removals: Vec<Vec<Change<MemberProbe>>>,
-    assignments: Vec<Vec<Change<MemberProbe>>>,
+    removals: Vec<Vec<DriverCommand<MemberProbe>>>,
+    assignments: Vec<Vec<DriverCommand<MemberProbe>>>,
     summary: ReloadSummary,
 }
 
@@ -128,8 +128,8 @@ impl Catalog {
     pub fn new(drivers: usize, seed: u64, resolver: Resolver) -> Self {
         Self {
             held: BTreeMap::new(),
-            channel_seats: Pool::default(),
-            seated: Vec::new(),
+            channel_slots: Pool::default(),
+            slot_names: Vec::new(),
             drivers: (0..drivers.max(1)).map(|_| Slots::default()).collect(),
             phases: PhaseAllotter::new(seed),
             resolver,
@@ -254,12 +254,12 @@ impl Catalog {
         self.close(ledger)
     }
 
-    /// The channel and the position of the member in a seat, if it still sits there.
+    /// The channel and the position of the member in a slot, if it still sits there.
     #[must_use]
-    pub fn occupant(&self, seat: MemberSeat) -> Option<(&Entry, usize)> {
-        let slots = self.drivers.get(usize::from(seat.driver))?;
-        let occupant = slots.occupant(seat.slot).filter(|it| it.generation == seat.generation)?;
-        let name = self.seated.get(occupant.channel as usize)?;
+    pub fn occupant(&self, slot: MemberSlot) -> Option<(&Entry, usize)> {
+        let slots = self.drivers.get(usize::from(slot.driver))?;
+        let occupant = slots.occupant(slot.index).filter(|it| it.generation == slot.generation)?;
+        let name = self.slot_names.get(occupant.channel as usize)?;
         let entry = &self.held.get(&**name)?.entry;
         Some((entry, usize::try_from(occupant.position).ok()?))
     }
@@ -268,7 +268,7 @@ impl Catalog {
     fn arrive(&mut self, wanted: Wanted, prepared: Option<Ready>, old: Option<Held>, ledger: &mut Ledger) {
         let held = match (prepared, old) {
             (None, Some(old)) => self.leave_channel(wanted, old, ledger),
-            (Some(prepared), old) => self.seat_channel(wanted, prepared, old, ledger),
+            (Some(prepared), old) => self.place_channel(wanted, prepared, old, ledger),
             // Only a channel that is held is left as it was.
             (None, None) => return,
         };
@@ -286,27 +286,27 @@ impl Catalog {
     }
 
     fn remove_channel(&mut self, held: &Held, ledger: &mut Ledger) {
-        for (seat, phase) in held.entry.members.iter().zip(&held.phases) {
-            self.remove_member(&held.entry.channel, *seat, *phase, ledger);
+        for (slot, phase) in held.entry.members.iter().zip(&held.phases) {
+            self.remove_member(&held.entry.channel, *slot, *phase, ledger);
         }
-        self.channel_seats.give_back(held.entry.seat.0);
+        self.channel_slots.give_back(held.entry.slot.0);
     }
 
     fn remove_member(
         &mut self,
         channel: &Channel,
-        seat: MemberSeat,
+        slot: MemberSlot,
         phase: Option<PhaseNumber>,
         ledger: &mut Ledger,
     ) {
         self.release_phase(channel, phase);
-        if let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) {
-            slots.give_back(seat.slot);
+        if let Some(slots) = self.drivers.get_mut(usize::from(slot.driver)) {
+            slots.give_back(slot.index);
         }
-        ledger.remove(seat);
+        ledger.remove(slot);
     }
 
-    fn seat_channel(
+    fn place_channel(
         &mut self,
         wanted: Wanted,
         prepared: Ready,
@@ -316,27 +316,27 @@ impl Catalog {
         let Wanted { channel, source } = wanted;
         let Ready { plan, balancing } = prepared;
         ledger.summary.members += channel.members().len();
-        let seat = match &old {
-            Some(held) => held.entry.seat,
+        let slot = match &old {
+            Some(held) => held.entry.slot,
             None => {
-                let seat = ChannelSeat(self.channel_seats.take());
-                ledger.reset_channel(seat);
-                seat
+                let slot = ChannelSlot(self.channel_slots.take());
+                ledger.reset_channel(slot);
+                slot
             }
         };
         let (balancer, balancer_ids) = balancing.settle(&channel);
         let mut leaving = old.as_ref().map(places_by_key).unwrap_or_default();
         let mut members = Vec::with_capacity(channel.members().len());
         let mut phases = Vec::with_capacity(channel.members().len());
-        self.name_seat(seat, channel.name());
+        self.name_slot(slot, channel.name());
         let mut restarted = Vec::new();
         let mut added = Vec::new();
         for (position, member) in channel.members().iter().enumerate() {
             let kept = leaving.remove(&key(&channel, member)).zip(old.as_ref());
-            let (member_seat, phase) = match kept {
+            let (member_slot, phase) = match kept {
                 Some((place, held)) => {
                     let before = held.entry.members.get(place).copied();
-                    let (now, phase) = self.keep(&channel, seat, member, &plan, held, place, ledger);
+                    let (now, phase) = self.keep(&channel, slot, member, &plan, held, place, ledger);
                     if before != Some(now) {
                         restarted.push(position);
                     }
@@ -344,28 +344,28 @@ impl Catalog {
                 }
                 None => {
                     added.push(position);
-                    self.add(&channel, seat, member, &plan, ledger)
+                    self.add(&channel, slot, member, &plan, ledger)
                 }
             };
-            self.occupy(member_seat, seat, position);
-            members.push(member_seat);
+            self.occupy(member_slot, slot, position);
+            members.push(member_slot);
             phases.push(phase);
         }
         for place in leaving.into_values() {
             let held = old.as_ref();
-            let seat = held.and_then(|held| held.entry.members.get(place));
+            let slot = held.and_then(|held| held.entry.members.get(place));
             let phase = held.and_then(|held| held.phases.get(place));
-            if let (Some(held), Some(seat), Some(phase)) = (held, seat, phase) {
-                self.remove_member(&held.entry.channel, *seat, *phase, ledger);
+            if let (Some(held), Some(slot), Some(phase)) = (held, slot, phase) {
+                self.remove_member(&held.entry.channel, *slot, *phase, ledger);
             }
         }
-        let entry = Entry { channel, source, seat, members, balancer, balancer_ids };
+        let entry = Entry { channel, source, slot, members, balancer, balancer_ids };
         for position in restarted {
             set_health(&entry, position, entry.channel.probe().initial_state);
         }
         for (position, resumed) in self.resuming.iter().flat_map(|it| it.of_members(&entry.channel, &added)) {
-            if let Some(seat) = entry.members.get(position) {
-                ledger.push(*seat, Change::Resume(seat.slot, seat.generation, resumed));
+            if let Some(slot) = entry.members.get(position) {
+                ledger.push(*slot, DriverCommand::Resume(slot.index, slot.generation, resumed));
             }
             set_health(&entry, position, resumed.health);
         }
@@ -376,34 +376,35 @@ impl Catalog {
     fn keep(
         &mut self,
         channel: &Channel,
-        channel_seat: ChannelSeat,
+        channel_slot: ChannelSlot,
         member: &Member,
         plan: &Option<Arc<Plan>>,
         held: &Held,
         place: usize,
         ledger: &mut Ledger,
-    ) -> (MemberSeat, Option<PhaseNumber>) {
+    ) -> (MemberSlot, Option<PhaseNumber>) {
         let before = held.entry.channel.members().get(place);
-        let (Some(before), Some(seat), Some(phase)) =
+        let (Some(before), Some(slot), Some(phase)) =
             (before, held.entry.members.get(place).copied(), held.phases.get(place).copied())
         else {
-            return self.add(channel, channel_seat, member, plan, ledger);
+            return self.add(channel, channel_slot, member, plan, ledger);
         };
         let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
         match continuity(&held.entry.channel, before, channel, member) {
             Continuity::SameCheck => {
                 if let Some(probe) = probe {
-                    ledger.push(seat, Change::Refresh(seat.slot, probe));
+                    ledger.push(slot, DriverCommand::Refresh(slot.index, probe));
                 }
-                (seat, phase)
+                (slot, phase)
             }
             Continuity::NewCheck => {
                 ledger.summary.restarted += 1;
-                let seat = MemberSeat { generation: seat.generation.wrapping_add(1), ..seat };
+                let slot = MemberSlot { generation: slot.generation.wrapping_add(1), ..slot };
                 self.release_phase(&held.entry.channel, phase);
                 let phase = self.allot_phase(channel);
-                ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
-                (seat, phase.map(|phase| phase.number))
+                ledger
+                    .push(slot, DriverCommand::Assign(new_member(channel, channel_slot, slot, phase), probe));
+                (slot, phase.map(|phase| phase.number))
             }
         }
     }
@@ -411,20 +412,20 @@ impl Catalog {
     fn add(
         &mut self,
         channel: &Channel,
-        channel_seat: ChannelSeat,
+        channel_slot: ChannelSlot,
         member: &Member,
         plan: &Option<Arc<Plan>>,
         ledger: &mut Ledger,
-    ) -> (MemberSeat, Option<PhaseNumber>) {
+    ) -> (MemberSlot, Option<PhaseNumber>) {
         let driver = self.driver_of(channel, member);
         let slots = self.drivers.get_mut(usize::from(driver));
         let (slot, generation) = slots.map_or((0, 0), Slots::take);
-        let seat = MemberSeat { driver, slot, generation };
+        let slot = MemberSlot { driver, index: slot, generation };
         let phase = self.allot_phase(channel);
         let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
         ledger.summary.added += 1;
-        ledger.push(seat, Change::Assign(new_member(channel, channel_seat, seat, phase), probe));
-        (seat, phase.map(|phase| phase.number))
+        ledger.push(slot, DriverCommand::Assign(new_member(channel, channel_slot, slot, phase), probe));
+        (slot, phase.map(|phase| phase.number))
     }
 
     /// Takes back the phase that a member of this channel had.
@@ -453,38 +454,37 @@ impl Catalog {
         u16::try_from(hasher.finish() % drivers).unwrap_or(0)
     }
 
-    fn name_seat(&mut self, seat: ChannelSeat, name: &str) {
-        let index = seat.0 as usize;
-        if self.seated.len() <= index {
-            self.seated.resize_with(index + 1, Arc::default);
+    fn name_slot(&mut self, slot: ChannelSlot, name: &str) {
+        let index = slot.0 as usize;
+        if self.slot_names.len() <= index {
+            self.slot_names.resize_with(index + 1, Arc::default);
         }
-        if let Some(place) = self.seated.get_mut(index) {
+        if let Some(place) = self.slot_names.get_mut(index) {
             *place = name.into();
         }
     }
 
-    fn occupy(&mut self, seat: MemberSeat, channel: ChannelSeat, position: usize) {
-        if let Some(slots) = self.drivers.get_mut(usize::from(seat.driver)) {
+    fn occupy(&mut self, slot: MemberSlot, channel: ChannelSlot, position: usize) {
+        if let Some(slots) = self.drivers.get_mut(usize::from(slot.driver)) {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
-            slots.occupy(seat.slot, Occupant { generation: seat.generation, channel: channel.0, position });
+            slots.occupy(slot.index, Occupant { generation: slot.generation, channel: channel.0, position });
         }
     }
 
     fn close(&self, mut ledger: Ledger) -> Changes {
-        let directory =
-            Directory { entries: self.held.values().map(|held| Arc::clone(&held.entry)).collect() };
-        ledger.summary.channels = directory.entries.len();
+        let channels = Channels { entries: self.held.values().map(|held| Arc::clone(&held.entry)).collect() };
+        ledger.summary.channels = channels.entries.len();
         let window = start_window(ledger.summary.added + ledger.summary.restarted);
         let mut drivers = ledger.removals;
         for (changes, assignments) in drivers.iter_mut().zip(ledger.assignments) {
             changes.extend(assignments);
             for change in changes {
-                if let Change::Assign(NewMember { timing: Some(timing), .. }, _) = change {
+                if let DriverCommand::Assign(NewMember { timing: Some(timing), .. }, _) = change {
                     timing.window = window;
                 }
             }
         }
-        Changes { directory: Arc::new(directory), drivers, summary: ledger.summary }
+        Changes { channels: Arc::new(channels), drivers, summary: ledger.summary }
     }
 }
 
@@ -494,22 +494,22 @@ impl Ledger {
         Self { removals: empty(), assignments: empty(), summary: ReloadSummary::default() }
     }
 
-    fn remove(&mut self, seat: MemberSeat) {
+    fn remove(&mut self, slot: MemberSlot) {
         self.summary.removed += 1;
-        if let Some(changes) = self.removals.get_mut(usize::from(seat.driver)) {
-            changes.push(Change::Remove(seat.slot));
+        if let Some(changes) = self.removals.get_mut(usize::from(slot.driver)) {
+            changes.push(DriverCommand::Remove(slot.index));
         }
     }
 
-    fn push(&mut self, seat: MemberSeat, change: Change<MemberProbe>) {
-        if let Some(changes) = self.assignments.get_mut(usize::from(seat.driver)) {
+    fn push(&mut self, slot: MemberSlot, change: DriverCommand<MemberProbe>) {
+        if let Some(changes) = self.assignments.get_mut(usize::from(slot.driver)) {
             changes.push(change);
         }
     }
 
-    fn reset_channel(&mut self, seat: ChannelSeat) {
+    fn reset_channel(&mut self, slot: ChannelSlot) {
         for changes in &mut self.assignments {
-            changes.push(Change::ResetChannel(seat.0));
+            changes.push(DriverCommand::ResetChannel(slot.0));
         }
     }
 }
@@ -537,8 +537,8 @@ fn continuity(old: &Channel, old_member: &Member, new: &Channel, new_member: &Me
 
 fn new_member(
     channel: &Channel,
-    channel_seat: ChannelSeat,
-    seat: MemberSeat,
+    channel_slot: ChannelSlot,
+    slot: MemberSlot,
     phase: Option<AllottedPhase>,
 ) -> NewMember {
     let timing = active_check(channel).zip(phase).map(|(check, phase)| CheckTiming {
@@ -549,9 +549,9 @@ fn new_member(
         window: std::time::Duration::ZERO,
     });
     NewMember {
-        slot: seat.slot,
-        generation: seat.generation,
-        channel: channel_seat.0,
+        slot: slot.index,
+        generation: slot.generation,
+        channel: channel_slot.0,
         timing,
         initial: channel.probe().initial_state,
     }

@@ -33,7 +33,7 @@ pub(super) struct Slots {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Occupant {
     pub(super) generation: u32,
-    /// The seat of its channel.
+    /// The slot of its channel.
     pub(super) channel: u32,
     /// Its place among the channel's members.
     pub(super) position: u32,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::console::Console;
 use super::exit::{CliError, Exit};
 use super::holdings::{Holdings, HoldingsArguments, OfflineStore};
-use crate::catalog::registry::{ApiRecord, Archive, Resource};
+use crate::catalog::{ApiRecord, Archive, Resource};
 
 /// Print the channels that the management API made
 ///
@@ -114,7 +114,7 @@ fn export_channels(
         for channel in &channels {
             // Names begin with a letter and have no slash.
             let extension = if arguments.format == Format::Json { "json" } else { "toml" };
-            let path = directory.join(format!("{}.{extension}", channel.written.name()));
+            let path = directory.join(format!("{}.{extension}", channel.configured.name()));
             write_new(&path, document(channel, arguments.format)?.as_bytes(), 0o640)?;
         }
         console.message(format_args!(
@@ -139,7 +139,7 @@ fn select<'a>(archive: &'a Archive, arguments: &ExportArguments) -> Result<Vec<&
     let usage = |text: String| Err(CliError::Usage(text));
     let wanted = |channel: &&Arc<Resource>| {
         arguments.instance.as_ref().is_none_or(|id| **id == *channel.instance)
-            && arguments.channel.as_ref().is_none_or(|name| name == channel.written.name())
+            && arguments.channel.as_ref().is_none_or(|name| name == channel.configured.name())
     };
     if let Some(id) = &arguments.instance
         && !archive.instances.iter().any(|instance| *instance.id == **id)
@@ -147,7 +147,7 @@ fn select<'a>(archive: &'a Archive, arguments: &ExportArguments) -> Result<Vec<&
         return usage(format!("there is no instance \"{id}\"; there are {}", instance_ids(archive)));
     }
     let mut channels: Vec<&Arc<Resource>> = archive.channels.iter().filter(wanted).collect();
-    channels.sort_by(|one, other| one.written.name().cmp(other.written.name()));
+    channels.sort_by(|one, other| one.configured.name().cmp(other.configured.name()));
     if let Some(name) = &arguments.channel
         && channels.is_empty()
     {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::DEFAULT_CONFIG;
 use super::client::{Absence, ClientError, ConfiguredPlaces, DaemonUrl};
 use super::exit::CliError;
-use crate::catalog::registry::{ApiRecord, Archive};
+use crate::catalog::{ApiRecord, Archive};
 use crate::store::{Collection, LocalStore, StateDirectory, StoreError};
 
 /// The file that makes a directory a store.

@@ -16,7 +16,7 @@ use super::client::DaemonUrl;
 use super::console::Console;
 use super::exit::{CliError, Exit};
 use super::holdings::{Holdings, HoldingsArguments, OfflineStore, broken};
-use crate::catalog::registry::{ApiRecord, Archive};
+use crate::catalog::{ApiRecord, Archive};
 use crate::store::{Batch, Collection, RecordKey};
 
 mod file;
@@ -180,7 +180,7 @@ async fn send_all(
         let known = archive
             .channels
             .iter()
-            .find(|held| *held.instance == *instance && held.written.name() == channel.name);
+            .find(|held| *held.instance == *instance && held.configured.name() == channel.name);
         let (method, path, word) = match known {
             Some(held) => (Method::PUT, format!("{base}/{}", held.id), "updated"),
             None => (Method::POST, base.clone(), "made"),

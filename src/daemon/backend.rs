@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::observer::Observer;
-use super::registrar::Call;
-use crate::catalog::Observation;
-use crate::catalog::registry::{Fault, Outcome, Published, Write};
+use super::registrar::QueuedCall;
+use crate::catalog::Snapshot;
+use crate::catalog::{Call, Fault, Published, Reply};
 use crate::health::Moment;
 use crate::serve::api::ApiBackend;
 use crate::serve::{DaemonHandle as _, SnapshotError};
 
-/// How long an observation serves further requests. An observation costs the
+/// How long a snapshot serves further requests. A snapshot costs the
 /// drivers a walk over their pages; thousands of requests a second share few.
 /// Changes of channels are seen at once all the same.
 const SHARED_FOR: Duration = Duration::from_millis(20);
@@ -30,34 +30,34 @@ pub struct Backend {
     /// The resources.
     pub published: Published,
     /// Calls to the registrar; bounded, a full queue makes the client wait.
-    pub calls: mpsc::Sender<Call>,
+    pub calls: mpsc::Sender<QueuedCall>,
     /// Where the daemon serves, published by control.
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
-    /// The latest observation.
+    /// The latest snapshot.
     pub recent: Recent,
 }
 
-/// An observation that several requests share.
+/// A snapshot that several requests share.
 #[derive(Debug, Clone, Default)]
 pub struct Recent(Arc<Mutex<Option<Taken>>>);
 
-/// When it was taken, and the observation.
-type Taken = (Moment, Arc<Observation>);
+/// When it was taken, and the snapshot.
+type Taken = (Moment, Arc<Snapshot>);
 
 impl Recent {
-    /// An observation of just now. Cancel-safe: who waits for it gives way to
+    /// A snapshot of just now. Cancel-safe: who waits for it gives way to
     /// the next in line.
-    async fn observe(&self, observer: &Observer) -> Result<Arc<Observation>, SnapshotError> {
+    async fn observe(&self, observer: &Observer) -> Result<Arc<Snapshot>, SnapshotError> {
         let mut held = self.0.lock().await;
         let now = observer.0.clock.now().moment;
-        if let Some((taken, observation)) = &*held
+        if let Some((taken, snapshot)) = &*held
             && now.since(*taken) < SHARED_FOR
-            && Arc::ptr_eq(&observation.directory, &observer.0.directory.borrow())
+            && Arc::ptr_eq(&snapshot.channels, &observer.0.channels.borrow())
         {
-            return Ok(Arc::clone(observation));
+            return Ok(Arc::clone(snapshot));
         }
-        let observation = Arc::new(observer.observe().await?);
-        let is_first = held.replace((now, Arc::clone(&observation))).is_none();
+        let snapshot = Arc::new(observer.observe().await?);
+        let is_first = held.replace((now, Arc::clone(&snapshot))).is_none();
         if is_first {
             // Pages that nobody looks at any more are the drivers' alone again.
             let held = Arc::clone(&self.0);
@@ -66,7 +66,7 @@ impl Recent {
                 held.lock().await.take();
             });
         }
-        Ok(observation)
+        Ok(snapshot)
     }
 }
 
@@ -75,14 +75,14 @@ impl ApiBackend for Backend {
         self.published.clone()
     }
 
-    async fn write(&self, write: Write) -> Result<Outcome, Fault> {
+    async fn write(&self, call: Call) -> Result<Reply, Fault> {
         let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, outcome) = oneshot::channel();
-        self.calls.send(Call { write, answer }).await.map_err(|_| ended())?;
+        self.calls.send(QueuedCall { call, answer }).await.map_err(|_| ended())?;
         outcome.await.map_err(|_| ended())?
     }
 
-    async fn observe(&self) -> Result<Arc<Observation>, SnapshotError> {
+    async fn observe(&self) -> Result<Arc<Snapshot>, SnapshotError> {
         self.recent.observe(&self.observer).await
     }
 

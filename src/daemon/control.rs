@@ -23,7 +23,7 @@ use super::state::StateSource;
 use super::verdicts::{self, VerdictSaver};
 use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
 use crate::catalog::{
-    Catalog, Changes, Directory, MemberCounts, MemberSeat, Observation, Prepared, ReloadState, ReloadSummary,
+    Catalog, Changes, Channels, MemberCounts, MemberSlot, Prepared, ReloadState, ReloadSummary, Snapshot,
     Source, Wanted, set_health,
 };
 use crate::channel::Health;
@@ -32,7 +32,7 @@ use crate::health::Transition;
 use crate::serve::{DaemonHandle as _, Liveness};
 
 /// The channels in effect: what they are, who probes them, who is told.
-pub struct Channels {
+pub struct ChannelControl {
     /// Which channels exist.
     pub catalog: Catalog,
     /// The drivers.
@@ -40,10 +40,10 @@ pub struct Channels {
     /// Open files the system allows; bounds the probes at once.
     pub file_limit: usize,
     /// Publishes the channels.
-    pub directory: watch::Sender<Arc<Directory>>,
+    pub published: watch::Sender<Arc<Channels>>,
 }
 
-impl Channels {
+impl ChannelControl {
     /// Puts exactly these channels into effect: drivers first, then readers.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Channels {
 
     async fn spread(&self, changes: Changes) -> ReloadSummary {
         self.fleet.apply(changes.drivers).await;
-        self.directory.send_replace(changes.directory);
+        self.published.send_replace(changes.channels);
         changes.summary
     }
 }
@@ -82,7 +82,7 @@ pub struct Control {
     /// Where the configuration comes from.
     pub config: ConfigSource,
     /// The channels in effect.
-    pub channels: Channels,
+    pub channels: ChannelControl,
     /// Calls of the management API, if there is one.
     pub registrar: Option<Registrar>,
     /// Where state is kept; fixed at the start.
@@ -249,9 +249,9 @@ impl Control {
 
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
         for transition in batch {
-            let seat = MemberSeat { driver, slot: transition.slot, generation: transition.generation };
+            let slot = MemberSlot { driver, index: transition.slot, generation: transition.generation };
             // A member that went while its transition was under way is nobody's news.
-            let Some((entry, position)) = self.channels.catalog.occupant(seat) else { continue };
+            let Some((entry, position)) = self.channels.catalog.occupant(slot) else { continue };
             let Some(member) = entry.channel.members().get(position) else { continue };
             set_health(entry, position, transition.to);
             self.catch_up.add(entry.channel.name(), &entry.balancer);
@@ -284,8 +284,8 @@ impl Control {
     async fn handle_save(&mut self) {
         let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_idle()) else { return };
         // A driver that does not answer is reported elsewhere; the next save is near.
-        if let Ok(observation) = self.observer.observe().await {
-            saver.save(observation);
+        if let Ok(snapshot) = self.observer.observe().await {
+            saver.save(snapshot);
         }
     }
 
@@ -298,8 +298,8 @@ impl Control {
         }
         self.report_lost_log_lines();
         let observed = self.observer.observe().await.ok();
-        if let Some(observation) = &observed {
-            self.shortage.handle_counts(&observation.drivers).into_iter().for_each(shortage::log);
+        if let Some(snapshot) = &observed {
+            self.shortage.handle_counts(&snapshot.drivers).into_iter().for_each(shortage::log);
         }
         systemd::status(&status_text(observed.as_ref()));
     }
@@ -321,11 +321,11 @@ impl Control {
     }
 }
 
-fn status_text(observation: Option<&Observation>) -> String {
-    let Some(observation) = observation else { return "A driver does not answer".to_owned() };
+fn status_text(snapshot: Option<&Snapshot>) -> String {
+    let Some(snapshot) = snapshot else { return "A driver does not answer".to_owned() };
     let mut sum = MemberCounts::default();
-    for entry in &observation.directory.entries {
-        let counts = observation.view(entry).member_counts();
+    for entry in &snapshot.channels.entries {
+        let counts = snapshot.channel(entry).member_counts();
         sum.healthy += counts.healthy;
         sum.unhealthy += counts.unhealthy;
         sum.unknown += counts.unknown;
@@ -333,7 +333,7 @@ fn status_text(observation: Option<&Observation>) -> String {
     }
     format!(
         "{} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
-        observation.directory.entries.len(),
+        snapshot.channels.entries.len(),
         sum.healthy,
         sum.unhealthy,
         sum.unknown,
@@ -351,7 +351,7 @@ async fn next_step(registrar: &mut Option<Registrar>) -> Step {
 }
 
 /// Does what a step asks of the one who has the catalog.
-async fn settle(channels: &mut Channels, registrar: &mut Option<Registrar>, step: Step) {
+async fn settle(channels: &mut ChannelControl, registrar: &mut Option<Registrar>, step: Step) {
     let Some(registrar) = registrar else { return };
     match step {
         Step::Planned(planned) => registrar.store(planned, &channels.catalog),
@@ -369,7 +369,7 @@ async fn settle(channels: &mut Channels, registrar: &mut Option<Registrar>, step
 }
 
 /// Ends the batch under way, if there is one.
-async fn finish_batch(channels: &mut Channels, registrar: &mut Option<Registrar>) {
+async fn finish_batch(channels: &mut ChannelControl, registrar: &mut Option<Registrar>) {
     while registrar.as_ref().is_some_and(Registrar::is_busy) {
         let step = next_step(registrar).await;
         settle(channels, registrar, step).await;

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::clock::Clock;
 use super::probes::{Ended, Probes, Started};
 use super::stall::{self, Absence, HEARTBEAT, StallMeter};
-use crate::catalog::Change;
+use crate::catalog::DriverCommand;
 use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
 use crate::probe::{self, absence};
@@ -49,7 +49,7 @@ pub trait Check: Clone + Send + 'static {
 #[derive(Debug)]
 pub enum Command<C> {
     /// Apply these in order, then answer.
-    Apply(Vec<Change<C>>, oneshot::Sender<()>),
+    Apply(Vec<DriverCommand<C>>, oneshot::Sender<()>),
     /// Show everything.
     Snapshot(oneshot::Sender<DriverSnapshot>),
     /// Run at most so many probes at once from now on.
@@ -266,9 +266,9 @@ impl<C: Check> Driver<C> {
         Turn::Continue
     }
 
-    fn handle_change(&mut self, change: Change<C>) {
+    fn handle_change(&mut self, change: DriverCommand<C>) {
         match change {
-            Change::Assign(member, check) => {
+            DriverCommand::Assign(member, check) => {
                 self.abort(member.slot);
                 let index = member.slot as usize;
                 if self.seats.len() <= index {
@@ -279,15 +279,15 @@ impl<C: Check> Driver<C> {
                 }
                 self.engine.handle_add(member, self.clock.now());
             }
-            Change::Refresh(slot, check) => {
+            DriverCommand::Refresh(slot, check) => {
                 if let Some(seat) = self.seats.get_mut(slot as usize) {
                     seat.check = Some(check);
                 }
             }
-            Change::Resume(slot, generation, resumed) => {
+            DriverCommand::Resume(slot, generation, resumed) => {
                 self.engine.handle_resume(slot, generation, resumed);
             }
-            Change::Remove(slot) => {
+            DriverCommand::Remove(slot) => {
                 self.abort(slot);
                 self.pending.remove(&slot);
                 if let Some(seat) = self.seats.get_mut(slot as usize) {
@@ -295,7 +295,7 @@ impl<C: Check> Driver<C> {
                 }
                 self.engine.handle_remove(slot);
             }
-            Change::ResetChannel(channel) => self.engine.handle_channel_reset(channel),
+            DriverCommand::ResetChannel(channel) => self.engine.handle_channel_reset(channel),
         }
     }
 

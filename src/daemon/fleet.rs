@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::driver::{Check, Command, Driver, Gauge, TransitionBatch};
 use super::limits;
 use super::observer::{CommandSender, DriverHandle};
-use crate::catalog::{Change, MemberProbe};
+use crate::catalog::{DriverCommand, MemberProbe};
 use crate::health::Report;
 use crate::probe::{self, EventQueue};
 
@@ -88,7 +88,7 @@ impl Fleet {
 
     /// Has every driver apply its changes, and returns when all have. Drivers that
     /// are gone are passed over: the daemon is ending.
-    pub async fn apply(&self, changes: Vec<Vec<Change<MemberProbe>>>) {
+    pub async fn apply(&self, changes: Vec<Vec<DriverCommand<MemberProbe>>>) {
         let mut pending = Vec::new();
         for (handle, mut changes) in self.handles.iter().zip(changes) {
             while !changes.is_empty() {

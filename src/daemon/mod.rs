@@ -59,7 +59,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use self::backend::{Backend, Recent};
 use self::catch_up::CatchUp;
 use self::clock::Clock;
-use self::control::{Channels, Control};
+use self::control::{ChannelControl, Control};
 use self::fleet::Fleet;
 use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, Shared};
@@ -68,7 +68,7 @@ use self::shortage::ShortageWatch;
 use self::signals::Signals;
 use self::state::StateSource;
 use self::verdicts::VerdictSaver;
-use crate::catalog::{Catalog, Directory, ReloadState};
+use crate::catalog::{Catalog, Channels, ReloadState};
 use crate::channel::Health;
 use crate::config::{self, Config, Diagnostics};
 use crate::health::{Outcome, Timestamp};
@@ -270,7 +270,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let mut catalog = Catalog::new(fleet.handles().len(), fastrand::u64(..), resolver);
     catalog.set_recall(recall.clone());
 
-    let (channels_published, directory_reader) = watch::channel(Arc::new(Directory::default()));
+    let (channels_published, channel_reader) = watch::channel(Arc::new(Channels::default()));
     let (reload_state, reload_reader) =
         watch::channel(ReloadState { successful: true, last_success: now.wall });
     let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
@@ -279,13 +279,13 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         started_at: now.wall,
         ready_at: now.moment + config.prober.ready_within,
         ready: AtomicBool::new(false),
-        directory: directory_reader,
+        channels: channel_reader,
         reload_state: reload_reader,
         drivers: fleet.handles().to_vec(),
         reloads: reload_queue,
         lost_log_lines: options.lost_log_lines,
     }));
-    let mut channels = Channels { catalog, fleet, file_limit, directory: channels_published };
+    let mut channels = ChannelControl { catalog, fleet, file_limit, published: channels_published };
     channels.catalog.reference().replace(config.prober.reference.clone());
     let wanted =
         registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted_at_start);

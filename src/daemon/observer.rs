@@ -12,7 +12,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::clock::Clock;
 use super::driver::{Command, Gauge};
-use crate::catalog::{Directory, MemberProbe, Observation, ReloadState};
+use crate::catalog::{Channels, MemberProbe, ReloadState, Snapshot};
 use crate::health::{Moment, Timestamp};
 use crate::probe::Bell;
 use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
@@ -74,7 +74,7 @@ pub struct Shared {
     /// Ready once, ready for good.
     pub ready: AtomicBool,
     /// The channels, published by control.
-    pub directory: watch::Receiver<Arc<Directory>>,
+    pub channels: watch::Receiver<Arc<Channels>>,
     /// The last reload, published by control.
     pub reload_state: watch::Receiver<ReloadState>,
     /// The drivers, by number.
@@ -107,7 +107,7 @@ impl Observer {
 }
 
 impl DaemonHandle for Observer {
-    async fn observe(&self) -> Result<Observation, SnapshotError> {
+    async fn observe(&self) -> Result<Snapshot, SnapshotError> {
         let shared = &self.0;
         let deadline = tokio::time::Instant::now() + SNAPSHOT_PATIENCE;
         let mut answers = Vec::with_capacity(shared.drivers.len());
@@ -129,11 +129,11 @@ impl DaemonHandle for Observer {
                 Err(_) => return Err(silent(number)),
             }
         }
-        Ok(Observation {
+        Ok(Snapshot {
             taken_at: shared.clock.now().wall,
             started_at: shared.started_at,
             ready: self.is_ready(),
-            directory: Arc::clone(&shared.directory.borrow()),
+            channels: Arc::clone(&shared.channels.borrow()),
             drivers,
             reload: *shared.reload_state.borrow(),
         })

@@ -1,7 +1,7 @@
 //! The registrar: calls of the management API, from the queue to their answers.
 //!
 //! ```text
-//! HTTP ── Call ──> queue ──> plan (own thread) ──> prepare ──> store ──> in effect ──> answers
+//! HTTP ── call ──> queue ──> plan (own thread) ──> prepare ──> store ──> in effect ──> answers
 //! ```
 //!
 //! Control owns it and makes its steps: it alone has the catalog. Calls that
@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
-use crate::catalog::registry::{
-    Desk, Effect, Fault, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Origin, Outcome, Published,
-    RecordEdit, Registry, Resource, Write,
-};
 use crate::catalog::{self, Catalog, CatalogError, Source, Wanted};
+use crate::catalog::{
+    Call, Desk, Effect, Fault, FeatureSetting, Fresh, Id, InstanceSetting, Published, RecordEdit, Registry,
+    Reply, Resource, UnixSeconds,
+};
 use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{Channel, ClientCertificate, ClientIdentity, Host, PemFile};
 use crate::config::Config;
@@ -41,15 +41,15 @@ const BATCH_CALLS: usize = 128;
 
 /// A call and where its answer goes.
 #[derive(Debug)]
-pub struct Call {
+pub struct QueuedCall {
     /// What to do.
-    pub write: Write,
+    pub call: Call,
     /// Told once it is durable and in effect, or refused.
-    pub answer: oneshot::Sender<Result<Outcome, Fault>>,
+    pub answer: oneshot::Sender<Result<Reply, Fault>>,
 }
 
 /// A call that was planned: where its answer goes, and what it is if all goes well.
-pub type Answered = (oneshot::Sender<Result<Outcome, Fault>>, Result<Outcome, Fault>);
+pub type Answered = (oneshot::Sender<Result<Reply, Fault>>, Result<Reply, Fault>);
 
 /// What the API's rules ask of the daemon's configuration.
 #[derive(Debug, Clone, Default)]
@@ -91,8 +91,8 @@ impl Fresh for Maker {
         Id(fastrand::u128(..))
     }
 
-    fn now(&self) -> Moment {
-        Moment(self.0.now().wall.0 / 1_000_000_000)
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0.now().wall.0 / 1_000_000_000)
     }
 }
 
@@ -108,7 +108,7 @@ pub enum RestoreError {
         /// Which.
         key: String,
         /// What is wrong with it.
-        error: catalog::registry::RecordError,
+        error: catalog::RecordError,
     },
     /// `[api]` cannot be put into effect.
     #[error("{0}")]
@@ -124,7 +124,7 @@ pub struct Registrar {
     store: Arc<LocalStore>,
     settings: Arc<Settings>,
     maker: Maker,
-    calls: mpsc::Receiver<Call>,
+    calls: mpsc::Receiver<QueuedCall>,
     /// What a reload must not change.
     fixed: (crate::config::api::Project, Vec<InstanceSettings>),
     work: Option<Pin<Box<dyn Future<Output = Step>>>>,
@@ -167,7 +167,7 @@ impl Registrar {
         config: &Config,
         api: &ApiSettings,
         clock: Clock,
-        calls: mpsc::Receiver<Call>,
+        calls: mpsc::Receiver<QueuedCall>,
     ) -> Result<Self, RestoreError> {
         let settings = Arc::new(Settings::of(config));
         let mut maker = Maker(clock);
@@ -342,7 +342,7 @@ impl Registrar {
         lock(&self.desk)
     }
 
-    fn plan(&self, calls: Vec<Call>) -> impl Future<Output = Step> + use<> {
+    fn plan(&self, calls: Vec<QueuedCall>) -> impl Future<Output = Step> + use<> {
         let (desk, settings, maker) = (Arc::clone(&self.desk), Arc::clone(&self.settings), self.maker);
         let planning = tokio::task::spawn_blocking(move || plan(&mut lock(&desk), &settings, maker, calls));
         async move {
@@ -362,12 +362,12 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
 }
 
 /// Does the calls on the desk, one after another.
-fn plan(desk: &mut Desk, settings: &Settings, mut maker: Maker, calls: Vec<Call>) -> Planned {
+fn plan(desk: &mut Desk, settings: &Settings, mut maker: Maker, calls: Vec<QueuedCall>) -> Planned {
     let mut answers = Vec::with_capacity(calls.len());
-    for Call { write, answer } in calls {
+    for QueuedCall { call, answer } in calls {
         let before = desk.pending();
         // A call that hits a mistake of ours must not take the API with it.
-        let submitted = catch_unwind(AssertUnwindSafe(|| submit(desk, &write, settings, &mut maker)));
+        let submitted = catch_unwind(AssertUnwindSafe(|| submit(desk, &call, settings, &mut maker)));
         let outcome = submitted.unwrap_or_else(|_| {
             while desk.pending() > before {
                 desk.undo_last();
@@ -382,8 +382,8 @@ fn plan(desk: &mut Desk, settings: &Settings, mut maker: Maker, calls: Vec<Call>
 
 /// One call on the desk. What only preparing the probes shows is found here, so
 /// that it fails this call and not its whole batch.
-fn submit(desk: &mut Desk, write: &Write, settings: &Settings, maker: &mut Maker) -> Result<Outcome, Fault> {
-    let planned = desk.working().plan(write, settings, maker)?;
+fn submit(desk: &mut Desk, call: &Call, settings: &Settings, maker: &mut Maker) -> Result<Reply, Fault> {
+    let planned = desk.working().plan(call, settings, maker)?;
     for resource in planned.delta.channels.iter().filter_map(|edit| edit.after.as_ref()) {
         check_certificate(&resource.effective)
             .map_err(|error| Fault::Invalid("enable_client_ssl", error.to_string()))?;
@@ -415,11 +415,7 @@ fn edit(effect: Effect) -> catalog::Edit {
 }
 
 fn wanted(resource: &Resource) -> Wanted {
-    let source = match &resource.origin {
-        Origin::Api => Source::Api,
-        Origin::File(file) => Source::File(file.clone()),
-    };
-    Wanted { channel: Arc::clone(&resource.effective), source }
+    Wanted { channel: Arc::clone(&resource.effective), source: resource.source.clone() }
 }
 
 /// Puts the channels of files on the desk, and brings up to date what depends
@@ -442,14 +438,14 @@ fn records_of(desk: &Desk) -> Result<Batch, String> {
         let json = |error: serde_json::Error| format!("a record cannot be written: {error}");
         match edit {
             RecordEdit::PutChannel(resource) => {
-                let bytes = catalog::registry::ApiRecord::encode_channel(resource).map_err(json)?;
+                let bytes = catalog::ApiRecord::encode_channel(resource).map_err(json)?;
                 batch.put(channel_key(resource.id), bytes);
             }
             RecordEdit::RemoveChannel(id) => {
                 batch.remove(channel_key(id));
             }
             RecordEdit::PutInstance(instance) => {
-                let bytes = catalog::registry::ApiRecord::encode_instance(instance).map_err(json)?;
+                let bytes = catalog::ApiRecord::encode_instance(instance).map_err(json)?;
                 batch.put(RecordKey::new(Collection::Instances, instance.id.as_bytes()), bytes);
             }
             RecordEdit::RemoveInstance(id) => {
@@ -465,11 +461,11 @@ fn channel_key(id: Id) -> RecordKey {
 }
 
 /// Every record is read or none: half a store is no state to go on with.
-fn decode(contents: StoreContents) -> Result<Vec<catalog::registry::ApiRecord>, RestoreError> {
+fn decode(contents: StoreContents) -> Result<Vec<catalog::ApiRecord>, RestoreError> {
     let is_ours = |key: &RecordKey| matches!(key.collection, Collection::Channels | Collection::Instances);
     let records = contents.records.into_iter().filter(|record| is_ours(&record.key));
     let read = records.map(|record| {
-        catalog::registry::ApiRecord::decode(&record.value).map_err(|error| {
+        catalog::ApiRecord::decode(&record.value).map_err(|error| {
             let kind = match record.key.collection {
                 Collection::Instances => "instance",
                 _ => "channel",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
-use crate::catalog::{ChannelSeat, Entry, MemberSeat, Observation};
+use crate::catalog::{ChannelSlot, Entry, MemberSlot, Snapshot};
 use crate::health::{MemberState, Outcome, Timestamp};
 use crate::store::{
     DefinitionHash, Recall, SavedAt, SavedVerdicts, StateDirectory, StoreError, VerdictFile, VerdictKey,
@@ -58,7 +58,7 @@ pub struct VerdictSaver {
 struct Known {
     /// What was gone on with at the start, until the first save.
     recalled: Option<(Arc<Recall>, Timestamp)>,
-    channels: HashMap<ChannelSeat, KnownChannel>,
+    channels: HashMap<ChannelSlot, KnownChannel>,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ struct KnownChannel {
 
 #[derive(Debug, Clone, Copy)]
 struct KnownMember {
-    seat: MemberSeat,
+    slot: MemberSlot,
     key: VerdictKey,
     /// When its last conclusive probe began, as far as was seen.
     confirmed: Option<Timestamp>,
@@ -97,24 +97,24 @@ impl VerdictSaver {
         self.saving.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Has the verdicts of an observation saved, soon.
-    pub fn save(&mut self, observation: Observation) {
+    /// Has the verdicts of a snapshot saved, soon.
+    pub fn save(&mut self, snapshot: Snapshot) {
         let (keeper, known) = (Arc::clone(&self.keeper), Arc::clone(&self.known));
         let saved_at = self.clock.saved_at();
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            keeper.offer(known.collect(&observation, saved_at));
+            keeper.offer(known.collect(&snapshot, saved_at));
         }));
     }
 
     /// Saves the last verdicts, and returns when they are on disk.
-    pub async fn finish(mut self, observation: Option<Observation>) {
+    pub async fn finish(mut self, snapshot: Option<Snapshot>) {
         if let Some(saving) = self.saving.take() {
             // If it panicked, that was reported; the last save is worth a try.
             let _ = saving.await;
         }
-        if let Some(observation) = observation {
-            self.save(observation);
+        if let Some(snapshot) = snapshot {
+            self.save(snapshot);
         }
         let saving = self.saving.take();
         if let Some(saving) = saving {
@@ -126,21 +126,22 @@ impl VerdictSaver {
 }
 
 impl Known {
-    fn collect(&mut self, observation: &Observation, saved_at: SavedAt) -> SavedVerdicts {
+    fn collect(&mut self, snapshot: &Snapshot, saved_at: SavedAt) -> SavedVerdicts {
         let mut before = std::mem::take(&mut self.channels);
         let mut records = Vec::new();
-        for entry in &observation.directory.entries {
-            let channel = match before.remove(&entry.seat) {
+        for entry in &snapshot.channels.entries {
+            let channel = match before.remove(&entry.slot) {
                 Some(known) if Arc::ptr_eq(&known.entry, entry) => Some(known),
                 old => self.meet(entry, old),
             };
             let Some(mut channel) = channel else { continue };
             for member in &mut channel.members {
-                let driver = observation.drivers.get(usize::from(member.seat.driver));
-                let state = driver.and_then(|driver| driver.member(member.seat.slot, member.seat.generation));
+                let driver = snapshot.drivers.get(usize::from(member.slot.driver));
+                let state =
+                    driver.and_then(|driver| driver.member(member.slot.index, member.slot.generation));
                 records.extend(state.and_then(|state| member.record(state, saved_at.wall)));
             }
-            self.channels.insert(entry.seat, channel);
+            self.channels.insert(entry.slot, channel);
         }
         self.recalled = None;
         SavedVerdicts { saved_at, records }
@@ -152,17 +153,17 @@ impl Known {
         let definition = DefinitionHash::of(channel)?;
         let old: HashMap<VerdictKey, KnownMember> =
             old.into_iter().flat_map(|old| old.members).map(|member| (member.key, member)).collect();
-        let known = |key: VerdictKey, seat: MemberSeat| match old.get(&key) {
+        let known = |key: VerdictKey, slot: MemberSlot| match old.get(&key) {
             // Another generation was asked something else in between.
-            Some(member) => member.confirmed.filter(|_| member.seat == seat),
+            Some(member) => member.confirmed.filter(|_| member.slot == slot),
             None => self.recalled.as_ref().and_then(|(recall, at)| {
                 let unconfirmed = u64::try_from(recall.find(key)?.unconfirmed.as_nanos()).unwrap_or(u64::MAX);
                 Some(Timestamp(at.0.saturating_sub(unconfirmed)))
             }),
         };
-        let members = channel.members().iter().zip(&entry.members).map(|(member, seat)| {
+        let members = channel.members().iter().zip(&entry.members).map(|(member, slot)| {
             let key = VerdictKey::of(definition, channel, member);
-            KnownMember { seat: *seat, key, confirmed: known(key, *seat) }
+            KnownMember { slot: *slot, key, confirmed: known(key, *slot) }
         });
         Some(KnownChannel { members: members.collect(), entry: Arc::clone(entry) })
     }

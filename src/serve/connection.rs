@@ -3,7 +3,7 @@
 //! Two limits beside hyper's on reading a request head. [`WriteLimit`] ends a
 //! connection whose peer accepts no byte for a while; [`ExchangeTimer`] bounds the
 //! time from a request's head to the end of its answer, so that nobody holds an
-//! observation by reading it drop by drop.
+//! snapshot by reading it drop by drop.
 
 use std::io;
 use std::pin::Pin;

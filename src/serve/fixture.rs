@@ -1,11 +1,11 @@
-//! A hand-made observation for the tests of this room: every shape that the
+//! A hand-made snapshot for the tests of this room: every shape that the
 //! texts tell apart, on two drivers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, ReloadState};
+use crate::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot};
 use crate::channel::fixture::{channel, member};
 use crate::channel::{Channel, CodeSet, Health, HttpCheck, Method, Protocol};
 use crate::health::{
@@ -20,7 +20,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// `api` over HTTPS, `idle` without a check, `web` over HTTP with groups,
 /// standby, disabled and unknown members, and one address in two groups.
-pub(super) fn observation() -> Observation {
+pub(super) fn snapshot() -> Snapshot {
     let http = HttpCheck { path: "/health".to_owned(), method: Method::Get, codes: CodeSet::default() };
     let (blue, green) = (Arc::from("blue"), Arc::from("green \"new\"\\"));
     let channels = [
@@ -50,49 +50,49 @@ pub(super) fn observation() -> Observation {
 
 /// Seats every member in turn on two drivers. Members beyond the given states
 /// (the last two of `web`) are not known to any driver; `idle` has a fresh state.
-fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Observation {
+fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Snapshot {
     let [certificate, secure, primary, other_group, standby, disabled] = states.clone();
     let idle = MemberState::new(0, Health::Unknown, Timestamp(START));
     let first = vec![certificate, secure, idle, primary];
     let second = vec![other_group, standby, disabled];
-    let seats = [
-        vec![seat(0, 0), seat(0, 1)],
-        vec![seat(0, 2)],
-        vec![seat(0, 3), seat(1, 0), seat(1, 1), seat(1, 2), seat(1, 3)],
+    let slots = [
+        vec![slot(0, 0), slot(0, 1)],
+        vec![slot(0, 2)],
+        vec![slot(0, 3), slot(1, 0), slot(1, 1), slot(1, 2), slot(1, 3)],
     ];
     let entries = channels
         .into_iter()
-        .zip(seats)
+        .zip(slots)
         .zip(0..)
-        .map(|((channel, members), position)| Arc::new(entry(channel, ChannelSeat(position), members)))
+        .map(|((channel, members), position)| Arc::new(entry(channel, ChannelSlot(position), members)))
         .collect();
-    Observation {
+    Snapshot {
         taken_at: Timestamp(START + 60 * SECOND),
         started_at: Timestamp(START),
         ready: false,
-        directory: Arc::new(Directory { entries }),
+        channels: Arc::new(Channels { entries }),
         drivers: vec![driver(first, 1), driver(second, 2)],
         reload: ReloadState { successful: true, last_success: Timestamp(START + SECOND / 8) },
     }
 }
 
 /// One channel with so many members that no driver knows of: 7 series each.
-pub(super) fn large(members: u32) -> Observation {
+pub(super) fn large(members: u32) -> Snapshot {
     let address = |number| member(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).to_string());
     let channel = channel("large", None, (0..members).map(address).collect());
-    let entry = entry(channel, ChannelSeat(0), (0..members).map(|slot| seat(0, slot)).collect());
-    let directory = Arc::new(Directory { entries: vec![Arc::new(entry)] });
-    Observation { directory, drivers: Vec::new(), ..observation() }
+    let entry = entry(channel, ChannelSlot(0), (0..members).map(|index| slot(0, index)).collect());
+    let channels = Arc::new(Channels { entries: vec![Arc::new(entry)] });
+    Snapshot { channels, drivers: Vec::new(), ..snapshot() }
 }
 
 /// An entry whose balancer knows all members as healthy as they are configured.
-fn entry(channel: Channel, seat: ChannelSeat, members: Vec<MemberSeat>) -> Entry {
+fn entry(channel: Channel, slot: ChannelSlot, members: Vec<MemberSlot>) -> Entry {
     let source = crate::catalog::Source::File(PathBuf::from("vitald.toml"));
-    Entry::new(Arc::new(channel), source, seat, members).expect("members that can be balanced")
+    Entry::new(Arc::new(channel), source, slot, members).expect("members that can be balanced")
 }
 
-fn seat(driver: u16, slot: u32) -> MemberSeat {
-    MemberSeat { driver, slot, generation: 0 }
+fn slot(driver: u16, slot: u32) -> MemberSlot {
+    MemberSlot { driver, index: slot, generation: 0 }
 }
 
 fn driver(members: Vec<MemberState>, in_flight: usize) -> DriverSnapshot {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::routes::{App, json, unavailable};
 use super::source::{DaemonHandle, Liveness};
-use crate::catalog::Observation;
+use crate::catalog::Snapshot;
 use crate::channel::{CheckStatus, Health};
 
 /// 200 while every driver makes progress. Asks no driver, so it answers even
@@ -26,14 +26,14 @@ pub(super) async fn live<S: DaemonHandle>(State(app): State<App<S>>) -> Response
 
 /// 200 once every member has a verdict, or `ready_within` has passed.
 pub(super) async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Response {
-    let observation = match app.source.observe().await {
-        Ok(observation) => observation,
+    let snapshot = match app.source.observe().await {
+        Ok(snapshot) => snapshot,
         Err(cause) => return unavailable(&cause),
     };
-    if observation.ready {
+    if snapshot.ready {
         return json(StatusCode::OK, &json!({ "status": "ready" }));
     }
-    let (waiting, probed) = without_verdict(&observation);
+    let (waiting, probed) = without_verdict(&snapshot);
     let reason = format!("{waiting} of {probed} members have no verdict yet");
     let body =
         json!({ "status": "starting", "without_verdict": waiting, "members": probed, "reason": reason });
@@ -41,14 +41,14 @@ pub(super) async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Respons
 }
 
 /// How many probed members are unknown, and how many are probed at all.
-fn without_verdict(observation: &Observation) -> (usize, usize) {
+fn without_verdict(snapshot: &Snapshot) -> (usize, usize) {
     let (mut waiting, mut probed) = (0, 0);
-    for entry in &observation.directory.entries {
+    for entry in &snapshot.channels.entries {
         let check = entry.channel.health_check();
         if check.is_none_or(|check| check.status() == CheckStatus::Off) {
             continue;
         }
-        for member in observation.view(entry).members() {
+        for member in snapshot.channel(entry).members() {
             probed += 1;
             waiting += usize::from(member.health() == Health::Unknown);
         }

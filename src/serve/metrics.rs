@@ -1,4 +1,4 @@
-//! `/metrics`: the Prometheus text (format 0.0.4) of an observation.
+//! `/metrics`: the Prometheus text (format 0.0.4) of a snapshot.
 //!
 //! `docs/metrics.md` has every name, label and meaning. The text is written from
 //! one snapshot, family by family, so a removed member's series vanish at once
@@ -26,7 +26,7 @@ use super::routes::{App, unavailable};
 use super::selection::{MetricsDetail, QueryPairs, Selection, Takes};
 use super::source::DaemonHandle;
 use super::stream::Text;
-use crate::catalog::{Entry, Observation};
+use crate::catalog::{Entry, Snapshot};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -51,43 +51,43 @@ pub(super) async fn metrics<S: DaemonHandle>(
         Err(refusal) => return refusal,
     };
     let permit = app.writers.permit().await;
-    let observation = match app.source.observe().await {
-        Ok(observation) => observation,
+    let snapshot = match app.source.observe().await {
+        Ok(snapshot) => snapshot,
         Err(cause) => return unavailable(&cause),
     };
-    let entries = match selection.entries(&observation.directory) {
+    let entries = match selection.entries(&snapshot.channels) {
         Ok(entries) => entries,
         Err(refusal) => return refusal,
     };
     let lost_log_lines = app.source.lost_log_lines();
     permit.respond(CONTENT_TYPE, &headers, move |text| {
-        process::write(text, observation.started_at, observation.reload)?;
+        process::write(text, snapshot.started_at, snapshot.reload)?;
         text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
-        write(text, observation, &entries, selection.detail, &app.scrape_buffer)
+        write(text, snapshot, &entries, selection.detail, &app.scrape_buffer)
     })
 }
 
 /// Writes everything but the fixed series of the process: a pure function of the
-/// observation. The observation is dropped before the members are written: while
+/// snapshot. The snapshot is dropped before the members are written: while
 /// it is held the drivers copy the pages they write to, and a client may read
 /// slowly.
 fn write(
     text: &mut Text<'_>,
-    observation: Observation,
+    snapshot: Snapshot,
     entries: &[Arc<Entry>],
     detail: MetricsDetail,
     buffer: &ScrapeBuffer,
 ) -> io::Result<()> {
     let members = match detail {
-        MetricsDetail::Member => Some(buffer.gather(&observation, entries)),
+        MetricsDetail::Member => Some(buffer.gather(&snapshot, entries)),
         MetricsDetail::Channel => None,
     };
-    text.single(IN_FLIGHT, observation.in_flight())?;
-    text.single(SKIPPED, SampleValue::Count(observation.skipped()))?;
+    text.single(IN_FLIGHT, snapshot.in_flight())?;
+    text.single(SKIPPED, SampleValue::Count(snapshot.skipped()))?;
     text.family(LAG);
-    text.histogram(LAG.name, "", &observation.lag())?;
-    channels::write(text, &observation, entries)?;
-    drop(observation);
+    text.histogram(LAG.name, "", &snapshot.lag())?;
+    channels::write(text, &snapshot, entries)?;
+    drop(snapshot);
     let Some(members) = members else { return Ok(()) };
     let written = members.write(text);
     buffer.keep(members);

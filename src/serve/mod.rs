@@ -1,7 +1,7 @@
 //! The HTTP server: metrics, status, liveness, reload.
 //!
 //! `daemon` binds a listener and passes it to [`run`] with a [`DaemonHandle`], which
-//! answers from immutable observations. Nothing here changes the daemon's
+//! answers from immutable snapshots. Nothing here changes the daemon's
 //! state, but for asking the source to reload.
 //!
 //! | file | what it does |
@@ -17,8 +17,8 @@
 //! | `pick` | who would be picked, and why |
 //! | `reload` | `POST /v1/reload`, and who may send it |
 //! | `selection` | query parameters: which channels, how much detail |
-//! | `metrics` | the Prometheus text of an observation |
-//! | `status` | the JSON of an observation |
+//! | `metrics` | the Prometheus text of a snapshot |
+//! | `status` | the JSON of a snapshot |
 //! | `stream` | long texts in chunks |
 //! | `auth` | who may use the management API |
 

@@ -39,11 +39,11 @@ pub(super) async fn pick<S: DaemonHandle>(
             Ok(asked) => asked,
             Err(text) => return error(StatusCode::BAD_REQUEST, &text),
         };
-    let observation = match app.source.observe().await {
-        Ok(observation) => observation,
+    let snapshot = match app.source.observe().await {
+        Ok(snapshot) => snapshot,
         Err(cause) => return unavailable(&cause),
     };
-    match observation.directory.find(&name) {
+    match snapshot.channels.find(&name) {
         Some(entry) => answer(StatusCode::OK, &explain(entry, &asked)),
         None => unknown_channel(&name),
     }
@@ -103,7 +103,7 @@ fn explain(entry: &Entry, asked: &Asked) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::fixture::observation;
+    use crate::serve::fixture::snapshot;
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_pick_is_explained_and_takes_nothing() {
-        let observation = observation();
-        let entry = observation.directory.find("web").unwrap();
+        let snapshot = snapshot();
+        let entry = snapshot.channels.find("web").unwrap();
         let asked = Asked { source: Some("192.0.2.1".parse().unwrap()), uri: None };
         let first = explain(entry, &asked);
         assert_eq!(explain(entry, &asked), first);

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::routes::error;
-use crate::catalog::{Directory, Entry};
+use crate::catalog::{Channels, Entry};
 
 /// The parameters of a request, decoded, in order.
 pub(super) type QueryPairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -75,16 +75,16 @@ impl Selection {
     /// The channels asked for, each once, in name order; 404 when there is none
     /// of a name.
     #[expect(clippy::result_large_err, reason = "the error is the answer; one per request")]
-    pub(super) fn entries(&self, directory: &Directory) -> Result<Vec<Arc<Entry>>, Response> {
+    pub(super) fn entries(&self, channels: &Channels) -> Result<Vec<Arc<Entry>>, Response> {
         if self.channels.is_empty() {
-            return Ok(directory.entries.clone());
+            return Ok(channels.entries.clone());
         }
         let mut names: Vec<&str> = self.channels.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         names
             .into_iter()
-            .map(|name| directory.find(name).cloned().ok_or_else(|| unknown_channel(name)))
+            .map(|name| channels.find(name).cloned().ok_or_else(|| unknown_channel(name)))
             .collect()
     }
 }

@@ -1,12 +1,12 @@
 //! What the HTTP server asks of the daemon.
 //!
 //! `daemon` implements [`DaemonHandle`]; tests implement it over a hand-made
-//! observation. The server holds no state of the daemon of its own.
+//! snapshot. The server holds no state of the daemon of its own.
 
 use std::time::Duration;
 
-use crate::catalog::Observation;
 pub use crate::catalog::ReloadSummary;
+use crate::catalog::Snapshot;
 
 /// The daemon, as its HTTP server sees it. Cloned once per request.
 pub trait DaemonHandle: Clone + Send + Sync + 'static {
@@ -14,7 +14,7 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Nobody answered: the client gets a 503 with the error's text.
-    fn observe(&self) -> impl Future<Output = Result<Observation, SnapshotError>> + Send;
+    fn observe(&self) -> impl Future<Output = Result<Snapshot, SnapshotError>> + Send;
 
     /// Whether every driver makes progress. Must answer at once, whatever the
     /// drivers do.
@@ -31,7 +31,7 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     fn reload(&self) -> impl Future<Output = Result<ReloadSummary, String>> + Send;
 }
 
-/// Why there is no observation.
+/// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// A driver did not hand over its snapshot in time.

@@ -1,4 +1,4 @@
-//! `/v1/status` and `/v1/channels/{name}`: the JSON of an observation.
+//! `/v1/status` and `/v1/channels/{name}`: the JSON of a snapshot.
 //!
 //! Every field is in `docs/status.md`. Written member by member, so that the
 //! whole document never stands in memory.
@@ -17,7 +17,7 @@ use super::routes::{App, unavailable};
 use super::selection::{QueryPairs, Selection, Takes, unknown_channel};
 use super::source::DaemonHandle;
 use super::stream::Text;
-use crate::catalog::{Entry, MemberView, Observation};
+use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
 use crate::health::{LastProbe, Phases, Timestamp};
 
@@ -34,15 +34,15 @@ pub(super) async fn status<S: DaemonHandle>(
         Err(refusal) => return refusal,
     };
     let permit = app.writers.permit().await;
-    let observation = match app.source.observe().await {
-        Ok(observation) => observation,
+    let snapshot = match app.source.observe().await {
+        Ok(snapshot) => snapshot,
         Err(cause) => return unavailable(&cause),
     };
-    let entries = match selection.entries(&observation.directory) {
+    let entries = match selection.entries(&snapshot.channels) {
         Ok(entries) => entries,
         Err(refusal) => return refusal,
     };
-    permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &observation, &entries))
+    permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries))
 }
 
 /// `GET /v1/channels/{name}`.
@@ -52,15 +52,15 @@ pub(super) async fn channel<S: DaemonHandle>(
     headers: HeaderMap,
 ) -> Response {
     let permit = app.writers.permit().await;
-    let observation = match app.source.observe().await {
-        Ok(observation) => observation,
+    let snapshot = match app.source.observe().await {
+        Ok(snapshot) => snapshot,
         Err(cause) => return unavailable(&cause),
     };
-    let Some(entry) = observation.directory.find(&name).cloned() else {
+    let Some(entry) = snapshot.channels.find(&name).cloned() else {
         return unknown_channel(&name);
     };
     permit.respond(CONTENT_TYPE, &headers, move |text| {
-        write_channel(text, &observation, &entry)?;
+        write_channel(text, &snapshot, &entry)?;
         text.push("\n");
         Ok(())
     })
@@ -69,26 +69,26 @@ pub(super) async fn channel<S: DaemonHandle>(
 /// The whole document, over these channels.
 pub(super) fn write_status(
     text: &mut Text<'_>,
-    observation: &Observation,
+    snapshot: &Snapshot,
     entries: &[Arc<Entry>],
 ) -> io::Result<()> {
     let head = StatusHead {
         version: env!("CARGO_PKG_VERSION"),
-        started_at: Time(observation.started_at),
-        ready: observation.ready,
+        started_at: Time(snapshot.started_at),
+        ready: snapshot.ready,
     };
     open(text, &head, "channels")?;
     for (position, entry) in entries.iter().enumerate() {
         text.push(if position == 0 { "\n" } else { ",\n" });
-        write_channel(text, observation, entry)?;
+        write_channel(text, snapshot, entry)?;
     }
     text.push("]}\n");
     Ok(())
 }
 
 /// One channel.
-pub(super) fn write_channel(text: &mut Text<'_>, observation: &Observation, entry: &Entry) -> io::Result<()> {
-    let view = observation.view(entry);
+pub(super) fn write_channel(text: &mut Text<'_>, snapshot: &Snapshot, entry: &Entry) -> io::Result<()> {
+    let view = snapshot.channel(entry);
     let counts = view.member_counts();
     let head = ChannelHead {
         name: entry.channel.name(),
@@ -167,7 +167,7 @@ struct MemberBody<'a> {
 }
 
 impl<'a> MemberBody<'a> {
-    fn of(view: &'a MemberView<'a>) -> Self {
+    fn of(view: &'a MemberSnapshot<'a>) -> Self {
         Self {
             address: AsText(view.address()),
             group: view.member.group(),
@@ -259,12 +259,12 @@ impl<T: fmt::Display> Serialize for AsText<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::fixture::{assert_golden, collect, observation};
+    use crate::serve::fixture::{assert_golden, collect, snapshot};
 
     #[test]
     fn the_whole_document_is_the_documented_one() {
-        let observation = observation();
-        let text = collect(|text| write_status(text, &observation, &observation.directory.entries));
+        let snapshot = snapshot();
+        let text = collect(|text| write_status(text, &snapshot, &snapshot.channels.entries));
         let golden = include_str!("testdata/status.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
         assert_golden(&text, &golden);
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_daemon_without_channels_is_valid_json() {
-        let observation = observation();
-        let text = collect(|text| write_status(text, &observation, &[]));
+        let snapshot = snapshot();
+        let text = collect(|text| write_status(text, &snapshot, &[]));
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(parsed["channels"], serde_json::json!([]));
     }

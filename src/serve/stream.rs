@@ -32,7 +32,7 @@ const LINE: usize = 1024;
 /// Chunks waiting for the client. When full, the writing thread sleeps until
 /// the client has read one, or fails once the connection is gone.
 const QUEUE: usize = 2;
-/// Texts written at once; each holds an observation and a thread. Further
+/// Texts written at once; each holds a snapshot and a thread. Further
 /// requests wait for one to end.
 const WRITERS: usize = 4;
 
@@ -45,7 +45,7 @@ impl Writers {
         Self(Arc::new(Semaphore::new(WRITERS)))
     }
 
-    /// Waits for a turn. Take the observation after it, so that it is fresh.
+    /// Waits for a turn. Take the snapshot after it, so that it is fresh.
     pub(super) async fn permit(&self) -> WritePermit {
         WritePermit { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
-use vitald::catalog::registry::Quotas;
+use vitald::catalog::Quotas;
 
 use crate::client::{Server, read_answer};
 use crate::memory::Memory;

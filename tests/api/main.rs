@@ -8,7 +8,7 @@ mod memory;
 mod verdicts;
 
 use serde_json::{Value, json};
-use vitald::catalog::registry::Quotas;
+use vitald::catalog::Quotas;
 
 use client::{Answer, Server};
 use memory::{FIRST, Memory, PROJECT, SECOND};
@@ -229,9 +229,9 @@ fn a_restart_finds_what_was_acknowledged() {
     server.send("POST", &path(&format!("/vpc-channels/{}/members", text(&first, "id"))), Some(&members));
     server.send("DELETE", &path(&format!("/vpc-channels/{}", text(&second, "id"))), None);
     let registry = memory.restarted();
-    let names: Vec<_> = registry.channels(None).map(|channel| channel.written.name().to_owned()).collect();
+    let names: Vec<_> = registry.channels(None).map(|channel| channel.configured.name().to_owned()).collect();
     assert_eq!(names, ["abc"]);
-    assert_eq!(registry.channels(None).next().map(|channel| channel.written.members().len()), Some(1));
+    assert_eq!(registry.channels(None).next().map(|channel| channel.configured.members().len()), Some(1));
 }
 
 #[test]

@@ -12,11 +12,11 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use vitald::catalog::registry::{
-    ApiRecord, Desk, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Moment, Outcome,
-    Project, Published, Quotas, RecordEdit, Registry, Write,
+use vitald::catalog::{
+    ApiRecord, Call, Desk, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Project,
+    Published, Quotas, RecordEdit, Registry, Reply, UnixSeconds,
 };
-use vitald::catalog::{ChannelSeat, Directory, Entry, MemberSeat, Observation, ReloadState, Source};
+use vitald::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot, Source};
 use vitald::channel::reader::{ClientIdentityError, ReadContext};
 use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
 use vitald::health::{DriverSnapshot, MemberState, Timestamp};
@@ -47,8 +47,8 @@ impl Fresh for Clock {
     fn id(&mut self) -> Id {
         Id(fastrand::u128(..))
     }
-    fn now(&self) -> Moment {
-        Moment(self.0)
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0)
     }
 }
 
@@ -111,29 +111,29 @@ impl Memory {
         registry
     }
 
-    fn directory(&self) -> (Directory, Vec<MemberState>) {
+    fn channels(&self) -> (Channels, Vec<MemberState>) {
         let verdicts = self.verdicts.lock().expect("not poisoned");
         let published = self.published.read();
         let mut states = Vec::new();
         let mut entries: Vec<Arc<Entry>> = published
             .channels(None)
             .zip(0..)
-            .map(|(resource, seat)| {
+            .map(|(resource, slot)| {
                 let channel = &resource.effective;
                 let members = channel.members().iter().map(|member| {
                     let health = verdicts.get(&channel.member_address(member).to_string());
                     let slot = u32::try_from(states.len()).expect("few members");
                     states.push(MemberState::new(0, health.copied().unwrap_or_default(), Timestamp(0)));
-                    MemberSeat { driver: 0, slot, generation: 0 }
+                    MemberSlot { driver: 0, index: slot, generation: 0 }
                 });
                 let members = members.collect();
                 let source = Source::File("memory".into());
-                let entry = Entry::new(Arc::clone(channel), source, ChannelSeat(seat), members);
+                let entry = Entry::new(Arc::clone(channel), source, ChannelSlot(slot), members);
                 Arc::new(entry.expect("members that can be balanced"))
             })
             .collect();
         entries.sort_by(|a, b| a.channel.name().cmp(b.channel.name()));
-        (Directory { entries }, states)
+        (Channels { entries }, states)
     }
 }
 
@@ -142,10 +142,10 @@ impl ApiBackend for Memory {
         self.published.clone()
     }
 
-    async fn write(&self, write: Write) -> Result<Outcome, Fault> {
+    async fn write(&self, call: Call) -> Result<Reply, Fault> {
         let mut clock = Clock(NOW);
         let mut desk = self.desk.lock().expect("not poisoned");
-        let outcome = desk.submit(&write, &Nowhere, &mut clock)?;
+        let outcome = desk.submit(&call, &Nowhere, &mut clock)?;
         let mut store = self.store.lock().expect("not poisoned");
         for edit in desk.records() {
             match edit {
@@ -169,14 +169,14 @@ impl ApiBackend for Memory {
         Ok(outcome)
     }
 
-    async fn observe(&self) -> Result<Arc<Observation>, SnapshotError> {
-        let (directory, states) = self.directory();
+    async fn observe(&self) -> Result<Arc<Snapshot>, SnapshotError> {
+        let (channels, states) = self.channels();
         let pages = states.chunks(vitald::health::snapshot::PAGE).map(|page| Arc::new(page.to_vec()));
-        Ok(Arc::new(Observation {
+        Ok(Arc::new(Snapshot {
             taken_at: Timestamp(0),
             started_at: Timestamp(0),
             ready: true,
-            directory: Arc::new(directory),
+            channels: Arc::new(channels),
             drivers: vec![DriverSnapshot { pages: pages.collect(), ..DriverSnapshot::empty() }],
             reload: ReloadState { successful: true, last_success: Timestamp(0) },
         }))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vitald::catalog::registry::Quotas;
+use vitald::catalog::Quotas;
 use vitald::channel::Health;
 use vitald::config;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::ids::{Id, InstanceId};
 use super::instance::Instance;
-use super::resource::{Origin, Resource};
+use super::resource::Resource;
+use crate::catalog::Source;
 
 /// Everything that one call replaces. Each channel stands there at most once.
 #[derive(Debug, Clone, Default)]
@@ -88,10 +89,10 @@ impl Delta {
         let channels = self.channels.iter().filter(|edit| edit.cause == Cause::Written).filter_map(|edit| {
             match (&edit.before, &edit.after) {
                 (_, Some(after)) => {
-                    (after.origin == Origin::Api).then_some(RecordEdit::PutChannel(after.as_ref()))
+                    (after.source == Source::Api).then_some(RecordEdit::PutChannel(after.as_ref()))
                 }
                 (Some(before), None) => {
-                    (before.origin == Origin::Api).then_some(RecordEdit::RemoveChannel(before.id))
+                    (before.source == Source::Api).then_some(RecordEdit::RemoveChannel(before.id))
                 }
                 (None, None) => None,
             }

@@ -16,7 +16,7 @@ use super::ids::{Fresh, Id};
 use super::instance::Quotas;
 use super::resource::Resource;
 use super::state::Registry;
-use super::write::{Outcome, Write};
+use super::write::{Call, Reply};
 use crate::channel::Channel;
 use crate::channel::reader::ReadContext;
 
@@ -86,10 +86,10 @@ impl Desk {
     /// Why it cannot be done; nothing has changed.
     pub fn submit(
         &mut self,
-        write: &Write,
+        write: &Call,
         surroundings: &dyn ReadContext,
         fresh: &mut dyn Fresh,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Reply, Fault> {
         let planned = self.working.plan(write, surroundings, fresh)?;
         self.submit_delta(planned.delta);
         Ok(planned.outcome)

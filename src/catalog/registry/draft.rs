@@ -10,8 +10,9 @@ use super::delta::{Cause, ChannelEdit, Delta, InstanceEdit};
 use super::fault::Fault;
 use super::ids::Id;
 use super::instance::Instance;
-use super::resource::{Origin, Resource};
+use super::resource::Resource;
 use super::state::Registry;
+use crate::catalog::Source;
 use crate::channel::reader::ReadContext;
 use crate::channel::{Channel, ChannelKind, ClientCertificate, TlsOptions, VerifyCertificate};
 
@@ -141,11 +142,11 @@ impl<'r> Draft<'r> {
 
     /// Every target exists, in the same instance, and no way leads back.
     fn check_references(&self, resource: &Resource) -> Result<(), Fault> {
-        if resource.written.kind() != ChannelKind::Reference {
+        if resource.configured.kind() != ChannelKind::Reference {
             return Ok(());
         }
         let invalid = |why: String| Fault::Invalid("reference_vpc_channel_id", why);
-        for group in resource.written.groups() {
+        for group in resource.configured.groups() {
             let written = group.reference_vpc_channel_id();
             if written.is_empty() {
                 return Err(Fault::Missing("reference_vpc_channel_id"));
@@ -181,30 +182,30 @@ impl<'r> Draft<'r> {
 
     /// What is balanced and probed (see [`Resource::effective`]).
     fn effective(&self, resource: &Resource) -> Result<Arc<Channel>, Fault> {
-        let written = &resource.written;
-        if resource.origin != Origin::Api {
-            return Ok(Arc::clone(written));
+        let configured = &resource.configured;
+        if resource.source != Source::Api {
+            return Ok(Arc::clone(configured));
         }
         let instance = self.instance(&resource.instance)?;
         let is_plain_name = self.registry.first_instance().is_none_or(|first| *first == instance.id);
-        let is_reference = written.kind() == ChannelKind::Reference;
-        let may_want_certificate = is_reference || wants_certificate(written);
+        let is_reference = configured.kind() == ChannelKind::Reference;
+        let may_want_certificate = is_reference || wants_certificate(configured);
         if is_plain_name && !may_want_certificate {
-            return Ok(Arc::clone(written));
+            return Ok(Arc::clone(configured));
         }
         let mut channel = if is_reference {
-            written.standing_for(|group| {
+            configured.standing_for(|group| {
                 let target = Id::parse(group.reference_vpc_channel_id())?;
                 self.resource(target).map(|target| &*target.effective)
             })
         } else {
-            Channel::clone(written)
+            Channel::clone(configured)
         };
         if wants_certificate(&channel) {
             channel = channel.with_tls(self.tls_of(instance));
         }
         if !is_plain_name {
-            let name = qualified_name(instance, written);
+            let name = qualified_name(instance, configured);
             channel = channel.with_name(name);
         }
         Ok(Arc::new(channel))

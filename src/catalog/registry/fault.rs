@@ -51,7 +51,7 @@ pub enum Fault {
 
 /// One broken rule, for people: beside the vendor's one-line message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detail {
+pub struct FaultDetail {
     /// The field with the way to it, such as `members[1].weight`.
     pub field: String,
     /// What is wrong.
@@ -149,9 +149,9 @@ impl Fault {
 
     /// What the one-line message leaves out: every broken rule with its place.
     #[must_use]
-    pub fn details(&self) -> Vec<Detail> {
+    pub fn details(&self) -> Vec<FaultDetail> {
         let detail = |field: &str, problem: String, remedy: String| {
-            vec![Detail { field: field.to_owned(), problem, remedy }]
+            vec![FaultDetail { field: field.to_owned(), problem, remedy }]
         };
         match self {
             Self::MalformedBody(why) => detail("", why.clone(), "send one JSON object".to_owned()),
@@ -193,8 +193,8 @@ fn message_of(violation: &Violation) -> String {
     }
 }
 
-fn detail_of(violation: &Violation) -> Detail {
-    Detail {
+fn detail_of(violation: &Violation) -> FaultDetail {
+    FaultDetail {
         field: violation.path.to_string(),
         problem: violation.message.clone(),
         remedy: violation.remedy.clone(),

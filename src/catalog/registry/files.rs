@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::delta::{Cause, ChannelEdit, Delta};
-use super::ids::{Id, InstanceId, Moment};
-use super::resource::{GroupTag, Members, Origin, Resource, Tag};
+use super::ids::{Id, InstanceId, UnixSeconds};
+use super::resource::{GroupTag, Members, Resource, Tag};
 use super::state::Registry;
+use crate::catalog::Source;
 use crate::channel::Channel;
 
 /// A channel from a file has the name of one that the API made.
@@ -31,25 +32,25 @@ impl Registry {
     pub fn with_files<'f>(
         &self,
         files: impl Iterator<Item = (&'f Arc<Channel>, &'f Path)>,
-        now: Moment,
+        now: UnixSeconds,
     ) -> Result<Delta, Vec<NameClash>> {
         let Some(instance) = self.first_instance().cloned() else { return Ok(Delta::default()) };
         let mut before: HashMap<Id, &Arc<Resource>> = self
             .channels(Some(&instance))
-            .filter(|resource| resource.origin != Origin::Api)
+            .filter(|resource| resource.source != Source::Api)
             .map(|resource| (resource.id, resource))
             .collect();
         let mut edits = Vec::new();
         let mut clashes = Vec::new();
         for (channel, file) in files {
             let name = channel.name();
-            if self.by_name(&instance, name).is_some_and(|held| held.origin == Origin::Api) {
+            if self.by_name(&instance, name).is_some_and(|held| held.source == Source::Api) {
                 clashes.push(NameClash { name: name.to_owned() });
                 continue;
             }
             let old = before.remove(&Id::of_parts(&["file-channel", name]));
             let is_same = |held: &&Arc<Resource>| {
-                held.written == *channel && held.origin == Origin::File(file.to_path_buf())
+                held.configured == *channel && held.source == Source::File(file.to_path_buf())
             };
             if old.is_some_and(|held| is_same(&held)) {
                 continue;
@@ -72,11 +73,11 @@ fn resource_of(
     channel: &Arc<Channel>,
     file: &Path,
     old: Option<&Resource>,
-    now: Moment,
+    now: UnixSeconds,
 ) -> Resource {
     let name = channel.name();
     // What was there keeps the time it was first seen.
-    let seen: HashMap<Id, Moment> = old
+    let seen: HashMap<Id, UnixSeconds> = old
         .into_iter()
         .flat_map(|old| {
             let groups = old.groups.iter().map(|group| group.tag);
@@ -100,10 +101,10 @@ fn resource_of(
     Resource {
         id: Id::of_parts(&["file-channel", name]),
         instance: Arc::clone(instance),
-        origin: Origin::File(file.to_path_buf()),
+        source: Source::File(file.to_path_buf()),
         created: old.map_or(now, |old| old.created),
         effective: Arc::clone(channel),
-        written: Arc::clone(channel),
+        configured: Arc::clone(channel),
         microservice: None,
         groups: groups.collect(),
         members: Arc::new(Members::new(members.collect())),

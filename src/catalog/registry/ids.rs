@@ -48,9 +48,9 @@ pub type InstanceId = Arc<str>;
 /// A time to the second, since the Unix epoch: the API's times have no fraction
 /// (docs/vendor-api.md, "Conventions").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Moment(pub u64);
+pub struct UnixSeconds(pub u64);
 
-impl Moment {
+impl UnixSeconds {
     /// Later than any time RFC 3339 can write: 9999-12-31T23:59:59Z.
     const LAST: u64 = 253_402_300_799;
 
@@ -61,7 +61,7 @@ impl Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for UnixSeconds {
     /// RFC 3339 in UTC, whole seconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = UNIX_EPOCH + Duration::from_secs(self.0.min(Self::LAST));
@@ -74,7 +74,7 @@ pub trait Fresh {
     /// An id nobody has.
     fn id(&mut self) -> Id;
     /// The time of the change.
-    fn now(&self) -> Moment;
+    fn now(&self) -> UnixSeconds;
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn times_have_no_fraction() {
-        assert_eq!(Moment(1_595_488_317).to_string(), "2020-07-23T07:11:57Z");
-        assert_eq!(Moment(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(UnixSeconds(1_595_488_317).to_string(), "2020-07-23T07:11:57Z");
+        assert_eq!(UnixSeconds(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
     }
 }

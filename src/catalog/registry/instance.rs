@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::fault::Fault;
-use super::ids::{Id, InstanceId, Moment};
+use super::ids::{Id, InstanceId, UnixSeconds};
 use crate::channel::{ClientIdentity, PemFile};
 use crate::config;
 pub use crate::config::api::{FeatureName, Project, Quotas};
@@ -20,7 +20,7 @@ pub struct Instance {
     /// Its name.
     pub name: String,
     /// When it was first seen.
-    pub created: Moment,
+    pub created: UnixSeconds,
     /// Its features, in the order of [`FeatureName::ALL`].
     pub features: [Feature; 4],
     /// The certificate of the feature `backend_client_certificate`, when on.
@@ -37,7 +37,7 @@ pub struct Feature {
     /// What the user configured, as text; for the certificate it holds a key.
     pub config: Arc<str>,
     /// When it was last set.
-    pub updated: Moment,
+    pub updated: UnixSeconds,
 }
 
 impl fmt::Debug for Feature {
@@ -156,7 +156,7 @@ impl Instance {
     /// An instance with the default features: names modifiable as in the cloud;
     /// health shown and standby members allowed, which the cloud leaves off.
     #[must_use]
-    pub fn new(id: InstanceId, name: String, created: Moment) -> Self {
+    pub fn new(id: InstanceId, name: String, created: UnixSeconds) -> Self {
         let features = FeatureName::ALL.map(|feature| {
             let is_on = feature != FeatureName::BackendClientCertificate;
             let config = if is_on { "on" } else { "" };
@@ -186,7 +186,7 @@ impl Instance {
 
     /// The same instance with a feature set.
     #[must_use]
-    pub fn with_feature(&self, setting: FeatureSetting, now: Moment) -> Self {
+    pub fn with_feature(&self, setting: FeatureSetting, now: UnixSeconds) -> Self {
         let mut changed = self.clone();
         for (name, feature) in FeatureName::ALL.into_iter().zip(&mut changed.features) {
             if name == setting.name {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{field, list_field, text_field};
 use super::ids::Id;
-use super::ids::Moment;
+use super::ids::UnixSeconds;
 use crate::channel::document::{Kind, Value};
 
 /// What stands for a password that was given and not kept.
@@ -21,9 +21,9 @@ pub struct Microservice {
     /// Its id.
     pub id: Id,
     /// When it was made.
-    pub created: Moment,
+    pub created: UnixSeconds,
     /// When it was last changed.
-    pub updated: Moment,
+    pub updated: UnixSeconds,
     /// What the user wrote.
     pub service: Service,
 }

@@ -108,7 +108,7 @@ impl ChannelFilter {
     }
 
     fn matches(&self, resource: &Resource) -> bool {
-        let channel = &resource.written;
+        let channel = &resource.configured;
         let is_id = |wanted: &String, id: Id| Id::parse(wanted) == Some(id);
         self.id.as_ref().is_none_or(|wanted| is_id(wanted, resource.id))
             && self.name.as_ref().is_none_or(|name| name.matches(channel.name()))
@@ -126,7 +126,7 @@ impl ChannelFilter {
 
     /// Host and port may be those of two members: each filter asks for any.
     fn has_member(&self, resource: &Resource) -> bool {
-        let channel = &resource.written;
+        let channel = &resource.configured;
         self.member_host
             .as_ref()
             .is_none_or(|wanted| channel.members().iter().any(|member| has_host(member, wanted)))
@@ -223,7 +223,7 @@ impl Resource {
             let items = self.members.listed().skip(paging.offset).take(paging.limit).collect();
             return Page { total: self.members.tags().len(), items };
         }
-        let members = self.written.members();
+        let members = self.configured.members();
         let is_match = |place: &usize| members.get(*place).is_some_and(|member| filter.matches(self, member));
         Page::of(self.members.listed().filter(is_match), paging)
     }
@@ -235,7 +235,7 @@ impl Resource {
         listed.sort_by_key(|place| {
             self.groups.get(*place).map(|group| (std::cmp::Reverse(group.tag.created), group.tag.id))
         });
-        let groups = self.written.groups();
+        let groups = self.configured.groups();
         let is_match = |place: &usize| {
             name.is_none_or(|name| groups.get(*place).is_some_and(|group| name.matches(group.name())))
         };

@@ -1,11 +1,11 @@
 //! One channel as the API knows it: the channel, and the ids and times of its
 //! parts.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::ids::{Id, InstanceId, Moment};
+use super::ids::{Id, InstanceId, UnixSeconds};
 use super::microservice::Microservice;
+use crate::catalog::Source;
 use crate::channel::{Channel, ChannelKind, Member, MemberGroup};
 
 /// A channel with its ids. Never changed in place: a write makes a new one.
@@ -16,39 +16,30 @@ pub struct Resource {
     /// The instance it belongs to.
     pub instance: InstanceId,
     /// Where it comes from.
-    pub origin: Origin,
+    pub source: Source,
     /// When it was made.
-    pub created: Moment,
+    pub created: UnixSeconds,
     /// What the user asked for.
-    pub written: Arc<Channel>,
+    pub configured: Arc<Channel>,
     /// What is balanced and probed: the same, but for a reference channel, whose
     /// members are those of its targets, for client certificates, which come
     /// from the instance, and for names outside the first instance.
     pub effective: Arc<Channel>,
     /// `microservice_info`.
     pub microservice: Option<Arc<Microservice>>,
-    /// Of the groups, in the order of `written.groups()`.
+    /// Of the groups, in the order of `configured.groups()`.
     pub groups: Vec<GroupTag>,
-    /// Of the members, in the order of `written.members()`.
+    /// Of the members, in the order of `configured.members()`.
     pub members: Arc<Members>,
     /// Of the health check, if there is one.
     pub check: Option<Tag>,
-}
-
-/// Where a channel comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The API; kept in the store.
-    Api,
-    /// A file, which alone may change it.
-    File(PathBuf),
 }
 
 /// What the API adds to a part of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
     /// When it was added.
-    pub created: Moment,
+    pub created: UnixSeconds,
     /// Its id.
     pub id: Id,
 }
@@ -59,7 +50,7 @@ pub struct GroupTag {
     /// Id and time of making.
     pub tag: Tag,
     /// When it was last changed.
-    pub updated: Moment,
+    pub updated: UnixSeconds,
 }
 
 /// What the API adds to the members, and the orders they are shown in.
@@ -110,12 +101,12 @@ impl Members {
 impl Resource {
     /// The members as written, each with its tag.
     pub fn members(&self) -> impl Iterator<Item = (&Member, Tag)> {
-        self.written.members().iter().zip(self.members.tags().iter().copied())
+        self.configured.members().iter().zip(self.members.tags().iter().copied())
     }
 
     /// The groups, each with its tag.
     pub fn groups(&self) -> impl Iterator<Item = (&MemberGroup, GroupTag)> {
-        self.written.groups().iter().zip(self.groups.iter().copied())
+        self.configured.groups().iter().zip(self.groups.iter().copied())
     }
 
     /// The group of that id.
@@ -133,8 +124,8 @@ impl Resource {
     /// The channels that a reference channel's groups stand for; none for other
     /// kinds, whose `reference_vpc_channel_id` has no effect.
     pub fn targets(&self) -> impl Iterator<Item = Id> + '_ {
-        let is_reference = self.written.kind() == ChannelKind::Reference;
-        let groups = self.written.groups().iter().filter(move |_| is_reference);
+        let is_reference = self.configured.kind() == ChannelKind::Reference;
+        let groups = self.configured.groups().iter().filter(move |_| is_reference);
         groups.filter_map(|group| Id::parse(group.reference_vpc_channel_id()))
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use super::delta::{Delta, InstanceEdit};
 use super::fault::Fault;
-use super::ids::{Id, InstanceId, Moment};
+use super::ids::{Id, InstanceId, UnixSeconds};
 use super::instance::{Instance, Project, Quotas};
-use super::resource::{Origin, Resource};
+use super::resource::Resource;
+use crate::catalog::Source;
 
 /// Newest first, then by id (docs/vendor-api.md, "Lists and filters"): the order of every list.
-pub(super) type Listed = BTreeSet<(Reverse<Moment>, Id)>;
+pub(super) type Listed = BTreeSet<(Reverse<UnixSeconds>, Id)>;
 
 /// Instances and channels, with their ids.
 #[derive(Debug, Clone)]
@@ -208,8 +209,8 @@ impl Registry {
         self.listed.remove(&key);
         if let Some(holding) = self.holdings.get_mut(&resource.instance) {
             holding.listed.remove(&key);
-            holding.by_name.remove(resource.written.name());
-            holding.made_by_api -= usize::from(resource.origin == Origin::Api);
+            holding.by_name.remove(resource.configured.name());
+            holding.made_by_api -= usize::from(resource.source == Source::Api);
         }
         for target in resource.targets() {
             if let Some(referrers) = self.referrers.get_mut(&target) {
@@ -227,8 +228,8 @@ impl Registry {
         self.listed.insert(key);
         if let Some(holding) = self.holdings.get_mut(&resource.instance) {
             holding.listed.insert(key);
-            holding.by_name.insert(resource.written.name().into(), resource.id);
-            holding.made_by_api += usize::from(resource.origin == Origin::Api);
+            holding.by_name.insert(resource.configured.name().into(), resource.id);
+            holding.made_by_api += usize::from(resource.source == Source::Api);
         }
         for target in resource.targets() {
             self.referrers.entry(target).or_default().insert(resource.id);

@@ -47,16 +47,16 @@ fn apply(catalog: &mut Catalog, text: &str) -> Changes {
 }
 
 fn changes_of(changes: &Changes) -> Vec<String> {
-    let text = |change: &Change<MemberProbe>| match change {
-        Change::Assign(member, probe) => {
+    let text = |change: &DriverCommand<MemberProbe>| match change {
+        DriverCommand::Assign(member, probe) => {
             format!("assign {}.{} probed={}", member.slot, member.generation, probe.is_some())
         }
-        Change::Refresh(slot, _) => format!("refresh {slot}"),
-        Change::Resume(slot, generation, resumed) => {
+        DriverCommand::Refresh(slot, _) => format!("refresh {slot}"),
+        DriverCommand::Resume(slot, generation, resumed) => {
             format!("resume {slot}.{generation} {}", resumed.health.word())
         }
-        Change::Remove(slot) => format!("remove {slot}"),
-        Change::ResetChannel(seat) => format!("reset {seat}"),
+        DriverCommand::Remove(slot) => format!("remove {slot}"),
+        DriverCommand::ResetChannel(slot) => format!("reset {slot}"),
     };
     changes.drivers.iter().flatten().map(text).collect()
 }
@@ -69,7 +69,7 @@ fn the_same_channels_change_nothing_at_all() {
     assert_eq!((first.summary.channels, first.summary.members, first.summary.added), (1, 2, 2));
     let again = apply(&mut catalog, &text);
     assert_eq!(changes_of(&again), Vec::<String>::new());
-    assert!(Arc::ptr_eq(&first.directory.entries[0], &again.directory.entries[0]));
+    assert!(Arc::ptr_eq(&first.channels.entries[0], &again.channels.entries[0]));
     assert_eq!(again.summary, ReloadSummary { channels: 1, members: 2, ..ReloadSummary::default() });
 }
 
@@ -95,14 +95,14 @@ fn members_come_and_go_alone() {
     apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]));
     let moved = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]));
     assert_eq!((moved.summary.added, moved.summary.removed, moved.summary.restarted), (1, 1, 0));
-    // The kept one stays in its seat and phase; the freed slot is not reused in
+    // The kept one stays in its slot and phase; the freed slot is not reused in
     // the same change, so the newcomer gets a fresh one.
     assert_eq!(changes_of(&moved), ["remove 0", "refresh 1", "assign 2.0 probed=true"]);
-    let entry = &moved.directory.entries[0];
-    let seat = entry.members[1];
-    let (named, position) = catalog.occupant(seat).unwrap();
+    let entry = &moved.channels.entries[0];
+    let slot = entry.members[1];
+    let (named, position) = catalog.occupant(slot).unwrap();
     assert_eq!((named.channel.name(), position), ("web", 1));
-    assert!(catalog.occupant(MemberSeat { generation: 9, ..seat }).is_none());
+    assert!(catalog.occupant(MemberSlot { generation: 9, ..slot }).is_none());
     // The freed slot is used by the next newcomer, under a new generation.
     let more =
         apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80), ("10.0.0.4", 80)]));
@@ -120,7 +120,7 @@ fn a_channel_seat_is_reset_when_it_changes_hands() {
 
 /// The addresses of so many picks, in order.
 fn picks(changes: &Changes, count: usize) -> Vec<String> {
-    let balancer = &changes.directory.entries[0].balancer;
+    let balancer = &changes.channels.entries[0].balancer;
     let pick = |_| balancer.pick(&Request::new()).map(|pick| pick.address().to_string());
     (0..count).map(|number| pick(number).unwrap_or_else(|nobody| nobody.to_string())).collect()
 }
@@ -131,13 +131,13 @@ fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
     let text = channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]);
     let first = apply(&mut catalog, &text);
     assert_eq!(picks(&first, 2), ["10.0.0.1:80", "10.0.0.2:80"], "unknown members take traffic");
-    set_health(&first.directory.entries[0], 1, Health::Unhealthy);
+    set_health(&first.channels.entries[0], 1, Health::Unhealthy);
     assert_eq!(picks(&first, 3), ["10.0.0.1:80"; 3]);
 
     // A new weight changes neither the balancer nor what it knows.
     let weighted = apply(&mut catalog, &format!("{text}weight = 7\n"));
-    let picked = first.directory.entries[0].balancer.total_picks();
-    assert_eq!(weighted.directory.entries[0].balancer.total_picks(), picked);
+    let picked = first.channels.entries[0].balancer.total_picks();
+    assert_eq!(weighted.channels.entries[0].balancer.total_picks(), picked);
     assert_eq!(picks(&weighted, 3), ["10.0.0.1:80"; 3]);
 
     // Neither does a new strategy make anybody healthier.
@@ -165,11 +165,11 @@ fn one_channel_changes_and_the_others_are_left_alone() {
     let more = channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]);
     let changed = catalog.apply(vec![edit(Some("web"), &more)]).unwrap();
     assert_eq!(changes_of(&changed), ["refresh 1", "assign 2.0 probed=true"]);
-    assert!(Arc::ptr_eq(&before.directory.entries[0], &changed.directory.entries[0]));
+    assert!(Arc::ptr_eq(&before.channels.entries[0], &changed.channels.entries[0]));
 
     let gone = catalog.apply(vec![Edit { was: Some("api".to_owned()), wanted: None }]).unwrap();
     assert_eq!(changes_of(&gone), ["remove 0"]);
-    assert_eq!(gone.directory.entries.len(), 1);
+    assert_eq!(gone.channels.entries.len(), 1);
 }
 
 #[test]
@@ -182,38 +182,38 @@ fn a_channel_that_changes_its_name_keeps_its_seats() {
     let edits = vec![edit(Some("api"), &renamed), Edit { was: Some("web".to_owned()), wanted: None }];
     let changed = catalog.apply(edits).unwrap();
     assert_eq!(changes_of(&changed), ["remove 1", "refresh 0"]);
-    let entry = &changed.directory.entries[0];
+    let entry = &changed.channels.entries[0];
     let (named, position) = catalog.occupant(entry.members[0]).unwrap();
     assert_eq!((named.channel.name(), position), ("web", 0));
 }
 
 proptest! {
-    /// However the members change: every member has a seat of its own, seats name
-    /// their member, and a member that stays keeps its seat.
+    /// However the members change: every member has a slot of its own, slots name
+    /// their member, and a member that stays keeps its slot.
     #[test]
     fn seats_are_unique_and_stable(
         rounds in prop::collection::vec(prop::collection::btree_set(1u8..30, 0..20), 1..12),
     ) {
         let mut catalog = catalog(3);
-        let mut before: HashMap<String, MemberSeat> = HashMap::new();
+        let mut before: HashMap<String, MemberSlot> = HashMap::new();
         for round in rounds {
             let members: Vec<(String, u16)> =
                 round.iter().map(|number| (format!("10.0.0.{number}"), 80)).collect();
             let borrowed: Vec<(&str, u16)> =
                 members.iter().map(|(host, port)| (host.as_str(), *port)).collect();
             let changes = apply(&mut catalog, &channel("web", CHECK, &borrowed));
-            let entry = &changes.directory.entries[0];
-            let mut seats = BTreeSet::new();
+            let entry = &changes.channels.entries[0];
+            let mut slots = BTreeSet::new();
             let mut now = HashMap::new();
-            for (member, seat) in entry.channel.members().iter().zip(&entry.members) {
-                prop_assert!(seats.insert((seat.driver, seat.slot)), "two members in one seat");
-                let (named, position) = catalog.occupant(*seat).expect("every seat has its member");
+            for (member, slot) in entry.channel.members().iter().zip(&entry.members) {
+                prop_assert!(slots.insert((slot.driver, slot.index)), "two members in one slot");
+                let (named, position) = catalog.occupant(*slot).expect("every slot has its member");
                 prop_assert_eq!(&named.channel.members()[position], member);
                 let host = member.host().to_string();
                 if let Some(old) = before.get(&host) {
-                    prop_assert_eq!(old, seat, "a member that stays keeps its seat");
+                    prop_assert_eq!(old, slot, "a member that stays keeps its slot");
                 }
-                now.insert(host, *seat);
+                now.insert(host, *slot);
             }
             before = now;
         }

@@ -88,7 +88,7 @@ impl Bench {
         Self { commands, transitions, gauge, task: tokio::spawn(driver.run()) }
     }
 
-    async fn apply(&self, changes: Vec<Change<FakeCheck>>) {
+    async fn apply(&self, changes: Vec<DriverCommand<FakeCheck>>) {
         let (done, applied) = oneshot::channel();
         self.commands.send(Command::Apply(changes, done)).await.unwrap();
         applied.await.unwrap();
@@ -114,8 +114,8 @@ fn member(slot: u32, generation: u32, interval: Duration) -> NewMember {
     NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown }
 }
 
-fn assign(members: u32, interval: Duration, check: &FakeCheck) -> Vec<Change<FakeCheck>> {
-    (0..members).map(|slot| Change::Assign(member(slot, 1, interval), Some(check.clone()))).collect()
+fn assign(members: u32, interval: Duration, check: &FakeCheck) -> Vec<DriverCommand<FakeCheck>> {
+    (0..members).map(|slot| DriverCommand::Assign(member(slot, 1, interval), Some(check.clone()))).collect()
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -208,8 +208,8 @@ async fn removing_or_changing_a_member_gives_up_its_probe() {
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(bench.snapshot().await.in_flight, 2);
     let steady = FakeCheck::new(Script::Answer(Outcome::Success));
-    let changed = Change::Assign(member(1, 2, SECOND), Some(steady.clone()));
-    bench.apply(vec![Change::Remove(0), changed]).await;
+    let changed = DriverCommand::Assign(member(1, 2, SECOND), Some(steady.clone()));
+    bench.apply(vec![DriverCommand::Remove(0), changed]).await;
     tokio::time::sleep(SECOND * 2).await;
     let snapshot = bench.snapshot().await;
     assert_eq!(snapshot.channels[0].inconclusive[ProberReason::Cancelled.index()], 2);
@@ -225,7 +225,7 @@ async fn every_probe_is_counted_however_members_change() {
     let check = FakeCheck::new(Script::TakeThenAnswer(take, Outcome::Success));
     for generation in 1..60 {
         let starts = check.starts();
-        bench.apply(vec![Change::Assign(member(0, generation, SECOND), Some(check.clone()))]).await;
+        bench.apply(vec![DriverCommand::Assign(member(0, generation, SECOND), Some(check.clone()))]).await;
         while check.starts() == starts {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -250,7 +250,7 @@ async fn a_refreshed_check_keeps_verdict_and_phase() {
     bench.apply(assign(1, SECOND, &old)).await;
     tokio::time::sleep(SECOND * 5).await;
     let new = FakeCheck::new(Script::Answer(Outcome::Success));
-    bench.apply(vec![Change::Refresh(0, new.clone())]).await;
+    bench.apply(vec![DriverCommand::Refresh(0, new.clone())]).await;
     tokio::time::sleep(SECOND * 5).await;
     assert_eq!((old.starts(), new.starts()), (5, 5));
     assert_eq!(bench.snapshot().await.member(0, 1).unwrap().consecutive_successes, 10);

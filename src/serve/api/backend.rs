@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::source::SnapshotError;
-use crate::catalog::Observation;
-use crate::catalog::registry::{Fault, Outcome, Published, Write};
+use crate::catalog::Snapshot;
+use crate::catalog::{Call, Fault, Published, Reply};
 
 /// The daemon, as the API sees it. Cloned once per request.
 pub trait ApiBackend: Clone + Send + Sync + 'static {
@@ -16,13 +16,13 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it was refused.
-    fn write(&self, write: Write) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+    fn write(&self, call: Call) -> impl Future<Output = Result<Reply, Fault>> + Send;
 
-    /// The live verdicts; one observation may serve requests that come together.
+    /// The live verdicts; one snapshot may serve requests that come together.
     ///
     /// # Errors
     /// Nobody answered.
-    fn observe(&self) -> impl Future<Output = Result<Arc<Observation>, SnapshotError>> + Send;
+    fn observe(&self) -> impl Future<Output = Result<Arc<Snapshot>, SnapshotError>> + Send;
 
     /// The addresses that instances are shown with: those this daemon serves on.
     fn addresses(&self) -> Vec<SocketAddr>;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::backend::ApiBackend;
 use super::route::Route;
 use super::{read, write};
-use crate::catalog::registry::Fault;
+use crate::catalog::Fault;
 
 /// Largest body: the limit of the vendor's gateway. 100,000 members fit.
 pub(super) const LARGEST_BODY: usize = 12 * 1024 * 1024;

@@ -13,7 +13,7 @@ use axum::routing::get;
 use super::super::listener::{ConnectionInfo, PeerAddress};
 use super::super::routes::error;
 use super::backend::ApiBackend;
-use crate::catalog::registry::Archive;
+use crate::catalog::Archive;
 
 /// `/v1/export`; it looks itself at who asks.
 pub fn export<B: ApiBackend>(backend: B) -> Router {

@@ -1,7 +1,7 @@
 //! The vendor's VPC channel API over HTTP: both families, instances, features.
 //!
 //! `serve` joins [`router`] to its own routes when the daemon has an API. What
-//! calls mean is [`crate::catalog::registry`]'s business; who may call is
+//! calls mean is [`crate::catalog`]'s business; who may call is
 //! looked at before, by `serve::auth`. Here paths, parameters and bodies become calls, and outcomes
 //! become JSON with exactly the types that the vendor's clients need.
 //!

@@ -3,9 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::catalog::registry::{
-    ChannelFilter, Family, Fault, InstanceFilter, MemberFilter, Paging, TextFilter,
-};
+use crate::catalog::{ChannelFilter, Fault, InstanceFilter, MemberFilter, Paging, PathFamily, TextFilter};
 use crate::channel::ChannelKind;
 
 /// The parameters of a request.
@@ -58,11 +56,11 @@ impl<'q> ApiQuery<'q> {
     }
 
     /// Filters of the lists of channels. `vpc_channel_type` is APIG's alone.
-    pub(super) fn channel_filter(&self, family: Family) -> Result<ChannelFilter, Fault> {
+    pub(super) fn channel_filter(&self, family: PathFamily) -> Result<ChannelFilter, Fault> {
         let member_port = self.number("member_port", 0, 65535)?;
         let kind = match (family, self.text("vpc_channel_type")) {
-            (Family::Roma, _) | (_, None) => None,
-            (Family::Apig, Some(word)) => Some(kind_of(word)?),
+            (PathFamily::Roma, _) | (_, None) => None,
+            (PathFamily::Apig, Some(word)) => Some(kind_of(word)?),
         };
         Ok(ChannelFilter {
             id: self.owned("id"),
@@ -149,7 +147,7 @@ mod tests {
     #[test]
     fn precise_search_names_parameters() {
         let query = "name=web&member_group_name=blue&precise_search=x%2Cmember_group_name";
-        let filter = ApiQuery::read(Some(query)).channel_filter(Family::Apig).expect("good");
+        let filter = ApiQuery::read(Some(query)).channel_filter(PathFamily::Apig).expect("good");
         assert_eq!(filter.name, Some(TextFilter::Part("web".to_owned())));
         assert_eq!(filter.group_name, Some(TextFilter::Whole("blue".to_owned())));
     }
@@ -157,9 +155,9 @@ mod tests {
     #[test]
     fn filters_with_bad_values_are_refused() {
         for query in ["member_port=65536", "member_port=-1", "member_port=x", "vpc_channel_type=other"] {
-            assert!(ApiQuery::read(Some(query)).channel_filter(Family::Apig).is_err(), "{query}");
+            assert!(ApiQuery::read(Some(query)).channel_filter(PathFamily::Apig).is_err(), "{query}");
         }
-        let roma = ApiQuery::read(Some("vpc_channel_type=other")).channel_filter(Family::Roma);
+        let roma = ApiQuery::read(Some("vpc_channel_type=other")).channel_filter(PathFamily::Roma);
         assert_eq!(roma, Ok(ChannelFilter::default()));
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::answer::List;
-use super::answer::channel::{ChannelAnswer, DetailAnswer, ProjectAnswer, members_of};
+use super::answer::channel::{ChannelAnswer, ChannelDetailAnswer, ProjectAnswer, members_of};
 use super::answer::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
 use super::answer::part::GroupAnswer;
-use super::answer::verdict::Verdicts;
+use super::answer::verdict::LiveVerdicts;
 use super::backend::ApiBackend;
 use super::exchange::{ApiCall, Stop, json};
 use super::parameters::ApiQuery;
 use super::route::ApiResource;
-use crate::catalog::Observation;
-use crate::catalog::registry::{ChannelPath, Fault, Id, Instance, Resource};
+use crate::catalog::Snapshot;
+use crate::catalog::{ChannelPath, Fault, Id, Instance, Resource};
 
 /// Answers with more members than this are written on a thread of their own, so
 /// that other requests need not wait for them.
@@ -34,8 +34,8 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: ApiCall) -> Res
                 (parameters.channel_filter(exchange.route.family)?, parameters.paging()?)
             };
             let page = backend.registry().read().list_channels(Some(instance), &filter, paging)?;
-            let observation = observe(backend, page.items.iter().map(|item| &**item)).await?;
-            let verdicts = Verdicts::of(observation.as_deref());
+            let snapshot = observe(backend, page.items.iter().map(|item| &**item)).await?;
+            let verdicts = LiveVerdicts::of(snapshot.as_deref());
             let items = page.items.iter().map(|resource| ChannelAnswer::of(resource, verdicts)).collect();
             Ok(json(200, &List { name: "vpc_channels", total: page.total, items }))
         }
@@ -79,11 +79,11 @@ fn features<B: ApiBackend>(backend: &B, id: &str, parameters: &ApiQuery<'_>) -> 
 
 async fn channel<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<Response, Stop> {
     let (resource, instance) = find(backend, at)?;
-    let observation = observe(backend, std::iter::once(&*resource)).await?;
-    let size = resource.written.members().len();
+    let snapshot = observe(backend, std::iter::once(&*resource)).await?;
+    let size = resource.configured.members().len();
     written(size, move || {
-        let verdicts = Verdicts::of(observation.as_deref());
-        json(200, &DetailAnswer::of(&resource, &instance, verdicts))
+        let verdicts = LiveVerdicts::of(snapshot.as_deref());
+        json(200, &ChannelDetailAnswer::of(&resource, &instance, verdicts))
     })
     .await
 }
@@ -95,11 +95,11 @@ async fn members<B: ApiBackend>(
 ) -> Result<Response, Stop> {
     let (resource, instance) = find(backend, at)?;
     let (filter, paging) = (parameters.member_filter(), parameters.paging()?);
-    let observation = observe(backend, std::iter::once(&*resource)).await?;
-    let size = resource.written.members().len();
+    let snapshot = observe(backend, std::iter::once(&*resource)).await?;
+    let size = resource.configured.members().len();
     written(size, move || {
         let page = resource.list_members(&filter, paging);
-        let verdicts = Verdicts::of(observation.as_deref());
+        let verdicts = LiveVerdicts::of(snapshot.as_deref());
         let members = members_of(&resource, &instance, verdicts);
         let items = members.at(page.items.into_iter());
         json(200, &List { name: "members", total: page.total, items })
@@ -136,16 +136,15 @@ async fn project_channels<B: ApiBackend>(
             page.items.iter().map(|item| registry.instance(&item.instance).cloned()).collect();
         (page, instances?)
     };
-    let observation = if with_members || page.items.iter().any(|item| item.effective.health_check().is_some())
-    {
+    let snapshot = if with_members || page.items.iter().any(|item| item.effective.health_check().is_some()) {
         Some(observed(backend).await?)
     } else {
         None
     };
     let size =
-        if with_members { page.items.iter().map(|item| item.written.members().len()).sum() } else { 0 };
+        if with_members { page.items.iter().map(|item| item.configured.members().len()).sum() } else { 0 };
     written(size, move || {
-        let verdicts = Verdicts::of(observation.as_deref());
+        let verdicts = LiveVerdicts::of(snapshot.as_deref());
         let pairs = page.items.iter().zip(&instances);
         let items = pairs
             .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, with_members))
@@ -166,7 +165,7 @@ fn find<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<(Arc<Resource>, 
 async fn observe<B: ApiBackend>(
     backend: &B,
     mut channels: impl Iterator<Item = &Resource> + Send,
-) -> Result<Option<Arc<Observation>>, Fault> {
+) -> Result<Option<Arc<Snapshot>>, Fault> {
     if channels.any(|resource| resource.effective.health_check().is_some()) {
         observed(backend).await.map(Some)
     } else {
@@ -174,7 +173,7 @@ async fn observe<B: ApiBackend>(
     }
 }
 
-async fn observed<B: ApiBackend>(backend: &B) -> Result<Arc<Observation>, Fault> {
+async fn observed<B: ApiBackend>(backend: &B) -> Result<Arc<Snapshot>, Fault> {
     backend.observe().await.map_err(|error| Fault::Unavailable(error.to_string()))
 }
 

@@ -6,7 +6,7 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::catalog::registry::{ChannelPath, Family};
+use crate::catalog::{ChannelPath, PathFamily};
 
 /// A path of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Route {
     /// The project in the path.
     pub(super) project: String,
     /// The family in the path.
-    pub(super) family: Family,
+    pub(super) family: PathFamily,
     /// What the path names.
     pub(super) place: ApiResource,
 }
@@ -60,13 +60,13 @@ impl Route {
         let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (project, family, rest) = match segments.as_slice() {
-            [project, "apigw", rest @ ..] => (project, Family::Apig, rest),
-            [project, "apic", rest @ ..] => (project, Family::Roma, rest),
+            [project, "apigw", rest @ ..] => (project, PathFamily::Apig, rest),
+            [project, "apic", rest @ ..] => (project, PathFamily::Roma, rest),
             _ => return None,
         };
         let place = match (family, rest) {
-            (Family::Roma, ["vpc-channels"]) => ApiResource::ProjectChannels,
-            (Family::Roma, ["vpc-channels", "syncs"]) => ApiResource::ProjectSyncs,
+            (PathFamily::Roma, ["vpc-channels"]) => ApiResource::ProjectChannels,
+            (PathFamily::Roma, ["vpc-channels", "syncs"]) => ApiResource::ProjectSyncs,
             (_, ["instances"]) => ApiResource::Instances,
             (_, ["instances", instance, rest @ ..]) => of_instance((*instance).to_owned(), rest)?,
             _ => return None,
@@ -151,7 +151,7 @@ mod tests {
             ("/instances/i/features", ApiResource::Features("i".to_owned())),
         ];
         for (rest, place) in cases {
-            for (word, family) in [("apigw", Family::Apig), ("apic", Family::Roma)] {
+            for (word, family) in [("apigw", PathFamily::Apig), ("apic", PathFamily::Roma)] {
                 let route = Route::of_path(&format!("/v2/p/{word}{rest}")).expect(rest);
                 assert_eq!((route.family, &route.place), (family, &place));
                 assert_eq!(route.project, "p");

@@ -9,11 +9,11 @@ use super::answer::List;
 use super::answer::channel::{ChannelAnswer, ProjectAnswer, members_of};
 use super::answer::instance::FeatureAnswer;
 use super::answer::part::{GroupAnswer, HealthConfigAnswer};
-use super::answer::verdict::Verdicts;
+use super::answer::verdict::LiveVerdicts;
 use super::backend::ApiBackend;
 use super::exchange::{ApiCall, Stop, json, nothing};
 use super::route::ApiResource;
-use crate::catalog::registry::{Body, Family, Fault, Outcome, Resource, Write};
+use crate::catalog::{Body, Call, Fault, PathFamily, Reply, Resource};
 use crate::channel::MemberStatus;
 
 /// Bodies larger than this are read on a thread of their own.
@@ -27,68 +27,68 @@ pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: ApiCall) -> Res
         let read = tokio::task::spawn_blocking(move || Body::read(&body)).await;
         read.map_err(|error| Fault::Unavailable(error.to_string()))?
     };
-    let (write, status) = call(route.family, route.place, &method, body).ok_or(Stop::NoRoute)?;
-    let outcome = backend.write(write).await?;
+    let (call, status) = call(route.family, route.place, &method, body).ok_or(Stop::NoRoute)?;
+    let outcome = backend.write(call).await?;
     show(backend, outcome, status).await
 }
 
 /// The call that a place and a method mean, and the status of its success. The
 /// table of methods lets nothing else through.
-fn call(family: Family, place: ApiResource, method: &Method, body: Body) -> Option<(Write, u16)> {
+fn call(family: PathFamily, place: ApiResource, method: &Method, body: Body) -> Option<(Call, u16)> {
     let is = |wanted: &Method| method == wanted;
     let made = match place {
-        ApiResource::Channels(instance) => (Write::CreateChannel { instance, body }, 201),
-        ApiResource::Channel(at) if is(&Method::PUT) => (Write::UpdateChannel { family, at, body }, 200),
-        ApiResource::Channel(at) => (Write::DeleteChannel { at }, 204),
-        ApiResource::Members(at) if is(&Method::POST) => (Write::AddMembers { at, body }, 201),
-        ApiResource::Members(at) => (Write::ReplaceMembers { at, body }, 200),
-        ApiResource::Member(at, member) => (Write::DeleteMember { at, member }, 204),
+        ApiResource::Channels(instance) => (Call::CreateChannel { instance, body }, 201),
+        ApiResource::Channel(at) if is(&Method::PUT) => (Call::UpdateChannel { family, at, body }, 200),
+        ApiResource::Channel(at) => (Call::DeleteChannel { at }, 204),
+        ApiResource::Members(at) if is(&Method::POST) => (Call::AddMembers { at, body }, 201),
+        ApiResource::Members(at) => (Call::ReplaceMembers { at, body }, 200),
+        ApiResource::Member(at, member) => (Call::DeleteMember { at, member }, 204),
         ApiResource::BatchEnable(at) => {
-            (Write::SwitchMembers { at, status: MemberStatus::Enabled, body }, 204)
+            (Call::SwitchMembers { at, status: MemberStatus::Enabled, body }, 204)
         }
         ApiResource::BatchDisable(at) => {
-            (Write::SwitchMembers { at, status: MemberStatus::Disabled, body }, 204)
+            (Call::SwitchMembers { at, status: MemberStatus::Disabled, body }, 204)
         }
-        ApiResource::HealthConfig(at) => (Write::UpdateHealthCheck { at, body }, 200),
-        ApiResource::Groups(at) => (Write::AddGroups { at, body }, 201),
-        ApiResource::Group(at, group) if is(&Method::PUT) => (Write::UpdateGroup { at, group, body }, 200),
-        ApiResource::Group(at, group) => (Write::DeleteGroup { at, group }, 204),
-        ApiResource::ProjectChannels if is(&Method::POST) => (Write::CreateProjectChannels { body }, 201),
-        ApiResource::ProjectChannels => (Write::UpdateProjectChannels { body }, 200),
-        ApiResource::ProjectSyncs => (Write::SyncProjectChannels { body }, 201),
-        ApiResource::Features(instance) => (Write::SetFeature { instance, body }, 201),
+        ApiResource::HealthConfig(at) => (Call::UpdateHealthCheck { at, body }, 200),
+        ApiResource::Groups(at) => (Call::AddGroups { at, body }, 201),
+        ApiResource::Group(at, group) if is(&Method::PUT) => (Call::UpdateGroup { at, group, body }, 200),
+        ApiResource::Group(at, group) => (Call::DeleteGroup { at, group }, 204),
+        ApiResource::ProjectChannels if is(&Method::POST) => (Call::CreateProjectChannels { body }, 201),
+        ApiResource::ProjectChannels => (Call::UpdateProjectChannels { body }, 200),
+        ApiResource::ProjectSyncs => (Call::SyncProjectChannels { body }, 201),
+        ApiResource::Features(instance) => (Call::SetFeature { instance, body }, 201),
         ApiResource::Instances | ApiResource::Instance(_) => return None,
     };
     Some(made)
 }
 
-async fn show<B: ApiBackend>(backend: &B, outcome: Outcome, status: u16) -> Result<Response, Stop> {
+async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: u16) -> Result<Response, Stop> {
     // Only what is checked has verdicts. The change is made: an answer without
     // them is better than an error.
     let is_checked = |resource: &Resource| resource.effective.health_check().is_some();
     let shows_verdicts = match &outcome {
-        Outcome::Channel(resource) | Outcome::Members(resource, _) => is_checked(resource),
-        Outcome::ProjectChannels(resources) => resources.iter().any(|resource| is_checked(resource)),
+        Reply::Channel(resource) | Reply::Members(resource, _) => is_checked(resource),
+        Reply::ProjectChannels(resources) => resources.iter().any(|resource| is_checked(resource)),
         _ => false,
     };
-    let observation = if shows_verdicts { backend.observe().await.ok() } else { None };
-    let verdicts = Verdicts::of(observation.as_deref());
+    let snapshot = if shows_verdicts { backend.observe().await.ok() } else { None };
+    let verdicts = LiveVerdicts::of(snapshot.as_deref());
     let response = match &outcome {
-        Outcome::Nothing => nothing(),
-        Outcome::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
-        Outcome::Members(resource, places) => {
+        Reply::Nothing => nothing(),
+        Reply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
+        Reply::Members(resource, places) => {
             let instance = Arc::clone(backend.registry().read().instance(&resource.instance)?);
             let members = members_of(resource, &instance, verdicts);
             let items = members.at(places.iter().copied());
             json(status, &List { name: "members", total: items.len(), items })
         }
-        Outcome::HealthCheck(resource) => json(status, &HealthConfigAnswer::of(resource)),
-        Outcome::Groups(resource, places) => {
+        Reply::HealthCheck(resource) => json(status, &HealthConfigAnswer::of(resource)),
+        Reply::Groups(resource, places) => {
             let items: Vec<_> = places.iter().filter_map(|place| GroupAnswer::at(resource, *place)).collect();
             json(status, &List { name: "member_groups", total: items.len(), items })
         }
-        Outcome::Group(resource, place) => json(status, &GroupAnswer::at(resource, *place)),
-        Outcome::ProjectChannels(resources) => {
+        Reply::Group(resource, place) => json(status, &GroupAnswer::at(resource, *place)),
+        Reply::ProjectChannels(resources) => {
             let published = backend.registry();
             let registry = published.read();
             let instances: Result<Vec<_>, Fault> =
@@ -99,7 +99,7 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Outcome, status: u16) -> Resu
                 .collect();
             json(status, &std::collections::BTreeMap::from([("project_vpc_channels", channels)]))
         }
-        Outcome::Feature(instance, name) => json(status, &FeatureAnswer::of(instance, *name)),
+        Reply::Feature(instance, name) => json(status, &FeatureAnswer::of(instance, *name)),
     };
     Ok(response)
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{MetricFamily, SampleValue, counter, gauge, histogram, push_label_value};
-use crate::catalog::{Entry, Observation};
+use crate::catalog::{Entry, Snapshot};
 use crate::channel::{Protocol, Tier};
 use crate::health::{ChannelStats, MemberReason, ProberReason};
 use crate::serve::stream::Text;
@@ -34,16 +34,12 @@ const DURATION: MetricFamily = histogram(
 );
 
 /// Writes them.
-pub(super) fn write(
-    text: &mut Text<'_>,
-    observation: &Observation,
-    entries: &[Arc<Entry>],
-) -> io::Result<()> {
+pub(super) fn write(text: &mut Text<'_>, snapshot: &Snapshot, entries: &[Arc<Entry>]) -> io::Result<()> {
     let channels: Vec<(String, &Entry)> =
         entries.iter().map(|entry| (labels(entry.channel.name()), &**entry)).collect();
     text.family(MEMBERS);
     for (channel, entry) in &channels {
-        let counts = observation.view(entry).member_counts();
+        let counts = snapshot.channel(entry).member_counts();
         let states = [
             ("healthy", counts.healthy),
             ("unhealthy", counts.unhealthy),
@@ -56,7 +52,7 @@ pub(super) fn write(
     }
     text.family(ON_BACKUP);
     for (channel, entry) in &channels {
-        text.sample(ON_BACKUP.name, channel, observation.view(entry).tier == Tier::Backup)?;
+        text.sample(ON_BACKUP.name, channel, snapshot.channel(entry).tier == Tier::Backup)?;
     }
     text.family(PICKS);
     for (channel, entry) in &channels {
@@ -68,7 +64,7 @@ pub(super) fn write(
     }
     text.family(FAILURES);
     for (channel, entry) in &channels {
-        let stats = observation.view(entry).stats();
+        let stats = snapshot.channel(entry).stats();
         for (reason, count) in MemberReason::ALL.iter().zip(stats.failures) {
             let labels = format!("{channel},reason=\"{}\"", reason.word());
             text.sample(FAILURES.name, &labels, SampleValue::Count(count))?;
@@ -76,7 +72,7 @@ pub(super) fn write(
     }
     text.family(INCONCLUSIVE);
     for (channel, entry) in &channels {
-        let stats = observation.view(entry).stats();
+        let stats = snapshot.channel(entry).stats();
         for (reason, count) in ProberReason::ALL.iter().zip(stats.inconclusive) {
             let labels = format!("{channel},reason=\"{}\"", reason.word());
             text.sample(INCONCLUSIVE.name, &labels, SampleValue::Count(count))?;
@@ -84,7 +80,7 @@ pub(super) fn write(
     }
     text.family(DURATION);
     for (channel, entry) in &channels {
-        durations(text, channel, entry, &observation.view(entry).stats())?;
+        durations(text, channel, entry, &snapshot.channel(entry).stats())?;
     }
     Ok(())
 }

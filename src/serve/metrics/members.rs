@@ -2,7 +2,7 @@
 //!
 //! A family must be written contiguously, so the members are visited once per
 //! family. What the families say of a member is therefore gathered first, in one
-//! walk through the observation, which is then dropped: a client that reads slowly
+//! walk through the snapshot, which is then dropped: a client that reads slowly
 //! must not hold the pages that the drivers write to. `channel`, `member` and
 //! `group` name a member: no two members of one group have one address.
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::channels::labels;
 use super::format::{MetricFamily, SampleValue, counter, gauge, push_label_value};
-use crate::catalog::{Entry, MemberView, Observation};
+use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::{Health, Host, MemberAddress, Role};
 use crate::health::ResultCounts;
 use crate::health::moment::nanos;
@@ -91,12 +91,12 @@ enum Labels {
 
 impl MemberRows {
     /// Gathers them anew; some 100 bytes a member, and the text of its labels.
-    fn gather(&mut self, observation: &Observation, entries: &[Arc<Entry>]) {
+    fn gather(&mut self, snapshot: &Snapshot, entries: &[Arc<Entry>]) {
         self.clear();
         self.rows.reserve_exact(entries.iter().map(|entry| entry.members.len()).sum());
         for entry in entries {
             let before = self.rows.len();
-            for member in observation.view(entry).members() {
+            for member in snapshot.channel(entry).members() {
                 let row = Row::new(&member, &mut self.labels);
                 self.rows.push(row);
             }
@@ -186,7 +186,7 @@ impl MemberRows {
 
 impl Row {
     /// Reads a member's figures and appends its labels.
-    fn new(member: &MemberView<'_>, labels: &mut String) -> Self {
+    fn new(member: &MemberSnapshot<'_>, labels: &mut String) -> Self {
         let before = labels.len();
         push_address(labels, &member.address());
         labels.push_str("\",group=\"");
@@ -222,9 +222,9 @@ pub(in crate::serve) struct ScrapeBuffer(Arc<Mutex<Option<MemberRows>>>);
 
 impl ScrapeBuffer {
     /// Gathers the rows of these channels.
-    pub(super) fn gather(&self, observation: &Observation, entries: &[Arc<Entry>]) -> MemberRows {
+    pub(super) fn gather(&self, snapshot: &Snapshot, entries: &[Arc<Entry>]) -> MemberRows {
         let mut rows = self.lock().take().unwrap_or_default();
-        rows.gather(observation, entries);
+        rows.gather(snapshot, entries);
         rows
     }
 

@@ -1,4 +1,4 @@
-//! Families, filters and values over a made-up observation.
+//! Families, filters and values over a made-up snapshot.
 
 use std::collections::HashSet;
 
@@ -6,18 +6,18 @@ use super::*;
 use crate::catalog::ReloadState;
 use crate::channel::Health;
 use crate::health::{DriverSnapshot, MemberState, Timestamp};
-use crate::serve::fixture::{assert_golden, collect, large, observation};
+use crate::serve::fixture::{assert_golden, collect, large, snapshot};
 
 fn text(detail: MetricsDetail, channels: &[&str]) -> String {
-    let observation = observation();
-    let entries: Vec<_> = observation
-        .directory
+    let snapshot = snapshot();
+    let entries: Vec<_> = snapshot
+        .channels
         .entries
         .iter()
         .filter(|entry| channels.contains(&entry.channel.name()))
         .cloned()
         .collect();
-    collect(|text| write(text, observation.clone(), &entries, detail, &ScrapeBuffer::default()))
+    collect(|text| write(text, snapshot.clone(), &entries, detail, &ScrapeBuffer::default()))
 }
 
 const ALL: [&str; 3] = ["api", "idle", "web"];
@@ -122,13 +122,13 @@ impl crate::serve::stream::Sink for Nowhere {
 #[test]
 fn a_scrape_keeps_little_of_each_member() {
     let most = |members| {
-        let observation = large(members);
-        let entries = observation.directory.entries.clone();
+        let snapshot = large(members);
+        let entries = snapshot.channels.entries.clone();
         let measured = allocation_counter::measure(|| {
             let mut nowhere = Nowhere;
             let mut text = Text::new(&mut nowhere);
             let spare = ScrapeBuffer::default();
-            let written = write(&mut text, observation, &entries, MetricsDetail::Member, &spare);
+            let written = write(&mut text, snapshot, &entries, MetricsDetail::Member, &spare);
             written.expect("nowhere takes everything");
         });
         measured.bytes_max
@@ -157,14 +157,14 @@ fn the_drivers_have_their_pages_back_before_members_are_written() {
             Ok(chunk)
         }
     }
-    let mut observation = large(10_000);
-    observation.drivers = vec![DriverSnapshot::empty()];
+    let mut snapshot = large(10_000);
+    snapshot.drivers = vec![DriverSnapshot::empty()];
     let page = Arc::new(vec![MemberState::new(0, Health::Healthy, Timestamp(0))]);
     let mut watch = Watch { page: Arc::downgrade(&page), has_seen_members: false };
-    observation.drivers[0].pages = vec![page];
-    let entries = observation.directory.entries.clone();
+    snapshot.drivers[0].pages = vec![page];
+    let entries = snapshot.channels.entries.clone();
     let mut text = Text::new(&mut watch);
-    write(&mut text, observation, &entries, MetricsDetail::Member, &ScrapeBuffer::default())
+    write(&mut text, snapshot, &entries, MetricsDetail::Member, &ScrapeBuffer::default())
         .expect("nobody refuses");
     text.finish().expect("nobody refuses");
     assert!(watch.has_seen_members);
@@ -174,12 +174,12 @@ fn the_drivers_have_their_pages_back_before_members_are_written() {
 fn a_scrape_finds_its_memory_where_the_last_one_left_it() {
     let spare = ScrapeBuffer::default();
     let taken_for = |members| {
-        let observation = large(members);
-        let entries = observation.directory.entries.clone();
+        let snapshot = large(members);
+        let entries = snapshot.channels.entries.clone();
         let mut nowhere = Nowhere;
         let mut text = Text::new(&mut nowhere);
         let measured = allocation_counter::measure(|| {
-            let written = write(&mut text, observation, &entries, MetricsDetail::Member, &spare);
+            let written = write(&mut text, snapshot, &entries, MetricsDetail::Member, &spare);
             written.expect("nowhere takes everything");
         });
         (measured.bytes_total, measured.bytes_current)

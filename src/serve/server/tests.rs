@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::catalog::Observation;
+use crate::catalog::Snapshot;
 use crate::serve::fixture;
 use crate::serve::source::{Liveness, ReloadSummary, SnapshotError};
 
@@ -23,7 +23,7 @@ use crate::serve::source::{Liveness, ReloadSummary, SnapshotError};
 struct Fake(Arc<Answers>);
 
 struct Answers {
-    observation: Mutex<Result<Observation, SnapshotError>>,
+    snapshot: Mutex<Result<Snapshot, SnapshotError>>,
     liveness: Liveness,
     reload: Result<ReloadSummary, String>,
     /// When set, `observe` waits for it.
@@ -33,9 +33,9 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(observation: Observation) -> Self {
+    fn new(snapshot: Snapshot) -> Self {
         Self {
-            observation: Mutex::new(Ok(observation)),
+            snapshot: Mutex::new(Ok(snapshot)),
             liveness: Liveness::Alive,
             reload: Ok(ReloadSummary { channels: 3, members: 8, added: 2, removed: 1, restarted: 0 }),
             gate: None,
@@ -45,12 +45,12 @@ impl Answers {
 }
 
 impl DaemonHandle for Fake {
-    async fn observe(&self) -> Result<Observation, SnapshotError> {
+    async fn observe(&self) -> Result<Snapshot, SnapshotError> {
         self.0.asked.notify_one();
         if let Some(gate) = &self.0.gate {
             gate.notified().await;
         }
-        self.0.observation.lock().expect("not poisoned").clone()
+        self.0.snapshot.lock().expect("not poisoned").clone()
     }
 
     fn liveness(&self) -> Liveness {
@@ -85,7 +85,7 @@ impl TestServer {
     }
 
     async fn usual() -> Self {
-        Self::start(Answers::new(fixture::observation()), Limits::default()).await
+        Self::start(Answers::new(fixture::snapshot()), Limits::default()).await
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -211,8 +211,8 @@ async fn a_large_scrape_arrives_whole_and_in_chunks() {
 async fn a_silent_driver_is_said_so() {
     let stalled = Liveness::Stalled { driver: 1, silent: Duration::from_millis(12_300) };
     let cause = SnapshotError::DriverSilent { driver: 1, waited: Duration::from_millis(500) };
-    let answers = Answers { liveness: stalled, ..Answers::new(fixture::observation()) };
-    *answers.observation.lock().expect("not poisoned") = Err(cause);
+    let answers = Answers { liveness: stalled, ..Answers::new(fixture::snapshot()) };
+    *answers.snapshot.lock().expect("not poisoned") = Err(cause);
     let server = TestServer::start(answers, Limits::default()).await;
     let live = server.get("/livez").await;
     assert_eq!(live.status, 503);
@@ -226,8 +226,8 @@ async fn a_silent_driver_is_said_so() {
 
 #[tokio::test]
 async fn readiness_follows_the_observation() {
-    let observation = Observation { ready: true, ..fixture::observation() };
-    let server = TestServer::start(Answers::new(observation), Limits::default()).await;
+    let snapshot = Snapshot { ready: true, ..fixture::snapshot() };
+    let server = TestServer::start(Answers::new(snapshot), Limits::default()).await;
     let answer = server.get("/readyz").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "{\"status\":\"ready\"}\n"));
 }
@@ -244,8 +244,7 @@ async fn reload_says_what_changed_or_why_not() {
     assert_eq!(done.json(), expected);
     assert_eq!(server.ask("POST", "/v1/reload", &[]).await.status, 403);
 
-    let refusing =
-        Answers { reload: Err("error[E005]: ..".to_owned()), ..Answers::new(fixture::observation()) };
+    let refusing = Answers { reload: Err("error[E005]: ..".to_owned()), ..Answers::new(fixture::snapshot()) };
     let server = TestServer::start(refusing, Limits::default()).await;
     let refused = server.ask("POST", "/v1/reload", &action).await;
     assert_eq!(
@@ -257,7 +256,7 @@ async fn reload_says_what_changed_or_why_not() {
 #[tokio::test]
 async fn a_head_that_does_not_end_is_dropped() {
     let server =
-        TestServer::start(Answers::new(fixture::observation()), Limits { head: SHORT, ..Limits::default() })
+        TestServer::start(Answers::new(fixture::snapshot()), Limits { head: SHORT, ..Limits::default() })
             .await;
     let mut slow = server.raw("GET /livez HTTP/1.1\r\nx: ").await;
     let mut rest = Vec::new();
@@ -268,7 +267,7 @@ async fn a_head_that_does_not_end_is_dropped() {
 #[tokio::test]
 async fn nobody_is_accepted_beyond_the_limit_until_a_connection_ends() {
     let limits = Limits { connections: 1, head: SHORT, ..Limits::default() };
-    let server = TestServer::start(Answers::new(fixture::observation()), limits).await;
+    let server = TestServer::start(Answers::new(fixture::snapshot()), limits).await;
     let started = Instant::now();
     let _idle = server.raw("").await;
     let answer = timeout(LONG, server.get("/livez")).await.expect("answered in time");
@@ -304,7 +303,7 @@ async fn a_client_that_reads_drop_by_drop_is_dropped() {
 
 #[tokio::test]
 async fn answers_under_way_are_finished_on_shutdown() {
-    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
     let server = TestServer::start(gated, Limits { drain: LONG, ..Limits::default() }).await;
     let _fresh = server.raw("").await;
     let mut idle = server.raw("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -325,7 +324,7 @@ async fn answers_under_way_are_finished_on_shutdown() {
 
 #[tokio::test]
 async fn draining_is_bounded() {
-    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::observation()) };
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
     let server = TestServer::start(gated, Limits { drain: SHORT, ..Limits::default() }).await;
     let _busy = server.raw(REQUEST).await;
     server.answers.asked.notified().await;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::super::instance::Instance;
-use super::super::resource::{Origin, Resource};
+use super::super::resource::Resource;
 use super::super::state::Registry;
 use super::form::{ChannelRecord, InstanceRecord};
 use super::{ApiRecord, FORMAT, Kind, RecordError, body, field, list_field, text_field};
+use crate::catalog::Source;
 
 /// Instances and channels, without those of files.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +53,7 @@ impl Archive {
     /// What a registry holds. Copies no channel, so it takes little time.
     #[must_use]
     pub fn of(registry: &Registry) -> Self {
-        let made = registry.channels(None).filter(|resource| resource.origin == Origin::Api);
+        let made = registry.channels(None).filter(|resource| resource.source == Source::Api);
         Self {
             project: Some(registry.project().id.clone()),
             instances: registry.instances().cloned().collect(),

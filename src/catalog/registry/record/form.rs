@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::super::ids::Moment;
+use super::super::ids::UnixSeconds;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::Service;
 use super::super::resource::{GroupTag, Resource, Tag};
@@ -201,7 +201,7 @@ impl TagForm {
 
 impl<'r> ChannelForm<'r> {
     fn of(resource: &'r Resource, tags: Tags) -> Self {
-        let channel = &resource.written;
+        let channel = &resource.configured;
         let microservice = resource.microservice.as_ref();
         Self {
             name: channel.name(),
@@ -280,7 +280,7 @@ impl<'r> CheckForm<'r> {
     }
 }
 
-fn seconds(moment: Moment) -> u64 {
+fn seconds(moment: UnixSeconds) -> u64 {
     moment.0
 }
 

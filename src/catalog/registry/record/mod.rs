@@ -13,10 +13,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::body::{self, field, list_field, text_field};
-use super::ids::{Id, Moment};
+use super::ids::{Id, UnixSeconds};
 use super::instance::{FeatureName, FeatureSetting, Instance};
 use super::microservice::{Microservice, Service};
-use super::resource::{GroupTag, Members, Origin, Resource, Tag};
+use super::resource::{GroupTag, Members, Resource, Tag};
+use crate::catalog::Source;
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use crate::channel::{ChannelKind, ClientIdentity, Host, PemFile};
@@ -108,7 +109,7 @@ fn channel_of(value: &Value) -> Result<Resource, RecordError> {
             violations.iter().map(|violation| format!("{}: {}", violation.path, violation.message)).collect();
         RecordError::Broken(why.join("; "))
     })?;
-    let written = Arc::new(channel);
+    let configured = Arc::new(channel);
     let parts = |key| list_field(described, key).unwrap_or_default();
     let groups: Result<Vec<GroupTag>, RecordError> = parts("member_groups")
         .iter()
@@ -116,11 +117,11 @@ fn channel_of(value: &Value) -> Result<Resource, RecordError> {
         .collect();
     let members: Result<Vec<Tag>, RecordError> = parts("members").iter().map(tag_of).collect();
     let (groups, members) = (groups?, members?);
-    if groups.len() != written.groups().len() || members.len() != written.members().len() {
+    if groups.len() != configured.groups().len() || members.len() != configured.members().len() {
         return Err(RecordError::Broken("a group or member stands there twice".to_owned()));
     }
     let check = field(value, "health_check").map(tag_of).transpose()?;
-    let is_microservice = written.kind() == ChannelKind::Microservice;
+    let is_microservice = configured.kind() == ChannelKind::Microservice;
     if is_microservice && field(value, "microservice").is_none() {
         // Without it the channel could not be written again.
         return Err(damaged("microservice"));
@@ -135,14 +136,14 @@ fn channel_of(value: &Value) -> Result<Resource, RecordError> {
     Ok(Resource {
         id: tag.id,
         instance: text_field(value, "instance_id").ok_or_else(|| damaged("instance_id"))?.into(),
-        origin: Origin::Api,
+        source: Source::Api,
         created: tag.created,
-        effective: Arc::clone(&written),
+        effective: Arc::clone(&configured),
         microservice: microservice.transpose()?,
         groups,
         members: Arc::new(Members::new(members)),
-        check: written.health_check().and(check),
-        written,
+        check: configured.health_check().and(check),
+        configured,
     })
 }
 
@@ -167,9 +168,9 @@ fn tag_of(value: &Value) -> Result<Tag, RecordError> {
     Ok(Tag { created: moment_of(value, "created")?, id })
 }
 
-fn moment_of(value: &Value, key: &str) -> Result<Moment, RecordError> {
+fn moment_of(value: &Value, key: &str) -> Result<UnixSeconds, RecordError> {
     match field(value, key).map(|time| &time.kind) {
-        Some(Kind::Integer(seconds)) => u64::try_from(*seconds).map(Moment).map_err(|_| damaged(key)),
+        Some(Kind::Integer(seconds)) => u64::try_from(*seconds).map(UnixSeconds).map_err(|_| damaged(key)),
         _ => Err(damaged(key)),
     }
 }

@@ -25,8 +25,8 @@ impl Fresh for Counter {
         self.next += 1;
         Id(self.next)
     }
-    fn now(&self) -> Moment {
-        Moment(self.now)
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.now)
     }
 }
 
@@ -74,7 +74,7 @@ impl Office {
         Self { desk, fresh }
     }
 
-    pub(super) fn call(&mut self, write: Write) -> Result<Outcome, Fault> {
+    pub(super) fn call(&mut self, write: Call) -> Result<Reply, Fault> {
         let outcome = self.desk.submit(&write, &Nowhere, &mut self.fresh);
         self.desk.commit();
         outcome
@@ -85,8 +85,8 @@ impl Office {
     }
 
     pub(super) fn create_in(&mut self, instance: &str, body: &str) -> Result<Arc<Resource>, Fault> {
-        match self.call(Write::CreateChannel { instance: instance.to_owned(), body: json(body) })? {
-            Outcome::Channel(resource) => Ok(resource),
+        match self.call(Call::CreateChannel { instance: instance.to_owned(), body: json(body) })? {
+            Reply::Channel(resource) => Ok(resource),
             other => panic!("{other:?}"),
         }
     }
@@ -119,10 +119,10 @@ fn checks_come_in_the_documented_order() {
     let held = office.create(&small("abc", "")).expect("good");
     let nowhere = ChannelPath { instance: "none".to_owned(), channel: "none".to_owned() };
     let bad = || json("{");
-    assert_eq!(code(office.call(Write::UpdateHealthCheck { at: nowhere, body: bad() })), "APIG.3030");
+    assert_eq!(code(office.call(Call::UpdateHealthCheck { at: nowhere, body: bad() })), "APIG.3030");
     let unknown = ChannelPath { channel: "none".to_owned(), ..at(&held) };
-    assert_eq!(code(office.call(Write::UpdateHealthCheck { at: unknown, body: bad() })), "APIG.3023");
-    assert_eq!(code(office.call(Write::UpdateHealthCheck { at: at(&held), body: bad() })), "APIG.2000");
+    assert_eq!(code(office.call(Call::UpdateHealthCheck { at: unknown, body: bad() })), "APIG.3023");
+    assert_eq!(code(office.call(Call::UpdateHealthCheck { at: at(&held), body: bad() })), "APIG.2000");
     // Body before uniqueness before quota.
     assert_eq!(code(office.create(r#"{"name":"abc"}"#)), "APIG.2001");
     assert_eq!(code(office.create(&small("abc", ""))), "APIG.3208");
@@ -138,11 +138,11 @@ fn quotas_bound_members_and_groups() {
     assert_eq!(code(office.create(&small("abc", two))), "APIG.3110");
     let held = office.create(&small("abc", r#","members":[{"host":"a.example"}]"#)).expect("good");
     let again = r#"{"members":[{"host":"a.example","weight":5}]}"#;
-    assert!(office.call(Write::AddMembers { at: at(&held), body: json(again) }).is_ok());
+    assert!(office.call(Call::AddMembers { at: at(&held), body: json(again) }).is_ok());
     let more = r#"{"members":[{"host":"b.example"}]}"#;
-    assert_eq!(code(office.call(Write::AddMembers { at: at(&held), body: json(more) })), "APIG.3110");
+    assert_eq!(code(office.call(Call::AddMembers { at: at(&held), body: json(more) })), "APIG.3110");
     let groups = r#"{"member_groups":[{"member_group_name":"blue"},{"member_group_name":"green"}]}"#;
-    assert_eq!(code(office.call(Write::AddGroups { at: at(&held), body: json(groups) })), "APIG.3100");
+    assert_eq!(code(office.call(Call::AddGroups { at: at(&held), body: json(groups) })), "APIG.3100");
 }
 
 #[test]
@@ -151,12 +151,12 @@ fn members_that_inherit_keep_their_ids_when_the_port_changes() {
     let members = r#","members":[{"host":"192.0.2.1"},{"host":"192.0.2.1","port":81}]"#;
     let held = office.create(&small("abc", members)).expect("good");
     let body = small("abc", members).replace("\"port\":80", "\"port\":90");
-    let write = Write::UpdateChannel { family: Family::Apig, at: at(&held), body: json(&body) };
+    let write = Call::UpdateChannel { family: PathFamily::Apig, at: at(&held), body: json(&body) };
     office.call(write).expect("good");
     assert_eq!(office.resource(held.id).members.tags(), held.members.tags());
     // The inherited port becomes one that the other has: the first one wins.
     let body = small("abc", members).replace("\"port\":80", "\"port\":81");
-    let write = Write::UpdateChannel { family: Family::Apig, at: at(&held), body: json(&body) };
+    let write = Call::UpdateChannel { family: PathFamily::Apig, at: at(&held), body: json(&body) };
     office.call(write).expect("good");
     assert_eq!(office.resource(held.id).members.tags().len(), 1);
 }
@@ -166,11 +166,11 @@ fn null_is_absent_and_unknown_fields_are_passed_over() {
     let mut office = Office::new();
     let held = office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
     let more = r#","members":null,"member_groups":null,"vpc_health_config":null,"x":[1]"#;
-    let write = |family| Write::UpdateChannel { family, at: at(&held), body: json(&small("abc", more)) };
-    office.call(write(Family::Roma)).expect("good");
-    assert_eq!(office.resource(held.id).written.members().len(), 1, "ROMA keeps members");
-    office.call(write(Family::Apig)).expect("good");
-    assert_eq!(office.resource(held.id).written.members().len(), 0, "APIG replaces them");
+    let write = |family| Call::UpdateChannel { family, at: at(&held), body: json(&small("abc", more)) };
+    office.call(write(PathFamily::Roma)).expect("good");
+    assert_eq!(office.resource(held.id).configured.members().len(), 1, "ROMA keeps members");
+    office.call(write(PathFamily::Apig)).expect("good");
+    assert_eq!(office.resource(held.id).configured.members().len(), 0, "APIG replaces them");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_member_type_may_be_left_out_of_an_update() {
     let mut office = Office::new();
     let held = office.create(&small("abc", "")).expect("good");
     let body = small("abc", r#","members":[{"host":"192.0.2.1"}]"#).replace(r#","member_type":"ip""#, "");
-    let write = Write::UpdateChannel { family: Family::Apig, at: at(&held), body: json(&body) };
+    let write = Call::UpdateChannel { family: PathFamily::Apig, at: at(&held), body: json(&body) };
     office.call(write).expect("the channel stays one of addresses");
 }
 
@@ -192,7 +192,7 @@ fn a_group_port_that_makes_two_addresses_one_is_refused() {
     let held = office.create(&small("abc", more)).expect("good");
     let body = json(r#"{"member_group_name":"pods","microservice_port":9000}"#);
     let group = held.groups[0].tag.id.to_string();
-    let fault = office.call(Write::UpdateGroup { at: at(&held), group, body }).expect_err("one address");
+    let fault = office.call(Call::UpdateGroup { at: at(&held), group, body }).expect_err("one address");
     assert!(fault.message().contains("parameterName:microservice_port"), "{}", fault.message());
 }
 
@@ -201,7 +201,7 @@ fn a_batch_is_seen_whole_or_not_at_all() {
     let mut office = Office::new();
     let published = office.desk.published();
     let submit = |office: &mut Office, name: &str| {
-        let write = Write::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
+        let write = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
         office.desk.submit(&write, &Nowhere, &mut office.fresh)
     };
     submit(&mut office, "one").expect("good");
@@ -219,12 +219,12 @@ fn a_batch_is_seen_whole_or_not_at_all() {
 #[test]
 fn effects_name_each_channel_once() {
     let mut office = Office::new();
-    let create = Write::CreateChannel { instance: FIRST.to_owned(), body: json(&small("one", "")) };
-    let Ok(Outcome::Channel(made)) = office.desk.submit(&create, &Nowhere, &mut office.fresh) else {
+    let create = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small("one", "")) };
+    let Ok(Reply::Channel(made)) = office.desk.submit(&create, &Nowhere, &mut office.fresh) else {
         panic!("good")
     };
     let add = json(r#"{"members":[{"host":"192.0.2.1"}]}"#);
-    let add = Write::AddMembers { at: at(&made), body: add };
+    let add = Call::AddMembers { at: at(&made), body: add };
     office.desk.submit(&add, &Nowhere, &mut office.fresh).expect("good");
     let effects = office.desk.effects();
     assert_eq!(effects.len(), 1);
@@ -232,7 +232,7 @@ fn effects_name_each_channel_once() {
     assert_eq!(effects[0].after.as_ref().map(|after| after.effective.members().len()), Some(1));
     office.desk.commit();
 
-    let delete = Write::DeleteChannel { at: at(&made) };
+    let delete = Call::DeleteChannel { at: at(&made) };
     office.desk.submit(&delete, &Nowhere, &mut office.fresh).expect("good");
     office.desk.roll_back();
     assert!(office.desk.effects().is_empty());
@@ -243,7 +243,7 @@ fn switching_what_is_switched_already_changes_nothing() {
     let mut office = Office::new();
     let held = office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
     let body = json(&format!(r#"{{"member_ids":["{}","{}"]}}"#, held.members.tags()[0].id, "0".repeat(32)));
-    let switch = |status| Write::SwitchMembers { at: at(&held), status, body: body.clone() };
+    let switch = |status| Call::SwitchMembers { at: at(&held), status, body: body.clone() };
     office.desk.submit(&switch(MemberStatus::Enabled), &Nowhere, &mut office.fresh).expect("good");
     assert_eq!(office.desk.pending(), 0);
     office.desk.submit(&switch(MemberStatus::Disabled), &Nowhere, &mut office.fresh).expect("good");
@@ -260,7 +260,7 @@ fn lists_are_newest_first_and_stable() {
     let list = |paging| {
         let page = office.desk.working().list_channels(Some(FIRST), &ChannelFilter::default(), paging);
         let page = page.expect("the instance is there");
-        (page.total, page.items.iter().map(|item| item.written.name().to_owned()).collect::<Vec<_>>())
+        (page.total, page.items.iter().map(|item| item.configured.name().to_owned()).collect::<Vec<_>>())
     };
     assert_eq!(list(Paging::default()), (3, vec!["new-b".into(), "new-a".into(), "old".into()]));
     assert_eq!(list(Paging::new(1, 1)), (3, vec!["new-a".into()]));
@@ -275,13 +275,13 @@ fn channels_of_files_are_shown_and_never_written() {
     let file = Arc::new(crate::channel::fixture::channel("web", None, vec![]));
     let with = |office: &Office, channel: &Arc<crate::channel::Channel>| {
         let files = [(channel, Path::new("vitald.toml"))];
-        office.desk.working().with_files(files.into_iter(), Moment(5))
+        office.desk.working().with_files(files.into_iter(), UnixSeconds(5))
     };
     let delta = with(&office, &file).expect("the name is free");
     assert_eq!(delta.records().count(), 0, "files are not stored");
     office.desk.submit_delta(delta);
     let shown = Arc::clone(office.desk.working().by_name(FIRST, "web").expect("it is there"));
-    assert_eq!(code(office.call(Write::DeleteChannel { at: at(&shown) })), "APIG.1113");
+    assert_eq!(code(office.call(Call::DeleteChannel { at: at(&shown) })), "APIG.1113");
     assert!(with(&office, &file).expect("the same").is_empty(), "reloading changes nothing");
     let clash = Arc::new(crate::channel::fixture::channel("mine", None, vec![]));
     assert_eq!(with(&office, &clash).expect_err("taken").len(), 1);

@@ -67,7 +67,7 @@ fn groups_of(members: &[(u8, u8)]) -> String {
 }
 
 /// The call of a step, if what it points at is there.
-fn write_of(office: &Office, step: &Step) -> Option<Write> {
+fn write_of(office: &Office, step: &Step) -> Option<Call> {
     let all: Vec<_> = office.desk.working().channels(None).cloned().collect();
     let pick = |number: &u8| all.get(usize::from(*number) % all.len().max(1)).cloned();
     let write = match step {
@@ -85,55 +85,55 @@ fn write_of(office: &Office, step: &Step) -> Option<Write> {
                     &format!(r#","member_groups":[{}],"members":[{}]"#, groups_of(members), list(members)),
                 ),
             };
-            Write::CreateChannel { instance: FIRST.to_owned(), body: json(&body) }
+            Call::CreateChannel { instance: FIRST.to_owned(), body: json(&body) }
         }
         Step::Update { channel, name, port, members, roma } => {
             let more = format!(r#","member_groups":[{}],"members":[{}]"#, groups_of(members), list(members));
             let body =
                 small(&format!("name{name}"), &more).replace("\"port\":80,", &format!("\"port\":{port},"));
-            let family = if *roma { Family::Roma } else { Family::Apig };
-            Write::UpdateChannel { family, at: at(&*pick(channel)?), body: json(&body) }
+            let family = if *roma { PathFamily::Roma } else { PathFamily::Apig };
+            Call::UpdateChannel { family, at: at(&*pick(channel)?), body: json(&body) }
         }
         Step::Add { channel, members } => {
             let body = json(&format!(r#"{{"members":[{}]}}"#, list(members)));
-            Write::AddMembers { at: at(&*pick(channel)?), body }
+            Call::AddMembers { at: at(&*pick(channel)?), body }
         }
         Step::Replace { channel, members, group } => {
             let group =
                 group.map(|group| format!(r#","member_group_name":"group{group}""#)).unwrap_or_default();
             let body = json(&format!(r#"{{"members":[{}]{group}}}"#, list(members)));
-            Write::ReplaceMembers { at: at(&*pick(channel)?), body }
+            Call::ReplaceMembers { at: at(&*pick(channel)?), body }
         }
         Step::DeleteMember { channel, member } => {
             let resource = pick(channel)?;
             let member = resource.members.tags().get(usize::from(*member))?.id.to_string();
-            Write::DeleteMember { at: at(&resource), member }
+            Call::DeleteMember { at: at(&resource), member }
         }
         Step::Switch { channel, member, off } => {
             let resource = pick(channel)?;
             let id = resource.members.tags().get(usize::from(*member))?.id;
             let status = if *off { MemberStatus::Disabled } else { MemberStatus::Enabled };
             let body = json(&format!(r#"{{"member_ids":["{id}"]}}"#));
-            Write::SwitchMembers { at: at(&resource), status, body }
+            Call::SwitchMembers { at: at(&resource), status, body }
         }
         Step::AddGroup { channel, group, weight } => {
             let weight =
                 weight.map(|weight| format!(r#","member_group_weight":{weight}"#)).unwrap_or_default();
             let body = format!(r#"{{"member_groups":[{{"member_group_name":"group{group}"{weight}}}]}}"#);
-            Write::AddGroups { at: at(&*pick(channel)?), body: json(&body) }
+            Call::AddGroups { at: at(&*pick(channel)?), body: json(&body) }
         }
         Step::RenameGroup { channel, place, group } => {
             let resource = pick(channel)?;
             let id = resource.groups.get(usize::from(*place))?.tag.id.to_string();
             let body = json(&format!(r#"{{"member_group_name":"group{group}"}}"#));
-            Write::UpdateGroup { at: at(&resource), group: id, body }
+            Call::UpdateGroup { at: at(&resource), group: id, body }
         }
         Step::DeleteGroup { channel, place } => {
             let resource = pick(channel)?;
             let id = resource.groups.get(usize::from(*place))?.tag.id.to_string();
-            Write::DeleteGroup { at: at(&resource), group: id }
+            Call::DeleteGroup { at: at(&resource), group: id }
         }
-        Step::Delete { channel } => Write::DeleteChannel { at: at(&*pick(channel)?) },
+        Step::Delete { channel } => Call::DeleteChannel { at: at(&*pick(channel)?) },
     };
     Some(write)
 }
@@ -143,23 +143,23 @@ fn check(registry: &Registry) {
     let mut names = HashSet::new();
     let mut ids = HashSet::new();
     for resource in registry.channels(None) {
-        assert!(names.insert(resource.written.name().to_owned()), "two channels of one name");
+        assert!(names.insert(resource.configured.name().to_owned()), "two channels of one name");
         assert!(ids.insert(resource.id), "two channels of one id");
-        let found = registry.by_name(&resource.instance, resource.written.name()).expect("found by name");
+        let found = registry.by_name(&resource.instance, resource.configured.name()).expect("found by name");
         assert_eq!(found.id, resource.id);
-        assert_eq!(resource.members.tags().len(), resource.written.members().len());
-        assert_eq!(resource.groups.len(), resource.written.groups().len());
+        assert_eq!(resource.members.tags().len(), resource.configured.members().len());
+        assert_eq!(resource.groups.len(), resource.configured.groups().len());
         for (place, tag) in resource.members.tags().iter().enumerate() {
             assert!(ids.insert(tag.id), "two members of one id");
             assert_eq!(resource.members.position(tag.id), Some(place));
         }
-        for channel in [&resource.written, &resource.effective] {
+        for channel in [&resource.configured, &resource.effective] {
             let again = channel.with_parts(channel.groups().to_vec(), channel.members().to_vec());
             assert_eq!(again.as_ref(), Ok(&**channel), "the rules of parts hold");
         }
-        if resource.written.kind() == ChannelKind::Reference {
-            assert!(resource.written.members().is_empty());
-            let expected = resource.written.standing_for(|group| {
+        if resource.configured.kind() == ChannelKind::Reference {
+            assert!(resource.configured.members().is_empty());
+            let expected = resource.configured.standing_for(|group| {
                 let id = Id::parse(group.reference_vpc_channel_id())?;
                 registry.resource(id).map(|target| &*target.effective)
             });

@@ -31,7 +31,7 @@ fn restored(office: &Office) -> Registry {
 }
 
 fn assert_same(before: &Resource, after: &Resource) {
-    assert_eq!(before.written, after.written);
+    assert_eq!(before.configured, after.configured);
     assert_eq!(before.effective, after.effective);
     assert_eq!(before.groups, after.groups);
     assert_eq!(before.members.tags(), after.members.tags());
@@ -52,7 +52,7 @@ fn a_restart_finds_everything() {
     let front = small("front", &format!(r#","vpc_channel_type":"reference","member_groups":{group}"#));
     office.create(&front).expect("good");
     let toggle = json(r#"{"name":"vpc_name_modifiable","enable":true,"config":"off"}"#);
-    office.call(Write::SetFeature { instance: FIRST.to_owned(), body: toggle }).expect("good");
+    office.call(Call::SetFeature { instance: FIRST.to_owned(), body: toggle }).expect("good");
 
     let registry = restored(&office);
     assert_eq!(registry.count(None), 4);
@@ -100,8 +100,8 @@ fn what_is_exported_can_be_created_again() {
     let exported = serde_json::to_string(&ApiRecord::export_channel(&full)).expect("JSON");
     let text = exported.replace("\"full\"", "\"copy\"");
     let copy = office.create(&text).expect("good");
-    let renamed = crate::channel::Channel::clone(&copy.written).with_name("full".to_owned());
-    assert_eq!(full.written, Arc::new(renamed));
+    let renamed = crate::channel::Channel::clone(&copy.configured).with_name("full".to_owned());
+    assert_eq!(full.configured, Arc::new(renamed));
     assert!(!text.contains(&full.id.to_string()));
 }
 

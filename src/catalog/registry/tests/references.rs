@@ -34,7 +34,7 @@ fn a_change_reaches_everything_above() {
     assert!(front.effective.health_check().is_none(), "its targets have no check in common");
 
     let body = json(r#"{"members":[{"host":"192.0.2.2","port":81}]}"#);
-    let add = Write::AddMembers { at: at(&target), body };
+    let add = Call::AddMembers { at: at(&target), body };
     office.desk.submit(&add, &Nowhere, &mut office.fresh).expect("good");
     // All three take effect together, and only the target is stored.
     assert_eq!(office.desk.effects().len(), 3);
@@ -47,7 +47,7 @@ fn a_change_reaches_everything_above() {
         channel.members().iter().map(|member| channel.traffic_port(member).get()).collect()
     };
     assert_eq!(ports, [80, 81]);
-    assert!(office.resource(above.id).written.members().is_empty());
+    assert!(office.resource(above.id).configured.members().is_empty());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_check_that_all_targets_share_is_used() {
     let two = office.create(&small("two", CHECK)).expect("good");
     let front = office.create(&reference("front", &[one.id, two.id])).expect("good");
     assert!(front.effective.health_check().is_some());
-    assert!(front.written.health_check().is_none());
+    assert!(front.configured.health_check().is_none());
 }
 
 #[test]
@@ -68,14 +68,14 @@ fn no_way_leads_back() {
     let above = office.create(&reference("above", &[front.id])).expect("good");
     for goal in [above.id, front.id] {
         let body = json(&reference("front", &[goal]));
-        let write = Write::UpdateChannel { family: Family::Apig, at: at(&front), body };
+        let write = Call::UpdateChannel { family: PathFamily::Apig, at: at(&front), body };
         assert_eq!(code(office.call(write)), "APIG.2012");
     }
     let group = json(&format!(
         r#"{{"member_groups":[{{"member_group_name":"loop","reference_vpc_channel_id":"{}"}}]}}"#,
         above.id
     ));
-    assert_eq!(code(office.call(Write::AddGroups { at: at(&front), body: group })), "APIG.2012");
+    assert_eq!(code(office.call(Call::AddGroups { at: at(&front), body: group })), "APIG.2012");
     assert_eq!(code(office.create(&reference("lost", &[Id(0)]))), "APIG.2012");
     let elsewhere = office.create_in(SECOND, &small("elsewhere", "")).expect("good");
     assert_eq!(code(office.create(&reference("far", &[elsewhere.id]))), "APIG.2012");
@@ -86,9 +86,9 @@ fn a_target_stays_while_something_stands_for_it() {
     let mut office = Office::new();
     let target = office.create(&small("target", "")).expect("good");
     let front = office.create(&reference("front", &[target.id])).expect("good");
-    assert_eq!(code(office.call(Write::DeleteChannel { at: at(&target) })), "APIG.3719");
-    office.call(Write::DeleteChannel { at: at(&front) }).expect("good");
-    office.call(Write::DeleteChannel { at: at(&target) }).expect("nothing stands for it now");
+    assert_eq!(code(office.call(Call::DeleteChannel { at: at(&target) })), "APIG.3719");
+    office.call(Call::DeleteChannel { at: at(&front) }).expect("good");
+    office.call(Call::DeleteChannel { at: at(&target) }).expect("nothing stands for it now");
 }
 
 #[test]
@@ -98,5 +98,5 @@ fn channels_of_other_instances_are_known_by_longer_names() {
     let second = office.create_in(SECOND, &small("web", "")).expect("good");
     assert_eq!(first.effective.name(), "web");
     assert_eq!(second.effective.name(), format!("{SECOND}:web"));
-    assert_eq!(second.written.name(), "web");
+    assert_eq!(second.configured.name(), "web");
 }

@@ -8,9 +8,10 @@ use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
-use super::super::resource::{Members, Origin, Resource};
+use super::super::resource::{Members, Resource};
 use super::matching::{OldMembers, group_tags, new_tag, new_tags};
-use super::{ChannelPath, Context, Family, Outcome, Planned, blame, checked, refuse_file, shared_id};
+use super::{ChannelPath, Context, PathFamily, Planned, Reply, blame, checked, refuse_file, shared_id};
+use crate::catalog::Source;
 use crate::channel::document::Value;
 use crate::channel::reader::read_channel;
 use crate::channel::{Channel, ChannelKind, MemberType};
@@ -29,15 +30,15 @@ pub(super) fn create(context: &mut Context<'_>, instance: &str, body: &Body) -> 
     let object = body.object()?;
     let mut draft = Draft::new(context.registry, context.surroundings);
     let made = make(context, instance, object)?;
-    refuse_taken_name(context, instance, made.written.name(), None)?;
+    refuse_taken_name(context, instance, made.configured.name(), None)?;
     refuse_full_instance(context, instance)?;
     let resource = draft.put(made)?;
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::Channel(resource) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::Channel(resource) })
 }
 
 pub(super) fn update(
     context: &mut Context<'_>,
-    family: Family,
+    family: PathFamily,
     at: &ChannelPath,
     body: &Body,
 ) -> Result<Planned, Fault> {
@@ -48,22 +49,22 @@ pub(super) fn update(
     refuse_taken_name(
         context,
         context.registry.instance(&at.instance)?,
-        changed.written.name(),
+        changed.configured.name(),
         Some(old.id),
     )?;
     let resource = draft.put(changed)?;
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::Channel(resource) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::Channel(resource) })
 }
 
 pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath) -> Result<Planned, Fault> {
     let old = context.writable(at)?;
     if let Some(referrer) = context.registry.referrers(old.id).find(|id| *id != old.id) {
-        let name = context.registry.resource(referrer).map(|resource| resource.written.name().to_owned());
+        let name = context.registry.resource(referrer).map(|resource| resource.configured.name().to_owned());
         return Err(Fault::Referenced(name.unwrap_or_default()));
     }
     let mut draft = Draft::new(context.registry, context.surroundings);
     draft.remove(old.id);
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::Nothing })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::Nothing })
 }
 
 /// A new channel of an instance from a VpcCreate object.
@@ -81,18 +82,18 @@ pub(super) fn make(
     refuse_fixed_weights(&channel, service.as_ref())?;
     let microservice =
         service.map(|service| Arc::new(Microservice { id: fresh.id(), created: now, updated: now, service }));
-    let written = Arc::new(channel);
+    let configured = Arc::new(channel);
     Ok(Resource {
         id: fresh.id(),
         instance: shared_id(instance),
-        origin: Origin::Api,
+        source: Source::Api,
         created: now,
-        effective: Arc::clone(&written),
+        effective: Arc::clone(&configured),
         microservice,
-        groups: group_tags(None, written.groups(), fresh),
-        members: Arc::new(Members::new(new_tags(&written, fresh))),
-        check: written.health_check().map(|_| new_tag(fresh)),
-        written,
+        groups: group_tags(None, configured.groups(), fresh),
+        members: Arc::new(Members::new(new_tags(&configured, fresh))),
+        check: configured.health_check().map(|_| new_tag(fresh)),
+        configured,
     })
 }
 
@@ -101,7 +102,7 @@ pub(super) fn make(
 /// object. Kind and `member_type` stay (docs/vendor-api.md, "Update a channel").
 pub(super) fn change(
     context: &mut Context<'_>,
-    family: Family,
+    family: PathFamily,
     old: &Resource,
     object: &Value,
     renaming: Renaming,
@@ -112,7 +113,7 @@ pub(super) fn change(
     let object = with_what_stays(old, object)?;
     let channel = checked(|dialect, violations| read_channel(&object, dialect, &around, violations))?;
     let channel = with_what_is_kept(family, old, channel, &object)?;
-    let is_renamed = channel.name() != old.written.name();
+    let is_renamed = channel.name() != old.configured.name();
     if is_renamed && renaming == Renaming::ByFeature && !instance.has(FeatureName::VpcNameModifiable) {
         return Err(Fault::FeatureOff("vpc_name_modifiable is off: channels keep their names"));
     }
@@ -131,27 +132,27 @@ pub(super) fn change(
         }
         (None, before) => before.clone(),
     };
-    let written = Arc::new(channel);
-    let members = OldMembers::of(old).tags(&written, fresh);
-    let check = match (written.health_check(), old.check) {
+    let configured = Arc::new(channel);
+    let members = OldMembers::of(old).tags(&configured, fresh);
+    let check = match (configured.health_check(), old.check) {
         (Some(_), Some(tag)) => Some(tag),
         (Some(_), None) => Some(new_tag(fresh)),
         (None, _) => None,
     };
     Ok(Resource {
-        groups: group_tags(Some(old), written.groups(), fresh),
+        groups: group_tags(Some(old), configured.groups(), fresh),
         members: Arc::new(Members::new(members)),
         check,
         microservice,
-        effective: Arc::clone(&written),
-        written,
+        effective: Arc::clone(&configured),
+        configured,
         ..old.clone()
     })
 }
 
 /// The object with what an update cannot change set to what it is.
 fn with_what_stays(old: &Resource, object: &Value) -> Result<Value, Fault> {
-    let member_type = old.written.member_type();
+    let member_type = old.configured.member_type();
     if let Some(asked) = body::text_field(object, "member_type") {
         let is_other = [MemberType::Ip, MemberType::Ecs]
             .iter()
@@ -161,11 +162,12 @@ fn with_what_stays(old: &Resource, object: &Value) -> Result<Value, Fault> {
             return Err(Fault::Invalid("member_type", why));
         }
     }
-    let mut fields = vec![("type", None), ("vpc_channel_type", Some(body::text(old.written.kind().word())))];
+    let mut fields =
+        vec![("type", None), ("vpc_channel_type", Some(body::text(old.configured.kind().word())))];
     if body::text_field(object, "member_type").is_none() && is_text_or_absent(object, "member_type") {
         fields.push(("member_type", Some(body::text(member_type.word()))));
     }
-    if old.written.kind() != ChannelKind::Microservice {
+    if old.configured.kind() != ChannelKind::Microservice {
         fields.push(("microservice_info", None));
     } else if let (None, Some(kept)) = (field(object, "microservice_info"), &old.microservice) {
         let json =
@@ -186,22 +188,22 @@ fn is_text_or_absent(object: &Value, key: &str) -> bool {
 /// The channel with what its new description left alone: the health check when
 /// it has none, and in the ROMA family the members when it lists none.
 fn with_what_is_kept(
-    family: Family,
+    family: PathFamily,
     old: &Resource,
     channel: Channel,
     object: &Value,
 ) -> Result<Channel, Fault> {
     let channel = match field(object, "vpc_health_config") {
         Some(_) => channel,
-        None => channel.with_health_check(old.written.health_check().cloned()),
+        None => channel.with_health_check(old.configured.health_check().cloned()),
     };
     let lists_members = body::list_field(object, "members").is_some_and(|members| !members.is_empty());
-    if family == Family::Apig || lists_members || old.written.members().is_empty() {
+    if family == PathFamily::Apig || lists_members || old.configured.members().is_empty() {
         return Ok(channel);
     }
     // Members of groups that are gone go with them.
     let stay = old
-        .written
+        .configured
         .members()
         .iter()
         .filter(|member| member.group().is_none_or(|name| channel.group(name).is_some()));

@@ -6,7 +6,7 @@ use super::super::body::{Body, field};
 use super::super::draft::Draft;
 use super::super::fault::Fault;
 use super::super::instance::{FeatureName, FeatureSetting};
-use super::{Context, Outcome, Planned};
+use super::{Context, Planned, Reply};
 use crate::channel::document::Kind;
 
 pub(super) fn set(context: &mut Context<'_>, instance: &str, body: &Body) -> Result<Planned, Fault> {
@@ -34,5 +34,5 @@ pub(super) fn set(context: &mut Context<'_>, instance: &str, body: &Body) -> Res
     let changed = Arc::new(instance.with_feature(setting, context.fresh.now()));
     let mut draft = Draft::new(context.registry, context.surroundings);
     draft.put_instance(Arc::clone(&changed))?;
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::Feature(changed, name) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::Feature(changed, name) })
 }

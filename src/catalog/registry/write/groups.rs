@@ -9,7 +9,7 @@ use super::super::ids::Id;
 use super::super::resource::{GroupTag, Members, Resource, Tag};
 use super::channels::{check_sizes, refuse_fixed_weights};
 use super::matching::{new_tag, shared_name, updated};
-use super::{ChannelPath, Context, Outcome, Planned, blame, checked};
+use super::{ChannelPath, Context, Planned, Reply, blame, checked};
 use crate::channel::reader::{read_group, read_groups};
 use crate::channel::{Member, MemberGroup};
 
@@ -22,7 +22,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
     if asked.is_empty() {
         return Err(Fault::Missing("member_groups"));
     }
-    let mut groups = old.written.groups().to_vec();
+    let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let mut touched = Vec::with_capacity(asked.len());
     let now = context.fresh.now();
@@ -43,7 +43,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
         }
     }
     let members = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(context, old, (groups, tags), members, |resource| Outcome::Groups(resource, touched))
+    finish(context, old, (groups, tags), members, |resource| Reply::Groups(resource, touched))
 }
 
 /// Replaces a group; its members follow a new name.
@@ -57,7 +57,7 @@ pub(super) fn update(
     let place = position(old, group)?;
     let object = body.object()?;
     let asked = checked(|dialect, violations| read_group(object, dialect, violations))?;
-    let mut groups = old.written.groups().to_vec();
+    let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let is_taken =
         groups.iter().enumerate().any(|(other, there)| other != place && there.name() == asked.name());
@@ -77,7 +77,7 @@ pub(super) fn update(
         (if follows { member.with_group(Some(Arc::clone(&new_name))) } else { member }, tag)
     });
     let members = members.collect();
-    finish(context, old, (groups, tags), members, |resource| Outcome::Group(resource, place))
+    finish(context, old, (groups, tags), members, |resource| Reply::Group(resource, place))
 }
 
 /// Removes a group and its members, as an update with fewer groups does
@@ -85,13 +85,13 @@ pub(super) fn update(
 pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, group: &str) -> Result<Planned, Fault> {
     let old = context.writable(at)?;
     let place = position(old, group)?;
-    let mut groups = old.written.groups().to_vec();
+    let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let gone = groups.remove(place);
     tags.remove(place);
     let stay = old.members().filter(|(member, _)| member.group() != Some(gone.name()));
     let members = stay.map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(context, old, (groups, tags), members, |_| Outcome::Nothing)
+    finish(context, old, (groups, tags), members, |_| Reply::Nothing)
 }
 
 fn position(old: &Resource, group: &str) -> Result<usize, Fault> {
@@ -104,20 +104,20 @@ fn finish(
     old: &Resource,
     (groups, group_tags): (Vec<MemberGroup>, Vec<GroupTag>),
     members: Vec<(Member, Tag)>,
-    outcome: impl FnOnce(Arc<Resource>) -> Outcome,
+    outcome: impl FnOnce(Arc<Resource>) -> Reply,
 ) -> Result<Planned, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = members.into_iter().unzip();
     // Only a group's port can make two addresses one.
-    let written = old.written.with_parts(groups, members).map_err(blame("microservice_port"))?;
-    refuse_fixed_weights(&written, old.microservice.as_ref().map(|held| &held.service))?;
-    if written.groups().len() > old.groups.len() {
-        check_sizes(context, &written)?;
+    let configured = old.configured.with_parts(groups, members).map_err(blame("microservice_port"))?;
+    refuse_fixed_weights(&configured, old.microservice.as_ref().map(|held| &held.service))?;
+    if configured.groups().len() > old.groups.len() {
+        check_sizes(context, &configured)?;
     }
-    let written = Arc::new(written);
+    let configured = Arc::new(configured);
     let mut draft = Draft::new(context.registry, context.surroundings);
     let resource = draft.put(Resource {
-        effective: Arc::clone(&written),
-        written,
+        effective: Arc::clone(&configured),
+        configured,
         groups: group_tags,
         members: Arc::new(Members::new(tags)),
         ..old.clone()

@@ -7,7 +7,7 @@ use super::super::draft::Draft;
 use super::super::fault::Fault;
 use super::super::resource::Resource;
 use super::matching::new_tag;
-use super::{ChannelPath, Context, Outcome, Planned, checked};
+use super::{ChannelPath, Context, Planned, Reply, checked};
 use crate::channel::Channel;
 use crate::channel::reader::read_health_check;
 
@@ -17,13 +17,13 @@ pub(super) fn update(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -
     let object = body.object()?;
     let around = context.around(&old.instance)?;
     let check = checked(|dialect, violations| {
-        read_health_check(object, dialect, old.written.probe(), &around, violations)
+        read_health_check(object, dialect, old.configured.probe(), &around, violations)
     })?;
-    let written = Arc::new(Channel::clone(&old.written).with_health_check(Some(check)));
+    let configured = Arc::new(Channel::clone(&old.configured).with_health_check(Some(check)));
     let tag = old.check.unwrap_or_else(|| new_tag(context.fresh));
     let mut draft = Draft::new(context.registry, context.surroundings);
     let changed =
-        Resource { effective: Arc::clone(&written), written, check: Some(tag), ..Resource::clone(old) };
+        Resource { effective: Arc::clone(&configured), configured, check: Some(tag), ..Resource::clone(old) };
     let resource = draft.put(changed)?;
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::HealthCheck(resource) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::HealthCheck(resource) })
 }

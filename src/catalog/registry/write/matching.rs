@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::ids::{Fresh, Moment};
+use super::super::ids::{Fresh, UnixSeconds};
 use super::super::resource::{GroupTag, Resource, Tag};
 use crate::channel::{Channel, Member, MemberGroup, MemberIdentity};
 
@@ -18,7 +18,7 @@ pub(super) struct OldMembers<'r> {
 
 impl<'r> OldMembers<'r> {
     pub(super) fn of(old: &'r Resource) -> Self {
-        let channel = &old.written;
+        let channel = &old.configured;
         let members = || channel.members().iter().enumerate();
         let exact = members().map(|(place, member)| (channel.identity(member), place)).collect();
         let inheriting = members()
@@ -36,9 +36,9 @@ impl<'r> OldMembers<'r> {
             .or_else(|| inherited.as_ref().and_then(|identity| self.inheriting.get(identity)))
             .copied()?;
         // It can be recognised only once.
-        let old = self.old.written.members().get(place)?;
-        self.exact.remove(&self.old.written.identity(old));
-        if let Some(identity) = self.old.written.inherited_identity(old) {
+        let old = self.old.configured.members().get(place)?;
+        self.exact.remove(&self.old.configured.identity(old));
+        if let Some(identity) = self.old.configured.inherited_identity(old) {
             self.inheriting.remove(&identity);
         }
         Some(place)
@@ -81,7 +81,12 @@ pub(super) fn group_tags(
 }
 
 /// When a group was last changed: saying the same again changes nothing.
-pub(super) fn updated(before: &MemberGroup, after: &MemberGroup, tag: GroupTag, now: Moment) -> Moment {
+pub(super) fn updated(
+    before: &MemberGroup,
+    after: &MemberGroup,
+    tag: GroupTag,
+    now: UnixSeconds,
+) -> UnixSeconds {
     if before == after { tag.updated } else { now }
 }
 

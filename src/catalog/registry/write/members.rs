@@ -10,7 +10,7 @@ use super::super::ids::Id;
 use super::super::resource::{Members, Resource, Tag};
 use super::channels::check_sizes;
 use super::matching::{OldMembers, new_tag};
-use super::{ChannelPath, Context, Outcome, Planned, blame, checked};
+use super::{ChannelPath, Context, Planned, Reply, blame, checked};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{MemberContext, read_members};
 use crate::channel::{Channel, Member, MemberStatus};
@@ -27,7 +27,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
     let mut known = OldMembers::of(old);
     let mut touched = Vec::with_capacity(asked.len());
     for member in asked {
-        match known.take(&old.written, &member) {
+        match known.take(&old.configured, &member) {
             Some(place) => {
                 if let Some((there, _)) = parts.get_mut(place) {
                     // An absent weight stays what it was (docs/vendor-api.md, "Add members").
@@ -42,7 +42,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
             }
         }
     }
-    finish(context, old, parts, "members", |resource| Outcome::Members(resource, touched))
+    finish(context, old, parts, "members", |resource| Reply::Members(resource, touched))
 }
 
 /// Replaces all members, or those of one group (docs/vendor-api.md, "Replace members").
@@ -60,12 +60,12 @@ pub(super) fn replace(context: &mut Context<'_>, at: &ChannelPath, body: &Body) 
         .collect();
     let kept = parts.len();
     for member in asked.into_iter().filter(is_replaced) {
-        let place = known.take(&old.written, &member);
+        let place = known.take(&old.configured, &member);
         let tag = place.and_then(|place| old.members.tags().get(place).copied());
         parts.push((member, tag.unwrap_or_else(|| new_tag(context.fresh))));
     }
     let touched = (kept..parts.len()).collect();
-    finish(context, old, parts, "members", |resource| Outcome::Members(resource, touched))
+    finish(context, old, parts, "members", |resource| Reply::Members(resource, touched))
 }
 
 pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, member: &str) -> Result<Planned, Fault> {
@@ -75,7 +75,7 @@ pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, member: &str) 
     let place = old.members.position(id).ok_or_else(unknown)?;
     let mut parts: Vec<(Member, Tag)> = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
     parts.remove(place);
-    finish(context, old, parts, "members", |_| Outcome::Nothing)
+    finish(context, old, parts, "members", |_| Reply::Nothing)
 }
 
 /// Switches members on or off. Ids that no member has are passed over, so that a
@@ -90,16 +90,16 @@ pub(super) fn switch(
     let places: HashSet<usize> =
         member_ids(body)?.into_iter().filter_map(|id| old.members.position(id)).collect();
     let is_switched = |place: &usize, member: &Member| places.contains(place) && member.status() != status;
-    if !old.written.members().iter().enumerate().any(|(place, member)| is_switched(&place, member)) {
+    if !old.configured.members().iter().enumerate().any(|(place, member)| is_switched(&place, member)) {
         let delta = Draft::new(context.registry, context.surroundings).finish();
-        return Ok(Planned { delta, outcome: Outcome::Nothing });
+        return Ok(Planned { delta, outcome: Reply::Nothing });
     }
     let parts = old.members().enumerate().map(|(place, (member, tag))| {
         let member = member.clone();
         let member = if places.contains(&place) { member.with_status(status) } else { member };
         (member, tag)
     });
-    finish(context, old, parts.collect(), "member_ids", |_| Outcome::Nothing)
+    finish(context, old, parts.collect(), "member_ids", |_| Reply::Nothing)
 }
 
 /// The channel with other members, as the whole change of a call.
@@ -108,24 +108,25 @@ fn finish(
     old: &Resource,
     parts: Vec<(Member, Tag)>,
     blamed: &'static str,
-    outcome: impl FnOnce(Arc<Resource>) -> Outcome,
+    outcome: impl FnOnce(Arc<Resource>) -> Reply,
 ) -> Result<Planned, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = parts.into_iter().unzip();
-    let written = old.written.with_parts(old.written.groups().to_vec(), members).map_err(blame(blamed))?;
-    if written.members().len() > old.written.members().len() {
-        check_sizes(context, &written)?;
+    let configured =
+        old.configured.with_parts(old.configured.groups().to_vec(), members).map_err(blame(blamed))?;
+    if configured.members().len() > old.configured.members().len() {
+        check_sizes(context, &configured)?;
     }
     let mut draft = Draft::new(context.registry, context.surroundings);
-    let resource = draft.put(with_members(old, written, tags))?;
+    let resource = draft.put(with_members(old, configured, tags))?;
     Ok(Planned { delta: draft.finish(), outcome: outcome(resource) })
 }
 
 /// The resource with another channel and the tags of its members.
-pub(super) fn with_members(old: &Resource, written: Channel, tags: Vec<Tag>) -> Resource {
-    let written = Arc::new(written);
+pub(super) fn with_members(old: &Resource, configured: Channel, tags: Vec<Tag>) -> Resource {
+    let configured = Arc::new(configured);
     Resource {
-        effective: Arc::clone(&written),
-        written,
+        effective: Arc::clone(&configured),
+        configured,
         members: Arc::new(Members::new(tags)),
         ..old.clone()
     }
@@ -133,7 +134,7 @@ pub(super) fn with_members(old: &Resource, written: Channel, tags: Vec<Tag>) -> 
 
 fn read(context: &Context<'_>, old: &Resource, list: &Value) -> Result<Vec<Member>, Fault> {
     let around = context.around(&old.instance)?;
-    let channel = &old.written;
+    let channel = &old.configured;
     let rules = MemberContext {
         member_type: channel.member_type(),
         kind: channel.kind(),
@@ -153,7 +154,7 @@ fn group_name(body: &Body, old: &Resource) -> Result<Option<String>, Fault> {
     let invalid = |why: &str| Fault::Invalid("member_group_name", why.to_owned());
     match &value.kind {
         Kind::String(name) if name.is_empty() => Ok(None),
-        Kind::String(name) if old.written.group(name).is_some() => Ok(Some(name.clone())),
+        Kind::String(name) if old.configured.group(name).is_some() => Ok(Some(name.clone())),
         Kind::String(_) => Err(invalid("this channel has no group of that name")),
         _ => Err(invalid("it must be a string")),
     }

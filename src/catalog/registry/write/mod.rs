@@ -20,14 +20,15 @@ use super::delta::Delta;
 use super::fault::Fault;
 use super::ids::{Fresh, InstanceId};
 use super::instance::{FeatureName, Instance};
-use super::resource::{Origin, Resource};
+use super::resource::Resource;
 use super::state::Registry;
+use crate::catalog::Source;
 use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext};
 use crate::channel::{ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation};
 
 /// Which of the vendor's two families of paths a call came by; few rules differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
+pub enum PathFamily {
     /// `/apigw/`: API Gateway.
     Apig,
     /// `/apic/`: ROMA Connect.
@@ -37,11 +38,11 @@ pub enum Family {
 /// A call that changes something. Ids are texts as they stood in the path.
 #[expect(missing_docs, reason = "the fields are the ids of the call's path and its body")]
 #[derive(Debug, Clone)]
-pub enum Write {
+pub enum Call {
     /// Create a channel.
     CreateChannel { instance: String, body: Body },
     /// Update a channel.
-    UpdateChannel { family: Family, at: ChannelPath, body: Body },
+    UpdateChannel { family: PathFamily, at: ChannelPath, body: Body },
     /// Delete a channel.
     DeleteChannel { at: ChannelPath },
     /// Add members.
@@ -85,12 +86,12 @@ pub struct Planned {
     /// What changes.
     pub delta: Delta,
     /// What to answer.
-    pub outcome: Outcome,
+    pub outcome: Reply,
 }
 
 /// What to answer: resources as they are after the call.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum Reply {
     /// 204.
     Nothing,
     /// A channel without its members.
@@ -123,28 +124,28 @@ impl Registry {
     /// Why it cannot be done.
     pub fn plan(
         &self,
-        write: &Write,
+        write: &Call,
         surroundings: &dyn ReadContext,
         fresh: &mut dyn Fresh,
     ) -> Result<Planned, Fault> {
         let mut context = Context { registry: self, surroundings, fresh };
         let context = &mut context;
         match write {
-            Write::CreateChannel { instance, body } => channels::create(context, instance, body),
-            Write::UpdateChannel { family, at, body } => channels::update(context, *family, at, body),
-            Write::DeleteChannel { at } => channels::delete(context, at),
-            Write::AddMembers { at, body } => members::add(context, at, body),
-            Write::ReplaceMembers { at, body } => members::replace(context, at, body),
-            Write::DeleteMember { at, member } => members::delete(context, at, member),
-            Write::SwitchMembers { at, status, body } => members::switch(context, at, *status, body),
-            Write::UpdateHealthCheck { at, body } => health_check::update(context, at, body),
-            Write::AddGroups { at, body } => groups::add(context, at, body),
-            Write::UpdateGroup { at, group, body } => groups::update(context, at, group, body),
-            Write::DeleteGroup { at, group } => groups::delete(context, at, group),
-            Write::CreateProjectChannels { body } => project::create(context, body),
-            Write::UpdateProjectChannels { body } => project::update(context, body),
-            Write::SyncProjectChannels { body } => project::sync(context, body),
-            Write::SetFeature { instance, body } => features::set(context, instance, body),
+            Call::CreateChannel { instance, body } => channels::create(context, instance, body),
+            Call::UpdateChannel { family, at, body } => channels::update(context, *family, at, body),
+            Call::DeleteChannel { at } => channels::delete(context, at),
+            Call::AddMembers { at, body } => members::add(context, at, body),
+            Call::ReplaceMembers { at, body } => members::replace(context, at, body),
+            Call::DeleteMember { at, member } => members::delete(context, at, member),
+            Call::SwitchMembers { at, status, body } => members::switch(context, at, *status, body),
+            Call::UpdateHealthCheck { at, body } => health_check::update(context, at, body),
+            Call::AddGroups { at, body } => groups::add(context, at, body),
+            Call::UpdateGroup { at, group, body } => groups::update(context, at, group, body),
+            Call::DeleteGroup { at, group } => groups::delete(context, at, group),
+            Call::CreateProjectChannels { body } => project::create(context, body),
+            Call::UpdateProjectChannels { body } => project::update(context, body),
+            Call::SyncProjectChannels { body } => project::sync(context, body),
+            Call::SetFeature { instance, body } => features::set(context, instance, body),
         }
     }
 }
@@ -160,7 +161,7 @@ impl<'c> Context<'c> {
     /// The channel, if the API may write it and it has members of its own.
     fn with_own_members(&self, at: &ChannelPath) -> Result<&'c Arc<Resource>, Fault> {
         let resource = self.writable(at)?;
-        if resource.written.kind() == ChannelKind::Reference {
+        if resource.configured.kind() == ChannelKind::Reference {
             return Err(Fault::WrongKind(
                 "a reference channel has the members of the channels it stands for",
             ));
@@ -175,9 +176,9 @@ impl<'c> Context<'c> {
 }
 
 fn refuse_file(resource: &Resource) -> Result<(), Fault> {
-    match &resource.origin {
-        Origin::File(file) => Err(Fault::FromFile(file.display().to_string())),
-        Origin::Api => Ok(()),
+    match &resource.source {
+        Source::File(file) => Err(Fault::FromFile(file.display().to_string())),
+        Source::Api => Ok(()),
     }
 }
 

@@ -12,10 +12,11 @@ use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::Microservice;
-use super::super::resource::{Members, Origin, Resource};
+use super::super::resource::{Members, Resource};
 use super::channels::{Renaming, change, make, refuse_full_instance};
 use super::matching::{OldMembers, group_tags, new_tag, new_tags};
-use super::{Context, Family, Outcome, Planned, refuse_file, shared_id};
+use super::{Context, PathFamily, Planned, Reply, refuse_file, shared_id};
+use crate::catalog::Source;
 use crate::channel::ChannelKind;
 use crate::channel::document::{Kind, Value};
 
@@ -32,7 +33,7 @@ pub(super) fn create(context: &mut Context<'_>, body: &Body) -> Result<Planned, 
     }
     // Unique in the project, not only on these instances.
     for resource in &made {
-        let name = resource.written.name();
+        let name = resource.configured.name();
         if context.registry.instances().any(|any| context.registry.by_name(&any.id, name).is_some()) {
             return Err(Fault::NameTaken(name.to_owned()));
         }
@@ -41,7 +42,7 @@ pub(super) fn create(context: &mut Context<'_>, body: &Body) -> Result<Planned, 
         refuse_full_instance(context, instance)?;
     }
     let put: Result<Vec<_>, Fault> = made.into_iter().map(|resource| draft.put(resource)).collect();
-    let outcome = Outcome::ProjectChannels(put?);
+    let outcome = Reply::ProjectChannels(put?);
     Ok(Planned { delta: draft.finish(), outcome })
 }
 
@@ -53,7 +54,7 @@ pub(super) fn update(context: &mut Context<'_>, body: &Body) -> Result<Planned, 
     for instance in &instances {
         let name = super::super::body::text_field(object, "name").unwrap_or_default();
         let resource = match context.registry.by_name(&instance.id, name) {
-            Some(old) => change(context, Family::Roma, old, object, Renaming::Never)?,
+            Some(old) => change(context, PathFamily::Roma, old, object, Renaming::Never)?,
             None => {
                 let made = make(context, instance, object)?;
                 refuse_full_instance(context, instance)?;
@@ -62,7 +63,7 @@ pub(super) fn update(context: &mut Context<'_>, body: &Body) -> Result<Planned, 
         };
         put.push(draft.put(resource)?);
     }
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::ProjectChannels(put) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::ProjectChannels(put) })
 }
 
 pub(super) fn sync(context: &mut Context<'_>, body: &Body) -> Result<Planned, Fault> {
@@ -81,7 +82,7 @@ pub(super) fn sync(context: &mut Context<'_>, body: &Body) -> Result<Planned, Fa
     let source = Id::parse(id)
         .and_then(|id| context.registry.resource(id))
         .ok_or_else(|| Fault::NoChannel(id.clone()))?;
-    if source.written.kind() == ChannelKind::Reference {
+    if source.configured.kind() == ChannelKind::Reference {
         return Err(Fault::WrongKind("a reference channel stands for channels of its own instance"));
     }
     let mut draft = Draft::new(context.registry, context.surroundings);
@@ -91,11 +92,11 @@ pub(super) fn sync(context: &mut Context<'_>, body: &Body) -> Result<Planned, Fa
             put.push(Arc::clone(source));
             continue;
         }
-        let resource = match context.registry.by_name(&instance.id, source.written.name()) {
-            Some(_) if !overwrite => return Err(Fault::NameTaken(source.written.name().to_owned())),
+        let resource = match context.registry.by_name(&instance.id, source.configured.name()) {
+            Some(_) if !overwrite => return Err(Fault::NameTaken(source.configured.name().to_owned())),
             Some(old) => {
                 refuse_file(old)?;
-                if old.written.kind() != source.written.kind() {
+                if old.configured.kind() != source.configured.kind() {
                     return Err(Fault::WrongKind("the channel of that name is of another kind"));
                 }
                 copy(context, source, instance, Some(old))
@@ -107,7 +108,7 @@ pub(super) fn sync(context: &mut Context<'_>, body: &Body) -> Result<Planned, Fa
         };
         put.push(draft.put(resource)?);
     }
-    Ok(Planned { delta: draft.finish(), outcome: Outcome::ProjectChannels(put) })
+    Ok(Planned { delta: draft.finish(), outcome: Reply::ProjectChannels(put) })
 }
 
 /// The same channel on another instance; what was there keeps its ids.
@@ -119,10 +120,10 @@ fn copy(
 ) -> Resource {
     let fresh = &mut *context.fresh;
     let now = fresh.now();
-    let written = Arc::clone(&source.written);
+    let configured = Arc::clone(&source.configured);
     let members = match old {
-        Some(old) => OldMembers::of(old).tags(&written, fresh),
-        None => new_tags(&written, fresh),
+        Some(old) => OldMembers::of(old).tags(&configured, fresh),
+        None => new_tags(&configured, fresh),
     };
     let microservice = source.microservice.as_ref().map(|held| {
         let service = held.service.clone();
@@ -135,14 +136,14 @@ fn copy(
     Resource {
         id: old.map_or_else(|| fresh.id(), |old| old.id),
         instance: shared_id(instance),
-        origin: Origin::Api,
+        source: Source::Api,
         created: old.map_or(now, |old| old.created),
-        effective: Arc::clone(&written),
+        effective: Arc::clone(&configured),
         microservice,
-        groups: group_tags(old.map(|old| &**old), written.groups(), fresh),
+        groups: group_tags(old.map(|old| &**old), configured.groups(), fresh),
         members: Arc::new(Members::new(members)),
-        check: written.health_check().map(|_| old_check.unwrap_or_else(|| new_tag(fresh))),
-        written,
+        check: configured.health_check().map(|_| old_check.unwrap_or_else(|| new_tag(fresh))),
+        configured,
     }
 }
 

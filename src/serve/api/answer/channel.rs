@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Shown;
 use super::part::{GroupAnswer, HealthConfigAnswer, MembersAnswer};
-use super::verdict::Verdicts;
-use crate::catalog::registry::{FeatureName, Id, Instance, Microservice, Moment, Resource, Service};
+use super::verdict::LiveVerdicts;
+use crate::catalog::{FeatureName, Id, Instance, Microservice, Resource, Service, UnixSeconds};
 use crate::channel::ChannelKind;
 
 /// Channel: without members and health check.
@@ -19,7 +19,7 @@ pub(in crate::serve::api) struct ChannelAnswer<'r> {
 
 /// ChannelDetail.
 #[derive(Serialize)]
-pub(in crate::serve::api) struct DetailAnswer<'r> {
+pub(in crate::serve::api) struct ChannelDetailAnswer<'r> {
     #[serde(flatten)]
     channel: ChannelAnswer<'r>,
     members: MembersAnswer<'r>,
@@ -47,7 +47,7 @@ struct Head<'r> {
     balance_strategy: u8,
     member_type: &'static str,
     dict_code: &'static str,
-    create_time: Shown<Moment>,
+    create_time: Shown<UnixSeconds>,
     id: Shown<Id>,
     status: u8,
     member_groups: Vec<GroupAnswer<'r>>,
@@ -60,13 +60,13 @@ struct MicroserviceAnswer<'r> {
     instance_id: &'r str,
     #[serde(flatten)]
     service: &'r Service,
-    create_time: Shown<Moment>,
-    update_time: Shown<Moment>,
+    create_time: Shown<UnixSeconds>,
+    update_time: Shown<UnixSeconds>,
 }
 
 impl<'r> ChannelAnswer<'r> {
-    pub(in crate::serve::api) fn of(resource: &'r Resource, verdicts: Verdicts<'r>) -> Self {
-        let kind = resource.written.kind();
+    pub(in crate::serve::api) fn of(resource: &'r Resource, verdicts: LiveVerdicts<'r>) -> Self {
+        let kind = resource.configured.kind();
         Self {
             head: Head::of(resource, verdicts),
             // The number of a reference channel is in no document.
@@ -79,11 +79,11 @@ impl<'r> ChannelAnswer<'r> {
     }
 }
 
-impl<'r> DetailAnswer<'r> {
+impl<'r> ChannelDetailAnswer<'r> {
     pub(in crate::serve::api) fn of(
         resource: &'r Resource,
         instance: &Instance,
-        verdicts: Verdicts<'r>,
+        verdicts: LiveVerdicts<'r>,
     ) -> Self {
         Self {
             channel: ChannelAnswer::of(resource, verdicts),
@@ -97,10 +97,10 @@ impl<'r> ProjectAnswer<'r> {
     pub(in crate::serve::api) fn of(
         resource: &'r Resource,
         instance: &'r Instance,
-        verdicts: Verdicts<'r>,
+        verdicts: LiveVerdicts<'r>,
         with_members: bool,
     ) -> Self {
-        let kind = resource.written.kind();
+        let kind = resource.configured.kind();
         Self {
             head: Head::of(resource, verdicts),
             r#type: match kind {
@@ -117,8 +117,8 @@ impl<'r> ProjectAnswer<'r> {
 }
 
 impl<'r> Head<'r> {
-    fn of(resource: &'r Resource, verdicts: Verdicts<'r>) -> Self {
-        let channel = &*resource.written;
+    fn of(resource: &'r Resource, verdicts: LiveVerdicts<'r>) -> Self {
+        let channel = &*resource.configured;
         let microservice = resource.microservice.as_deref();
         Self {
             name: channel.name(),
@@ -151,7 +151,7 @@ impl<'r> MicroserviceAnswer<'r> {
 pub(in crate::serve::api) fn members_of<'r>(
     resource: &'r Resource,
     instance: &Instance,
-    verdicts: Verdicts<'r>,
+    verdicts: LiveVerdicts<'r>,
 ) -> MembersAnswer<'r> {
     MembersAnswer::new(resource, verdicts.channel(resource), instance.has(FeatureName::VpcHealthStatus))
 }

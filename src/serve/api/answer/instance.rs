@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Shown;
-use crate::catalog::registry::{FeatureName, Id, Instance, Moment};
+use crate::catalog::{FeatureName, Id, Instance, UnixSeconds};
 
 /// What stands for a private key that is never shown.
 const MASK: &str = "******";
@@ -63,7 +63,7 @@ pub(in crate::serve::api) struct FeatureAnswer<'r> {
     enable: bool,
     config: String,
     instance_id: &'r str,
-    update_time: Shown<Moment>,
+    update_time: Shown<UnixSeconds>,
 }
 
 impl<'r> InstanceAnswer<'r> {

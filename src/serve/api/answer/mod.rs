@@ -5,7 +5,7 @@
 //! | `channel` | Channel, ChannelDetail, ProjectChannel |
 //! | `part` | Member, Group, HealthConfig |
 //! | `instance` | instances and features |
-//! | `verdict` | `health_status` and `status`, from an observation |
+//! | `verdict` | `health_status` and `status`, from a snapshot |
 
 pub(super) mod channel;
 pub(super) mod instance;

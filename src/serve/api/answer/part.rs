@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Shown;
 use super::verdict::ChannelVerdicts;
-use crate::catalog::registry::{Id, Moment, Resource};
+use crate::catalog::{Id, Resource, UnixSeconds};
 use crate::channel::{
     Channel, CheckStatus, ClientCertificate, Health, HealthCheck, Host, MemberStatus, Protocol, Role,
 };
@@ -33,7 +33,7 @@ struct MemberAnswer<'r> {
     ecs_name: Name<'r>,
     id: Shown<Id>,
     vpc_channel_id: Shown<Id>,
-    create_time: Shown<Moment>,
+    create_time: Shown<UnixSeconds>,
     member_group_id: OrEmpty<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health_status: Option<&'static str>,
@@ -52,8 +52,8 @@ pub(in crate::serve::api) struct GroupAnswer<'r> {
     microservice_labels: Vec<LabelAnswer<'r>>,
     reference_vpc_channel_id: &'r str,
     member_group_id: Shown<Id>,
-    create_time: Shown<Moment>,
-    update_time: Shown<Moment>,
+    create_time: Shown<UnixSeconds>,
+    update_time: Shown<UnixSeconds>,
 }
 
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ pub(in crate::serve::api) struct HealthConfigAnswer<'r> {
     timeout: Seconds,
     vpc_channel_id: Shown<Id>,
     id: OrEmpty<Id>,
-    create_time: Shown<Moment>,
+    create_time: Shown<UnixSeconds>,
 }
 
 impl<'r> MembersAnswer<'r> {
@@ -97,7 +97,7 @@ impl<'r> MembersAnswer<'r> {
     }
 
     fn member(&self, place: usize) -> Option<MemberAnswer<'_>> {
-        let channel = &*self.resource.written;
+        let channel = &*self.resource.configured;
         let member = channel.members().get(place)?;
         let tag = self.resource.members.tags().get(place)?;
         let group = member.group().and_then(|name| self.groups.get(name));
@@ -129,7 +129,7 @@ impl<'r> MembersAnswer<'r> {
 impl Serialize for MembersAnswer<'_> {
     /// All members, in the order of the channel, without a list of them first.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let places = 0..self.resource.written.members().len();
+        let places = 0..self.resource.configured.members().len();
         serializer.collect_seq(places.filter_map(|place| self.member(place)))
     }
 }
@@ -165,7 +165,7 @@ impl<'r> GroupAnswer<'r> {
 impl<'r> HealthConfigAnswer<'r> {
     /// The health check of a channel, if it has one.
     pub(in crate::serve::api) fn of(resource: &'r Resource) -> Option<Self> {
-        let channel: &Channel = &resource.written;
+        let channel: &Channel = &resource.configured;
         let check: &HealthCheck = channel.health_check()?;
         let http = match check.protocol() {
             Protocol::Tcp => None,

@@ -3,33 +3,33 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::catalog::registry::Resource;
-use crate::catalog::{Entry, Observation};
+use crate::catalog::Resource;
+use crate::catalog::{Entry, Snapshot};
 use crate::channel::{CheckStatus, Health, MemberIdentity, NobodyReason, Tier};
 
-/// An observation, or none when nobody answered: then everything is unknown.
+/// A snapshot, or none when nobody answered: then everything is unknown.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::serve::api) struct Verdicts<'o> {
-    observation: Option<&'o Observation>,
+pub(in crate::serve::api) struct LiveVerdicts<'o> {
+    snapshot: Option<&'o Snapshot>,
 }
 
 /// The verdicts on one channel's members.
 pub(in crate::serve::api) struct ChannelVerdicts<'o> {
-    observed: Option<(&'o Observation, &'o Arc<Entry>)>,
+    observed: Option<(&'o Snapshot, &'o Arc<Entry>)>,
     /// Where a member sits, when the channel observed is not the very one asked
     /// about: a change is between the registry and the drivers.
     places: Option<HashMap<MemberIdentity, usize>>,
 }
 
-impl<'o> Verdicts<'o> {
-    pub(in crate::serve::api) fn of(observation: Option<&'o Observation>) -> Self {
-        Self { observation }
+impl<'o> LiveVerdicts<'o> {
+    pub(in crate::serve::api) fn of(snapshot: Option<&'o Snapshot>) -> Self {
+        Self { snapshot }
     }
 
     pub(in crate::serve::api) fn channel(self, resource: &Resource) -> ChannelVerdicts<'o> {
-        let observed = self.observation.and_then(|observation| {
-            Some((observation, observation.directory.find(resource.effective.name())?))
-        });
+        let observed = self
+            .snapshot
+            .and_then(|snapshot| Some((snapshot, snapshot.channels.find(resource.effective.name())?)));
         let is_same = observed.is_none_or(|(_, entry)| Arc::ptr_eq(&entry.channel, &resource.effective));
         let places = observed.filter(|_| !is_same).map(|(_, entry)| {
             let members = entry.channel.members().iter().enumerate();
@@ -43,9 +43,9 @@ impl<'o> Verdicts<'o> {
     pub(in crate::serve::api) fn status(self, resource: &Resource) -> u8 {
         let is_checked =
             resource.effective.health_check().is_some_and(|check| check.status() == CheckStatus::On);
-        let tier = self.observation.filter(|_| is_checked).and_then(|observation| {
-            let entry = observation.directory.find(resource.effective.name())?;
-            Some(observation.view(entry).tier)
+        let tier = self.snapshot.filter(|_| is_checked).and_then(|snapshot| {
+            let entry = snapshot.channels.find(resource.effective.name())?;
+            Some(snapshot.channel(entry).tier)
         });
         match tier {
             Some(Tier::FailOpen | Tier::Nobody(NobodyReason::AllUnhealthy)) => 2,
@@ -61,7 +61,7 @@ impl ChannelVerdicts<'_> {
     }
 
     fn look(&self, resource: &Resource, place: usize) -> Option<Health> {
-        let (observation, entry) = self.observed?;
+        let (snapshot, entry) = self.observed?;
         let place = match &self.places {
             None => place,
             Some(places) => {
@@ -69,8 +69,8 @@ impl ChannelVerdicts<'_> {
                 *places.get(&channel.identity(channel.members().get(place)?))?
             }
         };
-        let seat = entry.members.get(place)?;
-        let driver = observation.drivers.get(usize::from(seat.driver))?;
-        Some(driver.member(seat.slot, seat.generation)?.health)
+        let slot = entry.members.get(place)?;
+        let driver = snapshot.drivers.get(usize::from(slot.driver))?;
+        Some(driver.member(slot.index, slot.generation)?.health)
     }
 }

@@ -1,4 +1,4 @@
-//! A directory of channels and the drivers' snapshots, joined for readers.
+//! The channels and the drivers' snapshots, joined for readers.
 //!
 //! Rotation is computed here, from the verdicts in the very snapshot that is
 //! shown, so an answer never contradicts itself.
@@ -23,20 +23,20 @@ pub enum Source {
 
 /// The position of a channel's counters in every driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChannelSeat(pub u32);
+pub struct ChannelSlot(pub u32);
 
 /// Where a member's state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MemberSeat {
+pub struct MemberSlot {
     /// Which driver.
     pub driver: u16,
     /// Which slot of that driver.
-    pub slot: u32,
+    pub index: u32,
     /// Which of the members that used the slot one after another.
     pub generation: u32,
 }
 
-/// One channel of the directory.
+/// One of the channels.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The channel.
@@ -44,9 +44,9 @@ pub struct Entry {
     /// Where it comes from.
     pub source: Source,
     /// Where its counters are.
-    pub seat: ChannelSeat,
+    pub slot: ChannelSlot,
     /// Where its members' states are, in the order of `channel.members()`.
-    pub members: Vec<MemberSeat>,
+    pub members: Vec<MemberSlot>,
     /// Picks among its members; shared by all entries the channel has over time,
     /// as long as its strategy stays.
     pub balancer: ChannelBalancer,
@@ -62,11 +62,11 @@ impl Entry {
     pub fn new(
         channel: Arc<Channel>,
         source: Source,
-        seat: ChannelSeat,
-        members: Vec<MemberSeat>,
+        slot: ChannelSlot,
+        members: Vec<MemberSlot>,
     ) -> Result<Self, UpdateError> {
         let (balancer, balancer_ids) = Balancing::prepare(&channel, None)?.settle(&channel);
-        Ok(Self { channel, source, seat, members, balancer, balancer_ids })
+        Ok(Self { channel, source, slot, members, balancer, balancer_ids })
     }
 }
 
@@ -75,12 +75,12 @@ pub type ChannelBalancer = Balancer<MemberAddress>;
 
 /// All channels, in name order. Replaced whole, never edited.
 #[derive(Debug, Clone, Default)]
-pub struct Directory {
+pub struct Channels {
     /// The channels.
     pub entries: Vec<Arc<Entry>>,
 }
 
-impl Directory {
+impl Channels {
     /// The channel of that name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Entry>> {
@@ -100,7 +100,7 @@ pub struct ReloadState {
 
 /// Everything the daemon shows, at one instant.
 #[derive(Debug, Clone)]
-pub struct Observation {
+pub struct Snapshot {
     /// When it was taken.
     pub taken_at: Timestamp,
     /// When the daemon started.
@@ -108,22 +108,22 @@ pub struct Observation {
     /// Every member has a verdict, or `ready_within` has passed.
     pub ready: bool,
     /// The channels.
-    pub directory: Arc<Directory>,
-    /// The drivers, in the order of [`MemberSeat::driver`].
+    pub channels: Arc<Channels>,
+    /// The drivers, in the order of [`MemberSlot::driver`].
     pub drivers: Vec<DriverSnapshot>,
     /// The last reload.
     pub reload: ReloadState,
 }
 
-impl Observation {
+impl Snapshot {
     /// One channel with its members' states and rotation.
     #[must_use]
-    pub fn view<'a>(&'a self, entry: &'a Entry) -> ChannelView<'a> {
+    pub fn channel<'a>(&'a self, entry: &'a Entry) -> ChannelSnapshot<'a> {
         let tier = Tier::of(
             self.states(entry).map(|(member, state)| standing(member, state)),
             entry.channel.balance().fail_open,
         );
-        ChannelView { observation: self, entry, tier }
+        ChannelSnapshot { snapshot: self, entry, tier }
     }
 
     /// The lateness of probe starts, over all drivers.
@@ -152,29 +152,29 @@ impl Observation {
         &'a self,
         entry: &'a Entry,
     ) -> impl Iterator<Item = (&'a Member, Option<&'a MemberState>)> + 'a {
-        entry.channel.members().iter().zip(&entry.members).map(|(member, seat)| (member, self.state(seat)))
+        entry.channel.members().iter().zip(&entry.members).map(|(member, slot)| (member, self.state(slot)))
     }
 
-    fn state(&self, seat: &MemberSeat) -> Option<&MemberState> {
-        self.drivers.get(usize::from(seat.driver))?.member(seat.slot, seat.generation)
+    fn state(&self, slot: &MemberSlot) -> Option<&MemberState> {
+        self.drivers.get(usize::from(slot.driver))?.member(slot.index, slot.generation)
     }
 }
 
 /// One channel at one instant.
 #[derive(Debug, Clone, Copy)]
-pub struct ChannelView<'a> {
-    observation: &'a Observation,
+pub struct ChannelSnapshot<'a> {
+    snapshot: &'a Snapshot,
     /// The channel.
     pub entry: &'a Entry,
     /// Which members take traffic.
     pub tier: Tier,
 }
 
-impl<'a> ChannelView<'a> {
+impl<'a> ChannelSnapshot<'a> {
     /// The members, in the order of the configuration.
-    pub fn members(self) -> impl Iterator<Item = MemberView<'a>> + 'a {
+    pub fn members(self) -> impl Iterator<Item = MemberSnapshot<'a>> + 'a {
         let ids = self.entry.balancer_ids.iter().copied();
-        self.observation.states(self.entry).zip(ids).map(move |((member, state), id)| MemberView {
+        self.snapshot.states(self.entry).zip(ids).map(move |((member, state), id)| MemberSnapshot {
             channel: self,
             member,
             state,
@@ -184,19 +184,19 @@ impl<'a> ChannelView<'a> {
 
     /// The member at a position of the configuration.
     #[must_use]
-    pub fn member(self, position: usize) -> Option<MemberView<'a>> {
+    pub fn member(self, position: usize) -> Option<MemberSnapshot<'a>> {
         let member = self.entry.channel.members().get(position)?;
-        let state = self.observation.state(self.entry.members.get(position)?);
+        let state = self.snapshot.state(self.entry.members.get(position)?);
         let id = self.entry.balancer_ids.get(position).copied().flatten();
-        Some(MemberView { channel: self, id, member, state })
+        Some(MemberSnapshot { channel: self, id, member, state })
     }
 
     /// The channel's counters, summed over drivers.
     #[must_use]
     pub fn stats(self) -> ChannelStats {
         let mut sum = ChannelStats::default();
-        let seat = usize::try_from(self.entry.seat.0).unwrap_or(usize::MAX);
-        for stats in self.observation.drivers.iter().filter_map(|driver| driver.channels.get(seat)) {
+        let slot = usize::try_from(self.entry.slot.0).unwrap_or(usize::MAX);
+        for stats in self.snapshot.drivers.iter().filter_map(|driver| driver.channels.get(slot)) {
             sum.merge(stats);
         }
         sum
@@ -207,7 +207,7 @@ impl<'a> ChannelView<'a> {
     #[must_use]
     pub fn member_counts(self) -> MemberCounts {
         let mut counts = MemberCounts::default();
-        for (member, state) in self.observation.states(self.entry) {
+        for (member, state) in self.snapshot.states(self.entry) {
             match (member.status(), health_of(state)) {
                 (MemberStatus::Disabled, _) => counts.disabled += 1,
                 (MemberStatus::Enabled, Health::Healthy) => counts.healthy += 1,
@@ -235,8 +235,8 @@ pub struct MemberCounts {
 /// One member at one instant. What it does not hold it works out when asked: a
 /// scrape asks a hundred thousand members one question at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct MemberView<'a> {
-    channel: ChannelView<'a>,
+pub struct MemberSnapshot<'a> {
+    channel: ChannelSnapshot<'a>,
     id: Option<MemberId>,
     /// The member as configured.
     pub member: &'a Member,
@@ -244,7 +244,7 @@ pub struct MemberView<'a> {
     pub state: Option<&'a MemberState>,
 }
 
-impl MemberView<'_> {
+impl MemberSnapshot<'_> {
     /// The verdict.
     #[must_use]
     pub fn health(&self) -> Health {
