@@ -14,9 +14,9 @@ use super::delta::{Delta, RecordEdit};
 use super::fault::Fault;
 use super::ids::{Fresh, Id};
 use super::instance::Quotas;
+use super::plan::{Call, Reply};
 use super::resource::Resource;
 use super::state::Registry;
-use super::write::{Call, Reply};
 use crate::channel::Channel;
 use crate::channel::reader::ReadContext;
 
