@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use vitald::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, User};
 use vitald::config::password::PasswordHash;
 use vitald::config::secret::Secret;
-use vitald::health::{Moment, Now, Timestamp};
+use vitald::health::{MonotonicTime, Now, Timestamp};
 use vitald::serve::auth::{AuthGate, Identity, keystone, require};
 use vitald::serve::{Limits, run_router};
 
@@ -47,7 +47,7 @@ fn clock() -> impl Fn() -> Now + Send + Sync {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
         let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let wall = u64::try_from(wall.as_nanos()).expect("fits");
-        Now { moment: Moment(look * 30_000_000_000), wall: Timestamp(wall) }
+        Now { monotonic: MonotonicTime(look * 30_000_000_000), wall: Timestamp(wall) }
     }
 }
 

@@ -16,10 +16,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use vitald::channel::Health;
-use vitald::health::schedule::{Phase, late_after};
+use vitald::health::schedule::{Offset, late_after};
 use vitald::health::{
-    CheckTiming, Engine, Job, MemberReason, Moment, NewMember, Now, Outcome, Phases, ProberReason, Report,
-    Thresholds, Timestamp,
+    CheckTiming, Engine, Job, MemberReason, MonotonicTime, NewMember, Now, Outcome, Phases, ProberReason,
+    Report, Thresholds, Timestamp,
 };
 
 const MEMBERS: u32 = 2_000;
@@ -69,7 +69,7 @@ impl Member {
                 normal: u8::try_from(normal).unwrap(),
                 abnormal: u8::try_from(abnormal).unwrap(),
             },
-            phase: Phase(phase),
+            offset: Offset(phase),
             window: Duration::from_secs(3),
         };
         let new = NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown };
@@ -142,7 +142,7 @@ impl Member {
 }
 
 fn at(moment: u64) -> Now {
-    Now { moment: Moment(moment), wall: Timestamp(moment) }
+    Now { monotonic: MonotonicTime(moment), wall: Timestamp(moment) }
 }
 
 fn report(outcome: Outcome) -> Report {

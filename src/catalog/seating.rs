@@ -17,7 +17,7 @@ use super::slots::{Occupant, Pool, Slots};
 use super::snapshot::{ChannelSlot, Channels, Entry, MemberSlot, Source};
 use crate::balance::UpdateError;
 use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
-use crate::health::schedule::{AllottedPhase, PhaseAllotter, PhaseNumber, start_window};
+use crate::health::schedule::{AllottedOffset, OffsetAllotter, OffsetNumber, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
 use crate::probe::{Plan, PlanError, Reference, Resolver, Target};
 use crate::store::Recall;
@@ -86,7 +86,7 @@ pub struct Catalog {
     /// By channel slot: who has it, or had it last.
     slot_names: Vec<Arc<str>>,
     drivers: Vec<Slots>,
-    phases: PhaseAllotter,
+    phases: OffsetAllotter,
     resolver: Resolver,
     resuming: Option<Resuming>,
     reference: Arc<Reference>,
@@ -96,7 +96,7 @@ pub struct Catalog {
 struct Held {
     entry: Arc<Entry>,
     /// In the order of the members, for the interval of the channel's check.
-    phases: Box<[Option<PhaseNumber>]>,
+    phases: Box<[Option<OffsetNumber>]>,
 }
 
 /// What a wanted channel needs before anything changes. `None`: it is as it was.
@@ -131,7 +131,7 @@ impl Catalog {
             channel_slots: Pool::default(),
             slot_names: Vec::new(),
             drivers: (0..drivers.max(1)).map(|_| Slots::default()).collect(),
-            phases: PhaseAllotter::new(seed),
+            phases: OffsetAllotter::new(seed),
             resolver,
             resuming: None,
             reference: Arc::default(),
@@ -296,7 +296,7 @@ impl Catalog {
         &mut self,
         channel: &Channel,
         slot: MemberSlot,
-        phase: Option<PhaseNumber>,
+        phase: Option<OffsetNumber>,
         ledger: &mut Ledger,
     ) {
         self.release_phase(channel, phase);
@@ -382,7 +382,7 @@ impl Catalog {
         held: &Held,
         place: usize,
         ledger: &mut Ledger,
-    ) -> (MemberSlot, Option<PhaseNumber>) {
+    ) -> (MemberSlot, Option<OffsetNumber>) {
         let before = held.entry.channel.members().get(place);
         let (Some(before), Some(slot), Some(phase)) =
             (before, held.entry.members.get(place).copied(), held.phases.get(place).copied())
@@ -416,7 +416,7 @@ impl Catalog {
         member: &Member,
         plan: &Option<Arc<Plan>>,
         ledger: &mut Ledger,
-    ) -> (MemberSlot, Option<PhaseNumber>) {
+    ) -> (MemberSlot, Option<OffsetNumber>) {
         let driver = self.driver_of(channel, member);
         let slots = self.drivers.get_mut(usize::from(driver));
         let (slot, generation) = slots.map_or((0, 0), Slots::take);
@@ -429,13 +429,13 @@ impl Catalog {
     }
 
     /// Takes back the phase that a member of this channel had.
-    fn release_phase(&mut self, channel: &Channel, phase: Option<PhaseNumber>) {
+    fn release_phase(&mut self, channel: &Channel, phase: Option<OffsetNumber>) {
         if let (Some(check), Some(phase)) = (active_check(channel), phase) {
             self.phases.release(check.interval(), phase);
         }
     }
 
-    fn allot_phase(&mut self, channel: &Channel) -> Option<AllottedPhase> {
+    fn allot_phase(&mut self, channel: &Channel) -> Option<AllottedOffset> {
         active_check(channel).map(|check| self.phases.allot(check.interval()))
     }
 
@@ -539,12 +539,12 @@ fn new_member(
     channel: &Channel,
     channel_slot: ChannelSlot,
     slot: MemberSlot,
-    phase: Option<AllottedPhase>,
+    phase: Option<AllottedOffset>,
 ) -> NewMember {
     let timing = active_check(channel).zip(phase).map(|(check, phase)| CheckTiming {
         interval: check.interval(),
         thresholds: Thresholds::from(check),
-        phase: phase.phase,
+        offset: phase.offset,
         // Set when the change is complete and its size known.
         window: std::time::Duration::ZERO,
     });

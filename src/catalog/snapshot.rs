@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::balancing::Balancing;
 use crate::balance::{Balancer, MemberId, UpdateError};
 use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, Standing, Tier};
-use crate::health::histogram::{Histogram, LAG_BOUNDS};
+use crate::health::time::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 
 /// Where a channel comes from; only its own source may change it.
@@ -128,7 +128,7 @@ impl Snapshot {
 
     /// The lateness of probe starts, over all drivers.
     #[must_use]
-    pub fn lag(&self) -> Histogram<10> {
+    pub fn lag(&self) -> Histogram {
         let mut sum = Histogram::new(&LAG_BOUNDS);
         for driver in &self.drivers {
             sum.merge(&driver.lag);

@@ -13,7 +13,7 @@ use super::observer::Observer;
 use super::registrar::QueuedCall;
 use crate::catalog::Snapshot;
 use crate::catalog::{Call, Fault, Published, Reply};
-use crate::health::Moment;
+use crate::health::MonotonicTime;
 use crate::serve::api::ApiBackend;
 use crate::serve::{DaemonHandle as _, SnapshotError};
 
@@ -42,14 +42,14 @@ pub struct Backend {
 pub struct Recent(Arc<Mutex<Option<Taken>>>);
 
 /// When it was taken, and the snapshot.
-type Taken = (Moment, Arc<Snapshot>);
+type Taken = (MonotonicTime, Arc<Snapshot>);
 
 impl Recent {
     /// A snapshot of just now. Cancel-safe: who waits for it gives way to
     /// the next in line.
     async fn observe(&self, observer: &Observer) -> Result<Arc<Snapshot>, SnapshotError> {
         let mut held = self.0.lock().await;
-        let now = observer.0.clock.now().moment;
+        let now = observer.0.clock.now().monotonic;
         if let Some((taken, snapshot)) = &*held
             && now.since(*taken) < SHARED_FOR
             && Arc::ptr_eq(&snapshot.channels, &observer.0.channels.borrow())

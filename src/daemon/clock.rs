@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-use crate::health::moment::nanos;
-use crate::health::{Moment, Now, Timestamp};
+use crate::health::time::nanos;
+use crate::health::{MonotonicTime, Now, Timestamp};
 use crate::store::{BootTime, SavedAt};
 
 /// Reads both clocks; cheap to copy.
@@ -29,7 +29,7 @@ enum Wall {
 }
 
 impl Clock {
-    /// A clock whose [`Moment`]s count from now. One per daemon: moments of
+    /// A clock whose [`MonotonicTime`] counts from now. One per daemon: the times of
     /// different clocks do not compare.
     #[must_use]
     pub fn start() -> Self {
@@ -45,23 +45,19 @@ impl Clock {
     /// Both clocks, read together.
     #[must_use]
     pub fn now(&self) -> Now {
-        let moment = Moment(nanos(self.start.elapsed()));
+        let monotonic = MonotonicTime(nanos(self.start.elapsed()));
         let wall = match self.wall {
             Wall::System => system_wall(),
-            Wall::Simulated(start) => Timestamp(start.0.saturating_add(moment.0)),
+            Wall::Simulated(start) => Timestamp(start.0.saturating_add(monotonic.0)),
         };
-        Now { moment, wall }
+        Now { monotonic, wall }
     }
 
     /// Now, as it is kept with verdicts.
     #[must_use]
     pub fn saved_at(&self) -> SavedAt {
-        let boot = self.boot_id.map(|boot_id| {
-            let time = clock_gettime(ClockId::Boottime);
-            let since = |part: i64| u64::try_from(part).unwrap_or(0);
-            let nanos = since(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(since(time.tv_nsec));
-            BootTime { boot_id, nanos }
-        });
+        let boot = self.boot_id.zip(read(ClockId::Boottime));
+        let boot = boot.map(|(boot_id, time)| BootTime { boot_id, nanos: nanos(time) });
         SavedAt { wall: self.now().wall, boot }
     }
 
@@ -69,22 +65,26 @@ impl Clock {
     /// monotonic clock, which stops then, lacks against the boot clock
     /// (clock_gettime(2)). None on simulated time.
     #[must_use]
-    pub fn suspended(&self) -> Duration {
+    pub fn suspended(&self) -> Option<Duration> {
         match self.wall {
             Wall::System => {
-                let read = |id| Duration::try_from(clock_gettime(id)).unwrap_or_default();
-                let monotonic = read(ClockId::Monotonic);
-                read(ClockId::Boottime).saturating_sub(monotonic)
+                let monotonic = read(ClockId::Monotonic)?;
+                Some(read(ClockId::Boottime)?.saturating_sub(monotonic))
             }
-            Wall::Simulated(_) => Duration::ZERO,
+            Wall::Simulated(_) => None,
         }
     }
 
-    /// The runtime's instant of a moment, for its timers.
+    /// The runtime's instant of a time, for its timers.
     #[must_use]
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.start + Duration::from_nanos(moment.0)
+    pub fn instant(&self, time: MonotonicTime) -> Instant {
+        self.start + Duration::from_nanos(time.0)
     }
+}
+
+/// None where the clock shows a time before its zero, which such a clock never does.
+fn read(clock: ClockId) -> Option<Duration> {
+    Duration::try_from(clock_gettime(clock)).ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]

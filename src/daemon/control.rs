@@ -13,15 +13,14 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
-use super::fleet::Fleet;
+use super::driver_pool::DriverPool;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
 use super::registrar::{Registrar, Step, Stored};
+use super::service::{self, SignalRequest, Signals, StateLocation};
 use super::shortage::{self, ShortageWatch};
-use super::signals::{Signals, Wish};
-use super::state::StateSource;
 use super::verdicts::{self, VerdictSaver};
-use super::{ConfigSource, Ending, TransitionEvent, limits, systemd};
+use super::{ConfigSource, Ending, TransitionEvent, process};
 use crate::catalog::{
     Catalog, Changes, Channels, MemberCounts, MemberSlot, Prepared, ReloadState, ReloadSummary, Snapshot,
     Source, Wanted, set_health,
@@ -36,7 +35,7 @@ pub struct ChannelControl {
     /// Which channels exist.
     pub catalog: Catalog,
     /// The drivers.
-    pub fleet: Fleet,
+    pub pool: DriverPool,
     /// Open files the system allows; bounds the probes at once.
     pub file_limit: usize,
     /// Publishes the channels.
@@ -48,9 +47,13 @@ impl ChannelControl {
     ///
     /// # Errors
     /// Probes that cannot be prepared; nothing has changed then.
-    pub async fn replace_all(&mut self, wanted: Vec<Wanted>, places: usize) -> Result<ReloadSummary, String> {
+    pub async fn replace_all(
+        &mut self,
+        wanted: Vec<Wanted>,
+        concurrency: usize,
+    ) -> Result<ReloadSummary, String> {
         let changes = self.catalog.replace_all(wanted).map_err(|error| error.to_string())?;
-        self.fleet.set_places(places).await;
+        self.pool.set_concurrency(concurrency).await;
         Ok(self.spread(changes).await)
     }
 
@@ -63,7 +66,7 @@ impl ChannelControl {
     }
 
     async fn spread(&self, changes: Changes) -> ReloadSummary {
-        self.fleet.apply(changes.drivers).await;
+        self.pool.apply(changes.drivers).await;
         self.published.send_replace(changes.channels);
         changes.summary
     }
@@ -86,7 +89,7 @@ pub struct Control {
     /// Calls of the management API, if there is one.
     pub registrar: Option<Registrar>,
     /// Where state is kept; fixed at the start.
-    pub state: StateSource,
+    pub state: StateLocation,
     /// Saves verdicts, if there is a state directory.
     pub saver: Option<VerdictSaver>,
     /// The HTTP server.
@@ -127,9 +130,9 @@ impl Control {
                 // Cancel-safe: see Registrar::step.
                 step = next_step(&mut self.registrar) => self.handle_step(step).await,
                 // Cancel-safe: a signal stays pending until it is returned.
-                wish = signals.next() => match wish {
-                    Wish::Reload => drop(self.handle_reload().await),
-                    Wish::Stop => break Ending::Stopped,
+                request = signals.next() => match request {
+                    SignalRequest::Reload => drop(self.handle_reload().await),
+                    SignalRequest::Stop => break Ending::Stopped,
                 },
                 // Cancel-safe: it only waits for a moment.
                 () = self.catch_up.due() => self.handle_catch_up(),
@@ -142,10 +145,10 @@ impl Control {
         self.end(ending, signals).await
     }
 
-    /// Stops serving within its bound, then the drivers. A second wish to stop
+    /// Stops serving within its bound, then the drivers. A second request to stop
     /// ends at once.
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
-        systemd::stopping();
+        service::stopping();
         tracing::info!("stopping");
         let Self { mut channels, mut registrar, saver, server, observer, .. } = self;
         let orderly = async {
@@ -166,7 +169,7 @@ impl Control {
             if let Some(saver) = saver {
                 saver.finish(observer.observe().await.ok()).await;
             }
-            channels.fleet.stop().await;
+            channels.pool.stop().await;
         };
         tokio::select! {
             // Not resumed after the other arm: the process ends.
@@ -176,7 +179,7 @@ impl Control {
     }
 
     async fn handle_reload(&mut self) -> Result<ReloadSummary, String> {
-        systemd::reloading();
+        service::reloading();
         let result = self.reload().await;
         let now = self.observer.0.clock.now().wall;
         match &result {
@@ -196,7 +199,7 @@ impl Control {
                 tracing::error!("configuration refused, the old one stays in effect\n{error}");
             }
         }
-        systemd::ready(&self.status_line().await);
+        service::ready(&self.status_line().await);
         result
     }
 
@@ -230,12 +233,12 @@ impl Control {
     }
 
     async fn replace_channels(&mut self, config: &Config) -> Result<ReloadSummary, String> {
-        let places = limits::places(config.prober.max_in_flight, self.channels.file_limit);
+        let concurrency = process::concurrency(config.prober.max_in_flight, self.channels.file_limit);
         let (Some(registrar), Some(api)) = (&mut self.registrar, &config.api) else {
-            return self.channels.replace_all(wanted_of_files(config), places).await;
+            return self.channels.replace_all(wanted_of_files(config), concurrency).await;
         };
         registrar.reconfigure(config, api).await?;
-        let result = self.channels.replace_all(registrar.wanted(), places).await;
+        let result = self.channels.replace_all(registrar.wanted(), concurrency).await;
         match &result {
             Ok(_) => registrar.commit(),
             Err(_) => registrar.roll_back(),
@@ -275,7 +278,7 @@ impl Control {
 
     /// Long orders of the rotation are written again for who is able now.
     fn handle_catch_up(&mut self) {
-        let now = Duration::from_nanos(self.observer.0.clock.now().moment.0);
+        let now = Duration::from_nanos(self.observer.0.clock.now().monotonic.0);
         for balancer in self.catch_up.take() {
             balancer.advance(now);
         }
@@ -291,7 +294,7 @@ impl Control {
 
     async fn handle_beat(&mut self) {
         match self.observer.liveness() {
-            Liveness::Alive => systemd::alive(),
+            Liveness::Alive => service::alive(),
             Liveness::Stalled { driver, silent } => {
                 tracing::error!(driver, silent_ms = silent.as_millis(), "a driver makes no progress");
             }
@@ -301,7 +304,7 @@ impl Control {
         if let Some(snapshot) = &observed {
             self.shortage.handle_counts(&snapshot.drivers).into_iter().for_each(shortage::log);
         }
-        systemd::status(&status_text(observed.as_ref()));
+        service::status(&status_text(observed.as_ref()));
     }
 
     /// Says in the log that lines are missing from it, once it takes lines again.
@@ -380,7 +383,7 @@ async fn finish_batch(channels: &mut ChannelControl, registrar: &mut Option<Regi
 /// every five seconds when it does not ask.
 fn beat() -> Interval {
     let five_seconds = Duration::from_secs(5);
-    let period = systemd::watchdog_interval().map_or(five_seconds, |asked| (asked / 3).min(five_seconds));
+    let period = service::watchdog_interval().map_or(five_seconds, |asked| (asked / 3).min(five_seconds));
     every(period.max(Duration::from_millis(10)))
 }
 

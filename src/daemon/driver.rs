@@ -1,18 +1,17 @@
-//! One driver: a thread with its own runtime that owns a part of the members.
+//! One driver: owns a part of the members, and probes them on a thread of its own.
 //!
-//! Each turn it applies commands, collects finished probes, starts what is due,
-//! and hands transitions on; then it sleeps until the next deadline or event. A
-//! member at rest is data in the engine: it has no task and no timer. Running
-//! probes are polled in the driver's own task, see `probes`.
+//! A driver works in turns. In a turn it answers requests, collects finished probes,
+//! starts those that are due, and hands verdicts on; the turn returns until when the
+//! thread may sleep. A member at rest is data in the engine: it has no task and no
+//! timer. Running probes are polled inside the turn, see `executor`.
 //!
-//! In the daemon a driver sleeps in an event queue of its own; see [`probe::EventQueue`].
-//! Generic over [`Check`], and able to sleep in a runtime, so that tests run
-//! simulated hours with made-up probes.
-//!
-//! Called by [`super::control`], the only sender of commands.
+//! [`super::driver_pool`] calls the turns and sleeps in the thread's event queue between
+//! them. Unit tests sleep in a runtime on paused time instead, and probe with a made-up
+//! [`Probe`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -20,14 +19,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::probes::{Ended, Probes, Started};
-use super::stall::{self, Absence, HEARTBEAT, StallMeter};
+use super::executor::{Ended, Executor, Started};
 use crate::catalog::DriverCommand;
 use crate::health::schedule::AHEAD;
-use crate::health::{DriverSnapshot, Engine, Job, Moment, Now, ProberReason, Report, Transition};
-use crate::probe::{self, absence};
+use crate::health::{DriverSnapshot, Engine, Job, MonotonicTime, Now, ProberReason, Report, Transition};
+use crate::probe::stall::{self, HEARTBEAT, StallMeter, StalledTime};
 
 /// An idle driver still takes a turn this often, to show that it lives.
 const IDLE_BEAT: Duration = Duration::from_millis(500);
@@ -37,23 +36,23 @@ const IDLE_BEAT: Duration = Duration::from_millis(500);
 const STARTS_AT_ONCE: usize = 64;
 
 /// How one member is probed: cheap to clone, run once per probe.
-pub trait Check: Clone + Send + 'static {
+pub trait Probe: Clone + Send + 'static {
     /// One probe. Must end by itself soon after its timeout.
     fn run(self) -> impl Future<Output = Report> + Send + 'static;
 
-    /// The deadline of one probe, for the stall judgement.
+    /// The deadline of one probe, by which stalls are judged.
     fn timeout(&self) -> Duration;
 }
 
-/// What control asks of a driver.
+/// What control and readers ask of a driver.
 #[derive(Debug)]
-pub enum Command<C> {
+pub enum DriverRequest<P> {
     /// Apply these in order, then answer.
-    Apply(Vec<DriverCommand<C>>, oneshot::Sender<()>),
+    Apply(Vec<DriverCommand<P>>, oneshot::Sender<()>),
     /// Show everything.
     Snapshot(oneshot::Sender<DriverSnapshot>),
     /// Run at most so many probes at once from now on.
-    Places(usize),
+    SetConcurrency(usize),
     /// Give up running probes and end.
     Stop,
 }
@@ -68,8 +67,8 @@ pub struct Gauge {
 impl Gauge {
     /// When the driver last began a turn.
     #[must_use]
-    pub fn progress(&self) -> Moment {
-        Moment(self.progress.load(Ordering::Relaxed))
+    pub fn progress(&self) -> MonotonicTime {
+        MonotonicTime(self.progress.load(Ordering::Relaxed))
     }
 
     /// Its probed members without a verdict.
@@ -82,227 +81,159 @@ impl Gauge {
 /// Transitions of one turn, with the driver's number.
 pub type TransitionBatch = (u16, Vec<Transition>);
 
-/// The loop's parts; see the file's head.
-pub struct Driver<C> {
+/// See the file's head.
+pub struct Driver<P> {
     number: u16,
     clock: Clock,
     engine: Engine,
     /// By slot.
-    seats: Vec<Seat<C>>,
-    probes: Probes<Running>,
+    slots: Vec<DriverSlot<P>>,
+    executor: Executor<Running>,
     stalls: StallMeter,
-    commands: mpsc::Receiver<Command<C>>,
+    requests: mpsc::Receiver<DriverRequest<P>>,
     transitions: mpsc::Sender<TransitionBatch>,
     /// Transitions control had no room for: the latest of each slot, so at most
     /// one a member. Offered again every turn.
     pending: BTreeMap<u32, Transition>,
     gauge: Arc<Gauge>,
-    rest: Rest,
-}
-
-/// What the driver sleeps in between its turns.
-enum Rest {
-    /// The runtime whose task it is: tests on paused time.
-    Runtime,
-    /// The event queue of its own thread.
-    EventQueue,
 }
 
 /// What the driver, rather than its engine, knows of a slot.
 #[derive(Clone)]
-struct Seat<C> {
-    /// None: nobody sits there, or it is not probed.
-    check: Option<C>,
-    /// Where its probe runs, if one does.
-    place: Option<u32>,
+struct DriverSlot<P> {
+    /// None: the slot is free, or its member is not probed.
+    probe: Option<P>,
+    /// The executor's task in which its probe runs, if one does.
+    task: Option<u32>,
 }
 
 struct Running {
     job: Job,
     channel: u32,
     started: Now,
-    absent_before: Absence,
+    stalled_before: StalledTime,
     timeout: Duration,
 }
 
-enum Turn {
-    Continue,
-    Stop,
-}
-
-impl<C: Check> Driver<C> {
-    /// A driver without members. `commands` and `transitions` are bounded: a full
-    /// command queue makes control wait; a full transition queue makes the driver
-    /// keep the latest transition of each member and go on probing.
+impl<P: Probe> Driver<P> {
+    /// A driver without members, which `waker` wakes between its turns. `requests` and
+    /// `transitions` are bounded: a full request queue makes control wait; a full
+    /// transition queue makes the driver keep the latest transition of each member and
+    /// go on probing.
     #[must_use]
     pub fn new(
         number: u16,
         clock: Clock,
-        places: usize,
-        commands: mpsc::Receiver<Command<C>>,
+        concurrency: usize,
+        requests: mpsc::Receiver<DriverRequest<P>>,
         transitions: mpsc::Sender<TransitionBatch>,
         gauge: Arc<Gauge>,
+        waker: Waker,
     ) -> Self {
         Self {
             number,
             clock,
-            engine: Engine::new(places).ahead_by(AHEAD),
-            seats: Vec::new(),
-            probes: Probes::default(),
+            engine: Engine::new(concurrency).ahead_by(AHEAD),
+            slots: Vec::new(),
+            executor: Executor::new(waker),
             stalls: StallMeter::default(),
-            commands,
+            requests,
             transitions,
             pending: BTreeMap::new(),
             gauge,
-            rest: Rest::Runtime,
         }
     }
 
-    /// The same on a thread with an event queue ([`probe::EventQueue`]), where
-    /// [`Driver::run`] blocks the thread instead of being pending. `bell` ends its
-    /// wait from other threads; whoever sends a command rings it.
-    #[must_use]
-    pub fn on_event_queue(self, bell: Waker) -> Self {
-        Self { rest: Rest::EventQueue, probes: Probes::with_bell(bell), ..self }
-    }
-
-    /// Runs until [`Command::Stop`] or until control is gone.
-    pub async fn run(mut self) {
-        loop {
-            let woke = self.clock.now();
-            self.gauge.progress.store(woke.moment.0, Ordering::Relaxed);
-            self.handle_wake(woke.moment);
-            if let Turn::Stop = self.handle_commands() {
-                return;
-            }
-            self.collect_ended();
-            self.start_due();
-            self.offer_transitions();
-            self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
-
-            let now = self.clock.now().moment;
-            let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
-            let wake_at = self.engine.poll_deadline().map_or(beat, |deadline| deadline.min(beat));
-            self.stalls.handle_sleep(now, wake_at);
-            let turn = match self.rest {
-                Rest::Runtime => self.rest_in_runtime(now, wake_at).await,
-                Rest::EventQueue => {
-                    let is_any_woken = self.probes.is_any_woken();
-                    probe::wait_until(self.clock.instant(if is_any_woken { now } else { wake_at }));
-                    Turn::Continue
-                }
-            };
-            if let Turn::Stop = turn {
-                return;
-            }
+    /// Takes one turn. Says until when to sleep, unless the waker wakes the driver
+    /// before; breaks after [`DriverRequest::Stop`] or when control is gone.
+    pub fn turn(&mut self) -> ControlFlow<(), Instant> {
+        let began = self.clock.now().monotonic;
+        self.gauge.progress.store(began.0, Ordering::Relaxed);
+        self.stalls.handle_wake(began);
+        if let Some(suspended) = self.clock.suspended() {
+            self.stalls.handle_suspended(suspended);
         }
-    }
-
-    async fn rest_in_runtime(&mut self, now: Moment, wake_at: Moment) -> Turn {
-        if wake_at <= now {
-            // More is due: let the runtime look at the sockets, then go on.
-            tokio::task::yield_now().await;
-            return Turn::Continue;
-        }
-        tokio::select! {
-            // Cancel-safe: mpsc::recv loses nothing when dropped.
-            command = self.commands.recv() => {
-                self.handle_wake(self.clock.now().moment);
-                return command.map_or(Turn::Stop, |command| self.handle_command(command));
-            }
-            // Cancel-safe: see there.
-            ended = self.probes.ended() => {
-                self.handle_wake(self.clock.now().moment);
-                self.handle_ended(ended);
-            }
-            // Cancel-safe: a sleep holds nothing.
-            () = tokio::time::sleep_until(self.clock.instant(wake_at)) => {}
-        }
-        Turn::Continue
-    }
-
-    fn collect_ended(&mut self) {
-        while let Some(ended) = self.probes.next_ended() {
+        stall::set_total(self.stalls.stalled_at(began).total);
+        self.handle_requests()?;
+        while let Some(ended) = self.executor.next_ended() {
             self.handle_ended(ended);
         }
+        self.start_due();
+        self.offer_transitions();
+        self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
+
+        let now = self.clock.now().monotonic;
+        let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
+        let wake_at = self.engine.poll_deadline().map_or(beat, |deadline| deadline.min(beat));
+        self.stalls.handle_sleep(now, wake_at);
+        let until = if self.executor.is_any_ready() { now } else { wake_at };
+        ControlFlow::Continue(self.clock.instant(until))
     }
 
-    fn handle_wake(&mut self, now: Moment) {
-        self.stalls.handle_wake(now);
-        self.stalls.handle_suspended(self.clock.suspended());
-        absence::set_total(self.stalls.absence_at(now).total);
-    }
-
-    fn handle_commands(&mut self) -> Turn {
+    fn handle_requests(&mut self) -> ControlFlow<()> {
         loop {
-            match self.commands.try_recv() {
-                Ok(command) => {
-                    if let Turn::Stop = self.handle_command(command) {
-                        return Turn::Stop;
-                    }
-                }
-                Err(TryRecvError::Empty) => return Turn::Continue,
-                Err(TryRecvError::Disconnected) => return Turn::Stop,
+            match self.requests.try_recv() {
+                Ok(request) => self.handle_request(request)?,
+                Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
             }
         }
     }
 
-    fn handle_command(&mut self, command: Command<C>) -> Turn {
-        match command {
-            Command::Apply(changes, done) => {
-                for change in changes {
-                    self.handle_change(change);
+    fn handle_request(&mut self, request: DriverRequest<P>) -> ControlFlow<()> {
+        match request {
+            DriverRequest::Apply(commands, done) => {
+                for command in commands {
+                    self.handle_command(command);
                 }
                 self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
                 // Nobody listens any more: control has gone on without us.
                 let _ = done.send(());
             }
-            Command::Snapshot(answer) => {
+            DriverRequest::Snapshot(answer) => {
                 let _ = answer.send(self.engine.snapshot());
             }
-            Command::Places(places) => self.engine.handle_places(places),
-            Command::Stop => return Turn::Stop,
+            DriverRequest::SetConcurrency(concurrency) => self.engine.handle_concurrency(concurrency),
+            DriverRequest::Stop => return ControlFlow::Break(()),
         }
-        Turn::Continue
+        ControlFlow::Continue(())
     }
 
-    fn handle_change(&mut self, change: DriverCommand<C>) {
-        match change {
-            DriverCommand::Assign(member, check) => {
+    fn handle_command(&mut self, command: DriverCommand<P>) {
+        match command {
+            DriverCommand::Assign(member, probe) => {
                 self.abort(member.slot);
                 let index = member.slot as usize;
-                if self.seats.len() <= index {
-                    self.seats.resize(index + 1, Seat { check: None, place: None });
+                if self.slots.len() <= index {
+                    self.slots.resize(index + 1, DriverSlot { probe: None, task: None });
                 }
-                if let Some(seat) = self.seats.get_mut(index) {
-                    seat.check = check;
-                }
+                self.set_probe(member.slot, probe);
                 self.engine.handle_add(member, self.clock.now());
             }
-            DriverCommand::Refresh(slot, check) => {
-                if let Some(seat) = self.seats.get_mut(slot as usize) {
-                    seat.check = Some(check);
-                }
-            }
+            DriverCommand::Refresh(slot, probe) => self.set_probe(slot, Some(probe)),
             DriverCommand::Resume(slot, generation, resumed) => {
                 self.engine.handle_resume(slot, generation, resumed);
             }
             DriverCommand::Remove(slot) => {
                 self.abort(slot);
                 self.pending.remove(&slot);
-                if let Some(seat) = self.seats.get_mut(slot as usize) {
-                    seat.check = None;
-                }
+                self.set_probe(slot, None);
                 self.engine.handle_remove(slot);
             }
             DriverCommand::ResetChannel(channel) => self.engine.handle_channel_reset(channel),
         }
     }
 
+    fn set_probe(&mut self, slot: u32, probe: Option<P>) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.probe = probe;
+        }
+    }
+
     /// Gives up the running probe of a slot.
     fn abort(&mut self, slot: u32) {
-        let place = self.seats.get_mut(slot as usize).and_then(|seat| seat.place.take());
-        if let Some(running) = place.and_then(|place| self.probes.cancel(place)) {
+        let task = self.slots.get_mut(slot as usize).and_then(|slot| slot.task.take());
+        if let Some(running) = task.and_then(|task| self.executor.cancel(task)) {
             self.engine.handle_cancelled(running.channel);
         }
     }
@@ -311,21 +242,21 @@ impl<C: Check> Driver<C> {
         for _ in 0..STARTS_AT_ONCE {
             let now = self.clock.now();
             let Some(job) = self.engine.poll_job(now) else { return };
-            let check = self.seats.get(job.slot as usize).and_then(|seat| seat.check.clone());
-            let (Some(check), Some(channel)) = (check, self.engine.channel_of(job.slot)) else {
+            let probe = self.slots.get(job.slot as usize).and_then(|slot| slot.probe.clone());
+            let (Some(probe), Some(channel)) = (probe, self.engine.channel_of(job.slot)) else {
                 let report = Report::inconclusive(ProberReason::Internal, "a due member without a check");
                 self.engine.handle_report(job, report, now, now);
                 continue;
             };
-            let timeout = check.timeout();
-            let absent_before = self.stalls.absence_at(now.moment);
-            absence::set_total(absent_before.total);
-            let running = Running { job, channel, started: now, absent_before, timeout };
-            match self.probes.start(check.run(), running) {
+            let timeout = probe.timeout();
+            let stalled_before = self.stalls.stalled_at(now.monotonic);
+            stall::set_total(stalled_before.total);
+            let running = Running { job, channel, started: now, stalled_before, timeout };
+            match self.executor.start(probe.run(), running) {
                 Started::Ended(ended) => self.handle_ended(ended),
-                Started::Running(place) => {
-                    if let Some(seat) = self.seats.get_mut(job.slot as usize) {
-                        seat.place = Some(place);
+                Started::Running(task) => {
+                    if let Some(slot) = self.slots.get_mut(job.slot as usize) {
+                        slot.task = Some(task);
                     }
                 }
             }
@@ -334,8 +265,8 @@ impl<C: Check> Driver<C> {
 
     fn handle_ended(&mut self, ended: Ended<Running>) {
         let Ended { about: running, report } = ended;
-        if let Some(seat) = self.seats.get_mut(running.job.slot as usize) {
-            seat.place = None;
+        if let Some(slot) = self.slots.get_mut(running.job.slot as usize) {
+            slot.task = None;
         }
         if !self.engine.is_current(running.job) {
             // Its member changed as it ended: it was a probe, of another check.
@@ -343,8 +274,8 @@ impl<C: Check> Driver<C> {
         }
         let report = report.unwrap_or_else(|panic| Report::inconclusive(ProberReason::Internal, panic));
         let now = self.clock.now();
-        let absent = self.stalls.absence_at(now.moment).since(running.absent_before);
-        let report = stall::excuse(report, running.timeout, absent);
+        let stalled = self.stalls.stalled_at(now.monotonic).since(running.stalled_before);
+        let report = stall::excuse(report, running.timeout, stalled);
         let moved = self.engine.handle_report(running.job, report, running.started, now);
         if let Some(transition) = moved {
             self.keep(transition);
@@ -375,5 +306,4 @@ impl<C: Check> Driver<C> {
 }
 
 #[cfg(test)]
-#[path = "driver/tests.rs"]
 mod tests;

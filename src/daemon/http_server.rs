@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::observer::Observer;
-use super::priority;
+use super::process;
 use crate::config::ServerSettings;
 use crate::config::api::{self, Transport};
 use crate::serve::auth::{self, AuthGate, keystone};
@@ -60,7 +60,7 @@ impl HttpThread {
         let stopped = stop.clone();
         let build = super::runtime_with_a_spare_thread;
         let (handle, _) = super::thread_with_runtime("http".to_owned(), build, move |runtime| {
-            priority::stand_back();
+            process::lower_priority();
             runtime.block_on(stopped.cancelled());
             // A password check may still run; the end does not wait for it.
             runtime.shutdown_background();

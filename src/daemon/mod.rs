@@ -4,42 +4,32 @@
 //! |---|---|
 //! | `control` | the one writer: transitions, reloads, the end |
 //! | `driver` | a thread's turn: start what is due, collect, judge stalls |
-//! | `probes` | a driver's running probes |
-//! | `fleet` | the drivers' threads |
-//! | `stall` | was the prober itself awake? |
+//! | `executor` | a driver's running probes |
+//! | `driver_pool` | the drivers' threads |
 //! | `observer` | snapshots for the HTTP server |
 //! | `backend` | the daemon as the management API sees it |
 //! | `registrar` | calls of the management API: planned, stored, put in effect |
-//! | `state` | the state directory: which, and opened |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `http_server` | the HTTP server: thread, listeners, their change on reload |
 //! | `catch_up` | when balancers write long orders again |
 //! | `clock` | the one place that reads a clock |
-//! | `limits` | probes at once, from the file limit |
-//! | `priority` | probing goes before serving |
-//! | `secrecy` | no core files, no looking into memory |
+//! | `process` | what the process asks of the system: open files, privacy, priorities |
+//! | `service` | signals, the state directory, what the service manager is told |
 //! | `shortage` | says when descriptors or ports run out |
-//! | `signals` | SIGHUP, SIGTERM, SIGINT |
-//! | `systemd` | what the service manager is told |
 
 pub mod backend;
 pub mod catch_up;
 pub mod clock;
 pub mod control;
 pub mod driver;
-pub mod fleet;
+pub mod driver_pool;
+mod executor;
 pub mod http_server;
-pub mod limits;
 pub mod observer;
-pub mod priority;
-mod probes;
+pub mod process;
 pub mod registrar;
-pub mod secrecy;
+pub mod service;
 pub mod shortage;
-pub mod signals;
-pub mod stall;
-pub mod state;
-pub mod systemd;
 pub mod verdicts;
 
 use std::borrow::Cow;
@@ -60,13 +50,12 @@ use self::backend::{Backend, Recent};
 use self::catch_up::CatchUp;
 use self::clock::Clock;
 use self::control::{ChannelControl, Control};
-use self::fleet::Fleet;
+use self::driver_pool::DriverPool;
 use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
-use self::observer::{Observer, Shared};
+use self::observer::{Observer, ObserverState};
 use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
+use self::service::{Signals, StateLocation};
 use self::shortage::ShortageWatch;
-use self::signals::Signals;
-use self::state::StateSource;
 use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, Channels, ReloadState};
 use crate::channel::Health;
@@ -188,7 +177,7 @@ pub enum DaemonError {
 /// Why it did not start. Once it runs, nothing outside ends it but a signal or
 /// the stop handle.
 pub fn run(options: Options) -> Result<Ending, DaemonError> {
-    secrecy::keep_memory_private();
+    process::keep_memory_private();
     let config = options.config.load().map_err(DaemonError::Config)?;
     let runtime = runtime_with_a_spare_thread()?;
     let ending = runtime.block_on(start(options, config));
@@ -207,7 +196,7 @@ fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(FOR_GOOD)
-        .on_thread_start(priority::stand_back)
+        .on_thread_start(process::lower_priority)
         .build()?;
     // The runtime would panic where this fails.
     thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
@@ -248,7 +237,7 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     http_server::judge_exposure(config.api.as_ref(), &config.server, listen)?;
     let bound = http_server::bind(listen)?;
     let address = bound.address();
-    let state = StateSource::of(&config).map_err(DaemonError::Setting)?;
+    let state = StateLocation::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
     let directory = state.open()?;
     let registrar = match (&config.api, &directory) {
@@ -261,35 +250,35 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
     let limit = config.store.verdict_age_limit;
     let recall = directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, limit));
 
-    let file_limit = limits::raise_file_limit();
-    let places = limits::places(config.prober.max_in_flight, file_limit);
+    let file_limit = process::raise_file_limit();
+    let concurrency = process::concurrency(config.prober.max_in_flight, file_limit);
     let (transition_queue, transitions) = mpsc::channel(TRANSITION_QUEUE);
-    let fleet = Fleet::start(clock, places, &transition_queue)?;
+    let pool = DriverPool::start(clock, concurrency, &transition_queue)?;
     let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
     tokio::spawn(refresher.run());
-    let mut catalog = Catalog::new(fleet.handles().len(), fastrand::u64(..), resolver);
+    let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver);
     catalog.set_recall(recall.clone());
 
     let (channels_published, channel_reader) = watch::channel(Arc::new(Channels::default()));
     let (reload_state, reload_reader) =
         watch::channel(ReloadState { successful: true, last_success: now.wall });
     let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
-    let observer = Observer(Arc::new(Shared {
+    let observer = Observer(Arc::new(ObserverState {
         clock,
         started_at: now.wall,
-        ready_at: now.moment + config.prober.ready_within,
+        ready_at: now.monotonic + config.prober.ready_within,
         ready: AtomicBool::new(false),
         channels: channel_reader,
         reload_state: reload_reader,
-        drivers: fleet.handles().to_vec(),
+        drivers: pool.handles().to_vec(),
         reloads: reload_queue,
         lost_log_lines: options.lost_log_lines,
     }));
-    let mut channels = ChannelControl { catalog, fleet, file_limit, published: channels_published };
+    let mut channels = ChannelControl { catalog, pool, file_limit, published: channels_published };
     channels.catalog.reference().replace(config.prober.reference.clone());
     let wanted =
         registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted_at_start);
-    let summary = channels.replace_all(wanted, places).await.map_err(DaemonError::Channels)?;
+    let summary = channels.replace_all(wanted, concurrency).await.map_err(DaemonError::Channels)?;
     // Who comes later was not there before the restart.
     channels.catalog.set_recall(None);
     let saver = directory.map(|directory| VerdictSaver::start(&directory, recall, clock)).transpose()?;
@@ -332,11 +321,11 @@ async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> 
         %address,
         channels = summary.channels,
         members = summary.members,
-        places,
+        places = concurrency,
         version = env!("CARGO_PKG_VERSION"),
         "probing"
     );
-    systemd::ready(&control.status_line().await);
+    service::ready(&control.status_line().await);
     if let Some(on_ready) = options.on_ready {
         on_ready(address);
     }

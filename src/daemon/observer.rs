@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::clock::Clock;
-use super::driver::{Command, Gauge};
-use crate::catalog::{Channels, MemberProbe, ReloadState, Snapshot};
-use crate::health::{Moment, Timestamp};
-use crate::probe::Bell;
+use super::driver::DriverRequest;
+use super::driver_pool::DriverHandle;
+use crate::catalog::{Channels, ReloadState, Snapshot};
+use crate::health::{MonotonicTime, Timestamp};
 use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 
 /// A driver that has not begun a turn for so long is stalled. It beats twice a
@@ -24,53 +24,18 @@ const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// How long a driver may take to show its members.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A driver, as everybody but itself sees it.
-#[derive(Debug, Clone)]
-pub struct DriverHandle {
-    /// Its bounded command queue; full means the driver is behind, and the
-    /// sender waits.
-    pub commands: CommandSender,
-    /// What can be seen without asking.
-    pub gauge: Arc<Gauge>,
-}
-
-/// Sends commands to a driver, and wakes it.
-#[derive(Debug, Clone)]
-pub struct CommandSender {
-    /// The queue itself.
-    pub commands: mpsc::Sender<Command<MemberProbe>>,
-    /// Ends the driver's wait.
-    pub bell: Bell,
-}
-
-impl CommandSender {
-    /// Waits for room, then sends.
-    ///
-    /// # Errors
-    /// The driver is gone.
-    pub async fn send(&self, command: Command<MemberProbe>) -> Result<(), DriverGone> {
-        self.commands.send(command).await.map_err(|_| DriverGone)?;
-        self.bell.ring();
-        Ok(())
-    }
-}
-
-/// The driver has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DriverGone;
-
 /// A request to reload, and where its result goes.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, String>>;
 
 /// What readers of the daemon share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct ObserverState {
     /// The daemon's clock.
     pub clock: Clock,
     /// When the daemon started.
     pub started_at: Timestamp,
     /// From here on the daemon counts as ready whatever its members do.
-    pub ready_at: Moment,
+    pub ready_at: MonotonicTime,
     /// Ready once, ready for good.
     pub ready: AtomicBool,
     /// The channels, published by control.
@@ -87,7 +52,7 @@ pub struct Shared {
 
 /// A reader's handle; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Observer(pub Arc<Shared>);
+pub struct Observer(pub Arc<ObserverState>);
 
 impl Observer {
     /// Whether every probed member has had a verdict, or the wait for one is over.
@@ -98,7 +63,7 @@ impl Observer {
             return true;
         }
         let settled = shared.drivers.iter().all(|driver| driver.gauge.unsettled() == 0);
-        let ready = settled || shared.clock.now().moment >= shared.ready_at;
+        let ready = settled || shared.clock.now().monotonic >= shared.ready_at;
         if ready {
             shared.ready.store(true, Ordering::Relaxed);
         }
@@ -114,7 +79,7 @@ impl DaemonHandle for Observer {
         // Ask all before waiting for any: the snapshots are then close together.
         for (number, driver) in shared.drivers.iter().enumerate() {
             let (answer, snapshot) = oneshot::channel();
-            let asked = driver.commands.send(Command::Snapshot(answer));
+            let asked = driver.send(DriverRequest::Snapshot(answer));
             match tokio::time::timeout_at(deadline, asked).await {
                 Ok(Ok(())) => answers.push(snapshot),
                 Ok(Err(_)) => return Err(SnapshotError::ShuttingDown),
@@ -140,7 +105,7 @@ impl DaemonHandle for Observer {
     }
 
     fn liveness(&self) -> Liveness {
-        let now = self.0.clock.now().moment;
+        let now = self.0.clock.now().monotonic;
         let silence = |driver: &DriverHandle| now.since(driver.gauge.progress());
         let longest = self.0.drivers.iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
         match longest {

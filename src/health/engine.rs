@@ -1,19 +1,17 @@
-//! The pure heart of a driver: members, schedule, thresholds, places.
+//! The pure part of a driver: its members, when they are due, what a result means.
 //!
 //! One engine belongs to one driver of `daemon`, which is its only writer. The
 //! driver tells it of changes and results (`handle_*`), asks what to start and
-//! when to wake (`poll_*`), and publishes its pages. No clock, no I/O.
+//! when to wake (`poll_*`), and shows readers its snapshots. No clock, no I/O.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::histogram::{Histogram, LAG_BOUNDS};
-use super::moment::{Moment, Now, Timestamp};
 use super::outcome::{Outcome, ProberReason, Report};
-use super::schedule::{Lateness, Phase, Schedule};
-use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, PAGE};
-use super::threshold::{Judgement, Thresholds};
+use super::schedule::{DueMember, Lateness, Offset, Schedule};
+use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
+use super::threshold::Thresholds;
+use super::time::{MonotonicTime, Now, Timestamp};
 use crate::channel::Health;
 
 /// When and how a member is checked.
@@ -23,8 +21,8 @@ pub struct CheckTiming {
     pub interval: Duration,
     /// Consecutive results that move the verdict.
     pub thresholds: Thresholds,
-    /// The member's place in the interval.
-    pub phase: Phase,
+    /// When in each interval the member is due.
+    pub offset: Offset,
     /// How far first probes of this batch are spread (see [`super::schedule::start_window`]).
     pub window: Duration,
 }
@@ -36,7 +34,7 @@ pub struct NewMember {
     pub slot: u32,
     /// Tells apart the members that used the slot one after another.
     pub generation: u32,
-    /// The seat of its channel's counters.
+    /// The slot of its channel's counters.
     pub channel: u32,
     /// None: never probed, stays as `initial`.
     pub timing: Option<CheckTiming>,
@@ -87,55 +85,44 @@ pub struct Transition {
     pub at: Now,
 }
 
-/// What the engine keeps of a member; when it is due, the schedule knows. One of
-/// these stands in memory for every member.
+/// What the engine keeps of a member beside its state; when the member is due, the
+/// schedule knows. One of these is in memory for every member.
 #[derive(Debug, Clone, Copy)]
-struct Seat {
+struct EngineSlot {
     generation: u32,
     channel: u32,
     /// None: never probed.
     thresholds: Option<Thresholds>,
-    activity: Activity,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activity {
-    Resting,
-    Probing,
+    is_probing: bool,
 }
 
 /// Members of one driver: see the file's head.
 #[derive(Debug)]
 pub struct Engine {
-    places: usize,
-    in_flight: usize,
-    saturated_since: Option<Moment>,
-    seats: Vec<Option<Seat>>,
+    concurrency: usize,
+    /// Since when no further probe may start; none while one may.
+    saturated_since: Option<MonotonicTime>,
+    slots: Vec<Option<EngineSlot>>,
     schedule: Schedule,
-    lag: Histogram<10>,
-    pages: Vec<Arc<Vec<MemberState>>>,
-    channels: Vec<Arc<ChannelStats>>,
+    shown: DriverSnapshot,
     unsettled: usize,
 }
 
 impl Engine {
-    /// An engine without members that runs at most `places` probes at once.
+    /// An engine without members that runs at most `concurrency` probes at once.
     #[must_use]
-    pub fn new(places: usize) -> Self {
+    pub fn new(concurrency: usize) -> Self {
         Self {
-            places: places.max(1),
-            in_flight: 0,
+            concurrency: concurrency.max(1),
             saturated_since: None,
-            seats: Vec::new(),
+            slots: Vec::new(),
             schedule: Schedule::default(),
-            lag: Histogram::new(&LAG_BOUNDS),
-            pages: Vec::new(),
-            channels: Vec::new(),
+            shown: DriverSnapshot::empty(),
             unsettled: 0,
         }
     }
 
-    /// Lets probes start up to `ahead` before their slots; see
+    /// Lets probes start up to `ahead` before they are due; see
     /// [`super::schedule::AHEAD`].
     #[must_use]
     pub fn ahead_by(mut self, ahead: Duration) -> Self {
@@ -146,47 +133,49 @@ impl Engine {
     /// Takes a member. A slot that is taken already gets the new check: verdict
     /// and counts in a row start afresh, its totals go on.
     pub fn handle_add(&mut self, member: NewMember, now: Now) {
-        self.unsettle(member.slot);
-        let index = member.slot as usize;
-        let totals = self.seats.get(index).copied().flatten().and_then(|_| self.state(member.slot).cloned());
-        let mut state = MemberState::new(member.generation, member.initial, now.wall);
-        if let Some(before) = totals {
-            state.counts = before.counts;
-            state.transitions = before.transitions;
+        let NewMember { slot, generation, channel, timing, initial } = member;
+        self.unsettle(slot);
+        let mut state = MemberState::new(generation, initial, now.wall);
+        if self.slot(slot).is_some()
+            && let Some(before) = self.shown.state(slot)
+        {
+            (state.counts, state.transitions) = (before.counts, before.transitions);
         }
-        self.write_state(member.slot, state);
-        self.ensure_channel(member.channel);
-        if self.seats.len() <= index {
-            self.seats.resize(index + 1, None);
+        self.shown.put(slot, state);
+        // Shows the channel, even before its first probe has ended.
+        self.shown.channel_mut(channel);
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
         }
-        if let Some(seat) = self.seats.get_mut(index) {
-            let thresholds = member.timing.map(|timing| timing.thresholds);
-            let NewMember { generation, channel, .. } = member;
-            *seat = Some(Seat { generation, channel, thresholds, activity: Activity::Resting });
+        if let Some(entry) = self.slots.get_mut(index) {
+            let thresholds = timing.map(|timing| timing.thresholds);
+            *entry = Some(EngineSlot { generation, channel, thresholds, is_probing: false });
         }
-        match member.timing {
-            Some(timing) => {
-                self.unsettled += usize::from(member.initial == Health::Unknown);
-                self.schedule.insert(member.slot, timing.interval, timing.phase, timing.window, now.moment);
+        match timing {
+            Some(CheckTiming { interval, offset, window, .. }) => {
+                self.unsettled += usize::from(initial == Health::Unknown);
+                self.schedule.insert(slot, interval, offset, window, now.monotonic);
             }
-            None => self.schedule.remove(member.slot),
+            None => self.schedule.remove(slot),
         }
     }
 
     /// Lets a member go on where it was. Without effect once a probe of it has
     /// ended: what is known now counts more.
     pub fn handle_resume(&mut self, slot: u32, generation: u32, resumed: Resumed) {
-        let is_fresh = |state: &MemberState| state.generation == generation && state.last.is_none();
-        let seat = self.seats.get(slot as usize).and_then(Option::as_ref);
-        let is_probed = seat.is_some_and(|seat| seat.thresholds.is_some());
-        let Some(state) = self.state_mut(slot).filter(|state| is_probed && is_fresh(state)) else { return };
+        let is_probed = self.slot(slot).is_some_and(|slot| slot.thresholds.is_some());
+        let Some(state) = self.shown.state_mut(slot) else { return };
+        if !is_probed || state.generation != generation || state.last.is_some() {
+            return;
+        }
         let was_unknown = state.health == Health::Unknown;
         state.health = resumed.health;
         state.consecutive_successes = resumed.consecutive_successes;
         state.consecutive_failures = resumed.consecutive_failures;
         state.since = resumed.since;
         let is_unknown = resumed.health == Health::Unknown;
-        self.unsettled = (self.unsettled + usize::from(is_unknown)).saturating_sub(usize::from(was_unknown));
+        self.unsettled = self.unsettled + usize::from(is_unknown) - usize::from(was_unknown);
     }
 
     /// Forgets a member. A probe that still runs for it must end as
@@ -194,99 +183,90 @@ impl Engine {
     pub fn handle_remove(&mut self, slot: u32) {
         self.unsettle(slot);
         self.schedule.remove(slot);
-        if let Some(seat) = self.seats.get_mut(slot as usize) {
-            *seat = None;
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            *slot = None;
         }
     }
 
-    /// Starts the counters of a channel seat from zero; called when the catalog
-    /// gives the seat to another channel.
+    /// Starts the counters of a channel slot from zero; called when the catalog
+    /// gives the slot to another channel.
     pub fn handle_channel_reset(&mut self, channel: u32) {
-        self.ensure_channel(channel);
-        if let Some(stats) = self.channels.get_mut(channel as usize) {
-            *stats = Arc::new(ChannelStats::default());
+        if let Some(stats) = self.shown.channel_mut(channel) {
+            *stats = ChannelStats::default();
         }
     }
 
     /// Runs at most so many probes at once from now on; those that run already
     /// are left alone.
-    pub fn handle_places(&mut self, places: usize) {
-        self.places = places.max(1);
+    pub fn handle_concurrency(&mut self, concurrency: usize) {
+        self.concurrency = concurrency.max(1);
     }
 
-    /// The next probe to start, if one is due and a place is free.
+    /// The next probe to start, if one is due and may run beside the others.
     pub fn poll_job(&mut self, now: Now) -> Option<Job> {
         loop {
-            if self.in_flight >= self.places {
-                self.saturated_since.get_or_insert(now.moment);
+            if self.shown.in_flight >= self.concurrency {
+                self.saturated_since.get_or_insert(now.monotonic);
                 return None;
             }
             let lateness = self.saturated_since.map_or(Lateness::Judged, Lateness::ExcusedSince);
-            let Some(slot) = self.schedule.poll_due(now.moment, lateness) else {
+            let Some(DueMember { member, due }) = self.schedule.poll_due(now.monotonic, lateness) else {
                 self.saturated_since = None;
                 return None;
             };
-            let Some(seat) = self.seats.get_mut(slot.member as usize).and_then(Option::as_mut) else {
-                continue;
-            };
-            if seat.activity == Activity::Probing {
+            let Some(slot) = self.slots.get_mut(member as usize).and_then(Option::as_mut) else { continue };
+            if slot.is_probing {
                 self.schedule.handle_overlap();
                 continue;
             }
-            seat.activity = Activity::Probing;
-            let job = Job { slot: slot.member, generation: seat.generation };
-            self.in_flight += 1;
-            self.lag.observe(now.moment.since(slot.due));
-            return Some(job);
+            slot.is_probing = true;
+            self.shown.in_flight += 1;
+            self.shown.lag.observe(now.monotonic.since(due));
+            return Some(Job { slot: member, generation: slot.generation });
         }
     }
 
-    /// When to ask again without an event. None while every place is taken: then
+    /// When to ask again without an event. None while as many probes run as may: then
     /// only a result can help, and waking for deadlines would spin.
     #[must_use]
-    pub fn poll_deadline(&self) -> Option<Moment> {
-        if self.in_flight >= self.places { None } else { self.schedule.next_deadline() }
+    pub fn poll_deadline(&self) -> Option<MonotonicTime> {
+        if self.shown.in_flight >= self.concurrency { None } else { self.schedule.next_deadline() }
     }
 
-    /// Whether a job's member is still there and still asked the same. The result
-    /// of another job is nobody's: it ends as [`Engine::handle_cancelled`].
+    /// Whether a job's member is still there and still checked in the same way. The
+    /// result of another job counts for nobody: it ends as [`Engine::handle_cancelled`].
     #[must_use]
     pub fn is_current(&self, job: Job) -> bool {
-        let seat = self.seats.get(job.slot as usize).and_then(Option::as_ref);
-        seat.is_some_and(|seat| seat.generation == job.generation)
+        self.slot(job.slot).is_some_and(|slot| slot.generation == job.generation)
     }
 
     /// Takes the result of a job and says whether the verdict moved. `started`
     /// is when the job was started. Results of members that are gone are dropped.
     pub fn handle_report(&mut self, job: Job, report: Report, started: Now, now: Now) -> Option<Transition> {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let seat = self.seats.get_mut(job.slot as usize).and_then(Option::as_mut)?;
-        if seat.generation != job.generation {
+        self.shown.in_flight = self.shown.in_flight.saturating_sub(1);
+        let slot = self.slots.get_mut(job.slot as usize).and_then(Option::as_mut)?;
+        if slot.generation != job.generation {
             return None;
         }
-        seat.activity = Activity::Resting;
-        let channel = seat.channel;
-        let thresholds = seat.thresholds?;
-        self.count(channel, &report);
-        let state = self.state_mut(job.slot)?;
-        let was_unknown = state.health == Health::Unknown;
-        let judgement = thresholds.judge(state, report.outcome, now.wall);
+        slot.is_probing = false;
+        let EngineSlot { channel, thresholds, .. } = *slot;
+        let thresholds = thresholds?;
+        self.shown.channel_mut(channel)?.count(&report);
+        let state = self.shown.state_mut(job.slot)?;
+        let moved_from = thresholds.judge(state, report.outcome, now.wall);
         if report.certificate_not_after.is_some() {
             state.certificate_not_after = report.certificate_not_after;
         }
-        let transition = match judgement {
-            Judgement::Unchanged => None,
-            Judgement::Moved { from, to } => Some(Transition {
-                slot: job.slot,
-                generation: job.generation,
-                from,
-                to,
-                outcome: report.outcome,
-                detail: report.detail.clone(),
-                consecutive: state.consecutive_successes.max(state.consecutive_failures),
-                at: now,
-            }),
-        };
+        let transition = moved_from.map(|from| Transition {
+            slot: job.slot,
+            generation: job.generation,
+            from,
+            to: state.health,
+            outcome: report.outcome,
+            detail: report.detail.clone(),
+            consecutive: state.consecutive_successes.max(state.consecutive_failures),
+            at: now,
+        });
         state.last = Some(LastProbe {
             at: started.wall,
             outcome: report.outcome,
@@ -294,28 +274,25 @@ impl Engine {
             detail: report.detail,
             durations: Durations::new(report.total, report.phases),
         });
-        if transition.is_some() && was_unknown {
-            self.unsettled = self.unsettled.saturating_sub(1);
+        if moved_from == Some(Health::Unknown) {
+            self.unsettled -= 1;
         }
         transition
     }
 
     /// Ends a job whose probe was given up, or whose result came too late, because
-    /// its member went or changed.
-    /// `channel` is the seat that the job was started for.
+    /// its member went or changed. `channel` is the slot that the job was started for.
     pub fn handle_cancelled(&mut self, channel: u32) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(stats) = self.channels.get_mut(channel as usize)
-            && let Some(count) = Arc::make_mut(stats).inconclusive.get_mut(ProberReason::Cancelled.index())
-        {
-            *count += 1;
+        self.shown.in_flight = self.shown.in_flight.saturating_sub(1);
+        if let Some(stats) = self.shown.channel_mut(channel) {
+            stats.count(&Report::inconclusive(ProberReason::Cancelled, ""));
         }
     }
 
-    /// The channel seat of a member.
+    /// The channel slot of a member.
     #[must_use]
     pub fn channel_of(&self, slot: u32) -> Option<u32> {
-        self.seats.get(slot as usize)?.as_ref().map(|seat| seat.channel)
+        self.slot(slot).map(|slot| slot.channel)
     }
 
     /// Probed members that have no verdict yet.
@@ -327,99 +304,33 @@ impl Engine {
     /// Probes running now.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.shown.in_flight
     }
 
     /// Everything a reader may see, by reference: see [`super::snapshot`].
     #[must_use]
     pub fn snapshot(&self) -> DriverSnapshot {
-        DriverSnapshot {
-            pages: self.pages.clone(),
-            channels: self.channels.clone(),
-            lag: self.lag.clone(),
-            in_flight: self.in_flight,
-            skipped: self.schedule.skipped(),
-        }
+        DriverSnapshot { skipped: self.schedule.skipped(), ..self.shown.clone() }
     }
 
     /// A member's state.
     #[must_use]
     pub fn state(&self, slot: u32) -> Option<&MemberState> {
-        let slot = slot as usize;
-        self.pages.get(slot / PAGE)?.get(slot % PAGE)
+        self.shown.state(slot)
     }
 
-    fn state_mut(&mut self, slot: u32) -> Option<&mut MemberState> {
-        let slot = slot as usize;
-        Arc::make_mut(self.pages.get_mut(slot / PAGE)?).get_mut(slot % PAGE)
-    }
-
-    fn write_state(&mut self, slot: u32, state: MemberState) {
-        let slot = slot as usize;
-        let pages = slot / PAGE + 1;
-        if self.pages.len() < pages {
-            self.pages.resize_with(pages, || Arc::new(Vec::with_capacity(PAGE)));
-        }
-        if let Some(page) = self.pages.get_mut(slot / PAGE) {
-            let page = Arc::make_mut(page);
-            let vacant = MemberState::new(u32::MAX, Health::Unknown, state.since);
-            page.resize(page.len().max(slot % PAGE + 1), vacant);
-            if let Some(place) = page.get_mut(slot % PAGE) {
-                *place = state;
-            }
-        }
-    }
-
-    fn ensure_channel(&mut self, channel: u32) {
-        let needed = channel as usize + 1;
-        if self.channels.len() < needed {
-            self.channels.resize_with(needed, Arc::default);
-        }
+    fn slot(&self, slot: u32) -> Option<&EngineSlot> {
+        self.slots.get(slot as usize)?.as_ref()
     }
 
     /// Takes a member that leaves or changes out of the count of unsettled ones.
     fn unsettle(&mut self, slot: u32) {
-        let probed = self
-            .seats
-            .get(slot as usize)
-            .and_then(Option::as_ref)
-            .is_some_and(|seat| seat.thresholds.is_some());
-        if probed && self.state(slot).is_some_and(|state| state.health == Health::Unknown) {
-            self.unsettled = self.unsettled.saturating_sub(1);
-        }
-    }
-
-    fn count(&mut self, channel: u32, report: &Report) {
-        let Some(stats) = self.channels.get_mut(channel as usize).map(Arc::make_mut) else { return };
-        match report.outcome {
-            Outcome::Success => {}
-            Outcome::Failure(reason) => {
-                if let Some(count) = stats.failures.get_mut(reason.index()) {
-                    *count += 1;
-                }
-            }
-            Outcome::Inconclusive(reason) => {
-                if let Some(count) = stats.inconclusive.get_mut(reason.index()) {
-                    *count += 1;
-                }
-                // A duration measured by a prober in trouble says nothing of the member.
-                return;
-            }
-        }
-        let phases = [
-            (&mut stats.connect, report.phases.connect),
-            (&mut stats.tls, report.phases.tls),
-            (&mut stats.response, report.phases.response),
-            (&mut stats.total, Some(report.total)),
-        ];
-        for (histogram, duration) in phases {
-            if let Some(duration) = duration {
-                histogram.observe(duration);
-            }
+        let is_probed = self.slot(slot).is_some_and(|slot| slot.thresholds.is_some());
+        if is_probed && self.state(slot).is_some_and(|state| state.health == Health::Unknown) {
+            self.unsettled -= 1;
         }
     }
 }
 
 #[cfg(test)]
-#[path = "engine/tests.rs"]
 mod tests;

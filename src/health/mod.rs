@@ -7,23 +7,21 @@
 //! | file | what it decides or holds |
 //! |---|---|
 //! | `engine` | a driver's members: what is due, what a result means |
-//! | `schedule` | phases, slots, lateness |
+//! | `schedule` | when a member is due, and when it is too late |
 //! | `threshold` | when a verdict moves |
-//! | `moment` | monotonic and wall time as plain values |
 //! | `outcome` | what a probe found, and whose fault it was |
-//! | `histogram` | fixed-bucket counts of durations |
 //! | `snapshot` | what a driver shows of its members |
+//! | `time` | monotonic time, wall time, histograms of durations |
 
 pub mod engine;
-pub mod histogram;
-pub mod moment;
 pub mod outcome;
 pub mod schedule;
 pub mod snapshot;
 pub mod threshold;
+pub mod time;
 
 pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Transition};
-pub use moment::{Moment, Now, Timestamp};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 pub use snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, ResultCounts};
-pub use threshold::{Judgement, Thresholds};
+pub use threshold::Thresholds;
+pub use time::{MonotonicTime, Now, Timestamp};

@@ -1,16 +1,16 @@
 //! What a driver shows of its members: flat pages, cloned by reference.
 //!
-//! A driver owns the pages and writes in place; a reader's clone shares them, and
-//! the first write to a shared page copies that page only. So nobody pays while
-//! nobody looks, and a reader always sees one instant per page.
+//! A driver owns the pages and writes to them in place. A reader gets a clone, which
+//! shares the pages; the driver's first write to a shared page copies that page alone.
+//! So a write costs nothing more while nobody reads, and a reader sees each page as it
+//! was at one instant.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::histogram::{Histogram, LAG_BOUNDS, PROBE_BOUNDS};
-use super::moment::{Timestamp, nanos};
-use super::outcome::{MemberReason, Outcome, Phases, ProberReason};
+use super::outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
+use super::time::{Histogram, LAG_BOUNDS, PROBE_BOUNDS, Timestamp, nanos};
 use crate::channel::Health;
 
 /// Members per page: few, because a write to a page that a reader holds copies it.
@@ -131,13 +131,13 @@ pub struct ChannelStats {
     /// Inconclusive probes by [`ProberReason::index`].
     pub inconclusive: [u64; ProberReason::ALL.len()],
     /// Durations of the connect phase.
-    pub connect: Histogram<10>,
+    pub connect: Histogram,
     /// Durations of TLS handshakes.
-    pub tls: Histogram<10>,
+    pub tls: Histogram,
     /// Durations of the response phase.
-    pub response: Histogram<10>,
+    pub response: Histogram,
     /// Durations of whole probes.
-    pub total: Histogram<10>,
+    pub total: Histogram,
 }
 
 impl Default for ChannelStats {
@@ -155,6 +155,34 @@ impl Default for ChannelStats {
 }
 
 impl ChannelStats {
+    /// Counts a probe that ended.
+    pub(super) fn count(&mut self, report: &Report) {
+        let reason = match report.outcome {
+            Outcome::Success => None,
+            Outcome::Failure(reason) => self.failures.get_mut(reason.index()),
+            Outcome::Inconclusive(reason) => self.inconclusive.get_mut(reason.index()),
+        };
+        if let Some(count) = reason {
+            *count += 1;
+        }
+        // A duration measured by a prober in trouble says nothing of the member.
+        if matches!(report.outcome, Outcome::Inconclusive(_)) {
+            return;
+        }
+        let Phases { connect, tls, response } = report.phases;
+        let durations = [
+            (&mut self.connect, connect),
+            (&mut self.tls, tls),
+            (&mut self.response, response),
+            (&mut self.total, Some(report.total)),
+        ];
+        for (histogram, duration) in durations {
+            if let Some(duration) = duration {
+                histogram.observe(duration);
+            }
+        }
+    }
+
     /// Adds another driver's counters.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
@@ -175,10 +203,10 @@ impl ChannelStats {
 pub struct DriverSnapshot {
     /// Members by slot, [`PAGE`] to a page.
     pub pages: Vec<Arc<Vec<MemberState>>>,
-    /// Counters by channel seat.
+    /// Counters by channel slot.
     pub channels: Vec<Arc<ChannelStats>>,
     /// How late probes started against their slots.
-    pub lag: Histogram<10>,
+    pub lag: Histogram,
     /// Probes running now.
     pub in_flight: usize,
     /// Slots skipped because they were late.
@@ -201,8 +229,41 @@ impl DriverSnapshot {
     /// The member in `slot`, if it is still the one of `generation`.
     #[must_use]
     pub fn member(&self, slot: u32, generation: u32) -> Option<&MemberState> {
-        let slot = usize::try_from(slot).ok()?;
-        let state = self.pages.get(slot / PAGE)?.get(slot % PAGE)?;
-        (state.generation == generation).then_some(state)
+        self.state(slot).filter(|state| state.generation == generation)
+    }
+
+    pub(super) fn state(&self, slot: u32) -> Option<&MemberState> {
+        let slot = slot as usize;
+        self.pages.get(slot / PAGE)?.get(slot % PAGE)
+    }
+
+    pub(super) fn state_mut(&mut self, slot: u32) -> Option<&mut MemberState> {
+        let slot = slot as usize;
+        Arc::make_mut(self.pages.get_mut(slot / PAGE)?).get_mut(slot % PAGE)
+    }
+
+    /// Writes a member's state into its slot; slots before it that were never used show
+    /// a generation that no member has.
+    pub(super) fn put(&mut self, slot: u32, state: MemberState) {
+        let (page, place) = (slot as usize / PAGE, slot as usize % PAGE);
+        if self.pages.len() <= page {
+            self.pages.resize_with(page + 1, || Arc::new(Vec::with_capacity(PAGE)));
+        }
+        let Some(page) = self.pages.get_mut(page).map(Arc::make_mut) else { return };
+        if page.len() <= place {
+            page.resize(place + 1, MemberState::new(u32::MAX, Health::Unknown, state.since));
+        }
+        if let Some(place) = page.get_mut(place) {
+            *place = state;
+        }
+    }
+
+    /// The counters in a channel slot; made when the slot is new.
+    pub(super) fn channel_mut(&mut self, channel: u32) -> Option<&mut ChannelStats> {
+        let channel = channel as usize;
+        if self.channels.len() <= channel {
+            self.channels.resize_with(channel + 1, Arc::default);
+        }
+        self.channels.get_mut(channel).map(Arc::make_mut)
     }
 }

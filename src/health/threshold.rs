@@ -5,9 +5,9 @@
 //! of one kind in a row; one opposite result resets the count; an inconclusive
 //! result changes nothing.
 
-use super::moment::Timestamp;
 use super::outcome::Outcome;
 use super::snapshot::MemberState;
+use super::time::Timestamp;
 use crate::channel::{Health, HealthCheck};
 
 /// The two thresholds of a health check, each 1 to 10.
@@ -25,24 +25,10 @@ impl From<&HealthCheck> for Thresholds {
     }
 }
 
-/// Whether one result moved the verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// The verdict is what it was.
-    Unchanged,
-    /// The verdict moved.
-    Moved {
-        /// What it was.
-        from: Health,
-        /// What it is now.
-        to: Health,
-    },
-}
-
 impl Thresholds {
     /// Counts one result into a member's state and moves its verdict when a
-    /// threshold is reached.
-    pub fn judge(self, state: &mut MemberState, outcome: Outcome, at: Timestamp) -> Judgement {
+    /// threshold is reached; returns the verdict of before, if it moved.
+    pub fn judge(self, state: &mut MemberState, outcome: Outcome, at: Timestamp) -> Option<Health> {
         let (reached, to) = match outcome {
             Outcome::Success => {
                 state.counts.success += 1;
@@ -58,11 +44,11 @@ impl Thresholds {
             }
             Outcome::Inconclusive(_) => {
                 state.counts.inconclusive += 1;
-                return Judgement::Unchanged;
+                return None;
             }
         };
         if !reached || state.health == to {
-            return Judgement::Unchanged;
+            return None;
         }
         let from = state.health;
         state.health = to;
@@ -70,7 +56,7 @@ impl Thresholds {
         if let Some(count) = state.transitions.get_mut(to.index()) {
             *count += 1;
         }
-        Judgement::Moved { from, to }
+        Some(from)
     }
 }
 
@@ -131,16 +117,10 @@ mod tests {
     fn counts_and_time_of_a_transition() {
         let mut state = MemberState::new(7, Health::Unknown, Timestamp(1));
         let thresholds = Thresholds { normal: 1, abnormal: 2 };
-        assert_eq!(
-            thresholds.judge(&mut state, SUCCESS, Timestamp(2)),
-            Judgement::Moved { from: Health::Unknown, to: Health::Healthy }
-        );
-        assert_eq!(thresholds.judge(&mut state, FAILURE, Timestamp(3)), Judgement::Unchanged);
+        assert_eq!(thresholds.judge(&mut state, SUCCESS, Timestamp(2)), Some(Health::Unknown));
+        assert_eq!(thresholds.judge(&mut state, FAILURE, Timestamp(3)), None);
         assert_eq!(state.since, Timestamp(2));
-        assert_eq!(
-            thresholds.judge(&mut state, FAILURE, Timestamp(4)),
-            Judgement::Moved { from: Health::Healthy, to: Health::Unhealthy }
-        );
+        assert_eq!(thresholds.judge(&mut state, FAILURE, Timestamp(4)), Some(Health::Healthy));
         assert_eq!((state.since, state.transitions), (Timestamp(4), [0, 1, 1]));
         assert_eq!((state.consecutive_successes, state.consecutive_failures), (0, 2));
     }

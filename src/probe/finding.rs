@@ -1,10 +1,15 @@
-//! What a protocol concludes, and remote text made fit to print.
+//! What a probe concludes: from a protocol, or from a system error.
 //!
-//! The words between `attempt` and the protocols: a [`Step`] says what the
-//! machine wants next, a [`Finding`] is the end of it.
+//! A [`ProbeStep`] says what the machine of a probe wants next; a [`Finding`] is the end
+//! of the probe. Made by `machine` and the protocols.
+//!
+//! A table decides whose fault a system error is. An error that only the network or the
+//! member can cause is a failure; one that only this host can cause is inconclusive; one
+//! that nobody expected is inconclusive too, with its number.
 
 use std::borrow::Cow;
 
+use rustix::io::Errno;
 use tokio::io::Interest;
 
 use crate::health::{MemberReason, Outcome, ProberReason};
@@ -14,7 +19,7 @@ const LONGEST_REMOTE_TEXT: usize = 120;
 
 /// What a probe's machine wants next.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum ProbeStep {
     /// The kernel said "would block"; go on when the socket is ready for this.
     Wait(Interest),
     /// The probe is over.
@@ -51,7 +56,7 @@ impl Finding {
     }
 }
 
-impl From<Finding> for Step {
+impl From<Finding> for ProbeStep {
     fn from(finding: Finding) -> Self {
         Self::Done(finding)
     }
@@ -72,9 +77,125 @@ pub(super) fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// The first line of what a member sent, fit to print.
+pub(super) fn first_line(bytes: &[u8]) -> String {
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or(bytes);
+    printable(line.trim_ascii_end())
+}
+
+/// What a failed `socket`, or a failed registration with the runtime, means:
+/// the member was not even called.
+pub(super) fn opening(errno: Errno) -> Finding {
+    local_shortage(errno).unwrap_or_else(|| internal("opening a socket", errno))
+}
+
+/// What an error of `connect`, or of a connection being made, means.
+///
+/// `ECONNRESET` here says that the connection was established and reset before
+/// we looked: a refusal during the handshake is `ECONNREFUSED` (RFC 9293, 3.10.7.3).
+pub(super) fn connecting(errno: Errno) -> Finding {
+    match errno {
+        Errno::CONNREFUSED => Finding::failure(MemberReason::Refused, "connection refused"),
+        Errno::TIMEDOUT => Finding::failure(MemberReason::ConnectTimeout, "the kernel gave up connecting"),
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => {
+            Finding::inconclusive(ProberReason::LocalPort, "no local port is free")
+        }
+        // What connect(2) says of a route of the kind blackhole (route(8)); our
+        // own arguments are never wrong.
+        Errno::INVAL => {
+            let detail = "a route of this host discards what is sent there";
+            Finding::failure(MemberReason::Unreachable, detail)
+        }
+        errno => established(errno),
+    }
+}
+
+/// What an error of an established connection means.
+pub(super) fn established(errno: Errno) -> Finding {
+    if let Some(finding) = local_shortage(errno) {
+        return finding;
+    }
+    let unreachable = |detail| Finding::failure(MemberReason::Unreachable, detail);
+    match errno {
+        Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE => {
+            Finding::failure(MemberReason::Reset, "connection reset by the member")
+        }
+        // Retransmissions of an established connection were never acknowledged.
+        Errno::TIMEDOUT => Finding::failure(MemberReason::ResponseTimeout, "the connection went dead"),
+        // ICMP unreachable in its kinds (RFC 1122, 4.2.3.9), a missing route,
+        // or a local rule that forbids the way.
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET => unreachable("no route to host"),
+        Errno::NETUNREACH | Errno::NETDOWN => unreachable("network unreachable"),
+        Errno::ACCESS | Errno::PERM => unreachable("administratively forbidden"),
+        Errno::NOPROTOOPT | Errno::PROTO => unreachable("the host does not speak TCP"),
+        errno => internal("talking to the member", errno),
+    }
+}
+
+/// File descriptors, socket memory and event registrations that ran out.
+fn local_shortage(errno: Errno) -> Option<Finding> {
+    let detail = match errno {
+        Errno::MFILE => "no file descriptor is free in this process",
+        Errno::NFILE => "no file descriptor is free in this system",
+        Errno::NOBUFS | Errno::NOMEM => "no memory is free for a socket",
+        Errno::NOSPC => "no epoll watch is free for this user",
+        _ => return None,
+    };
+    Some(Finding::inconclusive(ProberReason::LocalFd, detail))
+}
+
+fn internal(doing: &str, errno: Errno) -> Finding {
+    let number = errno.raw_os_error();
+    let text = std::io::Error::from(errno).kind();
+    Finding::inconclusive(ProberReason::Internal, format!("{doing}: {text} (errno {number})"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_errno_lands_on_the_side_that_caused_it() {
+        use MemberReason as M;
+        use ProberReason as P;
+        let member = Outcome::Failure;
+        let prober = Outcome::Inconclusive;
+        type Judge = fn(Errno) -> Finding;
+        let cases: [(Judge, Errno, Outcome); 28] = [
+            (opening, Errno::MFILE, prober(P::LocalFd)),
+            (opening, Errno::NFILE, prober(P::LocalFd)),
+            (opening, Errno::NOBUFS, prober(P::LocalFd)),
+            (opening, Errno::NOMEM, prober(P::LocalFd)),
+            (opening, Errno::NOSPC, prober(P::LocalFd)),
+            (opening, Errno::AFNOSUPPORT, prober(P::Internal)),
+            (opening, Errno::ACCESS, prober(P::Internal)),
+            (connecting, Errno::CONNREFUSED, member(M::Refused)),
+            (connecting, Errno::TIMEDOUT, member(M::ConnectTimeout)),
+            (connecting, Errno::CONNRESET, member(M::Reset)),
+            (connecting, Errno::ADDRNOTAVAIL, prober(P::LocalPort)),
+            (connecting, Errno::ADDRINUSE, prober(P::LocalPort)),
+            (connecting, Errno::HOSTUNREACH, member(M::Unreachable)),
+            (connecting, Errno::NETUNREACH, member(M::Unreachable)),
+            (connecting, Errno::HOSTDOWN, member(M::Unreachable)),
+            (connecting, Errno::NONET, member(M::Unreachable)),
+            (connecting, Errno::NETDOWN, member(M::Unreachable)),
+            (connecting, Errno::ACCESS, member(M::Unreachable)),
+            (connecting, Errno::PERM, member(M::Unreachable)),
+            (connecting, Errno::NOPROTOOPT, member(M::Unreachable)),
+            (connecting, Errno::NOBUFS, prober(P::LocalFd)),
+            (connecting, Errno::INVAL, member(M::Unreachable)),
+            (established, Errno::INVAL, prober(P::Internal)),
+            (established, Errno::CONNRESET, member(M::Reset)),
+            (established, Errno::PIPE, member(M::Reset)),
+            (established, Errno::TIMEDOUT, member(M::ResponseTimeout)),
+            (established, Errno::NOMEM, prober(P::LocalFd)),
+            (established, Errno::BADF, prober(P::Internal)),
+        ];
+        for (judge, errno, outcome) in cases {
+            assert_eq!(judge(errno).outcome, outcome, "{errno:?}");
+        }
+        assert!(established(Errno::INVAL).detail.contains("(errno 22)"));
+    }
 
     #[test]
     fn remote_text_is_bounded_and_printable() {

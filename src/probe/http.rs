@@ -1,6 +1,6 @@
 //! The HTTP check: the request, and the verdict on a response head.
 //!
-//! Called by `attempt` for HTTP and, over its records, by `https`.
+//! Called by `machine` for HTTP and, over its records, by `https`.
 //!
 //! # What is judged (RFC 9112, RFC 9110)
 //!
@@ -23,16 +23,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::net::{self, SendFlags};
 use tokio::io::Interest;
 
-use super::explanation::Explanation;
-use super::finding::{Finding, Step, printable};
-use super::progress::Progress;
-use super::target::Target;
-use super::{fault, scratch};
+use super::finding::{self, Finding, ProbeStep, first_line, printable};
+use super::plan::Target;
+use super::progress::{ProbeTrace, Progress};
+use super::socket;
 use crate::channel::{CodeSet, HttpCheck, Method, ProbeOptions};
-use crate::health::{MemberReason, Outcome};
+use crate::health::{MemberReason, Outcome, ProberReason};
 
 /// Bytes of all response heads of one probe, interim ones included.
 pub(super) const HEADS_AT_MOST: usize = 64 * 1024;
@@ -124,20 +123,20 @@ impl HttpExchange {
         plan: &HttpPlan,
         target: &Target,
         progress: &mut Progress,
-    ) -> Step {
-        let notes = progress.notes.as_deref_mut();
+    ) -> ProbeStep {
+        let trace = progress.trace.as_deref_mut();
         match self.sending {
             Sending::Unsent => {
-                self.sending = send_request(socket, plan, target, 0, notes);
-                progress.speak();
+                self.sending = send_request(socket, plan, target, 0, trace);
+                progress.note_sent();
                 if let Sending::Complete = self.sending {
                     // Nothing can have been answered yet: skip one read in vain.
-                    return Step::Wait(Interest::READABLE);
+                    return ProbeStep::Wait(Interest::READABLE);
                 }
             }
             Sending::Sent(sent) => {
-                self.sending = send_request(socket, plan, target, sent, notes);
-                progress.speak();
+                self.sending = send_request(socket, plan, target, sent, trace);
+                progress.note_sent();
             }
             Sending::Complete | Sending::Broken(_) => {}
         }
@@ -145,8 +144,8 @@ impl HttpExchange {
             Sending::Sent(_) => Interest::READABLE.add(Interest::WRITABLE),
             Sending::Unsent | Sending::Complete | Sending::Broken(_) => Interest::READABLE,
         };
-        scratch::input(|buffer| self.read(socket, buffer, plan, progress))
-            .map_or(Step::Wait(interest), Step::Done)
+        socket::input(|buffer| self.read(socket, buffer, plan, progress))
+            .map_or(ProbeStep::Wait(interest), ProbeStep::Done)
     }
 
     fn read(
@@ -157,25 +156,23 @@ impl HttpExchange {
         progress: &mut Progress,
     ) -> Option<Finding> {
         loop {
-            match net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return Some(self.head.ended(self.broken())),
-                Ok((_, read)) => {
-                    let bytes = buffer.get(..read).unwrap_or_default();
-                    if let Some(finding) = self.head.take(bytes, plan, progress) {
-                        return Some(finding);
+            match socket::receive(socket, buffer) {
+                Ok(Some([])) => {
+                    let broken = match self.sending {
+                        Sending::Broken(errno) => Some(errno),
+                        Sending::Unsent | Sending::Sent(_) | Sending::Complete => None,
+                    };
+                    return Some(self.head.ended(broken));
+                }
+                Ok(Some(bytes)) => {
+                    let finding = self.head.take(bytes, plan, progress);
+                    if finding.is_some() {
+                        return finding;
                     }
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return None,
-                Err(errno) => return Some(fault::established(errno)),
+                Ok(None) => return None,
+                Err(errno) => return Some(finding::established(errno)),
             }
-        }
-    }
-
-    fn broken(&self) -> Option<Errno> {
-        match self.sending {
-            Sending::Broken(errno) => Some(errno),
-            Sending::Unsent | Sending::Sent(_) | Sending::Complete => None,
         }
     }
 }
@@ -185,12 +182,12 @@ fn send_request(
     plan: &HttpPlan,
     target: &Target,
     mut sent: usize,
-    notes: Option<&mut Explanation>,
+    trace: Option<&mut ProbeTrace>,
 ) -> Sending {
-    scratch::output(|request| {
+    socket::output(|request| {
         plan.write_request(target, request);
-        if let Some(notes) = notes {
-            notes.request = Some(String::from_utf8_lossy(request).into_owned());
+        if let Some(trace) = trace {
+            trace.request = Some(String::from_utf8_lossy(request).into_owned());
         }
         loop {
             let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) else {
@@ -221,7 +218,7 @@ pub(super) struct HeadReader {
 }
 
 /// What a head turned out to be.
-enum Head {
+enum ParsedHead {
     /// More bytes are needed.
     Partial,
     /// An interim answer that took so many bytes.
@@ -237,12 +234,12 @@ impl HeadReader {
     pub(super) fn take(&mut self, bytes: &[u8], plan: &HttpPlan, progress: &mut Progress) -> Option<Finding> {
         self.received += bytes.len();
         let finding = if self.kept.is_empty() {
-            self.judge(bytes, plan, progress.notes.as_deref_mut())
+            self.judge(bytes, plan, progress.trace.as_deref_mut())
         } else {
             let mut kept = std::mem::take(&mut self.kept);
             kept.extend_from_slice(bytes);
             if self.is_worth_parsing(&kept, bytes.len()) {
-                self.judge(&kept, plan, progress.notes.as_deref_mut())
+                self.judge(&kept, plan, progress.trace.as_deref_mut())
             } else {
                 self.kept = kept;
                 None
@@ -256,7 +253,7 @@ impl HeadReader {
     /// The stream ended, or the connection broke, before a final head.
     pub(super) fn ended(&self, broken: Option<Errno>) -> Finding {
         match broken {
-            Some(errno) => fault::established(errno),
+            Some(errno) => finding::established(errno),
             None if self.received == 0 => {
                 Finding::failure(MemberReason::Closed, "closed by the member before it answered")
             }
@@ -281,22 +278,24 @@ impl HeadReader {
         &mut self,
         mut bytes: &[u8],
         plan: &HttpPlan,
-        mut notes: Option<&mut Explanation>,
+        mut trace: Option<&mut ProbeTrace>,
     ) -> Option<Finding> {
         loop {
-            match parse(bytes, plan, notes.as_deref_mut()) {
+            match parse(bytes, plan, trace.as_deref_mut()) {
                 // The limit holds however the bytes were cut on their way.
-                Head::Final(_, length) if self.passed + length > HEADS_AT_MOST => return Some(too_long()),
-                Head::Final(finding, _) | Head::Broken(finding) => return Some(finding),
-                Head::Interim(length) => {
+                ParsedHead::Final(_, length) if self.passed + length > HEADS_AT_MOST => {
+                    return Some(too_long());
+                }
+                ParsedHead::Final(finding, _) | ParsedHead::Broken(finding) => return Some(finding),
+                ParsedHead::Interim(length) => {
                     self.interim += 1;
                     self.passed += length;
                     if self.interim > INTERIM_AT_MOST {
                         return Some(protocol(format!("more than {INTERIM_AT_MOST} interim answers")));
                     }
-                    bytes = bytes.get(length..).unwrap_or_default();
+                    bytes = bytes.get(length..)?;
                 }
-                Head::Partial => {
+                ParsedHead::Partial => {
                     self.kept = bytes.to_vec();
                     self.parsed = bytes.len();
                     return None;
@@ -320,32 +319,33 @@ fn breach(bytes: &[u8]) -> Option<Finding> {
     parsed.err().map(|error| not_http(error, bytes))
 }
 
-fn parse(bytes: &[u8], plan: &HttpPlan, notes: Option<&mut Explanation>) -> Head {
+fn parse(bytes: &[u8], plan: &HttpPlan, trace: Option<&mut ProbeTrace>) -> ParsedHead {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
     let mut response = httparse::Response::new(&mut []);
     let length = match parser().parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Head::Partial,
-        Err(error) => return Head::Broken(not_http(error, bytes)),
+        Ok(httparse::Status::Partial) => return ParsedHead::Partial,
+        Err(error) => return ParsedHead::Broken(not_http(error, bytes)),
     };
-    let code = response.code.unwrap_or_default();
+    let (Some(version), Some(code), Some(phrase)) = (response.version, response.code, response.reason) else {
+        let detail = "a whole response head without a status line";
+        return ParsedHead::Broken(Finding::inconclusive(ProberReason::Internal, detail));
+    };
     if (100..200).contains(&code) && code != 101 {
-        if let Some(notes) = notes {
-            notes.interim.push(code);
+        if let Some(trace) = trace {
+            trace.interim.push(code);
         }
-        return Head::Interim(length);
+        return ParsedHead::Interim(length);
     }
-    let phrase = response.reason.unwrap_or_default();
-    if let Some(notes) = notes {
-        let version = response.version.unwrap_or_default();
-        notes.status_line = Some(printable(format!("HTTP/1.{version} {code} {phrase}").as_bytes()));
+    if let Some(trace) = trace {
+        trace.status_line = Some(printable(format!("HTTP/1.{version} {code} {phrase}").as_bytes()));
     }
     if let Some(contradiction) = bad_length(response.headers, plan.method, code) {
-        return Head::Final(protocol(contradiction).with_status(code), length);
+        return ParsedHead::Final(protocol(contradiction).with_status(code), length);
     }
     let outcome =
         if plan.codes.contains(code) { Outcome::Success } else { Outcome::Failure(MemberReason::Status) };
-    Head::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) }, length)
+    ParsedHead::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) }, length)
 }
 
 /// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
@@ -384,10 +384,7 @@ fn protocol(detail: impl Into<Cow<'static, str>>) -> Finding {
 }
 
 fn not_http(error: httparse::Error, bytes: &[u8]) -> Finding {
-    let begins = |detail: &str| {
-        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        protocol(format!("{detail}: it begins with \"{}\"", printable(line.trim_ascii_end())))
-    };
+    let begins = |detail: &str| protocol(format!("{detail}: it begins with \"{}\"", first_line(bytes)));
     match error {
         httparse::Error::Version | httparse::Error::Token => begins("the answer is not HTTP/1.x"),
         httparse::Error::Status => begins("the answer has no valid status line"),
@@ -447,4 +444,35 @@ fn usual(code: u16) -> Option<&'static str> {
         507 => "507 Insufficient Storage",
         _ => return None,
     })
+}
+
+/// A way in for the fuzz target of response heads and the replay of its corpus.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use super::{HeadReader, HttpCheck, HttpPlan, Outcome, ProbeOptions, Progress};
+
+    /// What a probe would conclude from an answer.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Conclusion {
+        /// The verdict-moving part.
+        pub outcome: Outcome,
+        /// The status code, when a final head was read.
+        pub status: Option<u16>,
+        /// The line for people.
+        pub detail: String,
+    }
+
+    /// Judges an answer that comes in these pieces, after which the member closes.
+    #[must_use]
+    pub fn judge<'a>(check: &HttpCheck, pieces: impl Iterator<Item = &'a [u8]>) -> Conclusion {
+        let plan = HttpPlan::new(check, &ProbeOptions::default());
+        let mut progress = Progress::new(Some(Box::default()));
+        let mut reader = HeadReader::default();
+        // No byte at all is the end of the stream, which `ended` judges.
+        let mut pieces = pieces.filter(|piece| !piece.is_empty());
+        let finding = pieces
+            .find_map(|piece| reader.take(piece, &plan, &mut progress))
+            .unwrap_or_else(|| reader.ended(None));
+        Conclusion { outcome: finding.outcome, status: finding.status, detail: finding.detail.into_owned() }
+    }
 }

@@ -6,62 +6,48 @@
 //! [`explain`] in a runtime. Nothing here returns an error or panics on what a peer sends: a
 //! failed probe is a [`Report`] with a reason.
 //!
-//! A probe is a state machine over one non-blocking socket. It makes system
-//! calls until the kernel says "would block", then waits for the socket or for
-//! the one deadline. When the deadline comes first, the machine makes its
-//! system calls once more: the socket is read before the timer is believed. When
-//! the prober itself was away meanwhile, the member gets the time that it lost.
+//! A probe is a state machine over one non-blocking socket. It makes system calls until
+//! the kernel says "would block", then waits for the socket or for the one deadline.
+//! When the deadline comes first, the machine makes its system calls once more before it
+//! believes the timer. Time in which the prober itself did not run is given back to the
+//! member.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `plan` | what all members of a channel share |
-//! | `target` | how one member is called and where it is |
-//! | `reference` | is a silence ours? The optional self-check |
+//! | `plan` | what all members of a channel share; how one member is called |
 //! | `resolve` | names to addresses, off the probe path |
-//! | `attempt` | one connection: open, wait, deadline, close |
-//! | `course` | what happens between two waits, phase after phase |
-//! | `wire` | the socket, and who watches it |
-//! | `absence` | time in which the prober itself did not run |
-//! | `progress` | how far a probe has come |
-//! | `queue` | a driver's own event queue, and sockets used again |
-//! | `tcp` | success is an established connection |
+//! | `machine` | one probe: connect, send, receive, judge the deadline, close |
 //! | `http` | the request, and the verdict on a response head |
-//! | `https` | the same over TLS |
-//! | `tls` | TLS settings, certificates, and what went wrong with them |
-//! | `fault` | system errors: whose fault, and in which words |
-//! | `explanation` | what `--explain` shows |
-//! | `fuzzing` | a way in for the fuzz target of response heads |
+//! | `https` | the same over TLS, and why a handshake failed |
+//! | `tls` | TLS settings and certificates |
+//! | `finding` | what a probe concludes; whose fault a system error is |
+//! | `progress` | how far a probe has come, and what `--explain` shows of it |
+//! | `socket` | the socket of a probe: opened, waited for, read |
+//! | `queue` | a driver's own event queue, and sockets used again |
+//! | `stall` | time in which the prober itself did not run |
+//! | `reference` | the optional check whether the prober's own network works |
 
-pub mod absence;
-mod attempt;
-mod course;
-mod explanation;
-mod fault;
 mod finding;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
 mod http;
 mod https;
+mod machine;
 mod plan;
 mod progress;
 mod queue;
 mod reference;
 mod resolve;
-mod scratch;
-mod target;
-mod tcp;
+mod socket;
+pub mod stall;
 mod tls;
-mod wire;
 
-pub use explanation::{CertificateExplanation, Explanation, TlsExplanation};
-pub use plan::{Plan, PlanError};
-pub use queue::{Bell, EventQueue, wait_until};
+#[cfg(feature = "fuzzing")]
+pub use http::fuzzing;
+pub use plan::{Plan, Target};
+pub use progress::{CertificateTrace, ProbeTrace, TlsTrace};
+pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
-pub use target::Target;
-pub use tls::tls_settings;
-
-use attempt::Attempt;
+pub use tls::{PlanError, tls_settings};
 
 use crate::health::Report;
 
@@ -71,19 +57,19 @@ use crate::health::Report;
 /// plan says so) and leaves nothing behind.
 pub async fn run(plan: &Plan, target: &Target) -> Report {
     let report = match target.resolve(plan.timeout()).await {
-        Ok(peer) => Attempt::new(plan, target, peer, None).run().await.0,
+        Ok(peer) => machine::run(plan, target, peer, None).await.0,
         Err(report) => report,
     };
     plan.judge(report).await
 }
 
 /// Probes a member once and keeps what a person wants to see of it.
-pub async fn explain(plan: &Plan, target: &Target) -> (Report, Explanation) {
+pub async fn explain(plan: &Plan, target: &Target) -> (Report, ProbeTrace) {
     match target.resolve(plan.timeout()).await {
         Ok(peer) => {
-            let (report, notes) = Attempt::new(plan, target, peer, Some(Box::default())).run().await;
-            (report, notes.map_or_else(Explanation::default, |notes| *notes))
+            let (report, trace) = machine::run(plan, target, peer, Some(Box::default())).await;
+            (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
         }
-        Err(report) => (report, Explanation::default()),
+        Err(report) => (report, ProbeTrace::default()),
     }
 }

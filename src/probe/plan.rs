@@ -1,16 +1,20 @@
-//! What all members of a channel share: protocol, request, TLS settings, timeout.
+//! How the members of a channel are probed, and how one of them is called.
 //!
-//! Built once per (re)load from checked configuration; reading certificates
-//! and trust anchors happens here and never in a probe.
+//! A driver has one [`Plan`] per channel and one [`Target`] per member, built at each
+//! (re)load from checked configuration. Certificates and trust anchors are read here,
+//! and never in a probe.
 
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::HttpPlan;
 use super::reference::Reference;
-use super::tls::TlsPlan;
-use crate::channel::{CloseMode, HealthCheck, ProbeOptions, Protocol};
-use crate::health::Report;
+use super::resolve::{NameCell, Resolver};
+use super::tls::{PlanError, TlsPlan};
+use crate::channel::{CloseMode, HealthCheck, Host, MemberAddress, ProbeOptions, Protocol};
+use crate::health::{MemberReason, Outcome, Report};
 
 /// How the members of one channel are probed. Shared behind an `Arc`.
 #[derive(Debug)]
@@ -27,41 +31,6 @@ pub(super) enum ProtocolPlan {
     Tcp,
     Http(HttpPlan),
     Https(HttpPlan, TlsPlan),
-}
-
-/// Why a plan cannot be made. Configuration checks find most of these earlier;
-/// what is left is what changed since, or what only the TLS library knows.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// `ca_file` holds no usable trust anchor.
-    #[error("{path} holds no usable CA certificate: {message}")]
-    TrustAnchors {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// `verify` without `ca_file`, and the system has no trust anchors.
-    #[error("the system's trust anchors cannot be used: {0}")]
-    SystemTrustAnchors(String),
-    /// The client certificate or its key cannot be used.
-    #[error("the client certificate {path} cannot be used: {message}")]
-    ClientIdentity {
-        /// The certificate's or the key's file.
-        path: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// `enable_client_ssl` without a client certificate.
-    #[error("enable_client_ssl is set, but there is no client certificate")]
-    NoClientIdentity,
-    /// `server_name` (or `host`) is neither a DNS name nor an address.
-    #[error("\"{0}\" is neither a DNS name nor an IP address, so it cannot be a TLS server name")]
-    ServerName(String),
-    /// The TLS library refuses the settings.
-    #[error("the TLS settings cannot be used: {0}")]
-    Tls(String),
 }
 
 impl Plan {
@@ -103,5 +72,79 @@ impl Plan {
     /// How a probe's connection ends.
     pub(super) fn close(&self) -> CloseMode {
         self.close
+    }
+}
+
+/// One member, as a probe needs it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    address: MemberAddress,
+    /// What is known of the host's addresses, if it is a name.
+    name: Option<Arc<NameCell>>,
+}
+
+impl Target {
+    /// A member by its host and the port that is probed
+    /// ([`Channel::check_port`](crate::channel::Channel::check_port)). A name is
+    /// handed to the resolver at once; an address never is.
+    #[must_use]
+    pub fn new(host: &Host, check_port: u16, resolver: &Resolver) -> Self {
+        let cell = match host {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(resolver.cell(name)),
+        };
+        Self { address: MemberAddress { host: host.clone(), port: check_port }, name: cell }
+    }
+
+    /// `host:port` as in the `Host` header.
+    #[must_use]
+    pub fn address(&self) -> &MemberAddress {
+        &self.address
+    }
+
+    /// Appends `host:port`, as in the `Host` header: written for every probe.
+    pub(super) fn write_authority(&self, out: &mut Vec<u8>) {
+        let Host::Ip(IpAddr::V4(ip)) = &self.address.host else {
+            // Writing to a vector cannot fail.
+            return drop(write!(out, "{}", self.address));
+        };
+        // The common case, several times as fast as its `Display`.
+        let mut digits = itoa::Buffer::new();
+        for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
+            out.extend_from_slice(digits.format(octet).as_bytes());
+            out.push(end);
+        }
+        out.extend_from_slice(digits.format(self.address.port).as_bytes());
+    }
+
+    /// The address to probe now; for a name that has never been answered, waits
+    /// at most `patience`.
+    pub(super) async fn resolve(&self, patience: Duration) -> Result<SocketAddr, Report> {
+        let found = match (&self.address.host, &self.name) {
+            (Host::Ip(ip), _) => Ok(*ip),
+            (Host::Name(_), Some(cell)) => cell.address(patience).await,
+            // `new` makes no such target.
+            (Host::Name(name), None) => Err(format!("no address for {name}")),
+        };
+        found
+            .map(|ip| SocketAddr::new(ip, self.address.port))
+            .map_err(|detail| Report::before_connecting(Outcome::Failure(MemberReason::Resolve), detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::SystemLookup;
+
+    #[test]
+    fn the_authority_is_the_address_as_it_is_shown() {
+        let (resolver, _refresher) = Resolver::new(SystemLookup, Duration::from_secs(30));
+        for (host, port) in [("10.0.0.255", 80), ("127.1.2.3", 65535), ("2001:db8::1", 8080)] {
+            let target = Target::new(&Host::Ip(host.parse().unwrap()), port, &resolver);
+            let mut authority = Vec::new();
+            target.write_authority(&mut authority);
+            assert_eq!(String::from_utf8(authority).unwrap(), target.address().to_string());
+        }
     }
 }

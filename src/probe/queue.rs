@@ -1,9 +1,8 @@
-//! A thread's own event queue: the sockets of its probes, their deadlines, and a
-//! bell that other threads ring.
+//! A thread's own event queue: the the sockets of its probes, their deadlines, and a
+//! waker for other threads.
 //!
-//! `daemon` opens one for each driver and sleeps in it; `attempt` waits through it
-//! where its thread has one, and through the runtime everywhere else (the command
-//! line, tests).
+//! `daemon` opens one for each driver, whose thread sleeps in it. A probe waits through
+//! the queue of its thread, and where the thread has none through the runtime (`socket`).
 //!
 //! Why not the runtime's queue: there a socket is registered and forgotten again
 //! for every probe, its timers are as coarse as `epoll_wait` (a millisecond, rounded
@@ -15,13 +14,13 @@
 //!   reset, and the next probe is a new connection from a new port. What falls away
 //!   is making and destroying a socket, a sixth of a probe's time;
 //! - one timer of the kernel's, to the nanosecond, serves all deadlines;
-//! - registration is edge-triggered: an entry keeps what was reported until its
-//!   probe asks.
+//! - registration is edge-triggered: the queue keeps what the kernel reported of a
+//!   socket until its probe asks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -47,7 +46,7 @@ const SPARES_AT_MOST: usize = 32;
 const EVENTS_AT_ONCE: usize = 256;
 
 const TIMER: u64 = u64::MAX;
-const BELL: u64 = u64::MAX - 1;
+const WAKER: u64 = u64::MAX - 1;
 
 thread_local! {
     static HERE: RefCell<Option<EventQueue>> = const { RefCell::new(None) };
@@ -59,24 +58,25 @@ thread_local! {
 pub struct EventQueue {
     epoll: OwnedFd,
     timer: OwnedFd,
-    bell: OwnedFd,
     /// When the timer goes off; none: it is not set.
     armed: Option<Instant>,
+    waker: Arc<QueueWaker>,
     /// By token.
-    entries: Vec<Entry>,
+    registrations: Vec<Registration>,
+    /// Tokens of closed sockets.
     free: Vec<u32>,
-    spares: Vec<Socket>,
+    spares: Vec<QueuedSocket>,
     deadlines: BTreeSet<(Instant, u32)>,
 }
 
 /// What the queue knows of one socket.
 #[derive(Debug, Default)]
-struct Entry {
+struct Registration {
     waker: Option<Waker>,
     wanted: Directions,
     ready: Directions,
     deadline: Option<Instant>,
-    /// It has passed, and is in nobody's list any more.
+    /// The deadline has passed, and is not among the queue's deadlines any more.
     is_late: bool,
 }
 
@@ -98,7 +98,7 @@ impl Directions {
 
 /// A socket of this thread's queue. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct QueuedSocket {
     socket: OwnedFd,
     token: u32,
     family: AddressFamily,
@@ -116,76 +116,59 @@ impl EventQueue {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered: nobody has to read them to be told again.
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
-        epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
+        epoll::add(&epoll, &event, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
         Ok(Self {
             epoll,
             timer,
-            bell,
             armed: None,
-            entries: Vec::new(),
+            waker: Arc::new(QueueWaker { event, thread: OnceLock::new() }),
+            registrations: Vec::new(),
             free: Vec::new(),
             spares: Vec::new(),
             deadlines: BTreeSet::new(),
         })
     }
 
-    /// What ends [`wait_until`] on the thread that has, or will have, this queue.
-    ///
-    /// # Errors
-    /// The system has no descriptor for it.
-    pub fn bell(&self) -> std::io::Result<Bell> {
-        Ok(Bell { bell: Arc::new(self.bell.try_clone()?) })
+    /// Ends [`wait_until`] on the thread that has this queue, or keeps the next one from
+    /// waiting. That thread itself is awake when it calls the waker, which then does
+    /// nothing.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.waker))
     }
 
     /// Makes it the queue of this thread.
     pub fn install(self) {
+        self.waker.thread.get_or_init(|| thread::current().id());
         HERE.set(Some(self));
     }
 }
 
-/// Ends a thread's [`wait_until`] from any other thread.
-#[derive(Debug, Clone)]
-pub struct Bell {
-    bell: Arc<OwnedFd>,
+#[derive(Debug)]
+struct QueueWaker {
+    event: OwnedFd,
+    /// The thread that has the queue, once it has it.
+    thread: OnceLock<ThreadId>,
 }
 
-impl Bell {
-    /// Wakes the thread, or keeps it from falling asleep.
-    pub fn ring(&self) {
-        // It cannot be full: that takes 2^64 rings. It is never read.
-        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
-    }
-
-    /// The same as a waker, for a queue that this thread has: waking oneself while
-    /// running is for nothing.
-    #[must_use]
-    pub fn waker_for_this_thread(self) -> Waker {
-        Waker::from(Arc::new(BellWaker { bell: self, owner: thread::current().id() }))
-    }
-}
-
-struct BellWaker {
-    bell: Bell,
-    owner: ThreadId,
-}
-
-impl Wake for BellWaker {
+impl Wake for QueueWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if thread::current().id() != self.owner {
-            self.bell.ring();
+        if self.thread.get() != Some(&thread::current().id()) {
+            // It cannot be full: that takes 2^64 writes. It is never read.
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         }
     }
 }
 
 /// Blocks this thread until one of its sockets is ready, a probe's deadline passes,
-/// the bell rings, or it is `until`; wakes the probes concerned. With `until` in the
+/// the queue's waker is called, or it is `until`; wakes the probes concerned. With `until` in the
 /// past it only looks. A thread without a queue does not wait at all.
 pub fn wait_until(until: Instant) {
     with_queue(|queue| queue.wait_until(until));
@@ -193,7 +176,7 @@ pub fn wait_until(until: Instant) {
 
 /// A socket of this thread's queue for a probe that ends as `close` says; none:
 /// this thread has no queue.
-pub(super) fn socket(family: AddressFamily, close: CloseMode) -> Option<Result<Socket, Errno>> {
+pub(super) fn socket(family: AddressFamily, close: CloseMode) -> Option<Result<QueuedSocket, Errno>> {
     let spare = with_queue(|queue| match close {
         CloseMode::Reset => queue.take_spare(family),
         CloseMode::Fin => None,
@@ -201,24 +184,30 @@ pub(super) fn socket(family: AddressFamily, close: CloseMode) -> Option<Result<S
     if let Some(spare) = spare {
         return Some(Ok(spare));
     }
-    Some(match open(family, close) {
-        // Others may hold what this one lacks.
+    Some(match open_registered(family, close) {
+        // The spare sockets of another family hold descriptors.
         Err(Errno::MFILE | Errno::NFILE) => {
             let spares = with_queue(|queue| std::mem::take(&mut queue.spares))?;
             drop(spares);
-            open(family, close)
+            open_registered(family, close)
         }
         opened => opened,
     })
 }
 
-fn open(family: AddressFamily, close: CloseMode) -> Result<Socket, Errno> {
+/// A socket that resets its connection when it is closed, where `close` says so.
+pub(super) fn open(family: AddressFamily, close: CloseMode) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
     if close == CloseMode::Reset {
         // One that fails leaves a probe that is noisier, not one that is wrong.
         let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
     }
+    Ok(socket)
+}
+
+fn open_registered(family: AddressFamily, close: CloseMode) -> Result<QueuedSocket, Errno> {
+    let socket = open(family, close)?;
     with_queue(|queue| queue.register(socket, family, close)).unwrap_or(Err(Errno::BADF))
 }
 
@@ -230,7 +219,7 @@ fn with_queue<R>(act: impl FnOnce(&mut EventQueue) -> R) -> Option<R> {
 }
 
 impl EventQueue {
-    fn take_spare(&mut self, family: AddressFamily) -> Option<Socket> {
+    fn take_spare(&mut self, family: AddressFamily) -> Option<QueuedSocket> {
         let index = self.spares.iter().rposition(|spare| spare.family == family)?;
         let spare = self.spares.swap_remove(index);
         // The end of its last connection was reported meanwhile.
@@ -243,36 +232,38 @@ impl EventQueue {
         socket: OwnedFd,
         family: AddressFamily,
         close: CloseMode,
-    ) -> Result<Socket, Errno> {
-        let token = self.free.last().copied().unwrap_or_else(|| {
-            // There are fewer sockets than file descriptors.
-            self.entries.push(Entry::default());
-            let token = u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX);
-            self.free.push(token);
-            token
-        });
+    ) -> Result<QueuedSocket, Errno> {
+        let token = match self.free.last() {
+            Some(token) => *token,
+            None => {
+                let token = u32::try_from(self.registrations.len()).map_err(|_| Errno::MFILE)?;
+                self.registrations.push(Registration::default());
+                self.free.push(token);
+                token
+            }
+        };
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&self.epoll, &socket, EventData::new_u64(u64::from(token)), flags)?;
         self.free.pop();
-        Ok(Socket { socket, token, family, close, is_watched_both_ways: false })
+        Ok(QueuedSocket { socket, token, family, close, is_watched_both_ways: false })
     }
 
-    fn entry(&mut self, token: u32) -> Option<&mut Entry> {
-        self.entries.get_mut(token as usize)
+    fn registration(&mut self, token: u32) -> Option<&mut Registration> {
+        self.registrations.get_mut(token as usize)
     }
 
     /// Forgets everything about a socket's last probe.
     fn reset(&mut self, token: u32) {
         self.set_deadline(token, None);
-        if let Some(entry) = self.entry(token) {
-            *entry = Entry::default();
+        if let Some(registration) = self.registration(token) {
+            *registration = Registration::default();
         }
     }
 
     fn set_deadline(&mut self, token: u32, deadline: Option<Instant>) {
-        let Some(entry) = self.entries.get_mut(token as usize) else { return };
-        let was_late = std::mem::replace(&mut entry.is_late, false);
-        if let Some(before) = std::mem::replace(&mut entry.deadline, deadline)
+        let Some(registration) = self.registrations.get_mut(token as usize) else { return };
+        let was_late = std::mem::replace(&mut registration.is_late, false);
+        if let Some(before) = std::mem::replace(&mut registration.deadline, deadline)
             && !was_late
         {
             self.deadlines.remove(&(before, token));
@@ -296,8 +287,8 @@ impl EventQueue {
             let (data, flags) = (event.data.u64(), event.flags);
             match data {
                 TIMER => self.armed = None,
-                BELL => {}
-                token => self.handle_event(u32::try_from(token).unwrap_or(u32::MAX), flags),
+                WAKER => {}
+                token => self.handle_event(token, flags),
             }
         }
         EVENTS.set(events);
@@ -323,13 +314,14 @@ impl EventQueue {
         Ok(())
     }
 
-    fn handle_event(&mut self, token: u32, flags: EventFlags) {
-        let Some(entry) = self.entry(token) else { return };
+    fn handle_event(&mut self, token: u64, flags: EventFlags) {
+        let registration = u32::try_from(token).ok().and_then(|token| self.registration(token));
+        let Some(registration) = registration else { return };
         let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-        entry.ready.read |= is_broken || flags.contains(EventFlags::IN);
-        entry.ready.write |= is_broken || flags.contains(EventFlags::OUT);
-        if entry.ready.meets(entry.wanted)
-            && let Some(waker) = entry.waker.take()
+        registration.ready.read |= is_broken || flags.contains(EventFlags::IN);
+        registration.ready.write |= is_broken || flags.contains(EventFlags::OUT);
+        if registration.ready.meets(registration.wanted)
+            && let Some(waker) = registration.waker.take()
         {
             waker.wake();
         }
@@ -345,9 +337,9 @@ impl EventQueue {
             && deadline <= now
         {
             self.deadlines.pop_first();
-            if let Some(entry) = self.entry(token) {
-                entry.is_late = true;
-                if let Some(waker) = entry.waker.take() {
+            if let Some(registration) = self.registration(token) {
+                registration.is_late = true;
+                if let Some(waker) = registration.waker.take() {
                     waker.wake();
                 }
             }
@@ -355,9 +347,8 @@ impl EventQueue {
     }
 }
 
-impl Socket {
-    /// The socket.
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+impl QueuedSocket {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
@@ -380,21 +371,21 @@ impl Socket {
     pub(super) fn poll_ready(&self, cx: &Context<'_>, interest: Interest, deadline: Instant) -> Poll<()> {
         let token = self.token;
         with_queue(|queue| {
-            let entry = queue.entry(token)?;
+            let registration = queue.registration(token)?;
             let wanted = Directions::of(interest);
-            if entry.ready.meets(wanted) {
-                entry.ready.read &= !wanted.read;
-                entry.ready.write &= !wanted.write;
+            if registration.ready.meets(wanted) {
+                registration.ready.read &= !wanted.read;
+                registration.ready.write &= !wanted.write;
                 return Some(Poll::Ready(()));
             }
-            if entry.is_late && entry.deadline == Some(deadline) {
+            if registration.is_late && registration.deadline == Some(deadline) {
                 return Some(Poll::Ready(()));
             }
-            entry.wanted = wanted;
-            if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                entry.waker = Some(cx.waker().clone());
+            registration.wanted = wanted;
+            if !registration.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                registration.waker = Some(cx.waker().clone());
             }
-            if entry.deadline != Some(deadline) {
+            if registration.deadline != Some(deadline) {
                 queue.set_deadline(token, Some(deadline));
             }
             Some(Poll::Pending)
@@ -423,7 +414,7 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for QueuedSocket {
     fn drop(&mut self) {
         // Closing takes it out of the kernel's queue: there is no second descriptor.
         with_queue(|queue| {

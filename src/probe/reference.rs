@@ -31,11 +31,11 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Reference {
     targets: RwLock<Arc<[SocketAddr]>>,
     /// Held while somebody asks: whoever waits finds the answer.
-    last: Mutex<Option<Answer>>,
+    last: Mutex<Option<NetworkCheck>>,
 }
 
 #[derive(Debug, Clone)]
-struct Answer {
+struct NetworkCheck {
     targets: Arc<[SocketAddr]>,
     asked_at: Instant,
     network: Network,
@@ -90,12 +90,12 @@ impl Reference {
         }
         let asked_at = Instant::now();
         let network = ask(targets).await;
-        *last = Some(Answer { targets: Arc::clone(targets), asked_at, network: network.clone() });
+        *last = Some(NetworkCheck { targets: Arc::clone(targets), asked_at, network: network.clone() });
         network
     }
 }
 
-impl Answer {
+impl NetworkCheck {
     /// A working network counts only for probes that were running then: it may
     /// have come back since an earlier one. A loss serves all of its second.
     fn serves(&self, started: Instant, now: Instant) -> bool {

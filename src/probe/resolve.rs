@@ -67,29 +67,29 @@ fn without_preamble(message: &str) -> String {
 /// Where targets get cells for their names. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    registry: Arc<Registry>,
+    table: Arc<NameTable>,
 }
 
 /// The names somebody holds, and those the refresher has not met yet. Both are
 /// bounded by the number of names in use.
 #[derive(Debug, Default)]
-struct Registry {
-    names: Mutex<HashMap<Arc<str>, Weak<Cell>>>,
-    fresh: Mutex<Vec<(Arc<str>, Weak<Cell>)>>,
+struct NameTable {
+    names: Mutex<HashMap<Arc<str>, Weak<NameCell>>>,
+    fresh: Mutex<Vec<(Arc<str>, Weak<NameCell>)>>,
     arrived: Notify,
 }
 
-/// One name and the last that is known of it.
+/// One name and the last that is known of it. It is refreshed while a target holds it.
 #[derive(Debug)]
-struct Cell {
+pub(super) struct NameCell {
     name: Arc<str>,
     /// Written by the refresher only.
-    known: watch::Sender<Known>,
+    resolution: watch::Sender<Resolution>,
 }
 
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Known {
+enum Resolution {
     /// The first look-up has not come back.
     Nothing,
     /// It has never had an address; why not.
@@ -98,43 +98,42 @@ enum Known {
     Address(IpAddr),
 }
 
-/// A target's hold on a name. The name is refreshed while anybody holds it.
-#[derive(Debug, Clone)]
-pub(super) struct NameCell(Arc<Cell>);
-
 impl Resolver {
     /// A resolver, and the task that keeps its answers fresh: the caller runs it.
     #[must_use]
     pub fn new(lookup: impl Lookup, interval: Duration) -> (Self, Refresher) {
-        let registry = Arc::<Registry>::default();
+        let table = Arc::<NameTable>::default();
         let refresher = Refresher {
-            registry: Arc::clone(&registry),
+            table: Arc::clone(&table),
             lookup: Arc::new(lookup),
             interval,
             due: BinaryHeap::new(),
             next_ticket: 0,
             running: JoinSet::new(),
         };
-        (Self { registry }, refresher)
+        (Self { table }, refresher)
     }
 
     /// The cell of a name; made, and looked up soon, if nobody holds it yet.
-    pub(super) fn cell(&self, name: &Arc<str>) -> NameCell {
-        let mut names = lock(&self.registry.names);
+    pub(super) fn cell(&self, name: &Arc<str>) -> Arc<NameCell> {
+        let mut names = lock(&self.table.names);
         if let Some(cell) = names.get(name).and_then(Weak::upgrade) {
-            return NameCell(cell);
+            return cell;
         }
-        let cell = Arc::new(Cell { name: Arc::clone(name), known: watch::Sender::new(Known::Nothing) });
+        let cell = Arc::new(NameCell {
+            name: Arc::clone(name),
+            resolution: watch::Sender::new(Resolution::Nothing),
+        });
         names.insert(Arc::clone(name), Arc::downgrade(&cell));
-        lock(&self.registry.fresh).push((Arc::clone(name), Arc::downgrade(&cell)));
-        self.registry.arrived.notify_one();
-        NameCell(cell)
+        lock(&self.table.fresh).push((Arc::clone(name), Arc::downgrade(&cell)));
+        self.table.arrived.notify_one();
+        cell
     }
 
     /// How many names are held.
     #[must_use]
     pub fn names(&self) -> usize {
-        lock(&self.registry.names).values().filter(|cell| cell.strong_count() > 0).count()
+        lock(&self.table.names).values().filter(|cell| cell.strong_count() > 0).count()
     }
 }
 
@@ -142,12 +141,12 @@ impl NameCell {
     /// The address in use; a name that has never been answered is waited for,
     /// at most `patience`. The error is one line for people.
     pub(super) async fn address(&self, patience: Duration) -> Result<IpAddr, String> {
-        let name = &self.0.name;
-        let known = self.0.known.borrow().clone();
+        let name = &self.name;
+        let known = self.resolution.borrow().clone();
         let known = match known {
-            Known::Nothing => {
-                let mut changes = self.0.known.subscribe();
-                match timeout(patience, changes.wait_for(|known| *known != Known::Nothing)).await {
+            Resolution::Nothing => {
+                let mut changes = self.resolution.subscribe();
+                match timeout(patience, changes.wait_for(|known| *known != Resolution::Nothing)).await {
                     Ok(Ok(known)) => known.clone(),
                     // The sender lives in the cell we hold, so the second case
                     // is the timeout.
@@ -159,26 +158,26 @@ impl NameCell {
             known => known,
         };
         match known {
-            Known::Address(ip) => Ok(ip),
-            Known::Failed(why) => Err(format!("no address for {name}: {why}")),
-            Known::Nothing => Err(format!("no answer for {name}")),
+            Resolution::Address(ip) => Ok(ip),
+            Resolution::Failed(why) => Err(format!("no address for {name}: {why}")),
+            Resolution::Nothing => Err(format!("no answer for {name}")),
         }
     }
 }
 
-impl Cell {
+impl NameCell {
     /// Takes an answer; a bad one changes nothing that is known.
     fn learn(&self, answer: Addresses) {
         let (addresses, why) = match answer {
             Ok(addresses) => (addresses, "the answer holds no address".to_owned()),
             Err(why) => (Vec::new(), why),
         };
-        self.known.send_if_modified(|known| {
+        self.resolution.send_if_modified(|known| {
             let next = match (&*known, addresses.first()) {
-                (Known::Address(current), Some(_)) if addresses.contains(current) => return false,
-                (_, Some(first)) => Known::Address(*first),
-                (Known::Address(_), None) => return false,
-                (Known::Nothing | Known::Failed(_), None) => Known::Failed(why.into()),
+                (Resolution::Address(current), Some(_)) if addresses.contains(current) => return false,
+                (_, Some(first)) => Resolution::Address(*first),
+                (Resolution::Address(_), None) => return false,
+                (Resolution::Nothing | Resolution::Failed(_), None) => Resolution::Failed(why.into()),
             };
             let is_news = *known != next;
             *known = next;
@@ -187,13 +186,13 @@ impl Cell {
     }
 
     fn has_address(&self) -> bool {
-        matches!(*self.known.borrow(), Known::Address(_))
+        matches!(*self.resolution.borrow(), Resolution::Address(_))
     }
 }
 
 /// Keeps the names of a [`Resolver`] fresh. Dropping it stops that.
 pub struct Refresher {
-    registry: Arc<Registry>,
+    table: Arc<NameTable>,
     lookup: Arc<dyn Lookup>,
     interval: Duration,
     /// Names by when they are due. One entry per name; none while its look-up runs.
@@ -207,7 +206,7 @@ struct Due {
     at: Instant,
     ticket: u64,
     name: Arc<str>,
-    cell: Weak<Cell>,
+    cell: Weak<NameCell>,
     /// The wait before it is tried again if it still has no address.
     retry: Duration,
 }
@@ -221,7 +220,7 @@ impl fmt::Debug for Refresher {
 impl Refresher {
     /// Runs until dropped.
     pub async fn run(mut self) {
-        let registry = Arc::clone(&self.registry);
+        let table = Arc::clone(&self.table);
         loop {
             self.admit_fresh();
             self.start_due();
@@ -230,7 +229,7 @@ impl Refresher {
                 .flatten();
             tokio::select! {
                 // Cancel-safe: a notification that is not received stays stored.
-                () = registry.arrived.notified() => {}
+                () = table.arrived.notified() => {}
                 // Cancel-safe: an unfinished look-up stays in the set.
                 Some(finished) = self.running.join_next() => {
                     if let Ok(due) = finished {
@@ -244,7 +243,7 @@ impl Refresher {
     }
 
     fn admit_fresh(&mut self) {
-        let fresh = std::mem::take(&mut *lock(&self.registry.fresh));
+        let fresh = std::mem::take(&mut *lock(&self.table.fresh));
         let at = Instant::now();
         let retry = FIRST_RETRY.min(self.interval);
         for (name, cell) in fresh {
@@ -265,7 +264,7 @@ impl Refresher {
             && let Some(Reverse(due)) = self.due.pop()
         {
             if due.cell.strong_count() == 0 {
-                self.registry.forget(&due.name);
+                self.table.forget(&due.name);
                 continue;
             }
             let lookup = self.lookup.lookup(Arc::clone(&due.name));
@@ -286,7 +285,7 @@ impl Refresher {
     /// Back into the queue: an interval later, or sooner while there is no address.
     fn requeue(&mut self, due: Due) {
         let Some(cell) = due.cell.upgrade() else {
-            self.registry.forget(&due.name);
+            self.table.forget(&due.name);
             return;
         };
         let (wait, retry) = if cell.has_address() {
@@ -298,7 +297,7 @@ impl Refresher {
     }
 }
 
-impl Registry {
+impl NameTable {
     /// Forgets a name, unless somebody holds it again.
     fn forget(&self, name: &str) {
         let mut names = lock(&self.names);

@@ -14,7 +14,6 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -22,22 +21,54 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error,
-    InvalidMessage, NamedGroup, PeerIncompatible, PeerMisbehaved, ProtocolVersion, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion, version,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, PeerMisbehaved,
+    RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::nom::Parser as _;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 
-use super::explanation::CertificateExplanation;
-use super::finding::{Finding, printable};
-use super::plan::PlanError;
+use super::finding::printable;
+use super::progress::CertificateTrace;
 use crate::channel::{
     ClientCertificate, ClientIdentity, Host, MemberAddress, PemFile, ProbeOptions, TlsOptions, TlsVersion,
     VerifyCertificate,
 };
-use crate::health::MemberReason;
+
+/// Why a plan cannot be made. Configuration checks find most of these earlier;
+/// what is left is what changed since, or what only the TLS library knows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// `ca_file` holds no usable trust anchor.
+    #[error("{path} holds no usable CA certificate: {message}")]
+    TrustAnchors {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// `verify` without `ca_file`, and the system has no trust anchors.
+    #[error("the system's trust anchors cannot be used: {0}")]
+    SystemTrustAnchors(String),
+    /// The client certificate or its key cannot be used.
+    #[error("the client certificate {path} cannot be used: {message}")]
+    ClientIdentity {
+        /// The certificate's or the key's file.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// `enable_client_ssl` without a client certificate.
+    #[error("enable_client_ssl is set, but there is no client certificate")]
+    NoClientIdentity,
+    /// `server_name` (or `host`) is neither a DNS name nor an address.
+    #[error("\"{0}\" is neither a DNS name nor an IP address, so it cannot be a TLS server name")]
+    ServerName(String),
+    /// The TLS library refuses the settings.
+    #[error("the TLS settings cannot be used: {0}")]
+    Tls(String),
+}
 
 /// TLS as all members of a channel get it.
 #[derive(Debug)]
@@ -244,10 +275,10 @@ impl Seen {
     }
 
     /// What a person wants to see of it; none when it cannot be read.
-    pub(super) fn explain(&self) -> Option<CertificateExplanation> {
+    pub(super) fn explain(&self) -> Option<CertificateTrace> {
         let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
         let names = parsed.subject_alternative_name().ok().flatten();
-        Some(CertificateExplanation {
+        Some(CertificateTrace {
             subject: printable(parsed.subject().to_string().as_bytes()),
             issuer: printable(parsed.issuer().to_string().as_bytes()),
             names: names.map_or_else(Vec::new, |names| {
@@ -354,158 +385,5 @@ impl Witness {
     }
 }
 
-/// What the TLS library's refusal means for the member.
-pub(super) fn judge(error: &Error, is_self_signed: bool) -> Finding {
-    let handshake = |detail: String| Finding::failure(MemberReason::TlsHandshake, detail);
-    match error {
-        Error::InvalidCertificate(reason) => {
-            Finding::failure(MemberReason::TlsCertificate, describe(reason, is_self_signed))
-        }
-        Error::AlertReceived(alert) => {
-            handshake(format!("the member ended the TLS session: alert {}", alert_word(*alert)))
-        }
-        Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
-            handshake("a message of the TLS handshake is too large".to_owned())
-        }
-        Error::InvalidMessage(_) => handshake("the member does not speak TLS".to_owned()),
-        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            handshake("the member speaks neither TLS 1.2 nor 1.3".to_owned())
-        }
-        Error::General(message) => handshake(message.clone()),
-        other => handshake(printable(format!("TLS: {other}").as_bytes())),
-    }
-}
-
-/// Why a certificate was refused, in words.
-fn describe(reason: &CertificateError, is_self_signed: bool) -> String {
-    match reason {
-        CertificateError::ExpiredContext { not_after, .. } => {
-            format!("certificate expired {}", date(*not_after))
-        }
-        CertificateError::Expired => "certificate expired".to_owned(),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("certificate not valid before {}", date(*not_before))
-        }
-        CertificateError::NotValidYet => "certificate not valid yet".to_owned(),
-        CertificateError::NotValidForNameContext { expected, .. } => {
-            let kind = match expected {
-                ServerName::DnsName(_) => "name",
-                _ => "address",
-            };
-            format!("certificate not valid for {kind} {}", printable(expected.to_str().as_bytes()))
-        }
-        CertificateError::UnknownIssuer if is_self_signed => "self-signed certificate".to_owned(),
-        CertificateError::UnknownIssuer => "certificate from an unknown issuer".to_owned(),
-        CertificateError::Revoked => "certificate revoked".to_owned(),
-        CertificateError::BadEncoding => "certificate cannot be read".to_owned(),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "certificate is not for servers".to_owned()
-        }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "certificate is a CA's own and cannot stand for a server".to_owned()
-        }
-        other => printable(format!("certificate refused: {other}").as_bytes()),
-    }
-}
-
-/// The day of a moment, UTC.
-fn date(moment: UnixTime) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(moment.as_secs()));
-    let text = time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default();
-    text.get(..10).unwrap_or("at an unknown time").to_owned()
-}
-
-/// `TLS 1.3`.
-pub(super) fn version_word(version: ProtocolVersion) -> String {
-    match version {
-        ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
-        ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// What records that are none, or that cannot be decrypted, mean once the
-/// session stands: the handshake is not to blame, the answer is.
-pub(super) fn judge_record(error: &Error) -> Finding {
-    let why = match error {
-        Error::InvalidMessage(_) => "what came is not TLS".to_owned(),
-        Error::DecryptError => "it cannot be decrypted".to_owned(),
-        other => other.to_string(),
-    };
-    Finding::failure(MemberReason::Protocol, printable(format!("a broken TLS record: {why}").as_bytes()))
-}
-
-/// An alert by the name of RFC 8446, 6, or by its number.
-fn alert_word(alert: AlertDescription) -> String {
-    match alert {
-        // The library spells it in its own way.
-        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
-        AlertDescription::Unknown(number) => number.to_string(),
-        named => snake_case(&format!("{named:?}")),
-    }
-}
-
-/// `CertificateRequired` as the RFC writes it: `certificate_required`.
-fn snake_case(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 4);
-    let mut after_lower = false;
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && after_lower {
-            text.push('_');
-        }
-        after_lower = character.is_ascii_lowercase();
-        text.push(character.to_ascii_lowercase());
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suites_with_sha_256_are_offered_first_and_none_is_lost() {
-        let suites = |provider: CryptoProvider| -> Vec<_> {
-            provider.cipher_suites.iter().map(|suite| suite.suite()).collect()
-        };
-        let ours = suites(provider());
-        let all = suites(crypto::ring::default_provider());
-        assert_eq!(ours.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
-        assert!(ours.is_sorted_by_key(|suite| format!("{suite:?}").ends_with("SHA384")), "{ours:?}");
-        assert!(ours.len() == all.len() && all.iter().all(|suite| ours.contains(suite)), "{ours:?}");
-    }
-
-    #[test]
-    fn the_groups_of_the_key_exchange_are_the_librarys_own() {
-        let groups = |provider: CryptoProvider| -> Vec<_> {
-            provider.kx_groups.iter().map(|group| group.name()).collect()
-        };
-        assert_eq!(groups(provider()), groups(crypto::ring::default_provider()));
-    }
-
-    #[test]
-    fn alerts_have_the_names_of_the_rfc() {
-        for (own, written) in [
-            ("CertificateRequired", "certificate_required"),
-            ("HandshakeFailure", "handshake_failure"),
-            ("UnknownCA", "unknown_ca"),
-            ("ProtocolVersion", "protocol_version"),
-        ] {
-            assert_eq!(snake_case(own), written);
-        }
-    }
-
-    #[test]
-    fn a_host_loses_its_port_and_brackets() {
-        for (host, name) in [
-            ("app.internal", "app.internal"),
-            ("app.internal:8443", "app.internal"),
-            ("192.0.2.1:443", "192.0.2.1"),
-            ("[2001:db8::1]:443", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("2001:db8::1", "2001:db8::1"),
-        ] {
-            assert_eq!(without_port(host), name);
-        }
-    }
-}
+mod tests;

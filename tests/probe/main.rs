@@ -2,7 +2,6 @@
 //!
 //! Each case asserts the reason, the detail and the phases that were reached.
 
-mod absence;
 mod certificates;
 mod http;
 mod https;
@@ -16,4 +15,5 @@ mod reference;
 mod resolve;
 #[path = "../support/skipped.rs"]
 mod skipped;
+mod stall;
 mod tcp;

@@ -11,7 +11,7 @@ use vitald::channel::{
     ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, Method, ProbeOptions, Protocol,
 };
 use vitald::health::{Outcome, Report};
-use vitald::probe::{self, Explanation, Plan, Resolver, SystemLookup, Target};
+use vitald::probe::{self, Plan, ProbeTrace, Resolver, SystemLookup, Target};
 
 /// Long enough for a loopback exchange on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);
@@ -133,7 +133,7 @@ pub(crate) fn run(plan: &Plan, address: SocketAddr) -> Report {
     runtime().block_on(probe::run(plan, &target(address)))
 }
 
-pub(crate) fn explain(plan: &Plan, address: SocketAddr) -> (Report, Explanation) {
+pub(crate) fn explain(plan: &Plan, address: SocketAddr) -> (Report, ProbeTrace) {
     runtime().block_on(probe::explain(plan, &target(address)))
 }
 

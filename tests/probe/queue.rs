@@ -149,21 +149,24 @@ fn a_late_turn_reads_the_socket_before_it_believes_the_deadline() {
 }
 
 #[test]
-fn the_bell_ends_a_wait_and_is_not_lost_before_it() {
+fn the_waker_ends_a_wait_and_is_not_lost_before_it() {
     let queue = EventQueue::open().expect("a queue");
-    let bell = queue.bell().expect("a bell");
+    let waker = queue.waker();
+    // Before the thread has the queue.
+    waker.wake_by_ref();
     queue.install();
-    let from_here = bell.clone().waker_for_this_thread();
+    wait_until(Instant::now() + 20 * PATIENT);
     for _ in 0..2 {
-        let (bell, from_here) = (bell.clone(), from_here.clone());
-        bell.ring();
+        let elsewhere = waker.clone();
+        thread::spawn(move || elsewhere.wake()).join().expect("it woke us");
         wait_until(Instant::now() + 20 * PATIENT);
-        let ringing = thread::spawn(move || from_here.wake());
+        let elsewhere = waker.clone();
+        let waking = thread::spawn(move || elsewhere.wake());
         wait_until(Instant::now() + 20 * PATIENT);
-        ringing.join().expect("it rang");
+        waking.join().expect("it woke us");
     }
     // Whoever runs is awake.
-    from_here.wake();
+    waker.wake();
     let begun = Instant::now();
     wait_until(begun + BRIEF);
     assert!(begun.elapsed() >= BRIEF);

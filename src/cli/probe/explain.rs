@@ -8,7 +8,7 @@ use super::report::tone;
 use super::round::Probed;
 use crate::cli::console::{Colour, Tone, paint};
 use crate::cli::milliseconds;
-use crate::probe::{CertificateExplanation, Explanation, TlsExplanation};
+use crate::probe::{CertificateTrace, ProbeTrace, TlsTrace};
 
 /// Where the second column begins.
 const INDENT: usize = 13;
@@ -20,7 +20,7 @@ pub(super) fn render(results: &[Probed], colour: Colour) -> String {
 }
 
 fn block(result: &Probed, colour: Colour) -> String {
-    let empty = Explanation::default();
+    let empty = ProbeTrace::default();
     let explanation = result.explanation.as_ref().unwrap_or(&empty);
     let report = &result.report;
     let mut lines = Lines { text: String::new(), colour };
@@ -54,12 +54,12 @@ fn block(result: &Probed, colour: Colour) -> String {
     lines.text
 }
 
-fn tls_lines(lines: &mut Lines, tls: &TlsExplanation, duration: Option<Duration>) {
+fn tls_lines(lines: &mut Lines, tls: &TlsTrace, duration: Option<Duration>) {
     let version = tls.version.as_deref().unwrap_or("no handshake");
     let cipher = tls.cipher.as_deref().map(|cipher| format!(", {cipher}")).unwrap_or_default();
     lines.step("tls", &format!("{version}{cipher}, server name {}", tls.server_name), Some(duration));
     if let Some(certificate) = &tls.certificate {
-        let CertificateExplanation { subject, issuer, names, not_before, not_after } = certificate;
+        let CertificateTrace { subject, issuer, names, not_before, not_after } = certificate;
         lines.step("certificate", &format!("subject {subject}"), None);
         lines.step("", &format!("issuer {issuer}"), None);
         if !names.is_empty() {
@@ -106,8 +106,8 @@ pub(super) fn date(seconds: i64) -> Option<String> {
 }
 
 /// For `--json --explain`.
-pub(super) fn document(explanation: &Explanation) -> Value {
-    let Explanation { local, peer, tls, request, status_line, interim } = explanation;
+pub(super) fn document(explanation: &ProbeTrace) -> Value {
+    let ProbeTrace { local, peer, tls, request, status_line, interim } = explanation;
     json!({
         "local": local.map(|address| address.to_string()),
         "peer": peer.map(|address| address.to_string()),

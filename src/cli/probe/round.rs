@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinSet};
 use crate::channel::words::CheckStatus;
 use crate::channel::{Channel, HealthCheck, Host, Member, MemberAddress, Protocol};
 use crate::health::{ProberReason, Report};
-use crate::probe::{self, Explanation, Plan, PlanError, Resolver, SystemLookup, Target};
+use crate::probe::{self, Plan, PlanError, ProbeTrace, Resolver, SystemLookup, Target};
 
 /// A name is looked up once: this is longer than any round.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -40,7 +40,7 @@ pub(super) enum Depth {
 pub(super) struct Probed {
     pub(super) subject: Subject,
     pub(super) report: Report,
-    pub(super) explanation: Option<Explanation>,
+    pub(super) explanation: Option<ProbeTrace>,
 }
 
 /// A channel whose probes cannot be prepared.
@@ -137,7 +137,7 @@ pub(super) async fn run(
     Ok(results.collect())
 }
 
-type Found = (Report, Option<Explanation>);
+type Found = (Report, Option<ProbeTrace>);
 
 /// Results by the numbers in the queue. A probe that panicked is missing.
 async fn probe_all(

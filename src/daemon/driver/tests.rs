@@ -1,10 +1,13 @@
 //! The driver on paused time with made-up probes.
 
 use std::sync::Mutex;
+use std::task::Wake;
+
+use tokio::sync::Notify;
 
 use super::*;
 use crate::channel::Health;
-use crate::health::schedule::{Phase, PhaseAllotter, START_WINDOW};
+use crate::health::schedule::{Offset, OffsetAllotter, START_WINDOW};
 use crate::health::{CheckTiming, MemberReason, NewMember, Outcome, Phases, Thresholds, Timestamp};
 
 /// What a made-up probe does.
@@ -19,12 +22,12 @@ enum Script {
 }
 
 #[derive(Clone)]
-struct FakeCheck {
+struct FakeProbe {
     script: Arc<Mutex<Script>>,
-    starts: Arc<Mutex<Vec<tokio::time::Instant>>>,
+    starts: Arc<Mutex<Vec<Instant>>>,
 }
 
-impl FakeCheck {
+impl FakeProbe {
     fn new(script: Script) -> Self {
         Self { script: Arc::new(Mutex::new(script)), starts: Arc::default() }
     }
@@ -47,9 +50,9 @@ fn report(outcome: Outcome) -> Report {
     }
 }
 
-impl Check for FakeCheck {
+impl Probe for FakeProbe {
     async fn run(self) -> Report {
-        self.starts.lock().unwrap().push(tokio::time::Instant::now());
+        self.starts.lock().unwrap().push(Instant::now());
         let script = self.script.lock().unwrap().clone();
         match script {
             Script::Answer(outcome) => report(outcome),
@@ -71,50 +74,81 @@ impl Check for FakeCheck {
     }
 }
 
+/// Ends the sleep of a driver that rests in the runtime.
+#[derive(Default)]
+struct Sleeper(Notify);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// What a driver's thread does, on paused time.
+async fn run(mut driver: Driver<FakeProbe>, sleeper: Arc<Sleeper>) {
+    while let ControlFlow::Continue(until) = driver.turn() {
+        if until <= Instant::now() {
+            tokio::task::yield_now().await;
+        } else {
+            let _ = tokio::time::timeout_at(until, sleeper.0.notified()).await;
+        }
+    }
+}
+
 struct Bench {
-    commands: mpsc::Sender<Command<FakeCheck>>,
+    sleeper: Arc<Sleeper>,
+    requests: mpsc::Sender<DriverRequest<FakeProbe>>,
     transitions: mpsc::Receiver<TransitionBatch>,
     gauge: Arc<Gauge>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Bench {
-    fn start(places: usize) -> Self {
-        let (commands, command_queue) = mpsc::channel(4);
+    fn start(concurrency: usize) -> Self {
+        let (requests, request_queue) = mpsc::channel(4);
         let (transition_queue, transitions) = mpsc::channel(1);
         let gauge = Arc::new(Gauge::default());
         let clock = Clock::simulated(Timestamp(1_700_000_000_000_000_000));
-        let driver = Driver::new(3, clock, places, command_queue, transition_queue, Arc::clone(&gauge));
-        Self { commands, transitions, gauge, task: tokio::spawn(driver.run()) }
+        let sleeper = Arc::new(Sleeper::default());
+        let waker = Waker::from(Arc::clone(&sleeper));
+        let seen = Arc::clone(&gauge);
+        let driver = Driver::new(3, clock, concurrency, request_queue, transition_queue, gauge, waker);
+        let task = tokio::spawn(run(driver, Arc::clone(&sleeper)));
+        Self { sleeper, requests, transitions, gauge: seen, task }
     }
 
-    async fn apply(&self, changes: Vec<DriverCommand<FakeCheck>>) {
+    async fn send(&self, request: DriverRequest<FakeProbe>) {
+        self.requests.send(request).await.unwrap();
+        self.sleeper.0.notify_one();
+    }
+
+    async fn apply(&self, commands: Vec<DriverCommand<FakeProbe>>) {
         let (done, applied) = oneshot::channel();
-        self.commands.send(Command::Apply(changes, done)).await.unwrap();
+        self.send(DriverRequest::Apply(commands, done)).await;
         applied.await.unwrap();
     }
 
     async fn snapshot(&self) -> DriverSnapshot {
         let (answer, snapshot) = oneshot::channel();
-        self.commands.send(Command::Snapshot(answer)).await.unwrap();
+        self.send(DriverRequest::Snapshot(answer)).await;
         snapshot.await.unwrap()
     }
 
     async fn stop(self) {
-        self.commands.send(Command::Stop).await.unwrap();
+        self.send(DriverRequest::Stop).await;
         self.task.await.unwrap();
     }
 }
 
 fn member(slot: u32, generation: u32, interval: Duration) -> NewMember {
-    let mut allotter = PhaseAllotter::new(1 << 60);
-    let phase = (0..=slot).map(|_| allotter.allot(interval).phase).last().unwrap_or(Phase(0));
+    let mut allotter = OffsetAllotter::new(1 << 60);
+    let offset = (0..=slot).map(|_| allotter.allot(interval).offset).last().unwrap_or(Offset(0));
     let thresholds = Thresholds { normal: 2, abnormal: 3 };
-    let timing = CheckTiming { interval, thresholds, phase, window: START_WINDOW };
+    let timing = CheckTiming { interval, thresholds, offset, window: START_WINDOW };
     NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown }
 }
 
-fn assign(members: u32, interval: Duration, check: &FakeCheck) -> Vec<DriverCommand<FakeCheck>> {
+fn assign(members: u32, interval: Duration, check: &FakeProbe) -> Vec<DriverCommand<FakeProbe>> {
     (0..members).map(|slot| DriverCommand::Assign(member(slot, 1, interval), Some(check.clone()))).collect()
 }
 
@@ -123,7 +157,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_probes_keeps_the_cadence() {
     let bench = Bench::start(100);
-    let check = FakeCheck::new(Script::TakeThenAnswer(Duration::from_millis(300), Outcome::Success));
+    let check = FakeProbe::new(Script::TakeThenAnswer(Duration::from_millis(300), Outcome::Success));
     bench.apply(assign(4, SECOND, &check)).await;
     tokio::time::sleep(SECOND * 3_600).await;
     let snapshot = bench.snapshot().await;
@@ -141,7 +175,7 @@ async fn an_hour_of_probes_keeps_the_cadence() {
 #[tokio::test(start_paused = true)]
 async fn transitions_reach_control_with_their_reason() {
     let mut bench = Bench::start(100);
-    let check = FakeCheck::new(Script::Answer(Outcome::Failure(MemberReason::Refused)));
+    let check = FakeProbe::new(Script::Answer(Outcome::Failure(MemberReason::Refused)));
     bench.apply(assign(1, SECOND, &check)).await;
     let (number, batch) = bench.transitions.recv().await.unwrap();
     assert_eq!((number, batch.len()), (3, 1));
@@ -154,7 +188,7 @@ async fn transitions_reach_control_with_their_reason() {
 #[tokio::test(start_paused = true)]
 async fn a_deaf_control_loses_no_verdict_and_stops_no_probe() {
     let mut bench = Bench::start(100);
-    let check = FakeCheck::new(Script::Answer(Outcome::Success));
+    let check = FakeProbe::new(Script::Answer(Outcome::Success));
     bench.apply(assign(1, SECOND, &check)).await;
     // The queue holds one batch; three more transitions must wait and merge.
     for outcome in [Outcome::Success, Outcome::Failure(MemberReason::Reset), Outcome::Success] {
@@ -174,9 +208,9 @@ async fn a_deaf_control_loses_no_verdict_and_stops_no_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_probe_ends_its_place_and_blames_nobody() {
+async fn a_panicking_probe_ends_its_task_and_blames_nobody() {
     let bench = Bench::start(1);
-    let check = FakeCheck::new(Script::Panic);
+    let check = FakeProbe::new(Script::Panic);
     bench.apply(assign(1, SECOND, &check)).await;
     tokio::time::sleep(SECOND * 5).await;
     let snapshot = bench.snapshot().await;
@@ -190,7 +224,7 @@ async fn a_panicking_probe_ends_its_place_and_blames_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_full_driver_waits_for_a_result_without_spinning() {
     let bench = Bench::start(2);
-    let check = FakeCheck::new(Script::TakeThenAnswer(SECOND * 10, Outcome::Success));
+    let check = FakeProbe::new(Script::TakeThenAnswer(SECOND * 10, Outcome::Success));
     bench.apply(assign(50, SECOND, &check)).await;
     // On paused time a spinning loop would never let the clock move on.
     tokio::time::sleep(SECOND * 100).await;
@@ -203,11 +237,11 @@ async fn a_full_driver_waits_for_a_result_without_spinning() {
 #[tokio::test(start_paused = true)]
 async fn removing_or_changing_a_member_gives_up_its_probe() {
     let bench = Bench::start(2);
-    let check = FakeCheck::new(Script::Hang);
+    let check = FakeProbe::new(Script::Hang);
     bench.apply(assign(2, SECOND, &check)).await;
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(bench.snapshot().await.in_flight, 2);
-    let steady = FakeCheck::new(Script::Answer(Outcome::Success));
+    let steady = FakeProbe::new(Script::Answer(Outcome::Success));
     let changed = DriverCommand::Assign(member(1, 2, SECOND), Some(steady.clone()));
     bench.apply(vec![DriverCommand::Remove(0), changed]).await;
     tokio::time::sleep(SECOND * 2).await;
@@ -222,7 +256,7 @@ async fn removing_or_changing_a_member_gives_up_its_probe() {
 async fn every_probe_is_counted_however_members_change() {
     let bench = Bench::start(2);
     let take = Duration::from_millis(100);
-    let check = FakeCheck::new(Script::TakeThenAnswer(take, Outcome::Success));
+    let check = FakeProbe::new(Script::TakeThenAnswer(take, Outcome::Success));
     for generation in 1..60 {
         let starts = check.starts();
         bench.apply(vec![DriverCommand::Assign(member(0, generation, SECOND), Some(check.clone()))]).await;
@@ -244,12 +278,12 @@ async fn every_probe_is_counted_however_members_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refreshed_check_keeps_verdict_and_phase() {
+async fn a_refreshed_check_keeps_verdict_and_offset() {
     let bench = Bench::start(2);
-    let old = FakeCheck::new(Script::Answer(Outcome::Success));
+    let old = FakeProbe::new(Script::Answer(Outcome::Success));
     bench.apply(assign(1, SECOND, &old)).await;
     tokio::time::sleep(SECOND * 5).await;
-    let new = FakeCheck::new(Script::Answer(Outcome::Success));
+    let new = FakeProbe::new(Script::Answer(Outcome::Success));
     bench.apply(vec![DriverCommand::Refresh(0, new.clone())]).await;
     tokio::time::sleep(SECOND * 5).await;
     assert_eq!((old.starts(), new.starts()), (5, 5));
@@ -260,7 +294,7 @@ async fn a_refreshed_check_keeps_verdict_and_phase() {
 #[tokio::test(start_paused = true)]
 async fn a_stalled_prober_moves_no_verdict_and_bursts_at_nobody() {
     let bench = Bench::start(100);
-    let check = FakeCheck::new(Script::Answer(Outcome::Success));
+    let check = FakeProbe::new(Script::Answer(Outcome::Success));
     bench.apply(assign(20, SECOND, &check)).await;
     tokio::time::sleep(SECOND * 5).await;
     *check.script.lock().unwrap() = Script::StallThenTimeOut(SECOND * 30);

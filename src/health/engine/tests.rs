@@ -7,7 +7,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 fn now(millis: u64) -> Now {
     Now {
-        moment: Moment(millis * 1_000_000),
+        monotonic: MonotonicTime(millis * 1_000_000),
         wall: Timestamp(1_700_000_000_000_000_000 + millis * 1_000_000),
     }
 }
@@ -25,7 +25,7 @@ fn report(outcome: Outcome) -> Report {
     }
 }
 
-fn member(slot: u32, generation: u32, phase: Phase) -> NewMember {
+fn member(slot: u32, generation: u32, offset: Offset) -> NewMember {
     NewMember {
         slot,
         generation,
@@ -33,7 +33,7 @@ fn member(slot: u32, generation: u32, phase: Phase) -> NewMember {
         timing: Some(CheckTiming {
             interval: INTERVAL,
             thresholds: Thresholds { normal: 2, abnormal: 3 },
-            phase,
+            offset,
             window: Duration::from_secs(3),
         }),
         initial: Health::Unknown,
@@ -44,7 +44,7 @@ fn member(slot: u32, generation: u32, phase: Phase) -> NewMember {
 fn engine(members: u32, places: usize) -> Engine {
     let mut engine = Engine::new(places);
     for slot in 0..members {
-        engine.handle_add(member(slot, 1, Phase(0)), now(0));
+        engine.handle_add(member(slot, 1, Offset(0)), now(0));
     }
     engine
 }
@@ -103,7 +103,7 @@ fn results_of_replaced_and_removed_members_are_dropped() {
     let mut engine = engine(2, 8);
     let jobs: Vec<Job> = std::iter::from_fn(|| engine.poll_job(now(1_000))).collect();
     let (first, second) = (jobs.iter().find(|job| job.slot == 0), jobs.iter().find(|job| job.slot == 1));
-    engine.handle_add(member(0, 2, Phase(0)), now(1_100));
+    engine.handle_add(member(0, 2, Offset(0)), now(1_100));
     engine.handle_remove(1);
     for job in [first.unwrap(), second.unwrap()] {
         let failure = report(Outcome::Failure(MemberReason::Refused));
@@ -121,7 +121,7 @@ fn a_changed_check_restarts_the_verdict_and_keeps_the_totals() {
     let mut engine = engine(1, 8);
     turn(&mut engine, now(1_000), Outcome::Success);
     turn(&mut engine, now(2_000), Outcome::Success);
-    engine.handle_add(member(0, 2, Phase(0)), now(2_500));
+    engine.handle_add(member(0, 2, Offset(0)), now(2_500));
     let state = engine.state(0).unwrap();
     assert_eq!(
         (state.health, state.consecutive_successes, state.since),
@@ -130,7 +130,7 @@ fn a_changed_check_restarts_the_verdict_and_keeps_the_totals() {
     assert_eq!((state.counts.success, state.transitions), (2, [0, 1, 0]));
     // A slot given to somebody else starts from nothing.
     engine.handle_remove(0);
-    engine.handle_add(member(0, 3, Phase(0)), now(2_600));
+    engine.handle_add(member(0, 3, Offset(0)), now(2_600));
     assert_eq!(engine.state(0).unwrap().counts.success, 0);
 }
 
@@ -161,7 +161,7 @@ fn a_snapshot_stays_as_it_was_taken() {
 #[test]
 fn unprobed_members_stay_as_they_are_and_count_as_settled() {
     let mut engine = Engine::new(4);
-    engine.handle_add(NewMember { timing: None, ..member(5, 1, Phase(0)) }, now(0));
+    engine.handle_add(NewMember { timing: None, ..member(5, 1, Offset(0)) }, now(0));
     assert_eq!((engine.unsettled(), engine.poll_deadline()), (0, None));
     assert_eq!(engine.poll_job(now(60_000)), None);
     assert_eq!(engine.state(5).unwrap().health, Health::Unknown);

@@ -8,12 +8,12 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn at(seconds: u64) -> Moment {
-    Moment(seconds * SECOND)
+fn at(seconds: u64) -> MonotonicTime {
+    MonotonicTime(seconds * SECOND)
 }
 
 /// Polls everything that is due at every deadline up to `end`.
-fn run(schedule: &mut Schedule, end: Moment) -> Vec<DueSlot> {
+fn run(schedule: &mut Schedule, end: MonotonicTime) -> Vec<DueMember> {
     let mut slots = Vec::new();
     while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= end) {
         while let Some(slot) = schedule.poll_due(deadline, Lateness::Judged) {
@@ -23,11 +23,11 @@ fn run(schedule: &mut Schedule, end: Moment) -> Vec<DueSlot> {
     slots
 }
 
-fn filled(members: u32, interval: Duration, window: Duration, now: Moment) -> Schedule {
-    let mut allotter = PhaseAllotter::new(0x1234_5678_9ABC_DEF0);
+fn filled(members: u32, interval: Duration, window: Duration, now: MonotonicTime) -> Schedule {
+    let mut allotter = OffsetAllotter::new(0x1234_5678_9ABC_DEF0);
     let mut schedule = Schedule::default();
     for member in 0..members {
-        schedule.insert(member, interval, allotter.allot(interval).phase, window, now);
+        schedule.insert(member, interval, allotter.allot(interval).offset, window, now);
     }
     schedule
 }
@@ -35,7 +35,7 @@ fn filled(members: u32, interval: Duration, window: Duration, now: Moment) -> Sc
 #[test]
 fn probes_are_spread_evenly_over_the_whole_interval() {
     for (members, interval) in [(10, 5), (1_000, 5), (25_000, 5), (7, 300)] {
-        let mut schedule = filled(members, Duration::from_secs(interval), START_WINDOW, Moment(0));
+        let mut schedule = filled(members, Duration::from_secs(interval), START_WINDOW, MonotonicTime(0));
         run(&mut schedule, at(interval));
         let slots = run(&mut schedule, at(interval * 2));
         assert_eq!(slots.len(), members as usize);
@@ -52,7 +52,7 @@ fn probes_are_spread_evenly_over_the_whole_interval() {
 
 #[test]
 fn five_thousand_a_second_never_crowd_a_ten_millisecond_bin() {
-    let mut schedule = filled(25_000, Duration::from_secs(5), START_WINDOW, Moment(0));
+    let mut schedule = filled(25_000, Duration::from_secs(5), START_WINDOW, MonotonicTime(0));
     run(&mut schedule, at(5));
     let mut bins: BTreeMap<u64, u32> = BTreeMap::new();
     for slot in run(&mut schedule, at(10)) {
@@ -65,10 +65,10 @@ fn five_thousand_a_second_never_crowd_a_ten_millisecond_bin() {
 #[test]
 fn every_member_is_probed_once_an_interval_for_a_simulated_hour() {
     let interval = Duration::from_millis(900);
-    let mut schedule = filled(4, interval, START_WINDOW, Moment(0));
+    let mut schedule = filled(4, interval, START_WINDOW, MonotonicTime(0));
     let slots = run(&mut schedule, at(3_600));
     assert_eq!(slots.len(), 4 * 4_000);
-    let mut last: BTreeMap<u32, Moment> = BTreeMap::new();
+    let mut last: BTreeMap<u32, MonotonicTime> = BTreeMap::new();
     for slot in slots {
         if let Some(before) = last.insert(slot.member, slot.due) {
             assert_eq!(slot.due.since(before), interval);
@@ -78,7 +78,7 @@ fn every_member_is_probed_once_an_interval_for_a_simulated_hour() {
 }
 
 #[test]
-fn long_intervals_start_within_the_window_and_keep_their_phase() {
+fn long_intervals_start_within_the_window_and_keep_their_offset() {
     let interval = Duration::from_secs(300);
     let start = at(1_000);
     let mut schedule = filled(1_000, interval, START_WINDOW, start);
@@ -91,13 +91,13 @@ fn long_intervals_start_within_the_window_and_keep_their_phase() {
         bins[usize::try_from(tenth).unwrap()] += 1;
     }
     assert!(bins.iter().all(|bin| (90..=112).contains(bin)), "evenly: {bins:?}");
-    // From the second probe on each member is on its own phase.
+    // From the second probe on each member is on its own offset.
     let later = run(&mut schedule, start + interval * 3);
-    let mut phases: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+    let mut offsets: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     for slot in later {
-        phases.entry(slot.member).or_default().insert(slot.due.0 % (300 * SECOND));
+        offsets.entry(slot.member).or_default().insert(slot.due.0 % (300 * SECOND));
     }
-    assert!(phases.values().all(|phases| phases.len() == 1));
+    assert!(offsets.values().all(|offsets| offsets.len() == 1));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn start_window_bounds_the_rate() {
 #[test]
 fn after_a_stall_late_slots_are_skipped_and_counted_without_a_burst() {
     let interval = Duration::from_secs(5);
-    let mut schedule = filled(1_000, interval, START_WINDOW, Moment(0));
+    let mut schedule = filled(1_000, interval, START_WINDOW, MonotonicTime(0));
     run(&mut schedule, at(20));
     // Nothing runs for 32 s: every member missed six or seven slots.
     let wake = at(52);
@@ -124,11 +124,12 @@ fn after_a_stall_late_slots_are_skipped_and_counted_without_a_burst() {
 #[test]
 fn a_full_prober_serves_everybody_in_turn() {
     // One place for ten members of one second each, every probe takes 300 ms.
-    let mut schedule = filled(10, Duration::from_secs(1), START_WINDOW, Moment(0));
+    let mut schedule = filled(10, Duration::from_secs(1), START_WINDOW, MonotonicTime(0));
     let mut served: BTreeMap<u32, u32> = BTreeMap::new();
     let mut now = schedule.next_deadline().unwrap();
     for _ in 0..1_000 {
-        let slot = schedule.poll_due(now, Lateness::ExcusedSince(Moment(0))).expect("somebody always waits");
+        let slot =
+            schedule.poll_due(now, Lateness::ExcusedSince(MonotonicTime(0))).expect("somebody always waits");
         *served.entry(slot.member).or_default() += 1;
         now = (now + Duration::from_millis(300)).max(schedule.next_deadline().unwrap());
     }
@@ -139,16 +140,16 @@ fn a_full_prober_serves_everybody_in_turn() {
 }
 
 #[test]
-fn a_returned_phase_is_used_again() {
-    let mut allotter = PhaseAllotter::new(5);
+fn a_returned_offset_is_used_again() {
+    let mut allotter = OffsetAllotter::new(5);
     let interval = Duration::from_secs(5);
     let first = allotter.allot(interval);
     let second = allotter.allot(interval);
     allotter.release(interval, first.number);
     assert_eq!(allotter.allot(interval), first);
-    assert_ne!(allotter.allot(interval).phase, second.phase);
+    assert_ne!(allotter.allot(interval).offset, second.offset);
     // Another interval has numbers of its own.
-    assert_eq!(allotter.allot(Duration::from_secs(6)).phase, first.phase);
+    assert_eq!(allotter.allot(Duration::from_secs(6)).offset, first.offset);
 }
 
 #[test]
@@ -168,15 +169,15 @@ proptest! {
         operations in prop::collection::vec((0u8..4, 0u32..12, 1u64..3_000), 1..200),
     ) {
         let mut schedule = Schedule::default();
-        let mut allotter = PhaseAllotter::new(1);
+        let mut allotter = OffsetAllotter::new(1);
         let mut live: BTreeMap<u32, Duration> = BTreeMap::new();
-        let mut last: BTreeMap<u32, Moment> = BTreeMap::new();
-        let mut now = Moment(0);
+        let mut last: BTreeMap<u32, MonotonicTime> = BTreeMap::new();
+        let mut now = MonotonicTime(0);
         for (operation, member, millis) in operations {
             match operation {
                 0 => {
                     let interval = Duration::from_millis(100 + millis);
-                    schedule.insert(member, interval, allotter.allot(interval).phase, START_WINDOW, now);
+                    schedule.insert(member, interval, allotter.allot(interval).offset, START_WINDOW, now);
                     live.insert(member, interval);
                     last.remove(&member);
                 }
@@ -199,7 +200,7 @@ proptest! {
                     prop_assert!(schedule.next_deadline().is_none_or(|deadline| deadline > now));
                 }
             }
-            prop_assert_eq!(schedule.len(), live.len());
+            prop_assert_eq!(schedule.queue.len(), live.len());
         }
     }
 }
@@ -207,7 +208,7 @@ proptest! {
 #[test]
 fn neighbours_share_a_wake_up_and_no_slot_is_used_twice() {
     let interval = Duration::from_secs(1);
-    let mut schedule = filled(5_000, interval, START_WINDOW, Moment(0));
+    let mut schedule = filled(5_000, interval, START_WINDOW, MonotonicTime(0));
     schedule.set_ahead(AHEAD);
     let (mut wakes, mut starts) = (0, vec![Vec::new(); 5_000]);
     let mut early = vec![BTreeSet::new(); 5_000];

@@ -137,7 +137,7 @@ async fn a_name_that_nobody_holds_is_forgotten_and_no_longer_looked_up() {
     assert_eq!(resolver.names(), 0);
     sleep(2 * INTERVAL).await;
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    assert!(lock(&resolver.registry.names).is_empty(), "its entry is gone too");
+    assert!(lock(&resolver.table.names).is_empty(), "its entry is gone too");
     // Held again, it is looked up again.
     let cell = resolver.cell(&"old.internal".into());
     assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));

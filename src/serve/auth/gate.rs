@@ -254,7 +254,7 @@ impl AuthGate {
     }
 
     fn identify_token(&self, token: &[u8]) -> Result<Identity, AuthFault> {
-        let now = (self.shared.clock)().moment;
+        let now = (self.shared.clock)().monotonic;
         let grant = lock(&self.shared.tokens).find(token, now).cloned().map_err(|fault| match fault {
             TokenFault::Unknown => AuthFault::TokenUnknown,
             TokenFault::Expired => AuthFault::TokenExpired,
@@ -301,7 +301,7 @@ impl AuthGate {
     }
 
     async fn wait_after_failure(&self, peer: PeerAddress) {
-        let delay = lock(&self.shared.slowdown).note_failure(peer, (self.shared.clock)().moment);
+        let delay = lock(&self.shared.slowdown).note_failure(peer, (self.shared.clock)().monotonic);
         if delay > Duration::ZERO
             && let Ok(_seat) = self.shared.waiting_answers.try_acquire()
         {

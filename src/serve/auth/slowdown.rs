@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::health::Moment;
+use crate::health::MonotonicTime;
 use crate::serve::listener::PeerAddress;
 
 /// Failures that cost nothing: typing errors.
@@ -50,12 +50,12 @@ impl PeerNetwork {
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     count: u32,
-    last: Moment,
+    last: MonotonicTime,
 }
 
 impl Failures {
     /// Those that are not forgotten yet.
-    fn left(self, now: Moment) -> u32 {
+    fn left(self, now: MonotonicTime) -> u32 {
         let forgotten = now.since(self.last).as_secs() / FORGOTTEN_AFTER.as_secs();
         self.count.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
     }
@@ -70,7 +70,7 @@ pub struct Slowdown {
 
 impl Slowdown {
     /// Counts a failure and says how long its answer waits.
-    pub fn note_failure(&mut self, peer: PeerAddress, now: Moment) -> Duration {
+    pub fn note_failure(&mut self, peer: PeerAddress, now: MonotonicTime) -> Duration {
         let source = PeerNetwork::of(peer);
         let before = self.newer.get(&source).or_else(|| self.older.get(&source));
         let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);
@@ -104,8 +104,8 @@ fn delay_of(count: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment(seconds * 1_000_000_000)
+    fn at(seconds: u64) -> MonotonicTime {
+        MonotonicTime(seconds * 1_000_000_000)
     }
 
     fn host(text: &str) -> PeerAddress {

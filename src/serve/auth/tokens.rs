@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::signature::hex;
-use crate::health::{Moment, Now, Timestamp};
+use crate::health::{MonotonicTime, Now, Timestamp};
 
 #[cfg(test)]
 mod tests;
@@ -91,7 +91,7 @@ pub enum TokenFault {
 #[derive(Debug)]
 struct TokenRecord {
     grant: Grant,
-    expires: Moment,
+    expires: MonotonicTime,
 }
 
 /// All tokens that are good or have expired lately.
@@ -109,8 +109,10 @@ impl TokenTable {
         let hash = hash_of(token.expose().as_bytes());
         let own = self.of_user.entry(Arc::clone(&grant.user_id)).or_default();
         while let Some(oldest) = own.front() {
-            let is_forgotten =
-                self.records.get(oldest).is_none_or(|record| now.moment.since(record.expires) > REMEMBERED);
+            let is_forgotten = self
+                .records
+                .get(oldest)
+                .is_none_or(|record| now.monotonic.since(record.expires) > REMEMBERED);
             if own.len() < TOKENS_PER_USER && !is_forgotten {
                 break;
             }
@@ -118,7 +120,7 @@ impl TokenTable {
             own.pop_front();
         }
         own.push_back(hash);
-        self.records.insert(hash, TokenRecord { grant, expires: now.moment + LIFETIME });
+        self.records.insert(hash, TokenRecord { grant, expires: now.monotonic + LIFETIME });
         let lifetime = u64::try_from(LIFETIME.as_nanos()).unwrap_or(u64::MAX);
         Issued { token, issued_at: now.wall, expires_at: Timestamp(now.wall.0.saturating_add(lifetime)) }
     }
@@ -127,7 +129,7 @@ impl TokenTable {
     ///
     /// # Errors
     /// It is no good.
-    pub fn find(&self, token: &[u8], now: Moment) -> Result<&Grant, TokenFault> {
+    pub fn find(&self, token: &[u8], now: MonotonicTime) -> Result<&Grant, TokenFault> {
         // Looking up a hash tells a prober nothing: it cannot choose the hash.
         let record = self.records.get(&hash_of(token)).ok_or(TokenFault::Unknown)?;
         if now >= record.expires { Err(TokenFault::Expired) } else { Ok(&record.grant) }

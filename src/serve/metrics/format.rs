@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::health::histogram::Histogram;
+use crate::health::time::Histogram;
 use crate::serve::stream::Text;
 
 /// What the lines `# HELP` and `# TYPE` say of a family.
@@ -84,12 +84,7 @@ impl Text<'_> {
     }
 
     /// A whole histogram. `labels` is empty, or escaped labels.
-    pub(super) fn histogram<const N: usize>(
-        &mut self,
-        name: &str,
-        labels: &str,
-        histogram: &Histogram<N>,
-    ) -> io::Result<()> {
+    pub(super) fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) -> io::Result<()> {
         let count = histogram.count();
         for (bound, cumulative) in histogram.cumulative() {
             self.bucket(name, labels);

@@ -16,7 +16,7 @@ use super::format::{MetricFamily, SampleValue, counter, gauge, push_label_value}
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::{Health, Host, MemberAddress, Role};
 use crate::health::ResultCounts;
-use crate::health::moment::nanos;
+use crate::health::time::nanos;
 use crate::serve::stream::Text;
 
 const UP: MetricFamily =

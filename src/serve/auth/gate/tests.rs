@@ -9,7 +9,7 @@ use super::super::identity::Action;
 use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;
-use crate::health::{Moment, Timestamp};
+use crate::health::{MonotonicTime, Timestamp};
 use crate::serve::listener::ConnectionInfo;
 
 const PASSWORD: &str = "hidden-password";
@@ -48,7 +48,7 @@ fn gate_of(api: &ApiSettings) -> (AuthGate, Arc<AtomicU64>) {
     let clock = Arc::clone(&seconds);
     let read = move || {
         let nanos = clock.load(Ordering::Relaxed) * 1_000_000_000;
-        Now { moment: Moment(nanos), wall: Timestamp(WALL + nanos) }
+        Now { monotonic: MonotonicTime(nanos), wall: Timestamp(WALL + nanos) }
     };
     (AuthGate::new(api, Arc::new(read), 2).expect("randomness"), seconds)
 }

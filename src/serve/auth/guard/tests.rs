@@ -11,7 +11,7 @@ use super::super::signature::sign;
 use super::*;
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, Transport};
 use crate::config::secret::Secret;
-use crate::health::{Moment, Now, Timestamp};
+use crate::health::{MonotonicTime, Now, Timestamp};
 use crate::serve::listener::PeerAddress;
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
@@ -28,7 +28,7 @@ fn router() -> Router {
         clear_text: ClearText::LoopbackOnly,
         quotas: Default::default(),
     };
-    let clock = || Now { moment: Moment(0), wall: Timestamp(1_577_934_245_000_000_000) };
+    let clock = || Now { monotonic: MonotonicTime(0), wall: Timestamp(1_577_934_245_000_000_000) };
     let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");
     let echo = |Extension(identity): Extension<Identity>, body: String| async move {
         format!("{} {body}", identity.principal)

@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use super::*;
 use crate::config::api::{AccountRole, ApiSettings, ClearText, Project, User};
 use crate::config::password::PasswordHash;
-use crate::health::{Moment, Now, Timestamp};
+use crate::health::{MonotonicTime, Now, Timestamp};
 use crate::serve::listener::PeerAddress;
 
 const PASSWORD: &str = "hidden-password";
@@ -34,7 +34,7 @@ fn router() -> Router {
         clear_text: ClearText::LoopbackOnly,
         quotas: Default::default(),
     };
-    let clock = || Now { moment: Moment(0), wall: Timestamp(1_578_042_322_701_000_000) };
+    let clock = || Now { monotonic: MonotonicTime(0), wall: Timestamp(1_578_042_322_701_000_000) };
     let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");
     routes(gate, "127.0.0.1:9650".parse().expect("an address"))
 }

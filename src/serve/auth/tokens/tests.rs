@@ -4,7 +4,7 @@ use super::*;
 
 fn at(seconds: u64) -> Now {
     let nanos = seconds * 1_000_000_000;
-    Now { moment: Moment(nanos), wall: Timestamp(1_800_000_000_000_000_000 + nanos) }
+    Now { monotonic: MonotonicTime(nanos), wall: Timestamp(1_800_000_000_000_000_000 + nanos) }
 }
 
 fn grant(user: &str) -> Grant {
@@ -26,17 +26,17 @@ fn a_token_is_good_for_24_hours_and_remembered_for_another() {
     let token = issued.token.expose().as_bytes().to_vec();
     assert_eq!(token.len(), 64);
     assert_eq!(issued.expires_at.0 - issued.issued_at.0, DAY * 1_000_000_000);
-    assert_eq!(table.find(&token, at(0).moment), Ok(&grant("ops")));
-    assert_eq!(table.find(&token, at(DAY - 1).moment), Ok(&grant("ops")));
-    assert_eq!(table.find(&token, at(DAY).moment), Err(TokenFault::Expired));
-    assert_eq!(table.find(b"", at(0).moment), Err(TokenFault::Unknown));
-    assert_eq!(table.find(&token[..63], at(0).moment), Err(TokenFault::Unknown));
+    assert_eq!(table.find(&token, at(0).monotonic), Ok(&grant("ops")));
+    assert_eq!(table.find(&token, at(DAY - 1).monotonic), Ok(&grant("ops")));
+    assert_eq!(table.find(&token, at(DAY).monotonic), Err(TokenFault::Expired));
+    assert_eq!(table.find(b"", at(0).monotonic), Err(TokenFault::Unknown));
+    assert_eq!(table.find(&token[..63], at(0).monotonic), Err(TokenFault::Unknown));
 
     // The user's next login sweeps up.
     table.issue(grant("ops"), &random(2), at(DAY + 3600));
-    assert_eq!(table.find(&token, at(DAY + 3600).moment), Err(TokenFault::Expired));
+    assert_eq!(table.find(&token, at(DAY + 3600).monotonic), Err(TokenFault::Expired));
     table.issue(grant("ops"), &random(3), at(DAY + 3602));
-    assert_eq!(table.find(&token, at(DAY + 3602).moment), Err(TokenFault::Unknown));
+    assert_eq!(table.find(&token, at(DAY + 3602).monotonic), Err(TokenFault::Unknown));
     assert_eq!(table.len(), 2);
 }
 
@@ -48,10 +48,10 @@ fn one_user_cannot_push_out_anothers_tokens() {
     for number in 2..=1000 {
         table.issue(grant("busy"), &random(number), at(number));
     }
-    assert!(table.find(first.expose().as_bytes(), at(1000).moment).is_ok());
+    assert!(table.find(first.expose().as_bytes(), at(1000).monotonic).is_ok());
     table.issue(grant("busy"), &random(1001), at(1001));
-    assert_eq!(table.find(first.expose().as_bytes(), at(1001).moment), Err(TokenFault::Unknown));
-    assert!(table.find(kept.expose().as_bytes(), at(1001).moment).is_ok());
+    assert_eq!(table.find(first.expose().as_bytes(), at(1001).monotonic), Err(TokenFault::Unknown));
+    assert!(table.find(kept.expose().as_bytes(), at(1001).monotonic).is_ok());
     assert_eq!(table.len(), 1001);
 }
 
@@ -64,10 +64,10 @@ fn tokens_can_be_taken_back() {
     );
     table.revoke(one.expose().as_bytes());
     table.revoke(b"no token");
-    assert_eq!(table.find(one.expose().as_bytes(), at(0).moment), Err(TokenFault::Unknown));
+    assert_eq!(table.find(one.expose().as_bytes(), at(0).monotonic), Err(TokenFault::Unknown));
     table.issue(grant("ops"), &random(3), at(0));
     table.retain_users(|user| user == "ops");
-    assert_eq!(table.find(two.expose().as_bytes(), at(0).moment), Err(TokenFault::Unknown));
+    assert_eq!(table.find(two.expose().as_bytes(), at(0).monotonic), Err(TokenFault::Unknown));
     assert_eq!(table.len(), 1);
 }
 

@@ -1,32 +1,72 @@
-//! Was the prober itself awake? The measure behind `local_stall`.
+//! How long did the prober itself not run, and which failures may that have caused?
 //!
-//! A driver that is stopped, starved or suspended cannot tell a late member from
-//! its own absence. It therefore counts by how much each of its turns came later
-//! than planned, or took longer than it should. A probe that lost more than
-//! [`allowance`] goes on for as long as its member is owed
-//! (`probe::absence`); what it then finds is held against what is left to doubt.
+//! A driver that is stopped, starved of its core or suspended cannot tell a late member
+//! from its own stall. It therefore tells its [`StallMeter`] when it wakes and when it
+//! goes to sleep. The meter adds up by how much each turn began later than planned, or
+//! took longer than it should. The driver publishes the sum on its thread
+//! ([`set_total`]), where its probes read it.
+//!
+//! The sum is used twice. A probe at its deadline gives the lost time back to the member
+//! before it calls the member silent (`machine`). When the probe has ended, the driver
+//! withdraws a failure that is still in doubt ([`excuse`]).
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use crate::health::{MemberReason, Moment, Outcome, ProberReason, Report};
-use crate::probe::absence::{ORDINARY, allowance};
+use crate::health::time::nanos;
+use crate::health::{MemberReason, MonotonicTime, Outcome, ProberReason, Report};
 
-/// While probes run a driver wakes at least this often, so that an absence cannot
-/// hide between two events.
+/// A turn that is late by less than this is ordinary scheduling.
+pub const ORDINARY: Duration = Duration::from_millis(20);
+
+/// While probes run a driver wakes at least this often, so that a stall cannot hide
+/// between two events.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
+
+thread_local! {
+    static TOTAL_NANOS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How much stall a probe may suffer and still be believed as it is: a tenth of its
+/// timeout, at least [`ORDINARY`].
+#[must_use]
+pub fn allowance(timeout: Duration) -> Duration {
+    (timeout / 10).max(ORDINARY)
+}
+
+/// Publishes how long this thread has been stalled in all, while it ran probes.
+pub fn set_total(total: Duration) {
+    TOTAL_NANOS.set(nanos(total));
+}
+
+/// What [`set_total`] had published at some time; zero where nobody measures. Every
+/// probe under way keeps one: half as large as a [`Duration`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StallMark(u64);
+
+impl StallMark {
+    pub(super) fn now() -> Self {
+        Self(TOTAL_NANOS.get())
+    }
+
+    /// How long the thread has been stalled since.
+    pub(super) fn lost(self) -> Duration {
+        Duration::from_nanos(TOTAL_NANOS.get().saturating_sub(self.0))
+    }
+}
 
 /// Time in which a driver did not run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Absence {
-    /// Whatever held it up.
+pub struct StalledTime {
+    /// From whatever cause.
     pub total: Duration,
     /// The part in which the whole machine was suspended, and the kernel did not
-    /// listen either.
+    /// receive either.
     pub suspended: Duration,
 }
 
-impl Absence {
-    /// What has come to it since `before`.
+impl StalledTime {
+    /// What has been added since `before`.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -39,50 +79,45 @@ impl Absence {
 /// Adds up the time in which a driver should have run and did not.
 #[derive(Debug, Default)]
 pub struct StallMeter {
-    absent: Absence,
+    stalled: StalledTime,
     suspended: Option<Duration>,
     /// When the running turn began; none while the driver sleeps.
-    turn: Option<Moment>,
-    plan: Option<Plan>,
-}
-
-#[derive(Debug)]
-struct Plan {
-    asleep_from: Moment,
-    wake_at: Moment,
+    turn_began: Option<MonotonicTime>,
+    /// When the driver is to wake at the latest; none while it runs.
+    wake_at: Option<MonotonicTime>,
 }
 
 impl StallMeter {
     /// The driver begins a turn.
-    pub fn handle_wake(&mut self, now: Moment) {
-        if let Some(plan) = self.plan.take() {
-            self.absent.total += beyond_ordinary(now.since(plan.wake_at.max(plan.asleep_from)));
+    pub fn handle_wake(&mut self, now: MonotonicTime) {
+        if let Some(planned) = self.wake_at.take() {
+            self.stalled.total += beyond_ordinary(now.since(planned));
         }
-        self.turn.get_or_insert(now);
+        self.turn_began.get_or_insert(now);
     }
 
     /// The machine has been suspended for so long in all, since it booted. The
     /// clock of the other calls stood still meanwhile; the members went on.
     pub fn handle_suspended(&mut self, in_all: Duration) {
         let before = self.suspended.replace(in_all).unwrap_or(in_all);
-        let away = beyond_ordinary(in_all.saturating_sub(before));
-        self.absent.total += away;
-        self.absent.suspended += away;
+        let added = beyond_ordinary(in_all.saturating_sub(before));
+        self.stalled.total += added;
+        self.stalled.suspended += added;
     }
 
     /// The driver ends its turn and means to sleep until `wake_at` at the latest.
-    pub fn handle_sleep(&mut self, now: Moment, wake_at: Moment) {
-        self.absent = self.absence_at(now);
-        self.turn = None;
-        self.plan = Some(Plan { asleep_from: now, wake_at });
+    pub fn handle_sleep(&mut self, now: MonotonicTime, wake_at: MonotonicTime) {
+        self.stalled = self.stalled_at(now);
+        self.turn_began = None;
+        self.wake_at = Some(wake_at.max(now));
     }
 
-    /// All absence so far, the running turn included: probes are polled inside it.
-    /// The difference over a probe's life is what it suffered.
+    /// All stalls so far, that of the running turn included: probes are polled inside
+    /// it. The difference over a probe's life is what the probe suffered.
     #[must_use]
-    pub fn absence_at(&self, now: Moment) -> Absence {
-        let turn = self.turn.map_or(Duration::ZERO, |began| beyond_ordinary(now.since(began)));
-        Absence { total: self.absent.total + turn, ..self.absent }
+    pub fn stalled_at(&self, now: MonotonicTime) -> StalledTime {
+        let turn = self.turn_began.map_or(Duration::ZERO, |began| beyond_ordinary(now.since(began)));
+        StalledTime { total: self.stalled.total + turn, ..self.stalled }
     }
 }
 
@@ -91,24 +126,26 @@ fn beyond_ordinary(excess: Duration) -> Duration {
     if excess > ORDINARY { excess } else { Duration::ZERO }
 }
 
-/// Withdraws a failure that the prober's own absence may have caused.
+/// Withdraws a failure that a stall of the prober may have caused.
 ///
-/// Refusals, wrong answers and bad certificates stand however late they were
-/// read. A silence stands when the member had its whole timeout after the prober's
-/// last words: the kernel listens while the prober does not, and the socket was
-/// looked at in the end. A peer that left proves something only when it cannot
-/// have waited for us. After a suspend neither does: the kernel was away too.
+/// - Refusals, wrong answers and bad certificates stand, however late they were read.
+/// - A silence stands when the member had its whole timeout after the prober last sent
+///   something: the kernel receives while the prober does not run, and the prober has
+///   read the socket in the end.
+/// - A connection that the member closed or reset stands only when the member cannot
+///   have waited for the prober.
+/// - After a suspend neither of the last two stands: the kernel did not run either.
 #[must_use]
-pub fn excuse(mut report: Report, timeout: Duration, absent: Absence) -> Report {
+pub fn excuse(mut report: Report, timeout: Duration, stalled: StalledTime) -> Report {
     use MemberReason as R;
     let Outcome::Failure(reason) = report.outcome else { return report };
     let allowance = allowance(timeout);
     let may_be_ours = match reason {
         R::ConnectTimeout | R::TlsTimeout | R::ResponseTimeout => {
-            report.waited + allowance < timeout || absent.suspended > Duration::ZERO
+            report.waited + allowance < timeout || stalled.suspended > Duration::ZERO
         }
         R::Closed | R::Reset | R::TlsHandshake => {
-            report.total.saturating_sub(report.waited) > allowance || absent.suspended > Duration::ZERO
+            report.total.saturating_sub(report.waited) > allowance || stalled.suspended > Duration::ZERO
         }
         R::Refused
         | R::Unreachable
@@ -118,10 +155,10 @@ pub fn excuse(mut report: Report, timeout: Duration, absent: Absence) -> Report 
         | R::Protocol
         | R::Status => false,
     };
-    if may_be_ours && absent.total > allowance {
+    if may_be_ours && stalled.total > allowance {
         report.detail = format!(
             "the prober itself was not running for {} ms of this probe ({}: {})",
-            absent.total.as_millis(),
+            stalled.total.as_millis(),
             reason.word(),
             report.detail
         )
@@ -136,12 +173,12 @@ mod tests {
     use super::*;
     use crate::health::Phases;
 
-    fn at(millis: u64) -> Moment {
-        Moment(millis * 1_000_000)
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime(millis * 1_000_000)
     }
 
-    fn lost(meter: &StallMeter, now: Moment) -> Duration {
-        meter.absence_at(now).total
+    fn lost(meter: &StallMeter, now: MonotonicTime) -> Duration {
+        meter.stalled_at(now).total
     }
 
     #[test]
@@ -154,7 +191,7 @@ mod tests {
         meter.handle_suspended(hour + Duration::from_secs(90));
         meter.handle_wake(at(50));
         assert_eq!(lost(&meter, at(1)), Duration::from_secs(90));
-        assert_eq!(meter.absence_at(at(1)).suspended, Duration::from_secs(90));
+        assert_eq!(meter.stalled_at(at(1)).suspended, Duration::from_secs(90));
         // The two clocks are read one after the other.
         meter.handle_suspended(hour + Duration::from_secs(90) + Duration::from_micros(3));
         meter.handle_suspended(hour + Duration::from_secs(90));
@@ -191,7 +228,7 @@ mod tests {
 
     /// A failed probe of 500 ms, of which the prober spoke last at `waited` before
     /// the end; timeout 400 ms, so 40 ms are allowed for.
-    fn is_excused(reason: MemberReason, waited: u64, absent: u64, suspended: u64) -> bool {
+    fn is_excused(reason: MemberReason, waited: u64, stalled_for: u64, suspended: u64) -> bool {
         let millis = Duration::from_millis;
         let report = Report {
             outcome: Outcome::Failure(reason),
@@ -203,8 +240,8 @@ mod tests {
             peer: None,
             certificate_not_after: None,
         };
-        let absent = Absence { total: millis(absent), suspended: millis(suspended) };
-        match excuse(report, millis(400), absent).outcome {
+        let stalled = StalledTime { total: millis(stalled_for), suspended: millis(suspended) };
+        match excuse(report, millis(400), stalled).outcome {
             Outcome::Inconclusive(ProberReason::LocalStall) => true,
             Outcome::Failure(same) if same == reason => false,
             other => panic!("{other:?}"),
@@ -215,7 +252,7 @@ mod tests {
     fn a_silence_stands_when_the_member_had_its_time() {
         use MemberReason as R;
         for reason in [R::ConnectTimeout, R::TlsTimeout, R::ResponseTimeout] {
-            assert!(!is_excused(reason, 100, 40, 0), "{reason:?}: a short absence is allowed for");
+            assert!(!is_excused(reason, 100, 40, 0), "{reason:?}: a short stall is allowed for");
             assert!(is_excused(reason, 359, 41, 0), "{reason:?}: its time was cut");
             assert!(!is_excused(reason, 360, 450, 0), "{reason:?}: it had its time all the same");
             assert!(is_excused(reason, 500, 450, 450), "{reason:?}: the kernel was away too");
@@ -226,7 +263,7 @@ mod tests {
     fn a_peer_that_left_may_have_waited_for_us() {
         use MemberReason as R;
         for reason in [R::Closed, R::Reset, R::TlsHandshake] {
-            assert!(!is_excused(reason, 0, 40, 0), "{reason:?}: a short absence is allowed for");
+            assert!(!is_excused(reason, 0, 40, 0), "{reason:?}: a short stall is allowed for");
             assert!(is_excused(reason, 459, 450, 0), "{reason:?}: we spoke late");
             assert!(!is_excused(reason, 460, 450, 0), "{reason:?}: it had our words all along");
             assert!(is_excused(reason, 460, 450, 450), "{reason:?}: the kernel was away too");

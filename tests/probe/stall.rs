@@ -9,7 +9,7 @@ use rustls::{ServerConnection, Stream};
 
 use vitald::channel::{Method, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome, Report};
-use vitald::probe::{self, Plan, absence};
+use vitald::probe::{self, Plan, stall};
 
 use crate::certificates::Authority;
 use crate::https::server;
@@ -24,13 +24,13 @@ fn probe_while_away(plan: &Plan, member: &Member, away: impl Iterator<Item = Dur
     let runtime = runtime();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        absence::set_total(Duration::ZERO);
+        stall::set_total(Duration::ZERO);
         let away = tokio::task::spawn_local(async move {
             let mut total = Duration::ZERO;
             for time in away {
                 thread::sleep(time);
                 total += time;
-                absence::set_total(total);
+                stall::set_total(total);
                 tokio::task::yield_now().await;
             }
         });
@@ -67,7 +67,7 @@ fn a_member_that_waited_for_us_gets_the_time_we_lost() {
     let plan = plan(Protocol::Https(http_check(Method::Get, "200")), TIMEOUT, &ProbeOptions::default());
     let report = probe_while_away(&plan, &member, std::iter::once(TIMEOUT * 2));
     expect(&report, Outcome::Success, "200 OK", "connect+tls+response");
-    assert!(report.total > TIMEOUT * 2, "the absence met the handshake: {report:?}");
+    assert!(report.total > TIMEOUT * 2, "the stall met the handshake: {report:?}");
 }
 
 #[test]

@@ -1,0 +1,340 @@
+//! The machine of one probe: connect, send, receive, judge the deadline, close.
+//!
+//! Called by `run` and `explain` once the address is known. The machine owns the socket
+//! and the order of the phases; the protocols (`http`, `https`) own what is sent and
+//! read in them. A TCP check sends and reads nothing: it succeeds with the connection.
+//!
+//! System calls of one HTTP probe of a driver on a fast network: `setsockopt`,
+//! `connect`, `getpeername`, `send`, `recv`, and the `connect` to no address that ends
+//! it; its socket is one that is used again (see `queue`). Where the connection is
+//! up before `connect` has returned (loopback), nothing waits for it, and a TCP
+//! probe never asks the event queue at all.
+//!
+//! # How a connection ends
+//!
+//! `CloseMode::Reset`, the default: the linger time is zero from the start, so
+//! every way out of a probe, cancellation included, sends a reset and leaves no
+//! TIME_WAIT on either side. `TCP_QUICKACK` is off before `connect`, so the
+//! kernel holds back the third packet of the handshake for the request to
+//! carry it. A TCP check has no request: the reset goes first, the member's
+//! kernel drops the embryonic connection, and its application never wakes.
+//! Measured on Linux 6.18 (`tests/probe/tcp.rs` repeats it): of 200 successful
+//! TCP checks a listener saw 0 in `accept`, and no TIME_WAIT was left; with
+//! `CloseMode::Fin` it saw all 200. To a firewall in between, the default
+//! looks like a half-open scan; `close = "fin"` is the way out.
+//!
+//! `CloseMode::Fin`: an orderly end. What has arrived is read and thrown away
+//! (up to a bound), because closing with unread bytes would be a reset again.
+//! TIME_WAIT stays here when the member did not close first.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{self, Shutdown, sockopt};
+use tokio::io::Interest;
+use tokio::time::Instant;
+
+use super::finding::{self, Finding, ProbeStep};
+use super::http::{HttpExchange, HttpPlan};
+use super::https::HttpsExchange;
+use super::plan::{Plan, ProtocolPlan, Target};
+use super::progress::{ProbePhase, ProbeTrace, Progress};
+use super::socket::{self, ProbeSocket};
+use super::stall;
+use crate::channel::CloseMode;
+use crate::health::{MemberReason, Outcome, Phases, Report};
+
+/// Bytes thrown away for an orderly close; more ends in a reset.
+const DRAINED_AT_MOST: usize = 64 * 1024;
+
+/// Everything but the socket.
+struct Machine<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    peer: SocketAddr,
+    /// None: the connection is not established yet.
+    exchange: Option<ProtocolExchange<'a>>,
+    progress: Progress,
+}
+
+/// What is sent and read over an established connection.
+enum ProtocolExchange<'a> {
+    Http(&'a HttpPlan, HttpExchange),
+    Https(&'a HttpPlan, Box<HttpsExchange>),
+}
+
+/// Probes `target` at `peer`; the probe's time starts now.
+///
+/// Cancel-safe: dropping it closes the socket.
+pub(super) async fn run(
+    plan: &Plan,
+    target: &Target,
+    peer: SocketAddr,
+    trace: Option<Box<ProbeTrace>>,
+) -> (Report, Option<Box<ProbeTrace>>) {
+    let mut machine = Machine { plan, target, peer, exchange: None, progress: Progress::new(trace) };
+    let mut socket = match machine.open() {
+        Ok(socket) => socket,
+        Err(finding) => return machine.report(finding, Instant::now()),
+    };
+    let finding = match machine.advance(socket.as_fd()) {
+        ProbeStep::Done(finding) => finding,
+        ProbeStep::Wait(mut interest) => {
+            let mut deadline = machine.progress.started + plan.timeout();
+            poll_fn(|cx| {
+                loop {
+                    if let Err(finding) = ready!(socket.poll_ready(cx, interest, deadline)) {
+                        return Poll::Ready(finding);
+                    }
+                    // Ready or late: the socket is read before the deadline counts.
+                    match machine.advance(socket.as_fd()) {
+                        ProbeStep::Done(finding) => return Poll::Ready(finding),
+                        ProbeStep::Wait(next) => interest = next,
+                    }
+                    // A socket that is always ready must not keep the deadline from
+                    // being looked at.
+                    if let Some(finding) = machine.overdue(&mut deadline) {
+                        return Poll::Ready(finding);
+                    }
+                }
+            })
+            .await
+        }
+    };
+    machine.finish(finding, socket)
+}
+
+impl<'a> Machine<'a> {
+    /// Opens a socket and sends the first packet.
+    fn open(&mut self) -> Result<ProbeSocket, Finding> {
+        // An IPv4-mapped IPv6 address is called over IPv4 in any case; a socket that
+        // did so could not be used again for IPv6.
+        let peer = match self.peer.ip() {
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                SocketAddr::new(ip.to_canonical(), self.peer.port())
+            }
+            _ => self.peer,
+        };
+        if let Some(trace) = &mut self.progress.trace {
+            trace.peer = Some(self.peer);
+        }
+        let close = self.plan.close();
+        let delays_ack = self.speaks_first() || close == CloseMode::Reset;
+        let socket = ProbeSocket::connect(peer, close, delays_ack)?;
+        if let Some(trace) = &mut self.progress.trace {
+            trace.local = local_end(socket.as_fd());
+        }
+        Ok(socket)
+    }
+
+    /// Whether this protocol's client sends the first bytes.
+    fn speaks_first(&self) -> bool {
+        match &self.plan.protocol {
+            ProtocolPlan::Tcp => false,
+            ProtocolPlan::Http(_) | ProtocolPlan::Https(..) => true,
+        }
+    }
+
+    /// Makes system calls until the kernel says "would block".
+    fn advance(&mut self, socket: BorrowedFd<'_>) -> ProbeStep {
+        let exchange = match &mut self.exchange {
+            Some(exchange) => exchange,
+            None => match self.connected(socket) {
+                Ok(exchange) => self.exchange.insert(exchange),
+                Err(step) => return step,
+            },
+        };
+        match exchange {
+            ProtocolExchange::Http(plan, exchange) => {
+                exchange.advance(socket, plan, self.target, &mut self.progress)
+            }
+            ProtocolExchange::Https(plan, exchange) => {
+                exchange.advance(socket, plan, self.target, &mut self.progress)
+            }
+        }
+    }
+
+    /// Looks whether the connection is established, and begins what follows; else says
+    /// what to wait for, or how the probe has ended.
+    fn connected(&mut self, socket: BorrowedFd<'_>) -> Result<ProtocolExchange<'a>, ProbeStep> {
+        // A connected socket has a peer. Without one there is an error to
+        // fetch, or the handshake is still under way.
+        match net::getpeername(socket) {
+            Ok(_) => {}
+            Err(Errno::NOTCONN) => match sockopt::socket_error(socket) {
+                Ok(Ok(())) => return Err(ProbeStep::Wait(Interest::WRITABLE)),
+                // It was established, and reset before we looked. A TCP check
+                // asks for no more, and must not depend on who was faster.
+                Ok(Err(Errno::CONNRESET | Errno::PIPE)) if !self.speaks_first() => {}
+                Ok(Err(errno)) | Err(errno) => return Err(finding::connecting(errno).into()),
+            },
+            Err(errno) => return Err(finding::connecting(errno).into()),
+        }
+        match &self.plan.protocol {
+            ProtocolPlan::Tcp => {
+                self.progress.end_phase();
+                Err(Finding::success("connected").into())
+            }
+            ProtocolPlan::Http(plan) => {
+                self.progress.enter(ProbePhase::Response);
+                Ok(ProtocolExchange::Http(plan, HttpExchange::default()))
+            }
+            ProtocolPlan::Https(plan, tls) => {
+                self.progress.enter(ProbePhase::Tls);
+                let exchange = HttpsExchange::new(tls, self.target, self.peer.ip(), &mut self.progress)?;
+                Ok(ProtocolExchange::Https(plan, Box::new(exchange)))
+            }
+        }
+    }
+
+    /// Whether the deadline has passed for good, now that the socket has nothing
+    /// more to say; else it may be a later one from now on.
+    fn overdue(&mut self, deadline: &mut Instant) -> Option<Finding> {
+        let now = Instant::now();
+        if now < *deadline {
+            return None;
+        }
+        match self.later_deadline(now, *deadline) {
+            Some(later) => {
+                *deadline = later;
+                None
+            }
+            None => Some(self.timed_out()),
+        }
+    }
+
+    /// Until when to wait on, because the prober was stalled for a part of the time.
+    ///
+    /// The member gets back the time that the stalls took, but no more than a whole
+    /// timeout after the prober last sent something. A probe that looks late at its
+    /// deadline looks once more: what arrived while the machine stood still may be on
+    /// its way through the kernel. The number of extensions is bounded, so that a member
+    /// which is dead is found even by a prober that is always late.
+    fn later_deadline(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
+        let timeout = self.plan.timeout();
+        let progress = &mut self.progress;
+        let lost = progress.stall.lost();
+        if lost <= stall::allowance(timeout) {
+            return None;
+        }
+        let owed = (progress.started + timeout + lost).min(progress.sent + timeout);
+        let later = if owed > now {
+            owed
+        } else if now > deadline + stall::ORDINARY {
+            now + stall::allowance(timeout)
+        } else {
+            return None;
+        };
+        progress.extensions = progress.extensions.checked_sub(1)?;
+        Some(later)
+    }
+
+    /// The deadline has passed and the socket has nothing more to say.
+    fn timed_out(&self) -> Finding {
+        let timeout = self.plan.timeout();
+        let (reason, detail) = match self.progress.phase() {
+            ProbePhase::Connect => {
+                (MemberReason::ConnectTimeout, format!("no connection within {timeout:?}"))
+            }
+            ProbePhase::Tls => {
+                (MemberReason::TlsTimeout, format!("connected, but no TLS handshake within {timeout:?}"))
+            }
+            ProbePhase::Response => {
+                let detail = format!("connected, but no whole response head within {timeout:?}");
+                (MemberReason::ResponseTimeout, detail)
+            }
+        };
+        Finding::failure(reason, detail)
+    }
+
+    /// Ends the probe and closes its socket as the plan says.
+    fn finish(mut self, finding: Finding, socket: ProbeSocket) -> (Report, Option<Box<ProbeTrace>>) {
+        let finding = self.unless_self_connected(finding, socket.as_fd());
+        let now = Instant::now();
+        if self.plan.close() == CloseMode::Fin && self.progress.phases.connect.is_some() {
+            self.end_orderly(socket.as_fd());
+        }
+        socket.end();
+        self.report(finding, now)
+    }
+
+    /// The kernel may choose the probed port as our own: nobody listens there,
+    /// and the two ends of this socket greet each other (RFC 9293, 3.5,
+    /// simultaneous open). What comes back is what was sent, and no request or
+    /// greeting of ours is a good answer: only a failure, or a check that sends
+    /// nothing, has to look.
+    fn unless_self_connected(&mut self, finding: Finding, socket: BorrowedFd<'_>) -> Finding {
+        let is_connected = self.progress.phases.connect.is_some();
+        if !is_connected || (self.speaks_first() && finding.outcome == Outcome::Success) {
+            return finding;
+        }
+        if !local_end(socket).is_some_and(|local| is_same_end(local, self.peer)) {
+            return finding;
+        }
+        self.progress.phases = Phases::default();
+        Finding::failure(MemberReason::SelfConnect, "nobody listens: the prober was connected to itself")
+    }
+
+    /// The orderly end: close_notify where TLS was spoken, FIN, and no unread
+    /// bytes that would turn the FIN into a reset.
+    fn end_orderly(&mut self, socket: BorrowedFd<'_>) {
+        if let Some(ProtocolExchange::Https(_, exchange)) = &mut self.exchange {
+            exchange.send_close_notify(socket);
+        }
+        let _ = net::shutdown(socket, Shutdown::Write);
+        let mut left = DRAINED_AT_MOST;
+        socket::input(|buffer| {
+            while let Ok(Some(bytes @ [_, ..])) = socket::receive(socket, buffer)
+                && left > bytes.len()
+            {
+                left -= bytes.len();
+            }
+        });
+    }
+
+    fn report(self, finding: Finding, now: Instant) -> (Report, Option<Box<ProbeTrace>>) {
+        let waited = self.waited(&finding, now);
+        let Self { peer, progress, .. } = self;
+        let report = Report {
+            outcome: finding.outcome,
+            phases: progress.phases,
+            total: now.duration_since(progress.started),
+            waited,
+            status: finding.status,
+            detail: finding.detail,
+            peer: Some(peer),
+            certificate_not_after: progress.certificate_not_after,
+        };
+        (report, progress.trace)
+    }
+
+    /// For how long only the member was to act; see [`Report::waited`]. Before the
+    /// request is out only a silence shows that: a peer that leaves may have waited for
+    /// the prober.
+    fn waited(&self, finding: &Finding, now: Instant) -> Duration {
+        use MemberReason as R;
+        let is_silence = matches!(
+            finding.outcome,
+            Outcome::Failure(R::ConnectTimeout | R::TlsTimeout | R::ResponseTimeout)
+        );
+        if is_silence || self.progress.phase() == ProbePhase::Response {
+            now.duration_since(self.progress.sent)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// Our own end of a connection.
+fn local_end(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    net::getsockname(socket).ok().and_then(|name| SocketAddr::try_from(name).ok())
+}
+
+/// Address and port are the same; IPv6 scope and flow do not make another end.
+fn is_same_end(local: SocketAddr, peer: SocketAddr) -> bool {
+    local.port() == peer.port() && local.ip().to_canonical() == peer.ip().to_canonical()
+}

@@ -1,0 +1,168 @@
+//! The socket of a probe: opened, waited for, read.
+//!
+//! The event queue of a driver's thread watches its sockets (`queue`); on other threads
+//! (the command line, tests) the runtime does. Called by `machine`; the protocols read
+//! through the buffers here.
+
+use std::cell::Cell;
+use std::future::Future as _;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::finding::{self, Finding};
+use super::queue::{self, QueuedSocket};
+use crate::channel::CloseMode;
+use crate::health::ProberReason;
+
+/// Bytes of the input buffer: most response heads and the records of a whole
+/// TLS handshake fit.
+const INPUT: usize = 16 * 1024;
+
+thread_local! {
+    static IN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The socket, and who watches it.
+pub(super) enum ProbeSocket {
+    /// The event queue of this thread.
+    Queued(QueuedSocket),
+    /// The runtime, which also watches the deadline.
+    Runtime(AsyncFd<OwnedFd>, Pin<Box<Sleep>>),
+}
+
+impl ProbeSocket {
+    /// Opens a socket and sends the first packet to `peer`. With `delays_ack` the kernel
+    /// holds back the third packet of the handshake.
+    pub(super) fn connect(peer: SocketAddr, close: CloseMode, delays_ack: bool) -> Result<Self, Finding> {
+        let family = match peer {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let connect = |socket: BorrowedFd<'_>| {
+            if delays_ack {
+                // An option that fails leaves a probe that is noisier, not one that is wrong.
+                let _ = sockopt::set_tcp_quickack(socket, false);
+            }
+            match net::connect(socket, &peer) {
+                Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+                Err(errno) => Err(finding::connecting(errno)),
+            }
+        };
+        if let Some(socket) = queue::socket(family, close) {
+            let socket = socket.map_err(finding::opening)?;
+            connect(socket.as_fd())?;
+            return Ok(Self::Queued(socket));
+        }
+        let socket = queue::open(family, close).map_err(finding::opening)?;
+        connect(socket.as_fd())?;
+        let socket = watch(socket).map_err(|error| match Errno::from_io_error(&error) {
+            Some(errno) => finding::opening(errno),
+            None => Finding::inconclusive(ProberReason::Internal, format!("watching a socket: {error}")),
+        })?;
+        Ok(Self::Runtime(socket, Box::pin(sleep_until(Instant::now()))))
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Queued(socket) => socket.as_fd(),
+            Self::Runtime(socket, _) => socket.as_fd(),
+        }
+    }
+
+    /// Waits until the kernel reports a direction of `interest`, or for the deadline. A
+    /// report counts once: before the next wait the caller must have met "would block"
+    /// in every direction that it waits for.
+    pub(super) fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        deadline: Instant,
+    ) -> Poll<Result<(), Finding>> {
+        match self {
+            Self::Queued(socket) => {
+                if interest.is_writable() {
+                    socket.watch_both_ways().map_err(finding::opening)?;
+                }
+                socket.poll_ready(cx, interest, deadline).map(Ok)
+            }
+            Self::Runtime(socket, timer) => {
+                let ended = |_| Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending");
+                // Both directions are polled before either is looked at, so that both
+                // wake us: a member may answer before it has read the whole request.
+                let write = interest.is_writable().then(|| socket.poll_write_ready(cx));
+                let read = interest.is_readable().then(|| socket.poll_read_ready(cx));
+                let mut is_ready = false;
+                for direction in [write, read].into_iter().flatten() {
+                    if let Poll::Ready(ready) = direction {
+                        ready.map_err(ended)?.clear_ready();
+                        is_ready = true;
+                    }
+                }
+                if is_ready {
+                    return Poll::Ready(Ok(()));
+                }
+                if timer.deadline() != deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                timer.as_mut().poll(cx).map(Ok)
+            }
+        }
+    }
+
+    /// Ends the connection. A queue keeps the socket for the next probe where it can.
+    pub(super) fn end(self) {
+        if let Self::Queued(socket) = self {
+            socket.end();
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of types whose descriptor may change; an owned one does not"
+)]
+fn watch(socket: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(socket)
+}
+
+/// Reads once into `buffer`: no byte is the end of the stream, none that nothing is
+/// there now.
+pub(super) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]>, Errno> {
+    loop {
+        match net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((_, read)) => return buffer.get(..read).map(Some).ok_or(Errno::IO),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Lends the thread's input buffer, of unspecified content. A probe holds it only inside
+/// a turn of its machine, never while it waits: ten thousand probes under way share it.
+/// A nested call gets a new one.
+pub(super) fn input<R>(fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    let mut buffer = IN.take();
+    buffer.resize(INPUT, 0);
+    let result = fill(&mut buffer);
+    IN.set(buffer);
+    result
+}
+
+/// Lends the thread's output buffer, empty; the same holds for it.
+pub(super) fn output<R>(write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = OUT.take();
+    buffer.clear();
+    let result = write(&mut buffer);
+    OUT.set(buffer);
+    result
+}
