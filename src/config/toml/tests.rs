@@ -1,17 +1,19 @@
-//! Texts read in pieces and as a whole: the same tree, or the pieces say nothing.
+//! Texts parsed in batches and as a whole: the same tree, or the batches have an error.
 
 use proptest::prelude::*;
 
-use super::super::read_whole;
 use super::*;
 
-/// Reads a text both ways; the pieces must say the same or nothing.
-fn compare(text: &str, size: usize) -> bool {
-    let (whole, errors) = read_whole(text);
-    let Some(pieces) = read_by(text, size) else { return false };
-    assert!(errors.is_empty(), "pieces of {size} bytes hide an error of\n{text}\n{errors:?}");
-    assert_eq!(pieces, whole, "pieces of {size} bytes of\n{text}");
-    true
+/// Parses a text both ways; without an error the batches must mean what the whole does.
+/// Returns whether they had none.
+fn compare(text: &str, batch: usize) -> bool {
+    let (whole, errors) = parse(text, usize::MAX);
+    let (table, refused) = parse(text, batch);
+    if refused.is_empty() {
+        assert!(errors.is_empty(), "batches of {batch} tokens hide an error of\n{text}\n{errors:?}");
+        assert_eq!(table, whole, "batches of {batch} tokens of\n{text}");
+    }
+    refused.is_empty()
 }
 
 const LONG: &str = r#"[server]
@@ -58,15 +60,12 @@ key = 2
 "#;
 
 #[test]
-fn pieces_of_every_size_say_what_the_whole_says() {
-    let read = (1..LONG.len() / 2).filter(|size| compare(LONG, *size)).count();
-    // Every size but those that cut the text within the string.
-    assert!(read > 100, "{read} sizes were read in pieces");
-    assert!(!compare(LONG, LONG.len()), "a short text needs no pieces");
+fn batches_of_every_size_say_what_the_whole_says() {
+    assert!((1..LONG.len()).all(|batch| compare(LONG, batch)));
 }
 
 #[test]
-fn what_pieces_cannot_tell_is_left_to_the_whole() {
+fn batches_hide_no_error() {
     let cases = [
         "[[a]]\nx = 1\n[[a.b]]\ny = 1\n[a.b.c]\nz = 1\n[[a.b]]\ny = 2\n[[a.b.c]]\n",
         "[[a]]\nb = [{ y = 1 }]\n[[a.b]]\ny = 2\n",
@@ -84,14 +83,14 @@ fn what_pieces_cannot_tell_is_left_to_the_whole() {
         "[[a]]\nx = 1\n[[a]\nx = 1\n[[a]]\nx = 1\n",
     ];
     for text in cases {
-        for size in 1..text.len() / 2 {
-            compare(text, size);
+        for batch in 1..text.len() {
+            compare(text, batch);
         }
     }
 }
 
 #[test]
-fn a_long_list_is_read_in_pieces() {
+fn a_long_list_is_read_in_batches() {
     let mut headers = "[[channels]]\nname = \"web\"\n".to_owned();
     let mut inline = "[[channels]]\nname = \"web\"\nmembers = [\n".to_owned();
     for number in 0..10_000 {
@@ -99,22 +98,22 @@ fn a_long_list_is_read_in_pieces() {
         inline.push_str(&format!("  {{ host = \"member-{number}\", port = 80 }},\n"));
     }
     inline.push_str("]\n");
-    assert!(compare(&headers, PIECE));
-    assert!(compare(&inline, PIECE));
+    assert!(compare(&headers, BATCH));
+    assert!(compare(&inline, BATCH));
 }
 
 proptest! {
     #[test]
-    fn pieces_never_accept_or_mean_something_else(
+    fn batches_never_accept_or_mean_something_else(
         lines in prop::collection::vec(prop::sample::select(vec![
             "[[a]]", "[[a.b]]", "[a]", "[a.b]", "[[a.c]]", "[[b]]", "[[a.b.c]]", "[a.b.c]",
             "x = 1", "y = 2", "b = [", "c.d = 1", "{ x = 1 },", "1,", "]", "[[1]],", "\"\"\"",
             "x = \"\"\"", "# ,", "b = [] ", "'''", "a = 1", "", "é = 'ü'",
         ]), 0..40),
-        size in 1_usize..60,
+        batch in 1_usize..60,
     ) {
         let mut text = lines.join("\n");
         text.push('\n');
-        compare(&text, size);
+        compare(&text, batch);
     }
 }
