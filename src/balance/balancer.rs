@@ -1,22 +1,22 @@
 //! The balancer: the handle that everyone shares.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::core::{Core, Counting};
-use super::key::Hashing;
-use super::lane::PickedMember;
-use super::member::{Drain, FULL_RAMP, Member, MemberId, MemberSummary, UnknownMember};
+use super::core::Core;
+use super::member::{Drain, MAX_WEIGHT, Member, MemberId, MemberSummary, UnknownMember};
+use super::member_table::PickedMember;
+use super::membership::{MemberEntry, UpdateError};
 use super::options::Options;
-use super::picker::{Picker, key_of, load_cap, was_tried};
-use super::pool::{Active, MemberPool};
-use super::request::{NoPick, Request};
-use super::snapshot::PoolTable;
+use super::picker::Picker;
+use super::request::{Draws, NoPick, Request, Search};
+use super::strategy::Counting;
 use super::sync::{Mutex, Ordering::Relaxed, lock};
-use super::thread_pickers::{Life, TakenPickers};
-use super::writer::{TableWriter, UpdateError};
+use super::thread_pickers::TakenPickers;
+use super::writer::TableWriter;
 use crate::channel::{Health, MemberStatus, Strategy, Tier};
 
 /// Picks members of one channel by its strategy, from many threads, while health
@@ -49,7 +49,8 @@ pub struct Balancer<A> {
     id: u64,
     core: Arc<Core<A>>,
     writer: Arc<Mutex<TableWriter<A>>>,
-    life: Arc<Life>,
+    /// Tells threads that keep a picker whether the balancer still has a handle.
+    life: Arc<()>,
 }
 
 impl<A> Clone for Balancer<A> {
@@ -66,8 +67,8 @@ impl<A> Clone for Balancer<A> {
 impl<A> fmt::Debug for Balancer<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer")
-            .field("strategy", &self.core.strategy)
-            .field("options", &self.core.options)
+            .field("strategy", &self.core.method.strategy)
+            .field("options", &self.core.method.options)
             .finish_non_exhaustive()
     }
 }
@@ -88,9 +89,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ) -> Result<Self, UpdateError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let members: Vec<_> = members.into_iter().collect();
-        let hashing = Hashing::new(&options.hash);
         let (mut writer, first) = TableWriter::new();
-        let core = Core::new(strategy, options, hashing, first, members.len());
+        let core = Core::new(strategy, options, first, members.len());
         writer.update(&core, members)?;
         Ok(Self {
             id: NEXT.fetch_add(1, Relaxed),
@@ -103,13 +103,13 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// The strategy.
     #[must_use]
     pub fn strategy(&self) -> Strategy {
-        self.core.strategy
+        self.core.method.strategy
     }
 
     /// The options.
     #[must_use]
     pub fn options(&self) -> &Options {
-        &self.core.options
+        &self.core.method.options
     }
 
     /// A handle for a worker: the fast path.
@@ -126,24 +126,24 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// [`NoPick`] says why there is nobody.
     #[inline]
     pub fn pick(&self, request: &Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
-        let held = TakenPickers::take();
-        if let Some(picker) = held.picker::<A>(self.id)
+        let taken = TakenPickers::take();
+        if let Some(picker) = taken.picker::<A>(self.id)
             && let Some(picked) = picker.begin_ready(request)
         {
             return Ok(SharedPick { balancer: self, picked });
         }
-        self.pick_slowly(held, *request)
+        self.pick_slowly(taken, *request)
     }
 
     #[inline(never)]
-    fn pick_slowly(&self, held: TakenPickers, request: Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
-        self.begin(held, request).map(|picked| SharedPick { balancer: self, picked })
+    fn pick_slowly(&self, taken: TakenPickers, request: Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
+        self.begin(taken, &request).map(|picked| SharedPick { balancer: self, picked })
     }
 
-    fn begin(&self, mut held: TakenPickers, request: Request<'_>) -> Result<PickedMember<A>, NoPick> {
-        match held.picker::<A>(self.id) {
+    fn begin(&self, mut taken: TakenPickers, request: &Request<'_>) -> Result<PickedMember<A>, NoPick> {
+        match taken.picker::<A>(self.id) {
             Some(picker) => picker.begin(request),
-            None => held.with_new(self.id, &self.core, &self.life, |picker| picker.begin(request)),
+            None => taken.with_new(self.id, &self.core, &self.life, |picker| picker.begin(request)),
         }
     }
 
@@ -154,7 +154,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`NoPick`] says why there is nobody.
     pub fn pick_owned(&self, request: &Request<'_>) -> Result<OwnedPick<A>, NoPick> {
-        let picked = self.begin(TakenPickers::take(), *request)?;
+        let picked = self.begin(TakenPickers::take(), request)?;
         Ok(OwnedPick { balancer: self.clone(), picked })
     }
 
@@ -164,69 +164,23 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// For weighted round robin it is the next member of the shared order; a picker
     /// may still be inside a block that it claimed before. For least connections over
     /// many members it is one of those that tie; pickers start at different ones. Sampled
-    /// least connections has no next member and answers the least loaded one.
+    /// least connections has no next member and answers the least loaded one. Where a pick
+    /// draws another member at random, it is one that a pick could draw.
     pub fn explain_pick(&self, request: &Request<'_>) -> PickExplanation<A> {
         let writer = lock(&self.writer);
         let snapshot = self.core.newest();
-        let members = &snapshot.members;
-        let tier = members.active().tier();
-        let strategy = self.core.strategy;
-        let key_hash = key_of(&self.core, request);
-        let row = match members.active() {
-            Active::Nobody(reason) => Err(NoPick::Nobody(reason)),
-            Active::MemberPool(pool) => self
-                .would_pick(&snapshot, pool, request, key_hash)
-                .ok_or(if request.tried.is_empty() { no_longer(tier) } else { NoPick::AllTried }),
-        };
-        let member = row.and_then(|row| {
-            let view = self.views(&writer).find(|view| view.id.row == row);
-            view.ok_or_else(|| no_longer(tier))
+        let (active, method) = (snapshot.members.active(), &self.core.method);
+        let (counters, draws) = (&self.core.counters, &Draws::new(0));
+        let row = active.pool().and_then(|pool| {
+            let search = Search { request, members: &snapshot.members, pool, counters, draws };
+            method.explain(snapshot.table(pool), &search)
         });
-        PickExplanation { member, strategy, tier, key_hash }
-    }
-
-    fn would_pick(
-        &self,
-        snapshot: &super::snapshot::Snapshot<A>,
-        pool: MemberPool,
-        request: &Request<'_>,
-        key_hash: Option<u64>,
-    ) -> Option<u32> {
-        let members = &snapshot.members;
-        let able = members.able(pool);
-        let accepts = |row: u32| able.contains(row) && !was_tried(members, request, row);
-        if self.core.counting == Counting::Ordered {
-            return self.core.least.lock_all().least_where(|row| !was_tried(members, request, row));
-        }
-        match snapshot.table(pool)? {
-            PoolTable::RoundRobin(table) => {
-                let step = table.current.step();
-                let start = self.core.cursor.0.load(Relaxed);
-                let slots = 0..table.rows.len() as u64 * 64;
-                let order = slots.map(|slot| table.current.at(start.wrapping_add(step.wrapping_mul(slot))));
-                order.chain(table.rows.iter().copied()).find(|row| accepts(*row))
-            }
-            PoolTable::Hash(table) => {
-                let counters = &self.core.counters;
-                let total = counters.shared_open().saturating_add(1);
-                let factor = self.core.options.hash.bounded_load;
-                table.placement.find(key_hash.unwrap_or(0), |row| {
-                    let has_room = factor.zip(table.loads.as_ref()).is_none_or(|(factor, loads)| {
-                        let cap = load_cap(factor, total, loads.weight(row), loads.total());
-                        u64::from(counters.shared_open_at(row)) < cap
-                    });
-                    has_room && !was_tried(members, request, row)
-                })
-            }
-            PoolTable::Sample(rows) => {
-                let able = rows.iter().filter(|(row, _)| accepts(*row));
-                let load = |row| u64::from(self.core.counters.shared_open_at(row)) + 1;
-                able.min_by(|left, right| {
-                    let (one, other) = (load(left.0), load(right.0));
-                    (one * u64::from(right.1)).cmp(&(other * u64::from(left.1)))
-                })
-                .map(|(row, _)| *row)
-            }
+        let member = row.and_then(|row| Some(self.summary(&writer, row, writer.membership().entry(row)?)));
+        PickExplanation {
+            member: member.ok_or_else(|| NoPick::because(active, request)),
+            strategy: method.strategy,
+            tier: active.tier(),
+            key_hash: method.key(request),
         }
     }
 
@@ -245,7 +199,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// The id of the member with this identity.
     #[must_use]
     pub fn id_of(&self, identity: &str) -> Option<MemberId> {
-        lock(&self.writer).id_of(&self.core, identity)
+        lock(&self.writer).membership().id_of(&self.core.method.hashing, identity)
     }
 
     /// A verdict of the probes.
@@ -263,7 +217,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_status(&self, id: MemberId, status: MemberStatus) -> Result<(), UnknownMember> {
-        lock(&self.writer).set_status(&self.core, id, status)
+        lock(&self.writer).change(&self.core, id, |entry| entry.status = status)
     }
 
     /// Begins or ends emptying a member. While it drains it stands as disabled;
@@ -273,7 +227,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_drain(&self, id: MemberId, drain: Drain) -> Result<(), UnknownMember> {
-        lock(&self.writer).set_drain(&self.core, id, drain)
+        lock(&self.writer).change(&self.core, id, |entry| entry.drain = drain)
     }
 
     /// Another weight, 0 to 10000; more counts as that.
@@ -282,7 +236,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// [`UnknownMember`] when the member has left.
     pub fn set_weight(&self, id: MemberId, weight: u16) -> Result<(), UnknownMember> {
-        lock(&self.writer).set_weight(&self.core, id, weight)
+        lock(&self.writer).change(&self.core, id, |entry| entry.weight = weight.min(MAX_WEIGHT))
     }
 
     /// Tells the time: slow starts go on, orders of weighted round robin
@@ -307,7 +261,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     #[must_use]
     pub fn members(&self) -> Vec<MemberSummary<A>> {
         let writer = lock(&self.writer);
-        self.views(&writer).collect()
+        writer.membership().members().map(|(row, entry)| self.summary(&writer, row, entry)).collect()
     }
 
     /// Picks of a member that have begun and not ended. Also of a member that has
@@ -338,27 +292,19 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         lock(&self.writer).heap_bytes(&self.core)
     }
 
-    fn views(&self, writer: &TableWriter<A>) -> impl Iterator<Item = MemberSummary<A>> {
-        let active = writer.active();
-        writer.members().map(move |(row, entry)| {
-            let standing = entry.standing();
-            let weight = u32::from(entry.weight);
-            let in_rotation = match active {
-                Active::MemberPool(pool) => super::pool::pools_of(standing, weight).contains(&Some(pool)),
-                Active::Nobody(_) => false,
-            };
-            MemberSummary {
-                id: MemberId { row, serial: entry.serial },
-                identity: entry.identity.to_string(),
-                address: entry.address.clone(),
-                weight: entry.weight,
-                ramp_percent: u8::try_from(entry.ramp * 100 / FULL_RAMP).unwrap_or(100),
-                in_rotation,
-                standing,
-                drain: entry.drain,
-                open_picks: self.core.open_picks(row),
-            }
-        })
+    fn summary(&self, writer: &TableWriter<A>, row: u32, entry: &MemberEntry<A>) -> MemberSummary<A> {
+        let active = writer.active().pool();
+        MemberSummary {
+            id: MemberId { row, serial: entry.serial },
+            identity: entry.identity.to_string(),
+            address: entry.address.clone(),
+            weight: entry.weight,
+            ramp_percent: entry.ramp_percent(),
+            in_rotation: active.is_some() && entry.pools().contains(&active),
+            standing: entry.standing(),
+            drain: entry.drain,
+            open_picks: self.core.open_picks(row),
+        }
     }
 }
 
@@ -366,30 +312,12 @@ impl<A: 'static> Balancer<A> {
     /// Ends a shared pick, on whatever thread this is.
     #[inline]
     fn end(&self, row: u32) {
-        match self.core.counting {
-            Counting::Sharded => match TakenPickers::take().shard(self.id) {
-                Some(shard) => shard.close(row),
-                None => self.end_elsewhere(Counting::Sharded, row),
-            },
-            counting => self.end_elsewhere(counting, row),
-        }
-    }
-
-    #[inline(never)]
-    fn end_elsewhere(&self, counting: Counting, row: u32) {
-        match counting {
-            Counting::Sharded => self.core.counters.close_elsewhere(row),
-            Counting::Shared => self.core.counters.close_shared(row),
-            Counting::Ordered => self.core.least.release(row),
-        }
-    }
-}
-
-fn no_longer(tier: Tier) -> NoPick {
-    match tier {
-        Tier::Nobody(reason) => NoPick::Nobody(reason),
-        Tier::Primary | Tier::Backup | Tier::FailOpen => {
-            NoPick::Nobody(crate::channel::NobodyReason::AllUnhealthy)
+        if self.core.method.counting == Counting::Sharded
+            && let Some(shard) = TakenPickers::take().shard(self.id)
+        {
+            shard.close(row);
+        } else {
+            self.core.end(row);
         }
     }
 }
@@ -408,76 +336,44 @@ pub struct PickExplanation<A> {
 }
 
 /// A picked member; counts as open until dropped, on any thread.
-#[must_use = "the pick ends when it is dropped"]
-pub struct SharedPick<'b, A: 'static> {
-    balancer: &'b Balancer<A>,
-    picked: PickedMember<A>,
-}
-
-impl<A: 'static> SharedPick<'_, A> {
-    /// What the member was made with.
-    #[inline]
-    pub fn address(&self) -> &A {
-        &self.picked.address
-    }
-
-    /// The member's name, for [`Request::tried`] and for changes.
-    #[must_use]
-    #[inline]
-    pub fn id(&self) -> MemberId {
-        self.picked.id()
-    }
-}
-
-impl<A: fmt::Debug> fmt::Debug for SharedPick<'_, A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedPick")
-            .field("id", &self.picked.id())
-            .field("address", &self.picked.address)
-            .finish()
-    }
-}
-
-impl<A: 'static> Drop for SharedPick<'_, A> {
-    #[inline]
-    fn drop(&mut self) {
-        self.balancer.end(self.picked.row);
-    }
-}
+pub type SharedPick<'b, A> = HandlePick<A, &'b Balancer<A>>;
 
 /// A picked member that keeps its balancer alive; counts as open until dropped,
 /// on any thread.
+pub type OwnedPick<A> = HandlePick<A, Balancer<A>>;
+
+/// A picked member, and the handle `H` of the balancer that it came from.
 #[must_use = "the pick ends when it is dropped"]
-pub struct OwnedPick<A: 'static> {
-    balancer: Balancer<A>,
+pub struct HandlePick<A: 'static, H: Borrow<Balancer<A>>> {
+    balancer: H,
     picked: PickedMember<A>,
 }
 
-impl<A: 'static> OwnedPick<A> {
+impl<A: 'static, H: Borrow<Balancer<A>>> HandlePick<A, H> {
     /// What the member was made with.
+    #[inline]
     pub fn address(&self) -> &A {
         &self.picked.address
     }
 
     /// The member's name, for [`Request::tried`] and for changes.
     #[must_use]
+    #[inline]
     pub fn id(&self) -> MemberId {
         self.picked.id()
     }
 }
 
-impl<A: fmt::Debug> fmt::Debug for OwnedPick<A> {
+impl<A: fmt::Debug, H: Borrow<Balancer<A>>> fmt::Debug for HandlePick<A, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedPick")
-            .field("id", &self.picked.id())
-            .field("address", &self.picked.address)
-            .finish()
+        self.picked.debug(f)
     }
 }
 
-impl<A: 'static> Drop for OwnedPick<A> {
+impl<A: 'static, H: Borrow<Balancer<A>>> Drop for HandlePick<A, H> {
+    #[inline]
     fn drop(&mut self) {
-        self.balancer.end(self.picked.row);
+        self.balancer.borrow().end(self.picked.row);
     }
 }
 

@@ -1,76 +1,56 @@
 //! What the writer and all pickers of a balancer share.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::counters::PickCounters;
-use super::key::Hashing;
-use super::least::{Idle, LeastConnections};
-use super::options::{LeastRule, Options};
-use super::snapshot::Snapshot;
-use super::sync::{AtomicU64, Mutex, Ordering, lock};
+use super::member_table::MemberTable;
+use super::options::Options;
+use super::pool::{ByPool, MemberPool};
+use super::strategy::{Counting, Method, PoolTable};
+use super::sync::{AtomicU64, Mutex, Ordering, Padded, lock};
 use crate::channel::Strategy;
 
-/// Where the open picks of a balancer are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counting {
-    /// In the picker's shard: nobody decides by them.
-    Sharded,
-    /// In shared counters: bounded load and sampling decide by them.
-    Shared,
-    /// In the least-connections order.
-    Ordered,
+/// Everything that a pick reads, but for counters and the least-connections order.
+/// Published whole and replaced whole.
+#[derive(Debug)]
+pub(super) struct Snapshot<A> {
+    pub(super) generation: u64,
+    pub(super) members: Arc<MemberTable<A>>,
+    pub(super) pools: ByPool<Option<Arc<PoolTable>>>,
 }
 
-/// A cache line of its own, so that a busy word does not slow its neighbours.
-/// Two lines: processors fetch them in pairs.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct Padded<T>(pub(super) T);
+impl<A> Snapshot<A> {
+    #[inline(always)]
+    pub(super) fn table(&self, pool: MemberPool) -> Option<&PoolTable> {
+        self.pools[pool].as_deref()
+    }
+
+    /// Bytes of tables on the heap, without the members' addresses.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let bits = self.members.len().div_ceil(64) * 16;
+        bits + self.pools.iter().flatten().map(|table| table.heap_bytes()).sum::<usize>()
+    }
+}
 
 /// Shared by all handles of one balancer.
 #[derive(Debug)]
 pub(super) struct Core<A> {
-    pub(super) strategy: Strategy,
-    pub(super) options: Options,
-    pub(super) counting: Counting,
-    pub(super) hashing: Hashing,
+    pub(super) method: Method,
     /// Raised after every change that a pick could see, published or in place.
     epoch: Padded<AtomicU64>,
     /// The generation of what is in `published`; written after it.
     generation: AtomicU64,
-    /// Virtual time up to which blocks of weighted round robin are claimed.
-    pub(super) cursor: Padded<AtomicU64>,
     published: Mutex<Arc<Snapshot<A>>>,
-    pub(super) least: LeastConnections,
     pub(super) counters: PickCounters,
 }
 
 impl<A> Core<A> {
-    pub(super) fn new(
-        strategy: Strategy,
-        options: Options,
-        hashing: Hashing,
-        first: Arc<Snapshot<A>>,
-        rows: usize,
-    ) -> Self {
-        let counting = match (strategy, options.least, options.hash.bounded_load) {
-            (Strategy::WeightedLeastConnections, LeastRule::Sampled(_), _) => Counting::Shared,
-            (Strategy::WeightedLeastConnections, _, _) => Counting::Ordered,
-            (Strategy::SourceHash | Strategy::UriHash, _, Some(_)) => Counting::Shared,
-            _ => Counting::Sharded,
-        };
-        let idle = if options.least == LeastRule::IdleFirst { Idle::First } else { Idle::Weighed };
+    pub(super) fn new(strategy: Strategy, options: Options, first: Arc<Snapshot<A>>, rows: usize) -> Self {
         Self {
-            strategy,
-            options,
-            counting,
-            hashing,
+            method: Method::new(strategy, options),
             epoch: Padded(AtomicU64::new(0)),
             generation: AtomicU64::new(first.generation),
-            cursor: Padded(AtomicU64::new(0)),
             published: Mutex::new(first),
-            least: LeastConnections::new(idle),
             counters: PickCounters::new(rows),
         }
     }
@@ -94,7 +74,6 @@ impl<A> Core<A> {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The newest snapshot.
     #[cold]
     pub(super) fn newest(&self) -> Arc<Snapshot<A>> {
         Arc::clone(&lock(&self.published))
@@ -112,17 +91,19 @@ impl<A> Core<A> {
 
     /// Open picks of a row, wherever they are counted.
     pub(super) fn open_picks(&self, row: u32) -> u32 {
-        match self.counting {
-            Counting::Ordered => self.least.open(row),
+        match self.method.counting {
+            Counting::Ordered => self.method.least.open(row),
             Counting::Sharded | Counting::Shared => self.counters.open(row),
         }
     }
 
-    /// How many candidates sampled least connections draws.
-    pub(super) fn samples(&self) -> usize {
-        match self.options.least {
-            LeastRule::Sampled(count) => count.get(),
-            LeastRule::Exact | LeastRule::IdleFirst => NonZeroUsize::MIN.get(),
+    /// Ends a pick on a thread that has no counters of its own here.
+    #[inline(never)]
+    pub(super) fn end(&self, row: u32) {
+        match self.method.counting {
+            Counting::Sharded => self.counters.close_elsewhere(row),
+            Counting::Shared => self.counters.close_shared(row),
+            Counting::Ordered => self.method.least.release(row),
         }
     }
 }

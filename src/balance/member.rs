@@ -7,9 +7,12 @@ use crate::channel::{Health, MemberStatus, Role, Standing};
 /// The highest weight of a member (the vendor's API: 0 to 10000).
 pub const MAX_WEIGHT: u16 = 10_000;
 
-/// The steps of a full weight: slow start takes 2 of them (10 %) at first.
-/// Inside this room weights are `weight * steps`.
+/// The steps of a full weight in slow start. Inside this room weights are
+/// `weight * steps`.
 pub(super) const FULL_RAMP: u32 = 20;
+
+/// The first step of slow start: 10 %.
+pub(super) const FIRST_STEP: u32 = 2;
 
 /// A member of a balancer.
 ///

@@ -6,7 +6,7 @@
 //! proxy in Rust (`default-features = false` leaves out the daemon).
 //!
 //! ```text
-//! verdicts, edits ──> Balancer ──> writer (one writer)
+//! verdicts, edits ──> Balancer ──> writer (one)
 //!                                    │ publishes        │ writes words
 //!                                    v                  v
 //!                                 snapshot: tables, bits, active pool
@@ -17,18 +17,17 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `balancer` | the shared handle: picks, changes, views, explanations |
-//! | `picker`, `lane` | a worker's fast path; what it remembers between picks |
+//! | `balancer` | the shared handle: picks, changes, summaries, explanations |
+//! | `picker` | a worker's fast path, and what it caches between picks |
 //! | `thread_pickers` | the picker of each thread behind `Balancer::pick` |
-//! | `request` | what a pick needs to know; why there is nobody |
+//! | `strategy` | the list of strategies; each is one file below it |
+//! | `request` | what a pick knows, what its search sees, why there is nobody |
 //! | `member`, `options` | what users say |
-//! | `writer` | the writer: rows, flips, rebuilds, slow start |
+//! | `writer`, `membership` | the one writer, and its entries of who is a member |
 //! | `pool` | which members a pick chooses among: tiers and weights |
-//! | `snapshot`, `core` | what pickers read; what all share |
-//! | `sequence` | the order of weighted round robin |
-//! | `least` | the exact order of weighted least connections |
-//! | `key`, `placement` | from a request to a hash; from a hash to a member |
+//! | `core`, `member_table` | what the writer publishes and pickers read |
 //! | `counters` | open and total picks |
+//! | `hash` | the seeded hash, and the mixing of numbers |
 //! | `sync` | atomics and locks, exchangeable for loom's |
 //!
 //! What is guaranteed, and what each guarantee costs, is in `docs/balance.md`.
@@ -36,26 +35,24 @@
 mod balancer;
 mod core;
 mod counters;
-mod key;
-mod lane;
-mod least;
+mod hash;
 mod member;
+mod member_table;
+mod membership;
 mod options;
 mod picker;
-mod placement;
 mod pool;
 mod request;
-mod sequence;
-mod snapshot;
+mod strategy;
 mod sync;
 mod thread_pickers;
 mod writer;
 
-pub use balancer::{Balancer, OwnedPick, PickExplanation, SharedPick};
+pub use balancer::{Balancer, HandlePick, OwnedPick, PickExplanation, SharedPick};
 pub use member::{Drain, MAX_WEIGHT, Member, MemberId, MemberSummary, UnknownMember};
+pub use membership::{MAX_MEMBERS, UpdateError};
 pub use options::{
     HashFunction, HashOptions, LeastRule, Options, Query, SlowStart, SourcePrefix, UriForm, UriRule,
 };
 pub use picker::{Pick, Picker};
 pub use request::{NoPick, Request};
-pub use writer::{MAX_MEMBERS, UpdateError};

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::member::{FIRST_STEP, FULL_RAMP};
 use crate::channel::FailOpen;
 
 /// Options of a [`Balancer`](super::Balancer).
@@ -38,6 +39,29 @@ impl SlowStart {
     #[must_use]
     pub const fn linear(window: Duration) -> Self {
         Self { window, aggression: 1.0 }
+    }
+
+    fn exponent(&self) -> f64 {
+        if self.aggression > 0.0 { self.aggression } else { 1.0 }
+    }
+
+    /// The steps of `FULL_RAMP` that a member takes after this time.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a few steps")]
+    pub(super) fn steps(&self, elapsed: Duration) -> u32 {
+        if elapsed >= self.window {
+            return FULL_RAMP;
+        }
+        let part = elapsed.as_secs_f64() / self.window.as_secs_f64();
+        let share = part.powf(1.0 / self.exponent()) * f64::from(FULL_RAMP);
+        // Rounded down, with room for the error of the power.
+        ((share + 1e-9) as u32).clamp(FIRST_STEP, FULL_RAMP - 1)
+    }
+
+    /// When a member reaches so many steps.
+    pub(super) fn reaches(&self, steps: u32) -> Duration {
+        let share = f64::from(steps) / f64::from(FULL_RAMP);
+        // One nanosecond more, so that rounding cannot put it before the step.
+        self.window.mul_f64(share.powf(self.exponent()).min(1.0)).saturating_add(Duration::from_nanos(1))
     }
 }
 

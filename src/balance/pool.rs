@@ -1,10 +1,12 @@
 //! Which members a pick chooses among: pools, and the one that is active.
 //!
-//! `channel::rotation` decides tiers from all members in one pass; here the same
-//! decision is kept up to date by counting, so that fail-over is one store by
-//! the writer and one branch in a pick. A property test holds both against each
-//! other. Weightless members form pools of their own: they take part only when
-//! nobody eligible in their tier has a weight, and then count as equal.
+//! `channel::rotation` decides the tier from all members in one pass. Here the same
+//! decision is kept up to date by counting, so that fail-over is one store by the
+//! writer and one branch in a pick; a property test holds the two equal. Members
+//! of weight 0 form pools of their own: they take part only when no eligible member
+//! of their tier has a weight, and then count as equal.
+
+use std::ops::{Index, IndexMut};
 
 use crate::channel::{FailOpen, MemberStatus, NobodyReason, Role, Standing, Tier};
 
@@ -68,17 +70,48 @@ impl MemberPool {
     }
 }
 
+/// A value for each pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ByPool<T>([T; MemberPool::COUNT]);
+
+impl<T> ByPool<T> {
+    pub(super) fn from_fn(value: impl FnMut(MemberPool) -> T) -> Self {
+        Self(MemberPool::ALL.map(value))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a pool's index is below `COUNT`")]
+impl<T> Index<MemberPool> for ByPool<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, pool: MemberPool) -> &T {
+        &self.0[pool.index()]
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a pool's index is below `COUNT`")]
+impl<T> IndexMut<MemberPool> for ByPool<T> {
+    fn index_mut(&mut self, pool: MemberPool) -> &mut T {
+        &mut self.0[pool.index()]
+    }
+}
+
 /// Who takes picks now, as one byte that pickers read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Active {
-    MemberPool(MemberPool),
+    Pool(MemberPool),
     Nobody(NobodyReason),
 }
 
 impl Active {
     pub(super) fn to_byte(self) -> u8 {
         match self {
-            Self::MemberPool(pool) => pool as u8,
+            Self::Pool(pool) => pool as u8,
             Self::Nobody(NobodyReason::NoMembers) => 6,
             Self::Nobody(NobodyReason::AllDisabled) => 7,
             Self::Nobody(NobodyReason::AllUnhealthy) => 8,
@@ -88,23 +121,35 @@ impl Active {
     #[inline(always)]
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
-            0 => Self::MemberPool(MemberPool::Primary),
-            1 => Self::MemberPool(MemberPool::PrimaryWeightless),
-            2 => Self::MemberPool(MemberPool::Backup),
-            3 => Self::MemberPool(MemberPool::BackupWeightless),
-            4 => Self::MemberPool(MemberPool::Everyone),
-            5 => Self::MemberPool(MemberPool::EveryoneWeightless),
+            0 => Self::Pool(MemberPool::Primary),
+            1 => Self::Pool(MemberPool::PrimaryWeightless),
+            2 => Self::Pool(MemberPool::Backup),
+            3 => Self::Pool(MemberPool::BackupWeightless),
+            4 => Self::Pool(MemberPool::Everyone),
+            5 => Self::Pool(MemberPool::EveryoneWeightless),
             6 => Self::Nobody(NobodyReason::NoMembers),
             7 => Self::Nobody(NobodyReason::AllDisabled),
             _ => Self::Nobody(NobodyReason::AllUnhealthy),
         }
     }
 
+    pub(super) fn pool(self) -> Option<MemberPool> {
+        match self {
+            Self::Pool(pool) => Some(pool),
+            Self::Nobody(_) => None,
+        }
+    }
+
+    /// Whether the balancer fails open.
+    pub(super) fn is_open(self) -> bool {
+        self.pool().is_some_and(MemberPool::is_open)
+    }
+
     pub(super) fn tier(self) -> Tier {
         match self {
-            Self::MemberPool(MemberPool::Primary | MemberPool::PrimaryWeightless) => Tier::Primary,
-            Self::MemberPool(MemberPool::Backup | MemberPool::BackupWeightless) => Tier::Backup,
-            Self::MemberPool(MemberPool::Everyone | MemberPool::EveryoneWeightless) => Tier::FailOpen,
+            Self::Pool(MemberPool::Primary | MemberPool::PrimaryWeightless) => Tier::Primary,
+            Self::Pool(MemberPool::Backup | MemberPool::BackupWeightless) => Tier::Backup,
+            Self::Pool(MemberPool::Everyone | MemberPool::EveryoneWeightless) => Tier::FailOpen,
             Self::Nobody(reason) => Tier::Nobody(reason),
         }
     }
@@ -114,7 +159,7 @@ impl Active {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct TierCounts {
     members: usize,
-    able: [usize; MemberPool::COUNT],
+    able: ByPool<usize>,
 }
 
 impl TierCounts {
@@ -122,9 +167,7 @@ impl TierCounts {
     pub(super) fn add(&mut self, standing: Standing, weight: u32) {
         self.members += 1;
         for pool in pools_of(standing, weight).into_iter().flatten() {
-            if let Some(count) = self.able.get_mut(pool.index()) {
-                *count += 1;
-            }
+            self.able[pool] += 1;
         }
     }
 
@@ -132,15 +175,8 @@ impl TierCounts {
     pub(super) fn remove(&mut self, standing: Standing, weight: u32) {
         self.members -= 1;
         for pool in pools_of(standing, weight).into_iter().flatten() {
-            if let Some(count) = self.able.get_mut(pool.index()) {
-                *count -= 1;
-            }
+            self.able[pool] -= 1;
         }
-    }
-
-    /// Members of the pool that could take picks were it active.
-    pub(super) fn able(&self, pool: MemberPool) -> usize {
-        self.able.get(pool.index()).copied().unwrap_or(0)
     }
 
     /// The rule of `channel::rotation`, from the counts.
@@ -148,12 +184,12 @@ impl TierCounts {
         use MemberPool::{
             Backup, BackupWeightless, Everyone, EveryoneWeightless, Primary, PrimaryWeightless,
         };
-        let able = |pool: &MemberPool| self.able(*pool) > 0;
+        let able = |pool: &MemberPool| self.able[*pool] > 0;
         if let Some(pool) = [Primary, PrimaryWeightless, Backup, BackupWeightless].into_iter().find(able) {
-            return Active::MemberPool(pool);
+            return Active::Pool(pool);
         }
         match (fail_open, [Everyone, EveryoneWeightless].into_iter().find(able)) {
-            (FailOpen::AllEnabled, Some(pool)) => Active::MemberPool(pool),
+            (FailOpen::AllEnabled, Some(pool)) => Active::Pool(pool),
             (FailOpen::Closed, Some(_)) => Active::Nobody(NobodyReason::AllUnhealthy),
             (_, None) if self.members > 0 => Active::Nobody(NobodyReason::AllDisabled),
             (_, None) => Active::Nobody(NobodyReason::NoMembers),
@@ -210,7 +246,7 @@ mod tests {
             for (standing, weight) in &members {
                 let takes = tier.admits(*standing) && (*weight > 0 || !weighted);
                 let pooled = match active {
-                    Active::MemberPool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
+                    Active::Pool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
                     Active::Nobody(_) => false,
                 };
                 prop_assert_eq!(pooled, takes);

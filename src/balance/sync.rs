@@ -1,6 +1,6 @@
 //! The synchronisation primitives of this room, exchangeable for loom's.
 //!
-//! AllShards concurrent in `balance` takes its atomics and locks from here.
+//! Everything concurrent in `balance` takes its atomics and locks from here.
 //! Built with `--cfg vitald_loom` they are loom's, so that `tests/loom` can
 //! walk through every interleaving (the command is in `docs/balance.md`).
 
@@ -17,6 +17,12 @@ pub(super) use std::sync::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 #[cfg(not(vitald_loom))]
 use std::{sync::Condvar, time::Duration};
+
+/// A cache line of its own, so that a busy word does not slow its neighbours.
+/// Two lines: processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Padded<T>(pub(super) T);
 
 /// Locks, also after another thread panicked while it held the lock.
 ///

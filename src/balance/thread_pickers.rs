@@ -13,13 +13,10 @@ use super::core::Core;
 use super::counters::CounterShard;
 use super::picker::Picker;
 
-/// Tells thread-local pickers whether their balancer still has a handle.
-pub(super) type Life = ();
-
 struct ThreadPicker {
     /// Of the balancer; never used twice.
     id: u64,
-    life: Weak<Life>,
+    life: Weak<()>,
     /// The picker's.
     shard: Arc<CounterShard>,
     /// A `Picker<A>`.
@@ -72,7 +69,7 @@ impl TakenPickers {
         &mut self,
         id: u64,
         core: &Arc<Core<A>>,
-        life: &Arc<Life>,
+        life: &Arc<()>,
         work: impl FnOnce(&Picker<A>) -> R,
     ) -> R {
         let picker = Picker::new(core);

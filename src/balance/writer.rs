@@ -1,42 +1,20 @@
 //! The one writer: members, health and switches in; snapshots and words out.
 //!
-//! Health, status and drain are words in the published tables; weights and
-//! membership replace what they change. Weighted round robin also keeps its order
-//! smooth: a short cycle is written again at every change of who is able, a long
-//! one at the next [`TableWriter::advance`]; until then picks that meet a member out
-//! of rotation are spread over the others in proportion to their weights. So are
-//! those of short cycles when many members flip together: what is written at once
-//! between two advances is bounded.
-
-mod membership;
-mod ramp;
-mod tables;
+//! Health, status and drain are words in the published tables. Weights and membership
+//! replace what they change. What a change means to a table, its strategy says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::membership::{MemberEntry, Membership};
-use self::ramp::FIRST_STEP;
-use super::core::{Core, Counting};
-use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
-use super::pool::{Active, MemberPool, TierCounts, pools_of};
-use super::snapshot::{MemberTable, PoolTable, Snapshot};
-use crate::channel::{Health, MemberStatus, Standing, Strategy};
-
-/// Why a list of members was refused. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UpdateError {
-    /// Two members have one identity.
-    #[error("two members have the identity {0:?}; give each its own")]
-    DuplicateIdentity(String),
-    /// More members than weights of 32 bits can be added up for.
-    #[error("{0} members are too many for one balancer; the limit is {MAX_MEMBERS}")]
-    TooManyMembers(usize),
-}
-
-/// The most members of one balancer; 16 million.
-pub const MAX_MEMBERS: usize = 1 << 24;
+use super::core::{Core, Snapshot};
+use super::member::{FIRST_STEP, FULL_RAMP, Member, MemberId, UnknownMember};
+use super::member_table::{MemberTable, TableRow};
+use super::membership::{MemberEntry, Membership, UpdateError};
+use super::options::SlowStart;
+use super::pool::{Active, ByPool, MemberPool, TierCounts, pools_of};
+use super::strategy::{Counting, PoolTable};
+use crate::channel::{FailOpen, Health, MemberStatus, Standing};
 
 /// The writer's state, behind the balancer's lock.
 #[derive(Debug)]
@@ -44,8 +22,6 @@ pub(super) struct TableWriter<A> {
     membership: Membership<A>,
     counts: TierCounts,
     now: Duration,
-    /// Pools of weighted round robin whose order lags behind.
-    lagging: [bool; MemberPool::COUNT],
     /// Slots of orders written at once since the last advance.
     written: u64,
     /// Since when each row has been in slow start.
@@ -56,14 +32,13 @@ pub(super) struct TableWriter<A> {
 impl<A: Clone> TableWriter<A> {
     /// A writer without members, and the snapshot that says so.
     pub(super) fn new() -> (Self, Arc<Snapshot<A>>) {
-        let active = TierCounts::default().active(crate::channel::FailOpen::Closed);
-        let members = Arc::new(MemberTable::new(Box::default(), active));
-        let snapshot = Arc::new(Snapshot { generation: 0, members, pools: Default::default() });
+        let counts = TierCounts::default();
+        let members = Arc::new(MemberTable::new(Box::default(), counts.active(FailOpen::Closed)));
+        let snapshot = Arc::new(Snapshot { generation: 0, members, pools: ByPool::default() });
         let writer = Self {
             membership: Membership::new(),
-            counts: TierCounts::default(),
+            counts,
             now: Duration::ZERO,
-            lagging: [false; MemberPool::COUNT],
             written: 0,
             ramping: BTreeMap::new(),
             snapshot: Arc::clone(&snapshot),
@@ -71,14 +46,8 @@ impl<A: Clone> TableWriter<A> {
         (writer, snapshot)
     }
 
-    /// The id of an identity.
-    pub(super) fn id_of(&self, core: &Core<A>, identity: &str) -> Option<MemberId> {
-        self.membership.id_of(&core.hashing, identity)
-    }
-
-    /// Rows and entries of those who are members, in the order of rows.
-    pub(super) fn members(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
-        self.membership.members()
+    pub(super) fn membership(&self) -> &Membership<A> {
+        &self.membership
     }
 
     pub(super) fn active(&self) -> Active {
@@ -87,13 +56,13 @@ impl<A: Clone> TableWriter<A> {
 
     /// Bytes of the tables.
     pub(super) fn heap_bytes(&self, core: &Core<A>) -> usize {
-        self.snapshot.heap_bytes() + core.least.lock_all().heap_bytes()
+        self.snapshot.heap_bytes() + core.method.least.lock_all().heap_bytes()
     }
 
     /// Replaces the members. Who is there already keeps health, drain, ramp and
     /// open picks; a changed weight, role or status takes effect.
     pub(super) fn update(&mut self, core: &Core<A>, members: Vec<Member<A>>) -> Result<(), UpdateError> {
-        self.membership.replace(&core.hashing, members, |row| core.open_picks(row) == 0)?;
+        self.membership.replace(&core.method.hashing, members, |row| core.open_picks(row) == 0)?;
         self.rebuild(core);
         Ok(())
     }
@@ -112,14 +81,18 @@ impl<A: Clone> TableWriter<A> {
         if before == after {
             return Ok(());
         }
-        self.counts.remove(before.0, before.1);
-        self.counts.add(after.0, after.1);
-        if before.1 != after.1 {
-            self.reweigh(core, id.row, before.1, after.1);
-        } else {
+        self.recount(before, after);
+        if before.1 == after.1 {
             self.flip(core, id.row, before.0, after.0, after.1);
+        } else {
+            self.reweigh(core, id.row, before.1, after.1);
         }
         Ok(())
+    }
+
+    fn recount(&mut self, before: (Standing, u32), after: (Standing, u32)) {
+        self.counts.remove(before.0, before.1);
+        self.counts.add(after.0, after.1);
     }
 
     /// A verdict: may start a slow start.
@@ -129,110 +102,108 @@ impl<A: Clone> TableWriter<A> {
         id: MemberId,
         health: Health,
     ) -> Result<(), UnknownMember> {
-        let now = self.now;
         let mut started = false;
         self.change(core, id, |entry| {
             let recovers = entry.health == Health::Unhealthy && health != Health::Unhealthy;
             entry.health = health;
+            let slow_start = core.method.options.slow_start;
             if health == Health::Unhealthy {
                 entry.ramp = FULL_RAMP;
-            } else if recovers && core.options.slow_start.is_some_and(|slow| !slow.window.is_zero()) {
+            } else if recovers && slow_start.is_some_and(|slow| !slow.window.is_zero()) {
                 entry.ramp = FIRST_STEP;
                 started = true;
             }
         })?;
         if started {
-            self.ramping.insert(id.row, now);
+            self.ramping.insert(id.row, self.now);
         }
         Ok(())
     }
 
-    pub(super) fn set_status(
-        &mut self,
-        core: &Core<A>,
-        id: MemberId,
-        status: MemberStatus,
-    ) -> Result<(), UnknownMember> {
-        self.change(core, id, |entry| entry.status = status)
+    /// Time has passed: slow starts go on, lagging orders are written again, and searches
+    /// for keys stop waiting for members who are out.
+    /// Answers when there will be something to do next.
+    pub(super) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
+        self.now = self.now.max(now);
+        self.written = 0;
+        let next = core.method.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
+        for pool in MemberPool::ALL {
+            let able = self.snapshot.members.able(pool);
+            let table = self.snapshot.table(pool);
+            if let Some(table) = table.and_then(|table| table.caught_up(&self.membership, pool, able)) {
+                self.replace(core, pool, table);
+            }
+        }
+        next
     }
 
-    pub(super) fn set_drain(
-        &mut self,
-        core: &Core<A>,
-        id: MemberId,
-        drain: Drain,
-    ) -> Result<(), UnknownMember> {
-        self.change(core, id, |entry| entry.drain = drain)
-    }
-
-    pub(super) fn set_weight(
-        &mut self,
-        core: &Core<A>,
-        id: MemberId,
-        weight: u16,
-    ) -> Result<(), UnknownMember> {
-        self.change(core, id, |entry| entry.weight = weight.min(MAX_WEIGHT))
+    fn ramp_up(&mut self, core: &Core<A>, slow: SlowStart) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        let mut changed = false;
+        for (row, since) in std::mem::take(&mut self.ramping) {
+            // Who went down or left is at full again: no longer in slow start.
+            let ramping = |entry: &&mut MemberEntry<A>| entry.is_member() && entry.ramp < FULL_RAMP;
+            let Some(entry) = self.membership.entry_mut(row).filter(ramping) else { continue };
+            let reached = slow.steps(self.now.saturating_sub(since));
+            if reached < FULL_RAMP {
+                self.ramping.insert(row, since);
+                let due = since.saturating_add(slow.reaches(reached + 1));
+                next = Some(next.map_or(due, |earliest| earliest.min(due)));
+            }
+            if reached == entry.ramp {
+                continue;
+            }
+            let (standing, before) = (entry.standing(), entry.effective());
+            entry.ramp = reached;
+            let after = entry.effective();
+            self.recount((standing, before), (standing, after));
+            if core.method.weighs_in_place() {
+                self.reweigh(core, row, before, after);
+            } else {
+                changed = true;
+            }
+        }
+        // One rebuild for all that moved.
+        if changed {
+            self.rebuild(core);
+        }
+        next
     }
 
     /// Standing changed, weight did not: words, no new tables.
     fn flip(&mut self, core: &Core<A>, row: u32, before: Standing, after: Standing, weight: u32) {
-        let old_active = self.active();
-        let active = self.counts.active(core.options.fail_open);
+        let active = self.counts.active(core.method.options.fail_open);
+        if core.method.counting == Counting::Ordered {
+            return core.method.least.relink(&self.membership, &self.snapshot.members, row, active);
+        }
         let (old, new) = (pools_of(before, weight), pools_of(after, weight));
         let joins = new.iter().flatten().count() > old.iter().flatten().count();
-        if core.counting == Counting::Ordered {
-            return self.relink(core, row, old_active, active);
-        }
-        self.write_words(core, row, active, joins, after, weight);
-        if core.strategy == Strategy::WeightedRoundRobin {
-            let touched = [MemberPool::of(after.role, weight), MemberPool::open_of(weight)];
-            for pool in
-                touched.into_iter().filter(|pool| old.contains(&Some(*pool)) != new.contains(&Some(*pool)))
-            {
-                self.reorder(core, pool);
+        self.write_words(core, row, active, joins);
+        for (old, new) in old.into_iter().zip(new) {
+            let Some(pool) = old.or(new).filter(|_| old != new) else { continue };
+            let able = self.snapshot.members.able(pool);
+            let table = self.snapshot.table(pool);
+            let after = |table: &PoolTable| table.after_flip(&self.membership, pool, able, &mut self.written);
+            if let Some(table) = table.and_then(after) {
+                self.replace(core, pool, table);
             }
         }
     }
 
-    /// Moves a member in the order of least connections.
-    fn relink(&self, core: &Core<A>, row: u32, before: Active, after: Active) {
-        let place_of = |entry| place(entry, after);
-        let place = self.membership.entry(row).and_then(place_of);
-        if before == after {
-            return core.least.link(row, place);
-        }
-        let mut least = core.least.lock_all();
-        self.snapshot.members.set_active(after);
-        least.set_active(pool_of(after));
-        if is_open(before) == is_open(after) {
-            least.link(row, place);
-        } else {
-            let places: Vec<_> = self.membership.entries().iter().map(place_of).collect();
-            least.link_all(&places);
-        }
-    }
-
     /// Writes one member's words: the active pool before it leaves, after it joins.
-    fn write_words(
-        &self,
-        core: &Core<A>,
-        row: u32,
-        active: Active,
-        joins: bool,
-        standing: Standing,
-        weight: u32,
-    ) {
+    fn write_words(&self, core: &Core<A>, row: u32, active: Active, joins: bool) {
+        let Some(entry) = self.membership.entry(row) else { return };
         let members = &self.snapshot.members;
         if !joins {
             members.set_active(active);
         }
+        let standing = entry.standing();
         members.eligible.set(row, standing.is_eligible());
         members.enabled.set(row, standing.status == MemberStatus::Enabled);
-        let takes = pools_of(standing, weight);
-        for pool in [MemberPool::of(standing.role, weight), MemberPool::open_of(weight)] {
-            if let Some(PoolTable::Hash(table)) = self.snapshot.table(pool) {
-                let able = takes.contains(&Some(pool));
-                table.set_weight(row, if able { MemberEntry::<A>::weight_in_pool(weight) } else { 0 });
+        for pool in entry.pools_if_able() {
+            if let Some(table) = self.snapshot.table(pool) {
+                let able = entry.pools().contains(&Some(pool));
+                table.set_weight(row, if able { entry.weight_in_pool() } else { 0 });
             }
         }
         if joins {
@@ -243,43 +214,62 @@ impl<A: Clone> TableWriter<A> {
 
     /// A weight changed, perhaps with the standing: in place where the tables allow it.
     fn reweigh(&mut self, core: &Core<A>, row: u32, before: u32, after: u32) {
-        let Some(entry) = self.membership.entry(row) else { return };
-        let standing = entry.standing();
         let same_pools = (before == 0) == (after == 0);
-        match core.strategy {
-            Strategy::WeightedLeastConnections if core.counting == Counting::Ordered => {
-                let active = self.counts.active(core.options.fail_open);
-                self.relink(core, row, self.active(), active);
-            }
-            Strategy::SourceHash | Strategy::UriHash if same_pools => {
-                let active = self.counts.active(core.options.fail_open);
-                self.write_words(core, row, active, standing.is_eligible(), standing, after);
-                self.tune();
-            }
-            _ => self.rebuild(core),
+        let active = self.counts.active(core.method.options.fail_open);
+        if core.method.counting == Counting::Ordered {
+            core.method.least.relink(&self.membership, &self.snapshot.members, row, active);
+        } else if core.method.weighs_in_place() && same_pools {
+            let joins = self.membership.entry(row).is_some_and(|entry| entry.standing().is_eligible());
+            self.write_words(core, row, active, joins);
+            self.snapshot.pools.iter().flatten().for_each(|table| table.tune());
+        } else {
+            self.rebuild(core);
         }
     }
-}
 
-/// Where least connections keeps a member while this pool is active.
-fn place<A>(entry: &MemberEntry<A>, active: Active) -> Option<(MemberPool, u32)> {
-    if !entry.is_member() {
-        return None;
+    /// Builds everything anew from the entries, and publishes it.
+    fn rebuild(&mut self, core: &Core<A>) {
+        let method = &core.method;
+        self.counts = TierCounts::default();
+        // Members of each pool, able or not: most pools are empty, and need no pass.
+        let mut sizes = ByPool::<usize>::default();
+        for (_, entry) in self.membership.members() {
+            self.counts.add(entry.standing(), entry.effective());
+            entry.pools_if_able().into_iter().for_each(|pool| sizes[pool] += 1);
+        }
+        let active = self.counts.active(method.options.fail_open);
+        let rows = self.membership.entries().iter().map(|entry| {
+            entry.is_member().then(|| TableRow { address: entry.address.clone(), serial: entry.serial })
+        });
+        let members = MemberTable::new(rows.collect(), active);
+        for (row, entry) in self.membership.members() {
+            let standing = entry.standing();
+            members.eligible.set(row, standing.is_eligible());
+            members.enabled.set(row, standing.status == MemberStatus::Enabled);
+        }
+        let open_needed = method.options.fail_open == FailOpen::AllEnabled;
+        let pools = ByPool::from_fn(|pool| {
+            let needed = sizes[pool] > 0 && (open_needed || !pool.is_open());
+            let table = || method.table(&self.membership, pool, sizes[pool], members.able(pool));
+            needed.then(table).flatten().map(Arc::new)
+        });
+        let members = Arc::new(members);
+        let snapshot = Arc::new(Snapshot { generation: self.snapshot.generation + 1, members, pools });
+        self.snapshot = Arc::clone(&snapshot);
+        if method.counting == Counting::Ordered {
+            method.least.relink_all(&self.membership, active, || core.publish(snapshot));
+        } else {
+            core.publish(snapshot);
+        }
     }
-    let weight = entry.effective();
-    let [own, open] = pools_of(entry.standing(), weight);
-    let pool = if is_open(active) { open } else { own };
-    pool.map(|pool| (pool, MemberEntry::<A>::weight_in_pool(weight)))
-}
 
-fn is_open(active: Active) -> bool {
-    pool_of(active).is_some_and(MemberPool::is_open)
-}
-
-fn pool_of(active: Active) -> Option<MemberPool> {
-    match active {
-        Active::MemberPool(pool) => Some(pool),
-        Active::Nobody(_) => None,
+    /// Publishes another table of a pool.
+    fn replace(&mut self, core: &Core<A>, pool: MemberPool, table: PoolTable) {
+        let mut pools = self.snapshot.pools.clone();
+        pools[pool] = Some(Arc::new(table));
+        let members = Arc::clone(&self.snapshot.members);
+        self.snapshot = Arc::new(Snapshot { generation: self.snapshot.generation + 1, members, pools });
+        core.publish(Arc::clone(&self.snapshot));
     }
 }
 

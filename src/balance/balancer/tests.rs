@@ -1,6 +1,8 @@
 //! What threads that pick share, and what they do not.
 
 use super::*;
+use crate::balance::pool::MemberPool;
+use crate::balance::strategy::PoolTable;
 
 /// What is not written does not travel between caches: over many picks of two
 /// pickers the one shared word that changes is the cursor, once in 64 picks.
@@ -20,12 +22,10 @@ fn pickers_write_nothing_that_they_share() {
                 open.push(picker.pick(&Request::new().uri(uri.as_bytes()).source(source)).unwrap());
             }
         }
-        let step = match snapshot.table(MemberPool::Primary) {
-            Some(PoolTable::RoundRobin(table)) => table.current.step(),
-            _ => 0,
-        };
+        let order = snapshot.table(MemberPool::Primary).and_then(PoolTable::order);
+        let step = order.map_or(0, |order| order.step());
         // 50 blocks of 64 for each of the two.
-        assert_eq!(balancer.core.cursor.0.load(Relaxed), step.wrapping_mul(6400), "{strategy:?}");
+        assert_eq!(balancer.core.method.cursor.0.load(Relaxed), step.wrapping_mul(6400), "{strategy:?}");
         assert_eq!(step != 0, strategy == Strategy::WeightedRoundRobin);
         assert_eq!((balancer.core.generation(), Arc::strong_count(&snapshot)), (generation, handles));
         let counters = &balancer.core.counters;

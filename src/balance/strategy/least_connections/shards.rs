@@ -1,17 +1,16 @@
-//! Weighted least connections: the smallest (open + 1) / weight, by many threads.
+//! The members of least connections, dealt to shards that each have a lock.
 //!
-//! Each [`Order`] is exact under its lock. Many members are dealt to several of
-//! them, the *shards*, by row. A shard publishes its smallest load whenever that
-//! changes. A pick takes a shard's lock and then sees that no shard has published a
-//! smaller load; if one has, it goes there instead. So a pick is exact beside
-//! everything that ended before it began, and differs from it by what runs
-//! at the same time only.
+//! Each shard keeps an exact [`Order`] of its members under its lock. It publishes its
+//! smallest load whenever that changes. A pick takes a shard's lock and then checks that
+//! no other shard has published a smaller load; if one has, the pick goes there
+//! instead. So a pick is exact with regard to everything that ended before it
+//! began, and differs from that only by what runs at the same time.
 //!
-//! Members that tie are spread over the shards. A picker has a shard at home
-//! and leaves it when everyone there who ties has had a turn, so that ties rotate
-//! over all members. One that has met another in a shard goes on, for a while, only to
-//! shards that no other has had at home since: two pickers then do not wait
-//! for each other, nor fetch each other's members from the other core.
+//! Members that tie are spread over the shards. A picker prefers one shard, and leaves it
+//! when every member of it that ties has had a turn, so that ties rotate over all
+//! members. A picker that has met another in a shard goes on, for a while, only to
+//! shards that no other picker has preferred since: then two pickers neither wait for
+//! each other, nor fetch each other's members from the other core.
 
 #![expect(
     clippy::indexing_slicing,
@@ -19,18 +18,15 @@
     reason = "shards are numbers below `SHARDS`, rows below 2^32"
 )]
 
-mod leaders;
-mod order;
-
 use std::cell::Cell;
 
-use super::core::Padded;
-use super::pool::MemberPool;
-use super::sync::{
-    AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, lock_brief as lock, try_lock_brief as try_lock,
+use super::classes::Idle;
+use super::order::Order;
+use crate::balance::pool::MemberPool;
+use crate::balance::sync::{
+    AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, Padded, lock_brief as lock,
+    try_lock_brief as try_lock,
 };
-pub(super) use leaders::Idle;
-use order::Order;
 
 /// The most shards.
 #[cfg(not(vitald_loom))]
@@ -45,7 +41,7 @@ const SMALLEST: usize = 64;
 #[cfg(vitald_loom)]
 const SMALLEST: usize = 1;
 
-/// Moves of a picker during which it leaves alone what others have at home, after it
+/// Moves of a picker during which it leaves alone what others have at affinity, after it
 /// has met one. Not for long: the others may rest, and their shards are not to be left out.
 const AVOIDS: u32 = 64;
 
@@ -58,14 +54,14 @@ const NOBODY: u64 = u64::MAX;
 
 /// Where a picker is.
 #[derive(Debug)]
-pub(super) struct ShardAffinity {
+pub(in crate::balance) struct ShardAffinity {
     /// The picker's number; not 0.
     picker: u32,
     shard: Cell<u32>,
     /// The turn of the shard's order when the picker came.
     since: Cell<u64>,
     /// Whether everyone there who ties has had a turn.
-    done: Cell<bool>,
+    all_had_turn: Cell<bool>,
     /// Moves left during which it avoids others.
     avoids: Cell<u32>,
     /// Where the next search among all shards begins.
@@ -73,14 +69,14 @@ pub(super) struct ShardAffinity {
 }
 
 impl ShardAffinity {
-    /// The home of the picker with this number.
-    pub(super) fn new(number: u64) -> Self {
-        let picker = u32::try_from(number % 0xFFFF_FFFF).unwrap_or(0) + 1;
+    /// The affinity of the picker with this number.
+    pub(in crate::balance) fn new(number: u64) -> Self {
+        let picker = (number % 0xFFFF_FFFF) as u32 + 1;
         Self {
             picker,
             shard: Cell::new(picker),
             since: Cell::new(0),
-            done: Cell::new(true),
+            all_had_turn: Cell::new(true),
             avoids: Cell::new(0),
             start: Cell::new(0),
         }
@@ -89,12 +85,12 @@ impl ShardAffinity {
 
 /// Open picks of all members, and who comes next.
 #[derive(Debug)]
-pub(super) struct LeastConnections {
+pub(in crate::balance) struct LeastConnections {
     /// There are two to the power of this many shards in use. Changes under all locks.
     shift: Padded<AtomicU32>,
     /// What each shard's next pick in the active pool has to carry.
     loads: Padded<[AtomicU64; SHARDS]>,
-    /// The picker that has a shard at home; 0: none.
+    /// The picker that has a shard at affinity; 0: none.
     owners: Padded<[AtomicU32; SHARDS]>,
     shards: [Padded<BriefMutex<OrderShard>>; SHARDS],
 }
@@ -120,7 +116,7 @@ impl OrderShard {
 }
 
 /// A shard under its lock.
-pub(super) struct LockedShard<'l> {
+pub(in crate::balance) struct LockedShard<'l> {
     least: &'l LeastConnections,
     inner: BriefGuard<'l, OrderShard>,
     shard: u32,
@@ -179,24 +175,24 @@ impl LeastConnections {
     /// A shard whose next pick carries least of all, under its lock; none if others
     /// were faster again and again.
     #[inline(always)]
-    pub(super) fn lock_least(&self, home: &ShardAffinity) -> Option<LockedShard<'_>> {
+    pub(in crate::balance) fn lock_least(&self, affinity: &ShardAffinity) -> Option<LockedShard<'_>> {
         let shift = self.shift();
-        let shard = home.shard.get() & ((1 << shift) - 1);
+        let shard = affinity.shard.get() & ((1 << shift) - 1);
         if shift == 0 {
             let inner = lock(self.mutex(0));
             if self.shift() == 0 {
                 return Some(LockedShard { least: self, inner, shard: 0, shift });
             }
-        } else if !home.done.get() {
+        } else if !affinity.all_had_turn.get() {
             match try_lock(self.mutex(shard)) {
                 Some(inner) if self.shift() == shift && self.leads(shard) => {
                     return Some(LockedShard { least: self, inner, shard, shift });
                 }
                 Some(_) => {}
-                None => home.avoids.set(AVOIDS),
+                None => affinity.avoids.set(AVOIDS),
             }
         }
-        self.lock_another(home)
+        self.lock_another(affinity)
     }
 
     /// Whether no shard has published a smaller load than this one.
@@ -208,24 +204,24 @@ impl LeastConnections {
     }
 
     #[inline(never)]
-    fn lock_another(&self, home: &ShardAffinity) -> Option<LockedShard<'_>> {
+    fn lock_another(&self, affinity: &ShardAffinity) -> Option<LockedShard<'_>> {
         for _ in 0..TRIES {
             let shift = self.shift();
             let mask = (1_u32 << shift) - 1;
-            let at = home.shard.get() & mask;
+            let at = affinity.shard.get() & mask;
             let least = (0..=mask).map(|shard| self.load(shard)).min().unwrap_or(NOBODY);
             let ties = |shard: &u32| self.load(*shard) == least;
             // The preferred shard stays while others have the least loaded members.
-            let stays = !home.done.get() && !ties(&at);
+            let stays = !affinity.all_had_turn.get() && !ties(&at);
             let around = || (1..=mask + 1).map(|step| at.wrapping_add(step) & mask).filter(ties);
             let is_free = |shard: &u32| {
                 let owner = self.owners.0[*shard as usize % SHARDS].load(Ordering::Relaxed);
-                home.avoids.get() == 0 || owner == 0 || owner == home.picker
+                affinity.avoids.get() == 0 || owner == 0 || owner == affinity.picker
             };
             let attempt = |shard: u32| {
                 let inner = try_lock(self.mutex(shard));
                 if inner.is_none() {
-                    home.avoids.set(AVOIDS);
+                    affinity.avoids.set(AVOIDS);
                 }
                 Some((shard, inner?))
             };
@@ -239,13 +235,13 @@ impl LeastConnections {
                 continue;
             }
             if !stays {
-                home.avoids.set(home.avoids.get().saturating_sub(1));
-                home.shard.set(shard);
-                home.since.set(inner.order.turn());
-                home.done.set(false);
+                affinity.avoids.set(affinity.avoids.get().saturating_sub(1));
+                affinity.shard.set(shard);
+                affinity.since.set(inner.order.turn());
+                affinity.all_had_turn.set(false);
                 let owner = &self.owners.0[shard as usize % SHARDS];
-                if owner.load(Ordering::Relaxed) != home.picker {
-                    owner.store(home.picker, Ordering::Relaxed);
+                if owner.load(Ordering::Relaxed) != affinity.picker {
+                    owner.store(affinity.picker, Ordering::Relaxed);
                 }
             }
             return Some(LockedShard { least: self, inner, shard, shift });
@@ -254,13 +250,13 @@ impl LeastConnections {
     }
 
     /// Every shard, under its lock.
-    pub(super) fn lock_all(&self) -> AllShards<'_> {
+    pub(in crate::balance) fn lock_all(&self) -> AllShards<'_> {
         AllShards { least: self, shards: std::array::from_fn(|shard| lock(&self.shards[shard].0)) }
     }
 
     /// Ends a pick. Also of a member that is out of rotation or has left.
     #[inline]
-    pub(super) fn release(&self, row: u32) {
+    pub(in crate::balance) fn release(&self, row: u32) {
         let mut locked = self.lock_row(row);
         let own = row >> locked.shift;
         if locked.inner.order.release(own) {
@@ -269,14 +265,14 @@ impl LeastConnections {
     }
 
     /// Open picks of a row, in rotation or not.
-    pub(super) fn open(&self, row: u32) -> u32 {
+    pub(in crate::balance) fn open(&self, row: u32) -> u32 {
         let locked = self.lock_row(row);
         locked.inner.order.open(row >> locked.shift)
     }
 
     /// Puts a member into rotation, or into another pool or class; `None` takes
     /// it out. Its open picks stay.
-    pub(super) fn link(&self, row: u32, place: Option<(MemberPool, u32)>) {
+    pub(in crate::balance) fn link(&self, row: u32, place: Option<(MemberPool, u32)>) {
         let mut locked = self.lock_row(row);
         let own = row >> locked.shift;
         locked.inner.order.link(own, place);
@@ -287,27 +283,27 @@ impl LeastConnections {
 impl LockedShard<'_> {
     /// Picks the least loaded member of the shard in the active pool, and opens it.
     #[inline(always)]
-    pub(super) fn pick(&mut self, home: &ShardAffinity) -> Option<u32> {
+    pub(in crate::balance) fn pick(&mut self, affinity: &ShardAffinity) -> Option<u32> {
         let pool = self.inner.active?;
         let (own, ends) = self.inner.order.pick(pool)?;
         if ends {
-            self.end_turn(pool, home);
+            self.end_turn(pool, affinity);
         }
         Some(own << self.shift | self.shard)
     }
 
     #[inline(never)]
-    fn end_turn(&self, pool: MemberPool, home: &ShardAffinity) {
+    fn end_turn(&self, pool: MemberPool, affinity: &ShardAffinity) {
         self.least.publish(self.shard, self.inner.load());
-        let is_home = home.shard.get() & ((1 << self.shift) - 1) == self.shard;
-        if is_home && self.inner.order.last_turn(pool) > home.since.get() {
-            home.done.set(true);
+        let is_home = affinity.shard.get() & ((1 << self.shift) - 1) == self.shard;
+        if is_home && self.inner.order.last_turn(pool) > affinity.since.get() {
+            affinity.all_had_turn.set(true);
         }
     }
 }
 
 /// All shards, under their locks.
-pub(super) struct AllShards<'l> {
+pub(in crate::balance) struct AllShards<'l> {
     least: &'l LeastConnections,
     shards: [BriefGuard<'l, OrderShard>; SHARDS],
 }
@@ -332,21 +328,21 @@ impl AllShards<'_> {
     }
 
     /// Which pool takes picks from now on.
-    pub(super) fn set_active(&mut self, active: Option<MemberPool>) {
+    pub(in crate::balance) fn set_active(&mut self, active: Option<MemberPool>) {
         for (_, shard) in self.used_mut() {
             shard.active = active;
         }
     }
 
     /// As [`LeastConnections::link`].
-    pub(super) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
+    pub(in crate::balance) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
         let (shard, own) = self.shard_of(row);
         shard.order.link(own, place);
     }
 
     /// Puts every row, in order, where `places` says, over as many shards as suit
     /// their number.
-    pub(super) fn link_all(&mut self, places: &[Option<(MemberPool, u32)>]) {
+    pub(in crate::balance) fn link_all(&mut self, places: &[Option<(MemberPool, u32)>]) {
         self.deal(places.len());
         let step = 1 << self.least.shift();
         for (shard, inner) in self.used_mut() {
@@ -383,9 +379,13 @@ impl AllShards<'_> {
 
     /// Picks the least loaded of the members of the active pool that `accept` takes, and
     /// opens it. Shards take turns among equals.
-    pub(super) fn pick_where(&mut self, home: &ShardAffinity, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        let start = home.start.get();
-        home.start.set(start.wrapping_add(1));
+    pub(in crate::balance) fn pick_where(
+        &mut self,
+        affinity: &ShardAffinity,
+        accept: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let start = affinity.start.get();
+        affinity.start.set(start.wrapping_add(1));
         let row = self.least_from(start, accept)?;
         let (shard, own) = self.shard_of(row);
         shard.order.open_pick(own);
@@ -393,7 +393,7 @@ impl AllShards<'_> {
     }
 
     /// The least loaded of the members of the active pool that `accept` takes.
-    pub(super) fn least_where(&self, accept: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(in crate::balance) fn least_where(&self, accept: impl Fn(u32) -> bool) -> Option<u32> {
         self.least_from(0, accept)
     }
 
@@ -409,7 +409,7 @@ impl AllShards<'_> {
     }
 
     /// Bytes on the heap.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(in crate::balance) fn heap_bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.order.heap_bytes()).sum()
     }
 }

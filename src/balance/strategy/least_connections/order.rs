@@ -3,11 +3,11 @@
 //! Members of one weight form a *class*. A class keeps its members in *blocks*
 //! of equal open count, blocks in ascending order, members of a block in the
 //! order they came. A pick or a release moves one member to the neighbouring
-//! block: a few links. Classes are compared only when the fewest open picks of one
-//! change, or when its turn ends: among equals a class keeps the lead until
+//! block, by a few links. Classes are compared only when the fewest open picks of one
+//! change, or when its turn ends. Among equals a class keeps the lead until
 //! everyone in its first block was picked, so that ties rotate over all members.
 //!
-//! A class of one member needs no block: what one would say is in its node. So members
+//! A class of one member has no block: its node says what the block would. So members
 //! that all weigh differently take little more room than others.
 
 #![expect(
@@ -16,14 +16,8 @@
     reason = "rows, blocks and slots are indices into this file's own slabs; a broken link is a bug here"
 )]
 
-mod classes;
-
-use self::classes::{Class, ClassIndex, PoolClasses};
-use super::super::pool::MemberPool;
-use super::leaders::{Idle, VACANT, load_of, rank, turn_of};
-
-/// No index.
-const NONE: u32 = u32::MAX;
+use super::classes::{Class, ClassIndex, Idle, NONE, PoolClasses, VACANT, load_of, rank, turn_of};
+use crate::balance::pool::MemberPool;
 
 /// In place of a block's index: a member alone in its class, and its row.
 const SOLO: u32 = 1 << 31;
@@ -58,7 +52,7 @@ struct Block {
 
 /// Open counts of all rows, and the order of those in rotation.
 #[derive(Debug)]
-pub(in crate::balance) struct Order {
+pub(super) struct Order {
     nodes: Vec<OrderNode>,
     blocks: Vec<Block>,
     /// The first free block; its `next` is the one after it.
@@ -71,25 +65,25 @@ pub(in crate::balance) struct Order {
 }
 
 impl Order {
-    pub(in crate::balance) fn new(idle: Idle) -> Self {
+    pub(super) fn new(idle: Idle) -> Self {
         Self { nodes: Vec::new(), blocks: Vec::new(), free: NONE, groups: Vec::new(), idle, turn: 0 }
     }
 
     /// Makes room for rows below `rows`.
-    pub(in crate::balance) fn reserve_rows(&mut self, rows: usize) {
+    pub(super) fn reserve_rows(&mut self, rows: usize) {
         if self.nodes.len() < rows {
             self.nodes.resize(rows, OrderNode::UNLINKED);
         }
     }
 
     /// Open picks of a row, linked or not.
-    pub(in crate::balance) fn open(&self, row: u32) -> u32 {
+    pub(super) fn open(&self, row: u32) -> u32 {
         self.nodes.get(row as usize).map_or(0, |node| node.open)
     }
 
     /// Puts a member into rotation, or into another pool or class; `None` takes
     /// it out. Its open picks stay.
-    pub(in crate::balance) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
+    pub(super) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
         self.reserve_rows(row as usize + 1);
         if self.nodes[row as usize].block != NONE {
             self.unlink(row);
@@ -102,7 +96,7 @@ impl Order {
     }
 
     /// Puts every row, in order, where `places` says, as `link` would one by one.
-    pub(in crate::balance) fn link_all(&mut self, places: impl Iterator<Item = Option<(MemberPool, u32)>>) {
+    pub(super) fn link_all(&mut self, places: impl Iterator<Item = Option<(MemberPool, u32)>>) {
         self.clear();
         // Members of one weight often come together, and then need no look-up.
         let mut last = None;
@@ -179,7 +173,7 @@ impl Order {
     /// Picks the least loaded member of the pool, and opens it. Answers also whether the
     /// turn of its class has ended, and so perhaps what comes next.
     #[inline(always)]
-    pub(in crate::balance) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
+    pub(super) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
         let group = self.groups.get_mut(pool.index())?;
         let slot = group.leaders.leader();
         let first = group.classes.get(slot as usize)?.first;
@@ -198,7 +192,7 @@ impl Order {
     }
 
     /// Opens a pick of a member that is linked.
-    pub(in crate::balance) fn open_pick(&mut self, row: u32) {
+    pub(super) fn open_pick(&mut self, row: u32) {
         let from = self.nodes[row as usize].block;
         let Some(block) = self.blocks.get(from as usize).copied() else {
             self.raise_solo(from);
@@ -209,11 +203,7 @@ impl Order {
     }
 
     /// The least loaded member of the pool that `accept` takes, and its load by weight.
-    pub(in crate::balance) fn least_where(
-        &self,
-        pool: MemberPool,
-        accept: impl Fn(u32) -> bool,
-    ) -> Option<(u64, u32)> {
+    pub(super) fn least_where(&self, pool: MemberPool, accept: impl Fn(u32) -> bool) -> Option<(u64, u32)> {
         let group = self.groups.get(pool.index())?;
         let best = (0..).zip(&group.classes).filter_map(|(slot, class)| {
             let (row, open) = self.first_where(class.first, &accept)?;
@@ -244,7 +234,7 @@ impl Order {
     /// Ends a pick. Also of a member that is out of rotation or has left. Answers
     /// whether a class has a new minimum.
     #[inline(always)]
-    pub(in crate::balance) fn release(&mut self, row: u32) -> bool {
+    pub(super) fn release(&mut self, row: u32) -> bool {
         let Some(node) = self.nodes.get_mut(row as usize) else { return false };
         let Some(open) = node.open.checked_sub(1) else { return false };
         let from = node.block;
@@ -452,30 +442,30 @@ impl Order {
     /// What the next pick from a pool has to carry, by weight; the largest number when
     /// there is nobody.
     #[inline(always)]
-    pub(in crate::balance) fn load(&self, pool: MemberPool) -> u64 {
+    pub(super) fn load(&self, pool: MemberPool) -> u64 {
         self.groups.get(pool.index()).map_or(u64::MAX, |group| load_of(group.leaders.least()))
     }
 
     /// Turns so far.
-    pub(in crate::balance) fn turn(&self) -> u64 {
+    pub(super) fn turn(&self) -> u64 {
         self.turn
     }
 
     /// The turn that the leader of a pool had last: later than a moment if everyone
     /// that ties has had one since.
     #[inline(always)]
-    pub(in crate::balance) fn last_turn(&self, pool: MemberPool) -> u64 {
+    pub(super) fn last_turn(&self, pool: MemberPool) -> u64 {
         self.groups.get(pool.index()).map_or(0, |group| turn_of(group.leaders.least()))
     }
 
     /// Starts again with these rows, out of rotation, with so many open picks each.
-    pub(in crate::balance) fn restore(&mut self, open: impl Iterator<Item = u32>) {
+    pub(super) fn restore(&mut self, open: impl Iterator<Item = u32>) {
         self.clear();
         self.nodes = open.map(|open| OrderNode { open, ..OrderNode::UNLINKED }).collect();
     }
 
     /// Bytes on the heap.
-    pub(in crate::balance) fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         let groups = self.groups.iter().map(PoolClasses::heap_bytes);
         self.nodes.capacity() * size_of::<OrderNode>()
             + self.blocks.capacity() * size_of::<Block>()

@@ -1,31 +1,52 @@
-//! Who is a member: entries by row, rows by identity. Part of the writer.
+//! Who is a member: the writer's entry of each row, and the row of each identity.
 //!
-//! A row is a member's number in every table. It is given back only when the
-//! member has left and its last open pick has ended.
+//! A row is a member's number in every table. It is given out again only when the
+//! member has left and its last open pick has ended. Strategies build their tables
+//! from the entries of a pool.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "rows and positions come from this file's own tables, and are counted before they are made"
+)]
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::super::key::Hashing;
-use super::super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
-use super::{MAX_MEMBERS, UpdateError};
+use super::hash::Hashing;
+use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
+use super::pool::{MemberPool, pools_of};
 use crate::channel::{Health, MemberStatus, Role, Standing};
+
+/// Why a list of members was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    /// Two members have one identity.
+    #[error("two members have the identity {0:?}; give each its own")]
+    DuplicateIdentity(String),
+    /// More members than weights of 32 bits can be added up for.
+    #[error("{0} members are too many for one balancer; the limit is {MAX_MEMBERS}")]
+    TooManyMembers(usize),
+}
+
+/// The most members of one balancer; 16 million.
+pub const MAX_MEMBERS: usize = 1 << 24;
 
 /// What the writer knows of a row.
 #[derive(Debug)]
-pub(in crate::balance) struct MemberEntry<A> {
-    pub(in crate::balance) identity: Box<str>,
+pub(super) struct MemberEntry<A> {
+    pub(super) identity: Box<str>,
     /// The hash of the identity: places the member, and finds it here.
     pub(super) hash: u64,
-    pub(in crate::balance) address: A,
-    pub(in crate::balance) serial: u32,
+    pub(super) address: A,
+    pub(super) serial: u32,
     /// How much of its weight it takes, in steps of `FULL_RAMP`.
-    pub(in crate::balance) ramp: u32,
-    pub(in crate::balance) weight: u16,
+    pub(super) ramp: u32,
+    pub(super) weight: u16,
     presence: Presence,
     pub(super) role: Role,
     pub(super) status: MemberStatus,
-    pub(in crate::balance) drain: Drain,
+    pub(super) drain: Drain,
     pub(super) health: Health,
 }
 
@@ -66,12 +87,17 @@ impl<A> MemberEntry<A> {
     }
 
     /// A draining member stands as disabled.
-    pub(in crate::balance) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let status = match self.drain {
             Drain::Off => self.status,
             Drain::Draining => MemberStatus::Disabled,
         };
         Standing { role: self.role, status, health: self.health }
+    }
+
+    /// The share of its weight that slow start lets it take, in percent.
+    pub(super) fn ramp_percent(&self) -> u8 {
+        (self.ramp * 100 / FULL_RAMP) as u8
     }
 
     /// What it weighs now, in steps.
@@ -84,9 +110,20 @@ impl<A> MemberEntry<A> {
         u32::from(self.weight) * FULL_RAMP
     }
 
-    /// What it weighs among the weightless, or by its weight.
-    pub(super) fn weight_in_pool(weight: u32) -> u32 {
+    /// What it weighs in its pools, in steps: those without a weight count as equal.
+    pub(super) fn weight_in_pool(&self) -> u32 {
+        let weight = self.effective();
         if weight == 0 { FULL_RAMP } else { weight }
+    }
+
+    /// Its own pool and its fail-open pool, as far as it may take picks from them.
+    pub(super) fn pools(&self) -> [Option<MemberPool>; 2] {
+        pools_of(self.standing(), self.effective())
+    }
+
+    /// The pools that it belongs to, whether it may take picks from them or not.
+    pub(super) fn pools_if_able(&self) -> [MemberPool; 2] {
+        [MemberPool::of(self.role, self.effective()), MemberPool::open_of(self.effective())]
     }
 }
 
@@ -118,6 +155,11 @@ impl<A> Membership<A> {
     /// Rows and entries of those who are members, in the order of rows.
     pub(super) fn members(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
         (0..).zip(&self.entries).filter(|(_, entry)| entry.is_member())
+    }
+
+    /// Rows and entries of the members of a pool, able or not, in the order of rows.
+    pub(super) fn pooled(&self, pool: MemberPool) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
+        self.members().filter(move |(_, entry)| entry.pools_if_able().contains(&pool))
     }
 
     pub(super) fn entry(&self, row: u32) -> Option<&MemberEntry<A>> {
@@ -167,11 +209,11 @@ impl<A> Membership<A> {
             .into_iter()
             .zip(hashes)
             .zip(rows)
-            .map(|((member, hash), row)| self.row(member, hash, row, &mut free))
+            .map(|((member, hash), row)| self.enter(member, hash, row, &mut free))
             .collect();
         self.left.extend(free);
-        for entry in &mut index {
-            *entry = rows.get(*entry as usize).copied().unwrap_or(u32::MAX);
+        for position in &mut index {
+            *position = rows[*position as usize];
         }
         self.index = index;
         Ok(())
@@ -188,11 +230,7 @@ impl<A> Membership<A> {
     /// Marks the members that keep none of these rows as left.
     fn dismiss(&mut self, kept: &[Option<u32>]) {
         let mut stays = vec![false; self.entries.len()];
-        for row in kept.iter().flatten() {
-            if let Some(stays) = stays.get_mut(*row as usize) {
-                *stays = true;
-            }
-        }
+        kept.iter().flatten().for_each(|row| stays[*row as usize] = true);
         for ((row, entry), stays) in (0..).zip(&mut self.entries).zip(stays) {
             if !stays && entry.is_member() {
                 entry.presence = Presence::Left;
@@ -212,31 +250,30 @@ impl<A> Membership<A> {
         free
     }
 
-    /// Rows a member: where it sits, on a free row, or on a new one.
-    fn row(&mut self, member: Member<A>, hash: u64, row: Option<u32>, free: &mut Vec<u32>) -> u32 {
-        if let Some((row, entry)) = row.and_then(|row| Some((row, self.entry_mut(row)?))) {
-            entry.keep(member);
+    /// Gives a member its row: the one it has, a free one, or a new one.
+    fn enter(&mut self, member: Member<A>, hash: u64, row: Option<u32>, free: &mut Vec<u32>) -> u32 {
+        if let Some(row) = row {
+            self.entries[row as usize].keep(member);
             return row;
         }
-        if let Some((row, entry)) = free.pop().and_then(|row| Some((row, self.entry_mut(row)?))) {
+        if let Some(row) = free.pop() {
+            let entry = &mut self.entries[row as usize];
             *entry = MemberEntry::new(member, hash, entry.serial.wrapping_add(1));
             return row;
         }
         self.entries.push(MemberEntry::new(member, hash, 0));
-        // `MAX_MEMBERS` and open picks of 32 bits keep rows far below 2^32.
-        u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+        // Far below 2^32: there are `MAX_MEMBERS` and those that left with picks open.
+        (self.entries.len() - 1) as u32
     }
 }
 
 /// Positions of members, by the hash of their identity; or who is there twice.
 fn index_of<A>(members: &[Member<A>], hashes: &[u64]) -> Result<HashTable<u32>, UpdateError> {
     let mut index = HashTable::with_capacity(members.len());
-    let hash_at = |position: &u32| hashes.get(*position as usize).copied().unwrap_or(0);
+    let hash_at = |position: &u32| hashes[*position as usize];
     for (position, (member, &hash)) in (0..).zip(members.iter().zip(hashes)) {
-        let is_same = |other: &u32| {
-            hash_at(other) == hash
-                && members.get(*other as usize).is_some_and(|other| other.identity == member.identity)
-        };
+        let is_same =
+            |other: &u32| hash_at(other) == hash && members[*other as usize].identity == member.identity;
         match index.entry(hash, is_same, hash_at) {
             Entry::Vacant(place) => place.insert(position),
             Entry::Occupied(_) => return Err(UpdateError::DuplicateIdentity(member.identity.clone())),

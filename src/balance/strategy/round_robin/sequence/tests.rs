@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::balance::key::{GOLDEN, fold};
+use crate::balance::hash::{GOLDEN, fold};
 
 fn parts(weights: &[u32]) -> Vec<Part> {
     (0..).zip(weights).map(|(row, &weight)| Part { row, weight }).collect()

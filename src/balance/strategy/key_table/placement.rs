@@ -1,23 +1,25 @@
-//! Where keys live: a table in which every member owns a slot, and a race that a key
-//! holds between them.
+//! Which member has a key: a table in which every member owns one slot, and a race
+//! between the members for each key.
 //!
-//! The table has 2^b slots; a slot is empty or holds one member's column. A key throws
-//! at slots, a fixed sequence of throws of its own, each at a random slot and a random
-//! time after the one before (exponential, so that what each slot sees is a Poisson
-//! process of its own). A column that is hit at time t by a member of weight w *waits*
-//! t / w. The key belongs to the member that waits least.
+//! The table has 2^b slots. A slot is empty or holds one member's *column*. A key makes
+//! a fixed sequence of *throws*; each hits a random slot, a random time after the one
+//! before. The times are exponential, so the throws that one slot sees are a Poisson
+//! process. A column of weight w that is first hit at time t *waits* t / w. The key
+//! belongs to the member that waits least.
 //!
-//! - Shares are exact, to the grain of the gaps: the first throw at a slot comes after an exponential time, and the
-//!   least of several such times, each divided by a weight, is one's with a probability
-//!   in proportion to its weight.
-//! - A raised weight shortens its own member's waits and nobody else's: keys only move
-//!   to it, however far it is raised. Nothing here is scaled by the weights of others.
-//! - A member that goes down waits for ever: one store, in place. Its keys go to whoever
-//!   waits least of the rest, all others never notice; when it is back they all return.
-//! - Columns are placed by the members' identities alone, so every instance
-//!   with the same members, options and seed has the same table, whatever
-//!   happened before. Who meets an occupied slot yields to the smaller hash and
-//!   goes on, which gives one result for any order of insertion.
+//! - Shares follow weights, to the grain of the gaps: the first hit of a slot comes after
+//!   an exponential time, and of several such times, each divided by a weight, the
+//!   least belongs to a member with a probability in proportion to its weight.
+//! - A raised weight shortens the waits of its own member only. So keys move only to
+//!   that member, however far its weight is raised; nothing here is scaled by the
+//!   weights of others.
+//! - A member that goes down never wins: one store, in place. Its keys go to the
+//!   member that waits least of the rest, and all return when it is back. No other key
+//!   moves.
+//! - The slots of columns depend on the members' identities alone. So instances with
+//!   the same members, options and seed have the same table, whatever happened before.
+//!   Two members that want one slot: the one with the larger hash yields and goes on,
+//!   which gives one result for any order of insertion.
 //!
 //! A search is over when not even the heaviest member could beat the best wait so far:
 //! after about as many throws as the heaviest weighs more than the mean, by the filling.
@@ -32,15 +34,9 @@
     reason = "slots are masked and columns counted in this file, never given by a peer"
 )]
 
-mod cells;
-mod gaps;
-
-use self::cells::{KeySlots, RaceState};
-use super::key::{GOLDEN, fold};
-use super::sync::{AtomicU64, Ordering};
-
-/// Throws per batch: evaluated together, without a branch between them.
-const BATCH: u64 = 8;
+use super::slots::{KeySlots, RaceState, SlownessRange, dice};
+use crate::balance::hash::{GOLDEN, fold};
+use crate::balance::sync::{AtomicU64, Ordering};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -55,31 +51,6 @@ pub(super) struct PlacedMember {
     pub(super) weight: u32,
 }
 
-/// How the members' weights lie: what ends a search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SlownessRange {
-    /// No member is faster; a smaller number is safe and lengthens searches.
-    fastest: u32,
-    /// Whether all are equally fast.
-    is_even: bool,
-}
-
-impl SlownessRange {
-    #[inline(always)]
-    fn from_bits(bits: u64) -> Self {
-        Self { fastest: bits as u32, is_even: bits >> 32 != 0 }
-    }
-
-    fn to_bits(self) -> u64 {
-        u64::from(self.is_even) << 32 | u64::from(self.fastest)
-    }
-
-    /// With one more member that takes keys.
-    fn with(self, slowness: u32) -> Self {
-        Self { fastest: self.fastest.min(slowness), is_even: self.is_even && slowness == self.fastest }
-    }
-}
-
 /// How long a member of this weight waits for a unit of time; 0: it takes no keys.
 #[inline]
 fn slowness(weight: u32) -> u32 {
@@ -89,11 +60,11 @@ fn slowness(weight: u32) -> u32 {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Placement {
-    cells: KeySlots,
+    slots: KeySlots,
     /// A [`SlownessRange`].
     range: AtomicU64,
     /// The slot of each row's column.
-    slots: Box<[u32]>,
+    slot_of_row: Box<[u32]>,
 }
 
 impl Placement {
@@ -106,9 +77,9 @@ impl Placement {
             weights.fold(SlownessRange { fastest: first, is_even: true }, SlownessRange::with)
         });
         let mut table = Self {
-            cells: KeySlots::new(slots_for(members.len().max(reserve_members))),
+            slots: KeySlots::new(slots_for(members.len().max(reserve_members))),
             range: AtomicU64::new(range.to_bits()),
-            slots: vec![NONE; last_row as usize + 1].into_boxed_slice(),
+            slot_of_row: vec![NONE; last_row as usize + 1].into_boxed_slice(),
         };
         table.place(members);
         Some(table)
@@ -122,7 +93,7 @@ impl Placement {
         let hash = |member: &PlacedMember| fold(member.identity, GOLDEN) ^ member.identity;
         let mut all: Vec<Placing> =
             members.iter().map(|member| Placing { hash: hash(member), draw: 0 }).collect();
-        let mut holders = vec![NONE; self.cells.len()];
+        let mut holders = vec![NONE; self.slots.len()];
         for start in 0..all.len() {
             let mut index = start;
             // The one that yields goes on from its next draw.
@@ -145,8 +116,8 @@ impl Placement {
         for (slot, holder) in (0..).zip(holders) {
             if holder != NONE {
                 let row = members[holder as usize].row;
-                self.cells.give(slot as usize, row);
-                self.slots[row as usize] = slot;
+                self.slots.give(slot as usize, row);
+                self.slot_of_row[row as usize] = slot;
             }
         }
     }
@@ -155,7 +126,7 @@ impl Placement {
         // Half a word serves a draw, as for keys.
         let word = dice(hash, u64::from(draw / 2));
         let half = if draw.is_multiple_of(2) { word as u32 } else { (word >> 32) as u32 };
-        half as usize & (self.cells.len() - 1)
+        half as usize & (self.slots.len() - 1)
     }
 
     #[inline(always)]
@@ -166,7 +137,7 @@ impl Placement {
     /// Sets how much weight a member takes now; 0 takes it out. Called by the one writer.
     #[inline]
     pub(super) fn set_weight(&self, row: u32, weight: u32) {
-        let Some(&slot) = self.slots.get(row as usize) else { return };
+        let slot = self.slot_of_row[row as usize];
         if slot == NONE {
             return;
         }
@@ -176,13 +147,13 @@ impl Placement {
         if weight > 0 && range.with(slowness) != range {
             self.range.store(range.with(slowness).to_bits(), Ordering::Release);
         }
-        self.cells.set_slowness(slot as usize, slowness);
+        self.slots.set_slowness(slot as usize, slowness);
     }
 
     /// After weights or verdicts have changed: searches as short as can be. Called by the one
     /// writer.
     pub(super) fn tune(&self) {
-        if let Some(range) = self.cells.range().filter(|range| *range != self.range()) {
+        if let Some(range) = self.slots.range().filter(|range| *range != self.range()) {
             self.range.store(range.to_bits(), Ordering::Release);
         }
     }
@@ -190,7 +161,7 @@ impl Placement {
     /// Whether searches are as short as can be.
     #[cfg(test)]
     pub(super) fn is_tuned(&self) -> bool {
-        self.cells.range().is_none_or(|range| range == self.range())
+        self.slots.range().is_none_or(|range| range == self.range())
     }
 
     /// The member of a key: who waits least.
@@ -198,9 +169,9 @@ impl Placement {
     pub(super) fn hit(&self, key: u64) -> Option<u32> {
         let range = self.range();
         if range.is_even {
-            return self.cells.hit_even(key).or_else(|| self.find_from(RaceState::START, key));
+            return self.slots.hit_even(key).or_else(|| self.find_from(RaceState::START, key));
         }
-        match self.cells.hit(key, range.fastest) {
+        match self.slots.hit(key, range.fastest) {
             Ok(row) => Some(row),
             Err(best) => self.find_from(best, key),
         }
@@ -208,29 +179,23 @@ impl Placement {
 
     #[inline(never)]
     fn find_from(&self, best: RaceState, key: u64) -> Option<u32> {
-        self.cells.hit_from(key, self.range().fastest, best)
+        self.slots.hit_from(key, self.range().fastest, best)
     }
 
     /// Who waits least of those that `accept` takes.
     pub(super) fn find(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.cells.find(key, self.range().fastest, RaceState::START, &mut accept)
+        self.slots.find(key, self.range().fastest, RaceState::START, &mut accept)
     }
 
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.cells.heap_bytes() + size_of_val(&*self.slots)
+        self.slots.heap_bytes() + size_of_val(&*self.slot_of_row)
     }
 }
 
 /// Slots for so many columns: a power of two, filled to 63/64 at most.
 fn slots_for(columns: usize) -> usize {
     (columns + columns / 64).next_power_of_two()
-}
-
-/// The n-th throw of a key.
-#[inline(always)]
-fn dice(key: u64, number: u64) -> u64 {
-    fold(key ^ number.wrapping_add(1).wrapping_mul(GOLDEN), 0xA076_1D64_78BD_642F)
 }
 
 #[cfg(test)]

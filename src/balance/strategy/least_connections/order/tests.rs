@@ -23,9 +23,9 @@ fn pick_where(order: &mut Order, able: impl Fn(u32) -> bool) -> Option<u32> {
 }
 
 /// D'Hondt: seat by seat to the largest weight / (seats + 1); ties to the first.
-fn dhondt(weights: &[u32], rows: usize) -> Vec<u32> {
+fn dhondt(weights: &[u32], seats: usize) -> Vec<u32> {
     let mut counts = vec![0; weights.len()];
-    for _ in 0..rows {
+    for _ in 0..seats {
         let mut best = 0;
         for other in 1..weights.len() {
             let challenger = u64::from(weights[other]) * u64::from(counts[best] + 1);

@@ -1,19 +1,21 @@
-//! Weighted round robin: the order of one cycle, and where a cursor is in it.
+//! The order of one cycle of weighted round robin.
 //!
-//! A cursor is *virtual time*: a 64-bit fraction of the cycle, advanced by one
-//! slot per pick. It does not name a slot of a certain table, so members keep
-//! their phase when a table is replaced by one of another length.
+//! A place in the cycle is a *virtual time*: a 64-bit fraction of the cycle, advanced
+//! by one slot per pick. It names no slot of a certain table, so members keep their
+//! phase when a table is replaced by one of another length.
 //!
-//! | kind | when | deviation |
+//! | layout | when | deviation |
 //! |---|---|---|
 //! | listed | up to `LISTED_LIMIT` picks a cycle | below 1 pick |
 //! | spread | longer cycles | below 2.5 picks |
 //!
-//! *Listed*: members of one weight form a class (up to 32 members, each its own). The order of the classes is
-//! Tijdeman's: the pick of a class that must come soonest, among those that may
-//! come already, which keeps every class within one pick of its share. Inside a
-//! class members strictly rotate, and so are within one pick themselves.
-//! *Spread*: computed from the slot, without a list; see `spread`.
+//! *Listed*: the order is written out. Members of one weight form a class (up to 32
+//! members, each its own). Each slot goes to the class whose next pick is due first,
+//! among those that may be picked already: this is Tijdeman's order, and keeps every
+//! class within one pick of its share. The members of a class strictly rotate, and so
+//! are within one pick themselves.
+//!
+//! *Spread*: the order is computed from the slot, without a list; see `spread`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -21,16 +23,14 @@
     reason = "indices and counts come from this file's own tables, never from a peer"
 )]
 
-mod spread;
-
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use self::spread::Spread;
-use super::key::scale;
+use super::spread::{Part, Spread};
+use crate::balance::hash::scale;
 
 /// The longest cycle that is written out, in picks.
-pub(super) const LISTED_LIMIT: u64 = 1 << 22;
+const LISTED_LIMIT: u64 = 1 << 22;
 
 /// The longest cycle that is written again at every change of health.
 const SMALL: u64 = 1 << 12;
@@ -38,18 +38,9 @@ const SMALL: u64 = 1 << 12;
 /// Up to so many classes a plain search for the next one beats a heap.
 const FEW: usize = 32;
 
-/// One member's part in a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
-    /// Who.
-    pub(super) row: u32,
-    /// Above 0.
-    pub(super) weight: u32,
-}
-
 /// One cycle of picks.
 #[derive(Debug, Clone)]
-pub(super) struct Sequence {
+pub(in crate::balance) struct Sequence {
     /// What a cursor advances by.
     step: u64,
     /// Picks of the cycle.
@@ -90,7 +81,7 @@ impl Sequence {
 
     /// What a cursor advances by per pick.
     #[inline]
-    pub(super) fn step(&self) -> u64 {
+    pub(in crate::balance) fn step(&self) -> u64 {
         self.step
     }
 
@@ -113,7 +104,7 @@ impl Sequence {
 
     /// Whose turn it is at this virtual time.
     #[inline]
-    pub(super) fn at(&self, cursor: u64) -> u32 {
+    pub(in crate::balance) fn at(&self, cursor: u64) -> u32 {
         let slot = scale(cursor, self.length);
         match &self.kind {
             CycleLayout::Short(order) => u32::from(order[slot as usize]),
@@ -133,7 +124,7 @@ impl Sequence {
     }
 
     /// Picks of the cycle.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::balance) fn length(&self) -> u64 {
         self.length
     }
 
@@ -242,9 +233,9 @@ fn search_few(classes: usize, length: u64, window: impl Fn(usize, u64) -> Window
     let mut windows: Vec<Window> = (0..classes).map(|class| window(class, 0)).collect();
     let mut order = Vec::with_capacity(length as usize);
     for slot in 0..length {
-        let released = (0..classes).filter(|class| windows[*class].release <= slot);
-        // Tijdeman's theorem: somebody is always released.
-        let next = released.min_by_key(|class| windows[*class].deadline).unwrap_or(0);
+        // Tijdeman's theorem: one of them is always released.
+        let key = |class: usize| (windows[class].release > slot, windows[class].deadline);
+        let next = (1..classes).fold(0, |best, class| if key(class) < key(best) { class } else { best });
         order.push(next as u32);
         windows[next] = window(next, windows[next].picks + 1);
     }

@@ -20,8 +20,8 @@ fn deal(least: &LeastConnections, weights: &[u32]) {
     all.set_active(Some(POOL));
 }
 
-fn pick(least: &LeastConnections, home: &ShardAffinity) -> Option<u32> {
-    least.lock_least(home)?.pick(home)
+fn pick(least: &LeastConnections, affinity: &ShardAffinity) -> Option<u32> {
+    least.lock_least(affinity)?.pick(affinity)
 }
 
 /// Whether these are seats by D'Hondt: nobody has taken a load above the next of anyone.
@@ -45,12 +45,12 @@ fn ties_rotate_over_all_members() {
         // Every third is lighter, and never least loaded.
         let weights: Vec<u32> = (0..members).map(|member| if member % 3 == 2 { 1 } else { 7 }).collect();
         let least = made(&weights);
-        let home = ShardAffinity::new(3);
+        let affinity = ShardAffinity::new(3);
         let heavy = weights.iter().filter(|weight| **weight == 7).count();
         for lap in 0..4 {
             let mut seen = vec![0; weights.len()];
             for _ in 0..heavy {
-                let row = pick(&least, &home).unwrap();
+                let row = pick(&least, &affinity).unwrap();
                 seen[row as usize] += 1;
                 least.release(row);
             }
@@ -66,14 +66,14 @@ fn ties_of_several_weights_rotate_over_all_members() {
     // The heavier half takes its first picks and keeps them: then all tie.
     let weights: Vec<u32> = (0..1024).map(|row| 1 + row / 8 % 2).collect();
     let least = made(&weights);
-    let home = ShardAffinity::new(5);
-    (0..512).for_each(|_| assert_eq!(weights[pick(&least, &home).unwrap() as usize], 2));
+    let affinity = ShardAffinity::new(5);
+    (0..512).for_each(|_| assert_eq!(weights[pick(&least, &affinity).unwrap() as usize], 2));
     for lap in 0..3 {
         let mut seen = vec![0; weights.len()];
         let mut moves = 0;
         let mut last = None;
         for _ in 0..1024 {
-            let row = pick(&least, &home).unwrap();
+            let row = pick(&least, &affinity).unwrap();
             seen[row as usize] += 1;
             moves += u32::from(last.replace(row % 8) != Some(row % 8));
             least.release(row);
@@ -87,8 +87,8 @@ fn ties_of_several_weights_rotate_over_all_members() {
 #[test]
 fn picks_among_all_take_turns_between_shards() {
     let least = made(&[1; 1024]);
-    let home = ShardAffinity::new(0);
-    let picks = (0..8).map(|_| least.lock_all().pick_where(&home, |_| true).unwrap() % 8);
+    let affinity = ShardAffinity::new(0);
+    let picks = (0..8).map(|_| least.lock_all().pick_where(&affinity, |_| true).unwrap() % 8);
     assert_eq!(picks.fold(0, |all, shard| all | 1 << shard), 0xFF_u32);
 }
 
@@ -96,8 +96,8 @@ fn picks_among_all_take_turns_between_shards() {
 fn members_dealt_anew_stay_in_rotation() {
     let least = made(&[1; 100]);
     least.lock_all().link_all(&[Some((POOL, 1)); 600]);
-    let home = ShardAffinity::new(0);
-    let mut picks: Vec<_> = (0..600).map(|_| pick(&least, &home).unwrap()).collect();
+    let affinity = ShardAffinity::new(0);
+    let mut picks: Vec<_> = (0..600).map(|_| pick(&least, &affinity).unwrap()).collect();
     picks.sort_unstable();
     assert!(picks.into_iter().eq(0..600));
 }
@@ -105,33 +105,33 @@ fn members_dealt_anew_stay_in_rotation() {
 #[test]
 fn pickers_that_met_keep_apart_for_a_while() {
     let least = made(&[1; 1024]);
-    let homes = [ShardAffinity::new(0), ShardAffinity::new(1)];
-    let turn = |home: &ShardAffinity| {
-        let row = pick(&least, home).unwrap();
+    let affinities = [ShardAffinity::new(0), ShardAffinity::new(1)];
+    let turn = |affinity: &ShardAffinity| {
+        let row = pick(&least, affinity).unwrap();
         least.release(row);
         row % 8
     };
     // They have not met: each sees everyone, whatever the other does.
-    let apart = |home: &ShardAffinity, picks: usize| {
-        (0..picks).map(|_| 1 << turn(home)).fold(0_u32, |all, one| all | one)
+    let apart = |affinity: &ShardAffinity, picks: usize| {
+        (0..picks).map(|_| 1 << turn(affinity)).fold(0_u32, |all, one| all | one)
     };
-    assert!(homes.iter().all(|home| apart(home, 1024) == 0xFF));
+    assert!(affinities.iter().all(|affinity| apart(affinity, 1024) == 0xFF));
     // A lock that is held is a picker met.
-    for home in &homes {
-        let held = lock(least.mutex(home.shard.get() % 8));
-        home.done.set(false);
-        turn(home);
+    for affinity in &affinities {
+        let held = lock(least.mutex(affinity.shard.get() % 8));
+        affinity.all_had_turn.set(false);
+        turn(affinity);
         drop(held);
     }
-    let both = || [0, 1].map(|home: usize| apart(&homes[home], 128));
+    let both = || [0, 1].map(|affinity: usize| apart(&affinities[affinity], 128));
     both();
     for _ in 0..10 {
         let [one, other] = both();
         assert_eq!(one & other, 0, "in each other's shards");
     }
     // The other rests: its shards are not left out for long.
-    apart(&homes[0], 64 * 128);
-    assert_eq!(apart(&homes[0], 1024), 0xFF);
+    apart(&affinities[0], 64 * 128);
+    assert_eq!(apart(&affinities[0], 1024), 0xFF);
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn picks_of_many_threads_are_dhondt_seats() {
         let least = made(&weights);
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (least, home) = (&least, ShardAffinity::new(round + thread));
-                scope.spawn(move || (0..1500).for_each(|_| assert!(pick(least, &home).is_some())));
+                let (least, affinity) = (&least, ShardAffinity::new(round + thread));
+                scope.spawn(move || (0..1500).for_each(|_| assert!(pick(least, &affinity).is_some())));
             }
         });
         let open: Vec<u32> = (0..1000).map(|row| least.open(row)).collect();
@@ -158,12 +158,13 @@ fn releases_and_flips_beside_picks_add_up() {
     let down = 17;
     std::thread::scope(|scope| {
         for thread in 0..3 {
-            let (least, home) = (&least, ShardAffinity::new(thread));
+            let (least, affinity) = (&least, ShardAffinity::new(thread));
             scope.spawn(move || {
                 let mut open = std::collections::VecDeque::new();
                 for turn in 0..5000 {
                     // Nobody may be there while a writer holds everything: then all are asked.
-                    let row = pick(least, &home).or_else(|| least.lock_all().pick_where(&home, |_| true));
+                    let row =
+                        pick(least, &affinity).or_else(|| least.lock_all().pick_where(&affinity, |_| true));
                     open.push_back(row.unwrap());
                     if open.len() > turn % 50 {
                         least.release(open.pop_front().unwrap());
@@ -195,11 +196,11 @@ proptest! {
     ) {
         let mut weights = weights[..members].to_vec();
         let least = made(&weights);
-        let homes = [ShardAffinity::new(0), ShardAffinity::new(1), ShardAffinity::new(7)];
+        let affinities = [ShardAffinity::new(0), ShardAffinity::new(1), ShardAffinity::new(7)];
         let mut open = [0_u32; 513];
         for (operation, number, weight) in operations {
             let row = number % weights.len();
-            let home = &homes[number % 3];
+            let affinity = &affinities[number % 3];
             match operation {
                 0 => {
                     weights[row] = weight;
@@ -222,8 +223,8 @@ proptest! {
                     let able = (0..weights.len()).filter(|row| weights[*row] > 0 && accept(*row as u32));
                     let best = able.map(load).fold(f64::INFINITY, f64::min);
                     let picked = match banned {
-                        None => pick(&least, home),
-                        Some(_) => least.lock_all().pick_where(home, accept),
+                        None => pick(&least, affinity),
+                        Some(_) => least.lock_all().pick_where(affinity, accept),
                     };
                     match picked {
                         None => prop_assert!(best.is_infinite()),

@@ -5,7 +5,7 @@
 //! in the order of their rows; who does not fit into the rest of one goes on in
 //! the next, so that a member is in two groups at most.
 //!
-//! - GroupRing rotate. Some are heavier by one than the others: these *long* groups
+//! - Groups rotate. Some are heavier by one than the others: these *long* groups
 //!   rotate among themselves, and so do the short ones, and both kinds alternate
 //!   in proportion.
 //! - Inside a group a binary tree splits its turns. Of the turns of a node the
@@ -22,8 +22,22 @@
 //!
 //! Consecutive slots visit consecutive groups, so that memory is read in order.
 
-use super::super::key::scale;
-use super::Part;
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "indices and counts come from this file's own trees, never from a peer"
+)]
+
+use crate::balance::hash::scale;
+
+/// One member's part in a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Who.
+    pub(super) row: u32,
+    /// Above 0.
+    pub(super) weight: u32,
+}
 
 /// Marks a child that is a member rather than a node.
 const LEAF: u32 = 1 << 31;
@@ -73,6 +87,7 @@ struct GroupRing {
 
 impl GroupRing {
     fn new(start: u64, count: u64) -> Self {
+        // No slot goes to a ring without groups.
         Self { start, count, inverse: u64::MAX.checked_div(count).unwrap_or(0) }
     }
 
@@ -92,7 +107,7 @@ impl Spread {
     pub(super) fn new(parts: &[Part], divisor: u32) -> Self {
         let weight = |part: &Part| u64::from(part.weight / divisor);
         let total: u64 = parts.iter().map(weight).sum();
-        let heaviest = parts.iter().map(weight).max().unwrap_or(1);
+        let heaviest = parts.iter().map(weight).fold(1, u64::max);
         let count = (total / heaviest).max(1);
         let (least, long) = (total / count, total % count);
         let mut trees = Trees {

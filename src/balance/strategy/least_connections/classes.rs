@@ -1,10 +1,23 @@
-//! Who leads among the classes of a pool: the smallest rank, kept at hand.
+//! The classes of a pool, one for each weight, and which of them leads.
 //!
-//! Ranks lie in one array and are compared sixteen at a time: a pool of few weights
-//! is one short scan. Above that, every sixteen have a winner, and every sixteen
-//! winners have one, up to the top. Only a change of a rank plays anything again.
+//! A class has a slot and a *rank*: the load of its least loaded member, and its last
+//! turn. The smallest rank leads, and is kept at hand. Ranks lie in one array and are
+//! compared sixteen at a time: a pool of few weights is one short scan. Above that,
+//! every sixteen have a winner, and every sixteen winners have one, up to the top. Only a
+//! change of a rank compares anything again.
 
-#![expect(clippy::cast_possible_truncation, reason = "a rank is two numbers of 64 bits side by side")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "slots are indices into this file's own arrays; a rank is two numbers of 64 bits side by side"
+)]
+
+use hashbrown::HashTable;
+
+use crate::balance::hash::{GOLDEN, fold};
+
+/// No index.
+pub(super) const NONE: u32 = u32::MAX;
 
 /// Classes, or winners, that are compared in one scan.
 const FAN: usize = 16;
@@ -17,7 +30,7 @@ pub(super) const VACANT: Rank = Rank::MAX;
 
 /// How members without an open pick compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::balance) enum Idle {
+pub(super) enum Idle {
     /// As (0 + 1) / weight.
     Weighed,
     /// Before everyone else.
@@ -97,9 +110,7 @@ impl Leaders {
 
     /// Notes a rank without playing; [`replay`](Self::replay) must follow.
     pub(super) fn set(&mut self, slot: u32, rank: Rank) {
-        if let Some(place) = self.ranks.get_mut(slot as usize) {
-            *place = rank;
-        }
+        self.ranks[slot as usize] = rank;
     }
 
     /// A rank has become smaller. Answers whether another slot leads now.
@@ -109,15 +120,15 @@ impl Leaders {
         let mut group = slot as usize;
         for level in &mut self.levels {
             group /= FAN;
-            let Some(winner) = level.get_mut(group) else { return false };
+            let winner = &mut level[group];
             if *winner != slot {
-                if rank >= self.ranks.get(*winner as usize).copied().unwrap_or(VACANT) {
+                if rank >= self.ranks[*winner as usize] {
                     return false;
                 }
                 *winner = slot;
             }
         }
-        let leads = rank < self.rank(self.leader);
+        let leads = rank < self.least();
         if leads {
             self.leader = slot;
         }
@@ -139,16 +150,14 @@ impl Leaders {
         let mut group = slot as usize / FAN;
         let mut winner = self.best_slot(group);
         for height in 0..self.levels.len() {
-            if let Some(place) = self.levels.get_mut(height).and_then(|level| level.get_mut(group)) {
-                *place = winner;
-            }
+            self.levels[height][group] = winner;
             group /= FAN;
             winner = self.best_winner(height, group);
         }
         self.leader = winner;
     }
 
-    /// Plays everything.
+    /// Compares everything.
     pub(super) fn replay(&mut self) {
         self.levels.clear();
         let mut length = self.ranks.len();
@@ -170,17 +179,20 @@ impl Leaders {
     /// The best slot of a group of slots.
     fn best_slot(&self, group: usize) -> u32 {
         let start = group * FAN;
-        let end = self.ranks.len().min(start + FAN);
-        let start_slot = u32::try_from(start).unwrap_or(u32::MAX);
-        start_slot + self.ranks.get(start..end).map_or(0, first_of)
+        start as u32 + first_of(&self.ranks[start..self.ranks.len().min(start + FAN)])
     }
 
     /// The best of a group of the winners at a height.
     fn best_winner(&self, height: usize, group: usize) -> u32 {
-        let level = self.levels.get(height).map_or(&[][..], Vec::as_slice);
+        let level = &self.levels[height];
         let start = group * FAN;
-        let group = level.get(start..level.len().min(start + FAN)).unwrap_or_default();
-        group.iter().copied().min_by_key(|slot| self.rank(*slot)).unwrap_or(u32::MAX)
+        let group = &level[start..level.len().min(start + FAN)];
+        group[1..].iter().fold(
+            group[0],
+            |best, &slot| {
+                if self.rank(slot) < self.rank(best) { slot } else { best }
+            },
+        )
     }
 
     /// Gives spare room back.
@@ -205,6 +217,89 @@ fn first_of(ranks: &[Rank]) -> u32 {
         }
     }
     best.1
+}
+
+/// The members of a pool with one weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Class {
+    /// 0 when the slot is vacant.
+    pub(super) weight: u32,
+    /// The block with the fewest open picks, or `SOLO` and a row; `NONE` when the slot
+    /// is vacant.
+    pub(super) first: u32,
+}
+
+/// The classes of a pool, by slot.
+#[derive(Debug, Default)]
+pub(super) struct PoolClasses {
+    pub(super) classes: Vec<Class>,
+    pub(super) leaders: Leaders,
+    /// Picks until the turn of the leader ends; 0 before its first.
+    pub(super) left: u32,
+    vacant: Vec<u32>,
+}
+
+impl PoolClasses {
+    /// The slot of a weight. One scan, as long as there are weights.
+    pub(super) fn slot_of(&self, weight: u32) -> Option<u32> {
+        (0..).zip(&self.classes).find(|(_, class)| class.weight == weight).map(|(slot, _)| slot)
+    }
+
+    /// A slot for a weight that has none, after this turn.
+    pub(super) fn add(&mut self, weight: u32, turn: u64) -> u32 {
+        let class = Class { weight, first: NONE };
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.classes[slot as usize] = class;
+                slot
+            }
+            None => {
+                self.classes.push(class);
+                self.leaders.push();
+                self.classes.len() as u32 - 1
+            }
+        };
+        // No two classes wait equally long. Vacant until a member has entered.
+        self.leaders.set(slot, VACANT << 64 | Rank::from(turn));
+        slot
+    }
+
+    /// The last member of a class has left it.
+    pub(super) fn vacate(&mut self, slot: u32) {
+        self.classes[slot as usize] = Class { weight: 0, first: NONE };
+        self.vacant.push(slot);
+    }
+
+    /// Gives spare room back.
+    pub(super) fn shrink(&mut self) {
+        self.classes.shrink_to_fit();
+        self.leaders.shrink();
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.classes.capacity() * size_of::<Class>() + self.leaders.heap_bytes() + self.vacant.capacity() * 4
+    }
+}
+
+/// The slots of a group by weight, for as long as many members are linked at once.
+#[derive(Debug, Default)]
+pub(super) struct ClassIndex(HashTable<u32>);
+
+impl ClassIndex {
+    pub(super) fn slot_of(&self, group: &PoolClasses, weight: u32) -> Option<u32> {
+        self.0.find(hash(weight), |slot| group.classes[*slot as usize].weight == weight).copied()
+    }
+
+    /// Notes a slot of the group.
+    pub(super) fn insert(&mut self, group: &PoolClasses, slot: u32) {
+        let hash_of = |slot: &u32| hash(group.classes[*slot as usize].weight);
+        self.0.insert_unique(hash_of(&slot), slot, hash_of);
+    }
+}
+
+fn hash(weight: u32) -> u64 {
+    fold(weight.into(), GOLDEN)
 }
 
 #[cfg(test)]
