@@ -72,9 +72,9 @@ fn members(channel: &Channel) -> Vec<Balanced<crate::channel::MemberAddress>> {
     channel.members().iter().map(balanced).collect()
 }
 
-/// The same on every instance with the same channel: hash strategies place by it.
+/// What the channel's balancer calls a member.
 fn identity(channel: &Channel, member: &Member) -> String {
-    format!("{}/{}", member.group().unwrap_or_default(), channel.member_address(member))
+    channel.host_identity(member).to_string()
 }
 
 /// A new strategy does not make anybody healthier than they were.

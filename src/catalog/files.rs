@@ -90,8 +90,8 @@ fn resource_of(
         Tag { created: seen.get(&id).copied().unwrap_or(now), id }
     };
     let members = channel.members().iter().map(|member| {
-        let address = channel.member_address(member).to_string();
-        tag(&["file-member", name, member.group().unwrap_or_default(), &address])
+        let identity = channel.host_identity(member);
+        tag(&["file-member", name, identity.group(), &identity.address()])
     });
     let groups = channel.groups().iter().map(|group| {
         let tag = tag(&["file-group", name, group.name()]);

@@ -6,6 +6,7 @@
 //! snapshots, taken together. Ids, times and everything else from outside are
 //! arguments.
 
+mod archive;
 mod balancing;
 mod body;
 mod change;
@@ -31,6 +32,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use archive::Archive;
 pub use balancing::set_health;
 pub use body::Body;
 pub use change::{Changes, DriverCommand, MemberProbe, ReloadSummary};
@@ -43,7 +45,7 @@ pub use instance::{BackendCertificate, Feature, FeatureName, FeatureSetting, Ins
 pub use microservice::{Cce, CceService, Cse, Microservice, Nacos, NacosServer, NacosUser, Service};
 pub use plan::{Call, ChannelPath, PathFamily, Planned, Reply};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
-pub use record::{ApiRecord, Archive, RecordError};
+pub use record::{ApiRecord, RecordError};
 pub use resource::{GroupTag, Members, Resource, Tag};
 pub use restore::InstanceSetting;
 pub use seating::{Catalog, CatalogError, ChannelError, Edit, Prepared, Wanted};

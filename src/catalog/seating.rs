@@ -16,7 +16,7 @@ use super::resuming::Resuming;
 use super::slots::{Occupant, Pool, Slots};
 use super::snapshot::{ChannelSlot, Channels, Entry, MemberSlot, Source};
 use crate::balance::UpdateError;
-use crate::channel::{Channel, CheckStatus, HealthCheck, Host, Member};
+use crate::channel::{Channel, Member, MemberIdentity};
 use crate::health::schedule::{AllottedOffset, OffsetAllotter, OffsetNumber, start_window};
 use crate::health::{CheckTiming, NewMember, Thresholds};
 use crate::probe::{Plan, PlanError, Reference, Resolver, Target};
@@ -102,17 +102,9 @@ struct Held {
 /// What a wanted channel needs before anything changes. `None`: it is as it was.
 struct Ready {
     plan: Option<Arc<Plan>>,
+    /// Whether members are asked the same as before.
+    asks_the_same: bool,
     balancing: Balancing,
-}
-
-/// A member's identity within its channel.
-type Key<'a> = (Option<&'a str>, &'a Host, u16);
-
-/// What a kept member asks of its driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Continuity {
-    SameCheck,
-    NewCheck,
 }
 
 /// Changes being collected, removals apart so that a freed slot can be reused.
@@ -221,7 +213,7 @@ impl Catalog {
     }
 
     fn prepare_one(&self, channel: &Channel, old: Option<&Held>) -> Result<Ready, ChannelError> {
-        let plan = match active_check(channel) {
+        let plan = match channel.active_check() {
             Some(check) => {
                 let plan = Plan::new(check, channel.probe())?;
                 Some(Arc::new(plan.with_reference(Arc::clone(&self.reference))))
@@ -229,7 +221,9 @@ impl Catalog {
             None => None,
         };
         let balancing = Balancing::prepare(channel, old.map(|held| &*held.entry))?;
-        Ok(Ready { plan, balancing })
+        let asks_the_same =
+            old.is_some_and(|held| held.entry.channel.check_definition() == channel.check_definition());
+        Ok(Ready { plan, asks_the_same, balancing })
     }
 
     /// The second half: what [`Catalog::prepare`] gave, with no other change
@@ -314,7 +308,7 @@ impl Catalog {
         ledger: &mut Ledger,
     ) -> Held {
         let Wanted { channel, source } = wanted;
-        let Ready { plan, balancing } = prepared;
+        let Ready { plan, asks_the_same, balancing } = prepared;
         ledger.summary.members += channel.members().len();
         let slot = match &old {
             Some(held) => held.entry.slot,
@@ -325,18 +319,19 @@ impl Catalog {
             }
         };
         let (balancer, balancer_ids) = balancing.settle(&channel);
-        let mut leaving = old.as_ref().map(places_by_key).unwrap_or_default();
+        let mut leaving = old.as_ref().map(places_by_identity).unwrap_or_default();
         let mut members = Vec::with_capacity(channel.members().len());
         let mut phases = Vec::with_capacity(channel.members().len());
         self.name_slot(slot, channel.name());
         let mut restarted = Vec::new();
         let mut added = Vec::new();
         for (position, member) in channel.members().iter().enumerate() {
-            let kept = leaving.remove(&key(&channel, member)).zip(old.as_ref());
+            let kept = leaving.remove(&channel.host_identity(member)).zip(old.as_ref());
             let (member_slot, phase) = match kept {
                 Some((place, held)) => {
                     let before = held.entry.members.get(place).copied();
-                    let (now, phase) = self.keep(&channel, slot, member, &plan, held, place, ledger);
+                    let (now, phase) =
+                        self.keep(&channel, slot, member, (&plan, asks_the_same), held, place, ledger);
                     if before != Some(now) {
                         restarted.push(position);
                     }
@@ -378,7 +373,7 @@ impl Catalog {
         channel: &Channel,
         channel_slot: ChannelSlot,
         member: &Member,
-        plan: &Option<Arc<Plan>>,
+        (plan, asks_the_same): (&Option<Arc<Plan>>, bool),
         held: &Held,
         place: usize,
         ledger: &mut Ledger,
@@ -390,23 +385,18 @@ impl Catalog {
             return self.add(channel, channel_slot, member, plan, ledger);
         };
         let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
-        match continuity(&held.entry.channel, before, channel, member) {
-            Continuity::SameCheck => {
-                if let Some(probe) = probe {
-                    ledger.push(slot, DriverCommand::Refresh(slot.index, probe));
-                }
-                (slot, phase)
+        if asks_the_same && is_asked_alike(&held.entry.channel, before, channel, member) {
+            if let Some(probe) = probe {
+                ledger.push(slot, DriverCommand::Refresh(slot.index, probe));
             }
-            Continuity::NewCheck => {
-                ledger.summary.restarted += 1;
-                let slot = MemberSlot { generation: slot.generation.wrapping_add(1), ..slot };
-                self.release_phase(&held.entry.channel, phase);
-                let phase = self.allot_phase(channel);
-                ledger
-                    .push(slot, DriverCommand::Assign(new_member(channel, channel_slot, slot, phase), probe));
-                (slot, phase.map(|phase| phase.number))
-            }
+            return (slot, phase);
         }
+        ledger.summary.restarted += 1;
+        let slot = MemberSlot { generation: slot.generation.wrapping_add(1), ..slot };
+        self.release_phase(&held.entry.channel, phase);
+        let phase = self.allot_phase(channel);
+        ledger.push(slot, DriverCommand::Assign(new_member(channel, channel_slot, slot, phase), probe));
+        (slot, phase.map(|phase| phase.number))
     }
 
     fn add(
@@ -430,13 +420,13 @@ impl Catalog {
 
     /// Takes back the phase that a member of this channel had.
     fn release_phase(&mut self, channel: &Channel, phase: Option<OffsetNumber>) {
-        if let (Some(check), Some(phase)) = (active_check(channel), phase) {
+        if let (Some(check), Some(phase)) = (channel.active_check(), phase) {
             self.phases.release(check.interval(), phase);
         }
     }
 
     fn allot_phase(&mut self, channel: &Channel) -> Option<AllottedOffset> {
-        active_check(channel).map(|check| self.phases.allot(check.interval()))
+        channel.active_check().map(|check| self.phases.allot(check.interval()))
     }
 
     fn probe(&self, channel: &Channel, member: &Member, plan: &Arc<Plan>) -> MemberProbe {
@@ -449,7 +439,7 @@ impl Catalog {
     fn driver_of(&self, channel: &Channel, member: &Member) -> u16 {
         let mut hasher = DefaultHasher::new();
         channel.name().hash(&mut hasher);
-        key(channel, member).hash(&mut hasher);
+        channel.host_identity(member).hash(&mut hasher);
         let drivers = self.drivers.len() as u64;
         u16::try_from(hasher.finish() % drivers).unwrap_or(0)
     }
@@ -514,25 +504,19 @@ impl Ledger {
     }
 }
 
-/// The check, if members are probed at all.
-fn active_check(channel: &Channel) -> Option<&HealthCheck> {
-    channel.health_check().filter(|check| check.status() == CheckStatus::On)
-}
-
-fn key<'a>(channel: &Channel, member: &'a Member) -> Key<'a> {
-    (member.group(), member.host(), channel.traffic_port(member).get())
-}
-
-fn places_by_key(held: &Held) -> HashMap<Key<'_>, usize> {
+fn places_by_identity(held: &Held) -> HashMap<MemberIdentity, usize> {
     let channel = &held.entry.channel;
-    channel.members().iter().enumerate().map(|(place, member)| (key(channel, member), place)).collect()
+    channel
+        .members()
+        .iter()
+        .enumerate()
+        .map(|(place, member)| (channel.host_identity(member), place))
+        .collect()
 }
 
-fn continuity(old: &Channel, old_member: &Member, new: &Channel, new_member: &Member) -> Continuity {
-    let same = active_check(old) == active_check(new)
-        && old.probe().asks_the_same(new.probe())
-        && old.check_port(old_member) == new.check_port(new_member);
-    if same { Continuity::SameCheck } else { Continuity::NewCheck }
+/// A host name in another case is the same member, but other bytes are sent to it.
+fn is_asked_alike(old: &Channel, old_member: &Member, new: &Channel, new_member: &Member) -> bool {
+    old_member.host() == new_member.host() && old.check_port(old_member) == new.check_port(new_member)
 }
 
 fn new_member(
@@ -541,7 +525,7 @@ fn new_member(
     slot: MemberSlot,
     phase: Option<AllottedOffset>,
 ) -> NewMember {
-    let timing = active_check(channel).zip(phase).map(|(check, phase)| CheckTiming {
+    let timing = channel.active_check().zip(phase).map(|(check, phase)| CheckTiming {
         interval: check.interval(),
         thresholds: Thresholds::from(check),
         offset: phase.offset,

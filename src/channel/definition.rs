@@ -1,33 +1,59 @@
-//! What is asked of a member, as bytes: equal bytes, equal question.
+//! What is asked of a channel's members, as bytes: equal bytes, equal question.
 //!
-//! Verdicts that were kept over a restart are found again by a hash of these
-//! bytes (`store`), so they must not depend on the compiler, the platform or the
-//! order of anything. They follow the rule that a reload follows
-//! ([`ProbeOptions::asks_the_same`]): a renewed certificate in the same file
-//! makes no other check.
+//! A reload lets members go on whose question stays the same, and verdicts that
+//! were kept over a restart are found again by a hash of these bytes (`store`).
+//! So they must not depend on the compiler, the platform or the order of
+//! anything. A renewed certificate in the same file makes no other question.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::code_set::CodeSet;
 use super::model::{
-    ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
-    VerifyCertificate,
+    Channel, ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions,
+    TlsVersion, VerifyCertificate,
 };
 use super::words::{CheckStatus, CloseMode, Method};
 
 /// Goes up when the encoding changes; every kept verdict is then forgotten once.
 const VERSION: u8 = 1;
+/// Stands where the protocol would, for members that are not checked.
+const UNCHECKED: u8 = 255;
 
-/// The canonical bytes of a check and the options it runs with. Every field of
-/// both is in them, each ended by its length or of fixed length, so that no two
+/// The identity of a check: what is asked, how often, and by which options.
+/// Every field is in it, ended by its length or of fixed length, so that no two
 /// definitions share their bytes.
-#[must_use]
-pub fn check_definition(check: &HealthCheck, options: &ProbeOptions) -> Vec<u8> {
-    let mut bytes = Bytes(vec![VERSION]);
-    bytes.health_check(check);
-    bytes.probe_options(options);
-    bytes.0
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CheckDefinition(Vec<u8>);
+
+impl CheckDefinition {
+    /// The definition of a check that is on, or of none.
+    pub fn of(check: Option<&HealthCheck>, options: &ProbeOptions) -> Self {
+        let mut bytes = Bytes(vec![VERSION]);
+        match check {
+            Some(check) => bytes.health_check(check),
+            None => drop(bytes.byte(UNCHECKED)),
+        }
+        bytes.probe_options(options);
+        Self(bytes.0)
+    }
+
+    /// The canonical bytes, which verdicts on disk are found by.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Channel {
+    /// The check, if it is on: without one, members are not probed.
+    pub fn active_check(&self) -> Option<&HealthCheck> {
+        self.health_check.as_ref().filter(|check| check.status == CheckStatus::On)
+    }
+
+    /// What this channel asks its members, apart from where each of them is.
+    pub fn check_definition(&self) -> CheckDefinition {
+        CheckDefinition::of(self.active_check(), &self.probe)
+    }
 }
 
 struct Bytes(Vec<u8>);
@@ -58,10 +84,7 @@ impl Bytes {
             ClientCertificate::None => 0,
             ClientCertificate::Present => 1,
         });
-        self.byte(match status {
-            CheckStatus::On => 1,
-            CheckStatus::Off => 2,
-        });
+        self.byte(status.number());
     }
 
     fn http(&mut self, http: &HttpCheck) -> &mut Self {

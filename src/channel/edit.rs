@@ -4,32 +4,12 @@
 //! switches them off, renames a group. Every edit gives a new channel or names
 //! the rule it would break, so that an invalid channel still cannot exist.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::model::{Channel, EcsIdentity, HealthCheck, Host, Member, MemberAddress, MemberGroup, TlsOptions};
-use super::words::{ChannelKind, MemberStatus};
-
-/// What makes two members of a channel the same one (docs/vendor-api.md, "Add members"):
-/// the group, the server, and the traffic port. Host names compare without case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MemberIdentity {
-    /// The group, none for members outside all groups.
-    pub group: Option<Arc<str>>,
-    /// The server.
-    pub server: MemberServer,
-    /// The traffic port, resolved; 0 where [`Channel::inherited_identity`] says so.
-    pub port: u16,
-}
-
-/// How a [`MemberIdentity`] names the server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MemberServer {
-    /// By address, a name in lower case.
-    Address(Host),
-    /// By `ecs_id`.
-    Ecs(Arc<str>),
-}
+use super::identity::{Duplicates, MemberIdentity};
+use super::model::{Channel, HealthCheck, Member, MemberAddress, MemberGroup, TlsOptions};
+use super::words::MemberStatus;
 
 /// The rule that an edit would break.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,23 +52,6 @@ impl Member {
 }
 
 impl Channel {
-    /// What makes a member of this channel the same as another.
-    #[must_use]
-    pub fn identity(&self, member: &Member) -> MemberIdentity {
-        let port = self.traffic_port(member).get();
-        MemberIdentity { group: member.group.clone(), server: server_of(member), port }
-    }
-
-    /// The identity of a member that inherits its port, whatever that port is;
-    /// none for a member with a port of its own.
-    #[must_use]
-    pub fn inherited_identity(&self, member: &Member) -> Option<MemberIdentity> {
-        match member.port {
-            Some(_) => None,
-            None => Some(MemberIdentity { group: member.group.clone(), server: server_of(member), port: 0 }),
-        }
-    }
-
     /// The same channel with other groups and members.
     ///
     /// # Errors
@@ -106,9 +69,14 @@ impl Channel {
                 return Err(EditError::NoGroup(name.to_owned()));
             }
         }
-        let edited = Self { groups, members, ..self.without_parts() };
-        edited.check_identities()?;
-        Ok(edited)
+        let mut duplicates = Duplicates::new(self.kind, self.port, &groups, members.len());
+        for member in &members {
+            if let Some((identity, ())) = duplicates.find(member, |_| ()) {
+                let address = MemberAddress { host: member.host.clone(), port: identity.port() };
+                return Err(EditError::SameMember(address));
+            }
+        }
+        Ok(Self { groups, members, ..self.without_parts() })
     }
 
     /// The same channel with another health check, or none.
@@ -154,7 +122,7 @@ impl Channel {
                     ..member.clone()
                 };
                 // One address of two groups of the target is one address here.
-                if seen.insert((Arc::clone(&name), address_of(&stand_in.host), port)) {
+                if seen.insert(MemberIdentity::by_host(&stand_in, port.get())) {
                     members.push(stand_in);
                 }
             }
@@ -184,49 +152,6 @@ impl Channel {
             probe: self.probe.clone(),
             balance: self.balance,
         }
-    }
-
-    fn check_identities(&self) -> Result<(), EditError> {
-        // A microservice group's port rules over its members' own; looked up
-        // once per group, not once per member.
-        let group_ports: HashMap<&str, u16> = match self.kind {
-            ChannelKind::Microservice => self
-                .groups
-                .iter()
-                .filter_map(|group| Some((group.name.as_str(), group.microservice_port?.get())))
-                .collect(),
-            ChannelKind::Builtin | ChannelKind::Reference => HashMap::new(),
-        };
-        let mut addresses = HashSet::with_capacity(self.members.len());
-        let mut servers = HashSet::new();
-        for member in &self.members {
-            let group_port = member.group().and_then(|name| group_ports.get(name)).copied();
-            let port = group_port.or(member.port.map(Into::into)).unwrap_or(self.port.get());
-            let is_new_address = addresses.insert((member.group(), address_of(&member.host), port));
-            let ecs = member.ecs.as_ref().filter(|ecs| !ecs.id.is_empty());
-            let is_new_server = ecs.is_none_or(|ecs| servers.insert((member.group(), ecs.id.as_str(), port)));
-            if !is_new_address || !is_new_server {
-                return Err(EditError::SameMember(MemberAddress { host: member.host.clone(), port }));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn server_of(member: &Member) -> MemberServer {
-    match member.ecs() {
-        Some(EcsIdentity { id, .. }) if !id.is_empty() => MemberServer::Ecs(id.as_str().into()),
-        Some(_) | None => MemberServer::Address(address_of(&member.host)),
-    }
-}
-
-/// The host as it compares: names in lower case.
-fn address_of(host: &Host) -> Host {
-    match host {
-        Host::Name(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-            Host::Name(name.to_ascii_lowercase().into())
-        }
-        host => host.clone(),
     }
 }
 

@@ -12,6 +12,8 @@
 //! | `reader` | the rules: tree to channel |
 //! | `model` | the checked channel, its members, groups and health check |
 //! | `words` | the closed vocabularies |
+//! | `wire` | what stands under each key of the vendor's objects |
+//! | `identity` | what makes a member the same one |
 //! | `edit` | changes of a checked channel that keep its rules |
 //! | `code_set` | `http_code` |
 //! | `rotation` | who takes traffic |
@@ -25,15 +27,19 @@ pub mod document;
 pub mod edit;
 #[cfg(all(test, feature = "daemon"))]
 pub(crate) mod fixture;
+mod identity;
 pub mod model;
 pub mod reader;
 pub mod rotation;
 pub mod violation;
+pub mod wire;
 pub mod words;
 
 pub use code_set::CodeSet;
+pub use definition::CheckDefinition;
 pub use detection::Detection;
-pub use edit::{EditError, MemberIdentity, MemberServer};
+pub use edit::EditError;
+pub use identity::MemberIdentity;
 pub use model::{
     BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,

@@ -104,13 +104,8 @@ impl Channel {
     /// (docs/vendor-api.md, "Ports").
     #[must_use]
     pub fn traffic_port(&self, member: &Member) -> NonZeroU16 {
-        let group_port = match self.kind {
-            ChannelKind::Microservice => {
-                member.group().and_then(|name| self.group(name)).and_then(|group| group.microservice_port)
-            }
-            ChannelKind::Builtin | ChannelKind::Reference => None,
-        };
-        group_port.or(member.port).unwrap_or(self.port)
+        let group = member.group().and_then(|name| self.group(name));
+        group.and_then(|group| group.port_on(self.kind)).or(member.port).unwrap_or(self.port)
     }
 
     /// The port that is probed: `vpc_health_config.port`, else the member's
@@ -279,6 +274,11 @@ impl MemberGroup {
         self.microservice_port
     }
 
+    /// The port that rules over its members' own; none but on a microservice channel.
+    pub(in crate::channel) fn port_on(&self, kind: ChannelKind) -> Option<NonZeroU16> {
+        self.microservice_port.filter(|_| kind == ChannelKind::Microservice)
+    }
+
     /// `microservice_labels` as (`label_name`, `label_value`).
     #[must_use]
     pub fn microservice_labels(&self) -> &[(String, String)] {
@@ -402,6 +402,15 @@ impl Protocol {
             Self::Https(_) => "https",
         }
     }
+
+    /// What only HTTP and HTTPS have.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpCheck> {
+        match self {
+            Self::Tcp => None,
+            Self::Http(http) | Self::Https(http) => Some(http),
+        }
+    }
 }
 
 /// What an HTTP or HTTPS check asks, and which answers are good.
@@ -428,28 +437,6 @@ pub struct ProbeOptions {
     pub close: CloseMode,
     /// TLS of HTTPS checks.
     pub tls: TlsOptions,
-}
-
-impl ProbeOptions {
-    /// Whether a probe with these options asks the same of a member as one with
-    /// `other`. A renewed certificate in the same file does not make another
-    /// check, so that renewing it restarts nobody.
-    #[must_use]
-    pub fn asks_the_same(&self, other: &Self) -> bool {
-        let paths = |tls: &TlsOptions| {
-            let ca = tls.ca.as_ref().map(|file| file.path.clone());
-            let client = tls.client.as_ref();
-            (ca, client.map(|client| (client.certificate.path.clone(), client.key.path.clone())))
-        };
-        self.initial_state == other.initial_state
-            && self.host == other.host
-            && self.headers == other.headers
-            && self.close == other.close
-            && self.tls.verify == other.tls.verify
-            && self.tls.server_name == other.tls.server_name
-            && self.tls.min_version == other.tls.min_version
-            && paths(&self.tls) == paths(&other.tls)
-    }
 }
 
 /// `[channels.probe] tls`.

@@ -108,6 +108,20 @@ pub enum MemberStatus {
     Disabled,
 }
 
+impl MemberStatus {
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Enabled, Self::Disabled];
+
+    /// The number of the vendor's API.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Enabled => 1,
+            Self::Disabled => 2,
+        }
+    }
+}
+
 /// The health config's `status`: whether members are checked at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CheckStatus {
@@ -116,6 +130,20 @@ pub enum CheckStatus {
     On,
     /// 2: members are not probed and stay unknown.
     Off,
+}
+
+impl CheckStatus {
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::On, Self::Off];
+
+    /// The number of the vendor's API.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::On => 1,
+            Self::Off => 2,
+        }
+    }
 }
 
 /// `health_status`: what the probes have shown of a member.

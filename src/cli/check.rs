@@ -11,7 +11,7 @@ use super::exit::{CliError, Exit};
 use super::table::{Columns, Field, Side};
 use super::{ConfigArgument, plural};
 use crate::channel::words::CheckStatus;
-use crate::channel::{Channel, Detection, HealthCheck, MemberStatus, Protocol, Role};
+use crate::channel::{Channel, Detection, MemberStatus, Protocol, Role};
 use crate::config::{self, Config, Diagnostics, FileChannel};
 use crate::health::schedule::start_window;
 use crate::probe::Plan;
@@ -75,7 +75,7 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
 /// read, and what the TLS library alone knows. `run` would refuse the same.
 fn plan_problems(config: &Config) -> Vec<String> {
     let problems = config.channels.iter().filter_map(|file| {
-        let error = Plan::new(active_check(&file.channel)?, file.channel.probe()).err()?;
+        let error = Plan::new(file.channel.active_check()?, file.channel.probe()).err()?;
         Some(format!("channel \"{}\": {error}", file.channel.name()))
     });
     problems.collect()
@@ -140,21 +140,16 @@ impl Census {
     }
 }
 
-/// The check that really runs: switched on, and there is one.
-fn active_check(channel: &Channel) -> Option<&HealthCheck> {
-    channel.health_check().filter(|check| check.status() == CheckStatus::On)
-}
-
 /// How far first probes are spread: the more members, the longer.
 fn window(config: &Config) -> Duration {
-    let probed = config.channels.iter().filter(|file| active_check(&file.channel).is_some());
+    let probed = config.channels.iter().filter(|file| file.channel.active_check().is_some());
     start_window(probed.map(|file| file.channel.members().len()).sum())
 }
 
 /// Probes per second, on average, over all channels.
 fn probe_rate(config: &Config) -> f64 {
     let rates = config.channels.iter().filter_map(|file| {
-        let interval = active_check(&file.channel)?.interval().as_secs_f64();
+        let interval = file.channel.active_check()?.interval().as_secs_f64();
         let members = u32::try_from(file.channel.members().len()).unwrap_or(u32::MAX);
         (interval > 0.0).then(|| f64::from(members) / interval)
     });
@@ -178,7 +173,7 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
     let window = window(config);
     for FileChannel { channel, .. } in &config.channels {
         let census = Census::of(channel);
-        let detection = active_check(channel).map(|check| Detection::of(check, window));
+        let detection = channel.active_check().map(|check| Detection::of(check, window));
         let [down, up, first] = match detection {
             Some(bounds) => [bounds.down, bounds.up, bounds.first].map(|bound| super::exact(bound).into()),
             None => ["", "", ""].map(Field::from),
@@ -223,7 +218,7 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
     let window = window(config);
     let channels = config.channels.iter().map(|FileChannel { channel, file }| {
         let census = Census::of(channel);
-        let check = active_check(channel);
+        let check = channel.active_check();
         let detection = check.map(|check| Detection::of(check, window));
         json!({
             "name": channel.name(),

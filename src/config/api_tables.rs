@@ -11,8 +11,9 @@ use super::api::{
 use super::password::PasswordHash;
 use super::secret::{Secret, SecretPlaces};
 use crate::channel::document::Place;
-use crate::channel::reader::section::{Case, FieldReader, TableReader, ViolationLog};
-use crate::channel::reader::wording::quoted;
+use crate::channel::reader::ViolationLog;
+use crate::channel::reader::section::{Case, FieldReader, TableReader};
+use crate::channel::violation::quoted;
 use crate::channel::{Rule, Violation};
 
 pub(super) const API_KEYS: [&str; 7] = [

@@ -7,7 +7,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::channel::document::{Kind, Map, Pair, Place, Value};
-use crate::channel::reader::wording::quoted;
+use crate::channel::violation::quoted;
 use crate::channel::{FieldPath, Rule, Violation};
 
 const STRICT: ParseOptions = ParseOptions {

@@ -16,9 +16,10 @@ use super::source::SourceText;
 use super::tables::{self, DaemonIdentity, MainSettings, Pattern};
 use super::{Config, FileChannel, api_tables, json, toml};
 use crate::channel::document::{Kind, Place, Value};
-use crate::channel::reader::section::{FieldReader, TableReader, ViolationLog};
-use crate::channel::reader::wording::quoted;
+use crate::channel::reader::ViolationLog;
+use crate::channel::reader::section::{FieldReader, TableReader};
 use crate::channel::reader::{Dialect, read_channel_field};
+use crate::channel::violation::quoted;
 use crate::channel::{FieldPath, Rule, Violation};
 
 /// Largest configuration file that is read: about a million members.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::{MaxInFlight, ProberSettings, ServerSettings, ServerTlsSettings, StoreSettings, api_tables};
 use crate::channel::document::{Kind, Place};
-use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader, ViolationLog};
-use crate::channel::reader::wording::quoted;
+use crate::channel::reader::ViolationLog;
+use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader};
 use crate::channel::reader::{ReadContext, client_identity_of, host};
+use crate::channel::violation::quoted;
 use crate::channel::{ClientIdentity, Host, Rule};
 
 const ROOT_KEYS: [&str; 8] = ["server", "prober", "api", "store", "include", "tls", "ecs", "channels"];

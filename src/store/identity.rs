@@ -7,8 +7,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::channel::definition::check_definition;
-use crate::channel::{Channel, CheckStatus, Member};
+use crate::channel::{Channel, Member};
 
 /// The hash of a channel's check with its options. Made once per channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +17,8 @@ impl DefinitionHash {
     /// The hash of what the channel asks its members; none when it asks nothing.
     #[must_use]
     pub fn of(channel: &Channel) -> Option<Self> {
-        let check = channel.health_check().filter(|check| check.status() == CheckStatus::On)?;
-        Some(Self(Sha256::digest(check_definition(check, channel.probe())).into()))
+        channel.active_check()?;
+        Some(Self(Sha256::digest(channel.check_definition().as_bytes()).into()))
     }
 }
 
@@ -37,11 +36,11 @@ impl VerdictKey {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
+        let identity = channel.host_identity(member);
         text(channel.name());
-        // Groups have names of at least one character: no group is no group's key.
-        text(member.group().unwrap_or_default());
-        text(&member.host().to_string());
-        hash.update(channel.traffic_port(member).get().to_le_bytes());
+        text(identity.group());
+        text(&identity.server());
+        hash.update(identity.port().to_le_bytes());
         hash.update(channel.check_port(member).get().to_le_bytes());
         let digest: [u8; 32] = hash.finalize().into();
         let mut key = [0; 16];

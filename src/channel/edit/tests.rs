@@ -3,7 +3,7 @@
 use super::super::document::{Kind, Map, Pair, Place, Value};
 use super::super::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use super::*;
-use crate::channel::{ClientIdentity, PemFile};
+use crate::channel::{ClientIdentity, Host, PemFile};
 
 struct Nowhere;
 

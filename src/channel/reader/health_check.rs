@@ -8,8 +8,9 @@ use super::super::document::{Kind, Value};
 use super::super::model::{ClientCertificate, HealthCheck, HttpCheck, ProbeOptions, Protocol};
 use super::super::violation::{Rule, Violation};
 use super::super::words::{CheckStatus, Method};
-use super::section::{Case, DurationLimits, FieldReader, TableReader, ViolationLog};
-use super::{Dialect, ReadContext, text};
+use super::context::{Dialect, ReadContext, ViolationLog};
+use super::section::{Case, DurationLimits, FieldReader, TableReader};
+use super::text;
 
 pub(super) const KEYS: [&str; 11] = [
     "protocol",
@@ -86,7 +87,7 @@ pub(super) fn health_check_of(section: &TableReader<'_>, log: &mut ViolationLog<
         (Some(true), Some(ProtocolWord::Https)) => ClientCertificate::Present,
         _ => ClientCertificate::None,
     };
-    let statuses = [(1, CheckStatus::On), (2, CheckStatus::Off)];
+    let statuses = CheckStatus::ALL.map(|status| (status.number().into(), status));
     let status =
         section.field("status").and_then(|field| field.choice(&statuses, "1 is checking on, 2 is off", log));
     let protocol = match (protocol?, http) {

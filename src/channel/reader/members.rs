@@ -1,19 +1,139 @@
-//! The rules of `members` (docs/vendor-api.md, "MemberInfo").
+//! The rules of `member_groups` (docs/vendor-api.md, "MemberGroupCreate") and of
+//! `members` (docs/vendor-api.md, "MemberInfo").
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::super::document::{Place, Value};
-use super::super::model::{EcsIdentity, Host, Member, MemberAddress, MemberGroup};
-use super::super::violation::{Rule, Violation};
+use super::super::document::{Kind, Place, Value};
+use super::super::identity::{Duplicates, MemberIdentity};
+use super::super::model::{EcsIdentity, Host, Member, MemberGroup};
+use super::super::violation::{Rule, Violation, nearest, quoted};
 use super::super::words::{ChannelKind, MemberStatus, MemberType, Role};
-use super::section::{FieldReader, TableReader, ViolationLog};
-use super::wording::{nearest, quoted};
-use super::{Dialect, ReadContext, text};
+use super::context::{Dialect, ReadContext, ViolationLog};
+use super::section::{FieldReader, TableReader};
+use super::text;
 
-pub(super) const KEYS: [&str; 8] =
+pub(super) const GROUP_KEYS: [&str; 8] = [
+    "member_group_name",
+    "member_group_remark",
+    "member_group_weight",
+    "dict_code",
+    "microservice_version",
+    "microservice_port",
+    "microservice_labels",
+    "reference_vpc_channel_id",
+];
+pub(super) const LABEL_KEYS: [&str; 2] = ["label_name", "label_value"];
+
+/// What was found in a list of groups: the groups, and every name that was written,
+/// so that a group with a fault elsewhere does not make its members faulty too.
+#[derive(Debug, Default)]
+pub(super) struct ReadGroups {
+    pub(super) groups: Vec<MemberGroup>,
+    pub(super) names: Vec<String>,
+}
+
+/// Reads a list of groups by itself, as `POST .../member-groups` sends it.
+/// `None` when a rule is broken.
+pub fn read_groups(
+    groups: &Value,
+    dialect: Dialect,
+    violations: &mut Vec<Violation>,
+) -> Option<Vec<MemberGroup>> {
+    let mut log = ViolationLog::new(dialect, violations);
+    let before = log.breaches();
+    let groups = groups_of(&FieldReader::alone(groups, "member_groups"), &mut log).groups;
+    (log.breaches() == before).then_some(groups)
+}
+
+/// Reads one group by itself, as `PUT .../member-groups/{id}` sends it.
+pub fn read_group(group: &Value, dialect: Dialect, violations: &mut Vec<Violation>) -> Option<MemberGroup> {
+    let mut log = ViolationLog::new(dialect, violations);
+    let before = log.breaches();
+    let group = TableReader::root(group, "group", &mut log).and_then(|section| group_of(&section, &mut log));
+    group.filter(|_| log.breaches() == before)
+}
+
+pub(super) fn groups_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> ReadGroups {
+    let mut found = ReadGroups::default();
+    let mut places: HashMap<String, Place> = HashMap::new();
+    let Some(items) = field.items(log) else { return found };
+    for item in items {
+        let Some(section) = item.section("group", log) else { continue };
+        let group = group_of(&section, log);
+        let Some(name) = section.field("member_group_name") else { continue };
+        let Kind::String(written) = name.kind() else { continue };
+        if let Some(first) = places.get(written) {
+            // The API keeps the first of equal names (docs/vendor-api.md, "VpcCreate"); in a file
+            // the second is a mistake.
+            if log.dialect == Dialect::File {
+                let message = format!("two groups are named {}", quoted(written));
+                let violation = name.violation(Rule::DuplicateGroup, message, "rename or remove one of them");
+                let related = Some((*first, "the first one".to_owned()));
+                log.report(Violation { related, ..violation });
+            }
+            continue;
+        }
+        places.insert(written.clone(), name.place());
+        found.names.push(written.clone());
+        found.groups.extend(group);
+    }
+    found
+}
+
+fn group_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<MemberGroup> {
+    section.refuse_unknown_keys(&GROUP_KEYS, log);
+    if let Some(field) = section.filled("dict_code") {
+        text::dict_code(&field, log);
+    }
+    let remark = section.field("member_group_remark");
+    let weight = section.field("member_group_weight");
+    let version = section.field("microservice_version");
+    let port = section.field("microservice_port");
+    let labels = section.field("microservice_labels");
+    let reference = section.field("reference_vpc_channel_id");
+
+    let remedy = "name the group: member_group_name = \"blue\"";
+    let name = section.required("member_group_name", remedy, log).and_then(|field| text::name(&field, log));
+    let short_text = |field: Option<FieldReader<'_>>, most: usize, log: &mut ViolationLog<'_>| {
+        field.and_then(|field| text::with_length(&field, 0, most, log)).unwrap_or_default().to_owned()
+    };
+    let remark = short_text(remark, 255, log);
+    let microservice_version = short_text(version, 64, log);
+    let reference_vpc_channel_id = short_text(reference, 64, log);
+    let weight = weight.and_then(|field| field.number(0..=100_u8, log));
+    let microservice_port = port.and_then(|field| field.number(0..=65535_u16, log)).and_then(NonZeroU16::new);
+    let microservice_labels = labels.map(|field| labels_of(&field, log)).unwrap_or_default();
+    Some(MemberGroup {
+        name: name?.to_owned(),
+        remark,
+        weight,
+        microservice_version,
+        microservice_port,
+        microservice_labels,
+        reference_vpc_channel_id,
+    })
+}
+
+fn labels_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(String, String)> {
+    let Some(items) = field.items(log) else { return Vec::new() };
+    let mut labels = Vec::new();
+    for item in items {
+        let Some(section) = item.section("label", log) else { continue };
+        section.refuse_unknown_keys(&LABEL_KEYS, log);
+        let mut part = |key| {
+            let field = section.required(key, "give both `label_name` and `label_value`", log)?;
+            text::label(&field, log).map(str::to_owned)
+        };
+        if let (Some(name), Some(value)) = (part("label_name"), part("label_value")) {
+            labels.push((name, value));
+        }
+    }
+    labels
+}
+
+pub(super) const MEMBER_KEYS: [&str; 8] =
     ["host", "port", "weight", "is_backup", "member_group_name", "status", "ecs_id", "ecs_name"];
 
 /// What the rules of a member need to know of its channel.
@@ -42,73 +162,59 @@ pub fn read_members(
     let before = log.breaches();
     let names: Vec<String> = channel.groups.iter().map(|group| group.name().to_owned()).collect();
     let field = FieldReader::alone(members, "members");
-    let members = MemberRules::new(channel, &names, context).members_of(&field, &mut log);
+    let members = members_of(&field, channel, &names, context, &mut log);
     (log.breaches() == before).then_some(members)
 }
 
 /// One pass over a channel's members.
-pub(super) struct MemberRules<'c> {
+struct MemberRules<'c> {
     channel: MemberContext<'c>,
     context: &'c dyn ReadContext,
     /// Every group name a member may use, shared by the members that do.
     group_names: HashMap<&'c str, Arc<str>>,
-    /// `microservice_port` by group, where it rules over the member's own.
-    group_ports: HashMap<&'c str, NonZeroU16>,
-    /// Where each address was first seen.
-    seen: HashMap<Identity, Place>,
+    duplicates: Duplicates<'c, Place>,
     /// Groups already reported as unknown: one report each, not one per member.
     unknown_groups: HashSet<String>,
 }
 
-/// What makes two members the same one: group and address, or group and server
-/// (docs/vendor-api.md, "Add members"). Host names compare without case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Identity {
-    Address(Option<Arc<str>>, Host, NonZeroU16),
-    Server(Option<Arc<str>>, String, NonZeroU16),
+/// The good members of a list. `group_names` are all that a member may use, be
+/// the groups good or not.
+pub(super) fn members_of(
+    field: &FieldReader<'_>,
+    channel: MemberContext<'_>,
+    group_names: &[String],
+    context: &dyn ReadContext,
+    log: &mut ViolationLog<'_>,
+) -> Vec<Member> {
+    let Some(items) = field.items(log) else { return Vec::new() };
+    let count = items.size_hint().0;
+    let mut rules = MemberRules {
+        channel,
+        context,
+        group_names: group_names.iter().map(|name| (name.as_str(), Arc::from(name.as_str()))).collect(),
+        duplicates: Duplicates::new(channel.kind, channel.port, channel.groups, count),
+        unknown_groups: HashSet::new(),
+    };
+    let mut members = Vec::with_capacity(count);
+    for item in items {
+        let Some(section) = item.section("member", log) else { continue };
+        let Some(member) = rules.member_of(&section, log) else { continue };
+        if rules.is_first(&member, &section, log) {
+            members.push(member);
+        }
+    }
+    members.shrink_to_fit();
+    members
 }
 
-impl<'c> MemberRules<'c> {
-    pub(super) fn new(
-        channel: MemberContext<'c>,
-        group_names: &'c [String],
-        context: &'c dyn ReadContext,
-    ) -> Self {
-        let group_ports = match channel.kind {
-            ChannelKind::Microservice => {
-                let ports = channel.groups.iter();
-                ports.filter_map(|group| Some((group.name(), group.microservice_port()?))).collect()
-            }
-            ChannelKind::Builtin | ChannelKind::Reference => HashMap::new(),
-        };
-        let group_names = group_names.iter().map(|name| (name.as_str(), Arc::from(name.as_str()))).collect();
-        let (seen, unknown_groups) = (HashMap::new(), HashSet::new());
-        Self { channel, context, group_names, group_ports, seen, unknown_groups }
-    }
-
-    pub(super) fn members_of(mut self, field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<Member> {
-        let Some(items) = field.items(log) else { return Vec::new() };
-        let mut members = Vec::with_capacity(items.size_hint().0);
-        // Not grown step by step: old and new would stand side by side.
-        self.seen.reserve(items.size_hint().0);
-        for item in items {
-            let Some(section) = item.section("member", log) else { continue };
-            let Some(member) = self.member_of(&section, log) else { continue };
-            if self.is_first(&member, &section, log) {
-                members.push(member);
-            }
-        }
-        members.shrink_to_fit();
-        members
-    }
-
+impl MemberRules<'_> {
     fn member_of(&mut self, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Member> {
-        section.refuse_unknown_keys(&KEYS, log);
+        section.refuse_unknown_keys(&MEMBER_KEYS, log);
         let port = section.field("port").and_then(|field| field.number(0..=65535_u16, log));
         let weight = section.field("weight").and_then(|field| field.number(0..=10_000_u16, log));
         let is_backup = section.field("is_backup").and_then(|field| field.boolean(log));
         let role = if is_backup == Some(true) { Role::Backup } else { Role::Primary };
-        let statuses = [(1, MemberStatus::Enabled), (2, MemberStatus::Disabled)];
+        let statuses = MemberStatus::ALL.map(|status| (status.number().into(), status));
         let status = section
             .field("status")
             .and_then(|field| field.choice(&statuses, "1 is enabled, 2 is disabled", log));
@@ -178,56 +284,37 @@ impl<'c> MemberRules<'c> {
         None
     }
 
-    /// Whether nobody before had the member's address. In a file a second one is
-    /// a mistake; the API lets the first win (docs/vendor-api.md, "VpcCreate").
+    /// Whether no member before is the same. In a file a second one is a mistake;
+    /// the API lets the first win (docs/vendor-api.md, "VpcCreate").
     fn is_first(&mut self, member: &Member, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> bool {
-        let group_port = member.group().and_then(|name| self.group_ports.get(name)).copied();
-        let port = group_port.or(member.port).unwrap_or(self.channel.port);
-        let host = match &member.host {
-            Host::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
-            Host::Ip(address) => Host::Ip(*address),
-        };
-        let place_of = |key: &str| section.filled(key).map_or(section.place(), |field| field.place());
         let host_key =
             if member.ecs.is_some() && section.filled("host").is_none() { "ecs_name" } else { "host" };
-        let address = Identity::Address(member.group.clone(), host, port);
-        let server = member.ecs().filter(|ecs| !ecs.id.is_empty());
-        let server = server.map(|ecs| Identity::Server(member.group.clone(), ecs.id.clone(), port));
-        let identities = server.into_iter().map(|server| (server, place_of("ecs_id")));
-        for (identity, place) in identities.chain([(address, place_of(host_key))]) {
-            let Some(first) = self.seen.get(&identity) else {
-                self.seen.insert(identity, place);
-                continue;
+        let place_of = |identity: &MemberIdentity| {
+            let key = if identity.is_ecs() { "ecs_id" } else { host_key };
+            section.filled(key).map_or(section.place(), |field| field.place())
+        };
+        let Some((identity, first)) = self.duplicates.find(member, place_of) else { return true };
+        if log.dialect == Dialect::File {
+            let group = match identity.group() {
+                "" => String::new(),
+                group => format!("in group {} ", quoted(group)),
             };
-            if log.dialect == Dialect::File {
-                log.report(Violation {
-                    rule: Rule::DuplicateMember,
-                    path: section.path(),
-                    place,
-                    message: format!("two members {identity}"),
-                    remedy: "remove one of them, or give it another host, port or group".to_owned(),
-                    related: Some((*first, "the first one".to_owned())),
-                });
-            }
-            return false;
+            let what = if identity.is_ecs() {
+                format!("the server {} on port {}", quoted(&identity.server()), identity.port())
+            } else {
+                // Printed as it compares.
+                identity.address().to_ascii_lowercase()
+            };
+            log.report(Violation {
+                rule: Rule::DuplicateMember,
+                path: section.path(),
+                place: place_of(&identity),
+                message: format!("two members {group}are {what}"),
+                remedy: "remove one of them, or give it another host, port or group".to_owned(),
+                related: Some((first, "the first one".to_owned())),
+            });
         }
-        true
-    }
-}
-
-/// What two members of one identity are: "are 192.0.2.1:80".
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Address(group, ..) | Self::Server(group, ..)) = self;
-        if let Some(group) = group {
-            write!(f, "in group {} ", quoted(group))?;
-        }
-        match self {
-            Self::Address(_, host, port) => {
-                write!(f, "are {}", MemberAddress { host: host.clone(), port: port.get() })
-            }
-            Self::Server(_, id, port) => write!(f, "are the server {} on port {port}", quoted(id)),
-        }
+        false
     }
 }
 

@@ -7,82 +7,34 @@
 //!
 //! | file | what it reads |
 //! |---|---|
-//! | `groups`, `members`, `health_check`, `microservice` | the parts of a channel, also one by one |
-//! | `options` | `probe` and `balance`, which only files have |
+//! | `members`, `health_check` | the parts of a channel, also one by one |
+//! | `options` | `microservice_info`; `probe` and `balance`, which only files have |
 //! | `text` | what names, hosts, paths and headers may hold |
-//! | `section` | typed access to tables and fields, and how a breach is noted |
-//! | `wording` | quoting and "did you mean" |
+//! | `section` | typed access to tables and fields |
+//! | `context` | what the rules know besides the document, and where violations go |
 
-mod groups;
+mod context;
 mod health_check;
 mod members;
-mod microservice;
 mod options;
 pub mod section;
 mod text;
-pub mod wording;
 
 #[cfg(test)]
 mod tests;
 
-pub use groups::{read_group, read_groups};
+pub use context::{ClientIdentityError, Dialect, ReadContext, ViolationLog};
 pub use health_check::read_health_check;
-pub use members::{MemberContext, read_members};
+pub use members::{MemberContext, read_group, read_groups, read_members};
 pub use options::client_identity_of;
 pub use text::host;
 
 use super::document::{Kind, Value};
+use super::model::{BalanceOptions, Channel, ClientCertificate, ProbeOptions};
 use super::violation::{Rule, Violation};
 use super::words::{ChannelKind, MemberType, Strategy};
-use super::{BalanceOptions, Channel, ClientCertificate, ClientIdentity, PemFile, ProbeOptions};
-use groups::ReadGroups;
-use members::MemberRules;
-use section::{Case, FieldReader, TableReader, ViolationLog};
-
-/// Which source a document comes from; the few rules that differ ask this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// A file of ours: unknown keys and duplicates are errors, durations may be
-    /// strings, `probe` and `balance` are read.
-    File,
-    /// A body of the vendor's API: unknown keys are ignored, `null` is absent,
-    /// the first of equal members or groups wins, durations are whole seconds.
-    Api,
-}
-
-/// What the rules cannot know by themselves; `config` answers from disk, tests
-/// from memory. Every error is one line that says what is wrong and never
-/// holds a file's contents.
-pub trait ReadContext {
-    /// Trust anchors of `ca_file`: the file exists and holds certificates.
-    ///
-    /// # Errors
-    /// Why the file cannot serve.
-    fn trust_anchors(&self, path: &str) -> Result<PemFile, String>;
-
-    /// A client certificate and its key.
-    ///
-    /// # Errors
-    /// Why the pair cannot serve, and which of the two files is to blame.
-    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError>;
-
-    /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
-    fn daemon_client_identity(&self) -> Option<ClientIdentity>;
-
-    /// The address that the `[ecs]` table gives for an id.
-    fn ecs_address(&self, ecs_id: &str) -> Option<super::Host>;
-}
-
-/// Why a client certificate and key cannot serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClientIdentityError {
-    /// The certificate file.
-    Certificate(String),
-    /// The key file.
-    Key(String),
-    /// Both are good, but the key is not the certificate's.
-    Mismatch,
-}
+use members::ReadGroups;
+use section::{Case, FieldReader, TableReader};
 
 const CHANNEL_KEYS: [&str; 13] = [
     "name",
@@ -108,20 +60,20 @@ const ANSWER_KEYS: [&str; 7] =
 /// `docs/config.md` and the commented `config/vitald.toml` are tested against it.
 pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
     ("channel", &CHANNEL_KEYS),
-    ("member_groups", &groups::KEYS),
-    ("microservice_labels", &groups::LABEL_KEYS),
-    ("members", &members::KEYS),
+    ("member_groups", &members::GROUP_KEYS),
+    ("microservice_labels", &members::LABEL_KEYS),
+    ("members", &members::MEMBER_KEYS),
     ("vpc_health_config", &health_check::KEYS),
     ("probe", &options::PROBE_KEYS),
     ("tls", &options::TLS_KEYS),
     ("balance", &options::BALANCE_KEYS),
-    ("microservice_info", &microservice::KEYS),
-    ("cse_info", &microservice::CSE_KEYS),
-    ("cce_info", &microservice::CCE_KEYS),
-    ("cce_service_info", &microservice::CCE_SERVICE_KEYS),
-    ("nacos_info", &microservice::NACOS_KEYS),
-    ("server_config", &microservice::NACOS_SERVER_KEYS),
-    ("user_info", &microservice::NACOS_USER_KEYS),
+    ("microservice_info", &options::MICROSERVICE_KEYS),
+    ("cse_info", &options::CSE_KEYS),
+    ("cce_info", &options::CCE_KEYS),
+    ("cce_service_info", &options::CCE_SERVICE_KEYS),
+    ("nacos_info", &options::NACOS_KEYS),
+    ("server_config", &options::NACOS_SERVER_KEYS),
+    ("user_info", &options::NACOS_USER_KEYS),
 ];
 
 /// Reads one channel. `violations` gets every broken rule; the channel is
@@ -180,7 +132,7 @@ fn channel_of(
     };
     let kind = kind_of(section, log);
     let ReadGroups { groups, names } =
-        section.field("member_groups").map(|field| groups::groups_of(&field, log)).unwrap_or_default();
+        section.field("member_groups").map(|field| members::groups_of(&field, log)).unwrap_or_default();
     let members = match (section.field("members"), member_type) {
         (Some(field), _) if kind == ChannelKind::Reference => {
             refuse_members_of_reference(&field, log);
@@ -190,7 +142,7 @@ fn channel_of(
             // With a bad port the members are still checked; any port will do.
             let port = port.unwrap_or(std::num::NonZeroU16::MIN);
             let channel = MemberContext { member_type, kind, port, groups: &groups };
-            MemberRules::new(channel, &names, context).members_of(&field, log)
+            members::members_of(&field, channel, &names, context, log)
         }
         (Some(_), None) | (None, _) => Vec::new(),
     };
@@ -269,7 +221,7 @@ fn kind_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ChannelKind
         (None, _) => ChannelKind::Builtin,
     };
     match info {
-        Some(info) if kind == ChannelKind::Microservice => microservice::check(&info, log),
+        Some(info) if kind == ChannelKind::Microservice => options::check_microservice(&info, log),
         None if kind == ChannelKind::Microservice => {
             section.report_missing(
                 "microservice_info",

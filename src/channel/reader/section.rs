@@ -1,47 +1,16 @@
-//! The tools every rule uses: one table, one field, and how a breach is noted.
+//! The tools every rule uses: one table and one field.
 //!
 //! A [`TableReader`] is a table with the way to it; a [`FieldReader`] is one of its
 //! values. Each typed reader of a field notes a violation and answers `None`
 //! when the value will not do, so that rules read on and nothing is reported
 //! twice. `config` reads its own tables with the same tools.
 
-use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::document::{Kind, Map, Place, Value};
-use super::super::violation::{FieldPath, PathSegment, Rule, Violation};
-use super::Dialect;
-use super::wording::{list, nearest, quoted};
-
-/// Every violation of one document so far, and which source's rules apply to it.
-#[derive(Debug)]
-pub struct ViolationLog<'v> {
-    /// Which source the document comes from.
-    pub dialect: Dialect,
-    violations: &'v mut Vec<Violation>,
-    /// Fields that an unknown key was probably meant to be: one mistake, so their
-    /// absence is not reported as well.
-    meant: HashSet<FieldPath>,
-}
-
-impl<'v> ViolationLog<'v> {
-    /// A log that adds to `violations`.
-    pub fn new(dialect: Dialect, violations: &'v mut Vec<Violation>) -> Self {
-        Self { dialect, violations, meant: HashSet::new() }
-    }
-
-    /// Notes one broken rule.
-    pub fn report(&mut self, violation: Violation) {
-        self.violations.push(violation);
-    }
-
-    /// How many breaches are noted; compare two counts to see whether a part was clean.
-    #[must_use]
-    pub fn breaches(&self) -> usize {
-        self.violations.len()
-    }
-}
+use super::super::violation::{FieldPath, PathSegment, Rule, Violation, list, nearest, quoted};
+use super::context::{Dialect, ViolationLog};
 
 /// The way from the document's root to a value. Becomes a [`FieldPath`] only
 /// when a rule is broken: a clean document allocates no paths.
@@ -130,7 +99,7 @@ impl<'d> TableReader<'d> {
         // An empty or null value is as good as none, and a better place to point at.
         let place = self.table.get(key).map_or(self.place, |entry| entry.value.place);
         let path = Trail::Key(&self.trail, key).to_path();
-        if log.meant.contains(&path) {
+        if log.is_meant(&path) {
             return;
         }
         log.report(Violation {
@@ -165,7 +134,7 @@ impl<'d> TableReader<'d> {
             }
             let remedy = special(key).unwrap_or_else(|| match nearest(key, known) {
                 Some(near) => {
-                    log.meant.insert(Trail::Key(&self.trail, near).to_path());
+                    log.expect_meant(Trail::Key(&self.trail, near).to_path());
                     format!("did you mean `{near}`?")
                 }
                 None => format!("the keys here are {}", list(known)),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::channel::document::{Map, Pair, Place};
+use crate::channel::{ClientIdentity, PemFile};
 use crate::channel::{Host, Protocol, Role};
 
 /// A world without files.

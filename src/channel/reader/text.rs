@@ -6,9 +6,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::model::Host;
-use super::super::violation::{Rule, Violation};
-use super::section::{FieldReader, ViolationLog};
-use super::wording::quoted;
+use super::super::violation::{Rule, Violation, quoted};
+use super::context::ViolationLog;
+use super::section::FieldReader;
 
 /// Longest request target we send. The vendor names no limit; servers commonly
 /// stop at 8 KiB for the whole request head.

@@ -2,17 +2,20 @@
 
 use serde::Serialize;
 
-use super::Shown;
 use super::part::{GroupAnswer, HealthConfigAnswer, MembersAnswer};
 use super::verdict::LiveVerdicts;
 use crate::catalog::{FeatureName, Id, Instance, Microservice, Resource, Service, UnixSeconds};
 use crate::channel::ChannelKind;
+use crate::channel::wire::{AsText, WireObject};
+
+/// Keys of answers, in their order.
+const CHANNEL_KEYS: [&str; 5] = ["name", "port", "balance_strategy", "member_type", "dict_code"];
 
 /// Channel: without members and health check.
 #[derive(Serialize)]
 pub(in crate::serve::api) struct ChannelAnswer<'r> {
     #[serde(flatten)]
-    head: Head<'r>,
+    head: AnswerHead<'r>,
     r#type: u8,
     vpc_channel_type: &'static str,
 }
@@ -30,7 +33,7 @@ pub(in crate::serve::api) struct ChannelDetailAnswer<'r> {
 #[derive(Serialize)]
 pub(in crate::serve::api) struct ProjectAnswer<'r> {
     #[serde(flatten)]
-    head: Head<'r>,
+    head: AnswerHead<'r>,
     r#type: &'static str,
     vpc_channel_type: &'static str,
     instance_id: &'r str,
@@ -41,14 +44,11 @@ pub(in crate::serve::api) struct ProjectAnswer<'r> {
 }
 
 #[derive(Serialize)]
-struct Head<'r> {
-    name: &'r str,
-    port: u16,
-    balance_strategy: u8,
-    member_type: &'static str,
-    dict_code: &'static str,
-    create_time: Shown<UnixSeconds>,
-    id: Shown<Id>,
+struct AnswerHead<'r> {
+    #[serde(flatten)]
+    channel: WireObject<'r>,
+    create_time: AsText<UnixSeconds>,
+    id: AsText<Id>,
     status: u8,
     member_groups: Vec<GroupAnswer<'r>>,
     microservice_info: Option<MicroserviceAnswer<'r>>,
@@ -56,19 +56,19 @@ struct Head<'r> {
 
 #[derive(Serialize)]
 struct MicroserviceAnswer<'r> {
-    id: Shown<Id>,
+    id: AsText<Id>,
     instance_id: &'r str,
     #[serde(flatten)]
     service: &'r Service,
-    create_time: Shown<UnixSeconds>,
-    update_time: Shown<UnixSeconds>,
+    create_time: AsText<UnixSeconds>,
+    update_time: AsText<UnixSeconds>,
 }
 
 impl<'r> ChannelAnswer<'r> {
     pub(in crate::serve::api) fn of(resource: &'r Resource, verdicts: LiveVerdicts<'r>) -> Self {
         let kind = resource.configured.kind();
         Self {
-            head: Head::of(resource, verdicts),
+            head: AnswerHead::of(resource, verdicts),
             // The number of a reference channel is in no document.
             r#type: match kind {
                 ChannelKind::Builtin | ChannelKind::Reference => 2,
@@ -102,7 +102,7 @@ impl<'r> ProjectAnswer<'r> {
     ) -> Self {
         let kind = resource.configured.kind();
         Self {
-            head: Head::of(resource, verdicts),
+            head: AnswerHead::of(resource, verdicts),
             r#type: match kind {
                 ChannelKind::Builtin | ChannelKind::Reference => "BUILTIN",
                 ChannelKind::Microservice => "MICROSERVICE",
@@ -116,18 +116,14 @@ impl<'r> ProjectAnswer<'r> {
     }
 }
 
-impl<'r> Head<'r> {
+impl<'r> AnswerHead<'r> {
     fn of(resource: &'r Resource, verdicts: LiveVerdicts<'r>) -> Self {
         let channel = &*resource.configured;
         let microservice = resource.microservice.as_deref();
         Self {
-            name: channel.name(),
-            port: channel.port().get(),
-            balance_strategy: channel.strategy().number(),
-            member_type: channel.member_type().word(),
-            dict_code: "",
-            create_time: Shown(resource.created),
-            id: Shown(resource.id),
+            channel: WireObject::full(channel, &CHANNEL_KEYS),
+            create_time: AsText(resource.created),
+            id: AsText(resource.id),
             status: verdicts.status(resource),
             member_groups: GroupAnswer::all(resource),
             microservice_info: microservice.map(|held| MicroserviceAnswer::of(resource, held)),
@@ -138,11 +134,11 @@ impl<'r> Head<'r> {
 impl<'r> MicroserviceAnswer<'r> {
     fn of(resource: &'r Resource, held: &'r Microservice) -> Self {
         Self {
-            id: Shown(held.id),
+            id: AsText(held.id),
             instance_id: &resource.instance,
             service: &held.service,
-            create_time: Shown(held.created),
-            update_time: Shown(held.updated),
+            create_time: AsText(held.created),
+            update_time: AsText(held.updated),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::Shown;
 use crate::catalog::{FeatureName, Id, Instance, UnixSeconds};
+use crate::channel::wire::AsText;
 
 /// What stands for a private key that is never shown.
 const MASK: &str = "******";
@@ -58,12 +58,12 @@ struct AddressAnswer {
 /// A feature.
 #[derive(Serialize)]
 pub(in crate::serve::api) struct FeatureAnswer<'r> {
-    id: Shown<Id>,
+    id: AsText<Id>,
     name: &'static str,
     enable: bool,
     config: String,
     instance_id: &'r str,
-    update_time: Shown<UnixSeconds>,
+    update_time: AsText<UnixSeconds>,
 }
 
 impl<'r> InstanceAnswer<'r> {
@@ -122,12 +122,12 @@ impl<'r> FeatureAnswer<'r> {
             _ => feature.config.to_string(),
         };
         Self {
-            id: Shown(feature.id),
+            id: AsText(feature.id),
             name: name.word(),
             enable: feature.is_on,
             config,
             instance_id: &instance.id,
-            update_time: Shown(feature.updated),
+            update_time: AsText(feature.updated),
         }
     }
 }

@@ -12,8 +12,6 @@ pub(super) mod instance;
 pub(super) mod part;
 pub(super) mod verdict;
 
-use std::fmt;
-
 use serde::{Serialize, Serializer};
 
 /// `{total, size, <name>: [..]}`.
@@ -34,14 +32,5 @@ impl<T: Serialize> Serialize for List<T> {
         map.serialize_entry("size", &self.items.len())?;
         map.serialize_entry(self.name, &self.items)?;
         map.end()
-    }
-}
-
-/// Something by the text that people read: ids, times, hosts.
-pub(super) struct Shown<T>(pub(super) T);
-
-impl<T: fmt::Display> Serialize for Shown<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
     }
 }

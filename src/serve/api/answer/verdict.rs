@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::Resource;
 use crate::catalog::{Entry, Snapshot};
-use crate::channel::{CheckStatus, Health, MemberIdentity, NobodyReason, Tier};
+use crate::channel::{Health, MemberIdentity, NobodyReason, Tier};
 
 /// A snapshot, or none when nobody answered: then everything is unknown.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +41,7 @@ impl<'o> LiveVerdicts<'o> {
     /// 2 when members are checked and every enabled one is unhealthy, else 1.
     /// A new channel, whose members are unknown and take traffic, is normal.
     pub(in crate::serve::api) fn status(self, resource: &Resource) -> u8 {
-        let is_checked =
-            resource.effective.health_check().is_some_and(|check| check.status() == CheckStatus::On);
+        let is_checked = resource.effective.active_check().is_some();
         let tier = self.snapshot.filter(|_| is_checked).and_then(|snapshot| {
             let entry = snapshot.channels.find(resource.effective.name())?;
             Some(snapshot.channel(entry).tier)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::super::instance::Instance;
-use super::super::resource::Resource;
-use super::super::state::Registry;
-use super::form::{ChannelRecord, InstanceRecord};
-use super::{ApiRecord, FORMAT, Kind, RecordError, body, field, list_field, text_field};
+use super::body::{self, field, list_field, text_field};
+use super::instance::Instance;
+use super::record::{ApiRecord, ChannelRecord, FORMAT, InstanceRecord, RecordError, damaged};
+use super::resource::Resource;
+use super::state::Registry;
 use crate::catalog::Source;
+use crate::channel::document::Kind;
 
 /// Instances and channels, without those of files.
 #[derive(Debug, Clone, Default)]
@@ -94,9 +95,9 @@ impl Archive {
         match field(&value, "vitald_archive").map(|format| &format.kind) {
             Some(Kind::Integer(FORMAT)) => {}
             Some(Kind::Integer(newer)) if *newer > FORMAT => return Err(RecordError::TooNew(*newer)),
-            _ => return Err(super::damaged("vitald_archive")),
+            _ => return Err(damaged("vitald_archive")),
         }
-        let records = list_field(&value, "records").ok_or_else(|| super::damaged("records"))?;
+        let records = list_field(&value, "records").ok_or_else(|| damaged("records"))?;
         let mut archive = Self {
             project: text_field(&value, "project_id").map(str::to_owned),
             instances: Vec::new(),

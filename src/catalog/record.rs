@@ -5,9 +5,6 @@
 //! its parts as further keys, and is read back by the rules that read bodies: a
 //! record that breaks a rule is reported, never loaded in part.
 
-mod archive;
-mod form;
-
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -20,13 +17,12 @@ use super::resource::{GroupTag, Members, Resource, Tag};
 use crate::catalog::Source;
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
+use crate::channel::wire::{AsText, WireObject};
 use crate::channel::{ChannelKind, ClientIdentity, Host, PemFile};
-pub use archive::Archive;
-use form::{ChannelRecord, InstanceRecord};
 
 /// The format written here. A higher one is refused: it was written by a newer
 /// vitald.
-const FORMAT: i128 = 1;
+pub(super) const FORMAT: i128 = 1;
 
 /// A record read back.
 #[derive(Debug, Clone)]
@@ -52,6 +48,158 @@ pub enum RecordError {
     Broken(String),
 }
 
+/// Keys of records and exports, in their order.
+const CHANNEL_KEYS: [&str; 5] = ["name", "port", "balance_strategy", "member_type", "vpc_channel_type"];
+const GROUP_KEYS: [&str; 7] = [
+    "member_group_name",
+    "member_group_remark",
+    "member_group_weight",
+    "microservice_version",
+    "microservice_port",
+    "microservice_labels",
+    "reference_vpc_channel_id",
+];
+const MEMBER_KEYS: [&str; 8] =
+    ["host", "port", "weight", "is_backup", "status", "member_group_name", "ecs_id", "ecs_name"];
+const CHECK_KEYS: [&str; 11] = [
+    "protocol",
+    "path",
+    "method",
+    "http_code",
+    "port",
+    "threshold_normal",
+    "threshold_abnormal",
+    "time_interval",
+    "timeout",
+    "enable_client_ssl",
+    "status",
+];
+
+#[derive(Serialize)]
+pub(super) struct ChannelRecord<'r> {
+    format: i128,
+    kind: &'static str,
+    #[serde(flatten)]
+    tag: TagForm,
+    instance_id: &'r str,
+    channel: ChannelForm<'r>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<TagForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    microservice: Option<TagForm>,
+}
+
+/// What a record adds to a part of a channel.
+#[derive(Serialize)]
+struct TagForm {
+    id: AsText<Id>,
+    created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated: Option<u64>,
+}
+
+/// A `VpcCreate` body, with or without tags on its groups and members.
+#[derive(Serialize)]
+struct ChannelForm<'r> {
+    #[serde(flatten)]
+    channel: WireObject<'r>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    member_groups: Vec<PartForm<'r>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<PartForm<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc_health_config: Option<WireObject<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    microservice_info: Option<&'r Service>,
+}
+
+#[derive(Serialize)]
+struct PartForm<'r> {
+    #[serde(flatten)]
+    part: WireObject<'r>,
+    #[serde(flatten)]
+    tag: Option<TagForm>,
+}
+
+#[derive(Serialize)]
+pub(super) struct InstanceRecord<'r> {
+    format: i128,
+    kind: &'static str,
+    id: &'r str,
+    name: &'r str,
+    created: u64,
+    features: Vec<FeatureForm<'r>>,
+}
+
+#[derive(Serialize)]
+struct FeatureForm<'r> {
+    name: &'static str,
+    enable: bool,
+    config: &'r str,
+    updated: u64,
+}
+
+impl TagForm {
+    fn of(tag: Tag, updated: Option<UnixSeconds>) -> Self {
+        Self { id: AsText(tag.id), created: tag.created.0, updated: updated.map(|time| time.0) }
+    }
+}
+
+impl<'r> ChannelForm<'r> {
+    fn of(resource: &'r Resource, with_tags: bool) -> Self {
+        let channel = &*resource.configured;
+        let groups = resource.groups().map(|(group, tag)| PartForm {
+            part: WireObject::brief(group, &GROUP_KEYS),
+            tag: with_tags.then(|| TagForm::of(tag.tag, Some(tag.updated))),
+        });
+        let members = resource.members().map(|(member, tag)| PartForm {
+            part: WireObject::brief(member, &MEMBER_KEYS),
+            tag: with_tags.then(|| TagForm::of(tag, None)),
+        });
+        Self {
+            channel: WireObject::brief(channel, &CHANNEL_KEYS),
+            member_groups: groups.collect(),
+            members: members.collect(),
+            vpc_health_config: channel.health_check().map(|check| WireObject::brief(check, &CHECK_KEYS)),
+            microservice_info: resource.microservice.as_ref().map(|held| &held.service),
+        }
+    }
+}
+
+impl<'r> ChannelRecord<'r> {
+    pub(super) fn of(resource: &'r Resource) -> Self {
+        let microservice = resource.microservice.as_ref();
+        Self {
+            format: FORMAT,
+            kind: "channel",
+            tag: TagForm::of(Tag { created: resource.created, id: resource.id }, None),
+            instance_id: &resource.instance,
+            channel: ChannelForm::of(resource, true),
+            health_check: resource.check.map(|tag| TagForm::of(tag, None)),
+            microservice: microservice
+                .map(|held| TagForm::of(Tag { created: held.created, id: held.id }, Some(held.updated))),
+        }
+    }
+}
+
+impl<'r> InstanceRecord<'r> {
+    pub(super) fn of(instance: &'r Instance) -> Self {
+        let features = FeatureName::ALL.into_iter().map(|name| {
+            let feature = instance.feature(name);
+            let (enable, updated) = (feature.is_on, feature.updated.0);
+            FeatureForm { name: name.word(), enable, config: &feature.config, updated }
+        });
+        Self {
+            format: FORMAT,
+            kind: "instance",
+            id: &instance.id,
+            name: &instance.name,
+            created: instance.created.0,
+            features: features.collect(),
+        }
+    }
+}
+
 impl ApiRecord {
     /// A channel as bytes.
     ///
@@ -72,7 +220,7 @@ impl ApiRecord {
     /// A channel as the body of a request, which a configuration include accepts
     /// too: what `vitald export` prints. Keys come in the order of the documents.
     pub fn export_channel(resource: &Resource) -> impl Serialize + '_ {
-        form::export(resource)
+        ChannelForm::of(resource, false)
     }
 
     /// Reads what the encoders wrote.
@@ -83,7 +231,7 @@ impl ApiRecord {
         Self::of_value(&body::parse(bytes).map_err(RecordError::Damaged)?)
     }
 
-    fn of_value(value: &Value) -> Result<Self, RecordError> {
+    pub(super) fn of_value(value: &Value) -> Result<Self, RecordError> {
         match field(value, "format").map(|format| &format.kind) {
             Some(Kind::Integer(FORMAT)) => {}
             Some(Kind::Integer(newer)) if *newer > FORMAT => return Err(RecordError::TooNew(*newer)),
@@ -97,7 +245,7 @@ impl ApiRecord {
     }
 }
 
-fn damaged(field: &str) -> RecordError {
+pub(super) fn damaged(field: &str) -> RecordError {
     RecordError::Damaged(format!("`{field}` is missing or has a wrong value"))
 }
 

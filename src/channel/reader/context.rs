@@ -1,0 +1,90 @@
+//! What the rules know besides the document, and where they put what is wrong.
+
+use std::collections::HashSet;
+
+use super::super::model::{ClientIdentity, Host, PemFile};
+use super::super::violation::{FieldPath, Violation};
+
+/// Which source a document comes from; the few rules that differ ask this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file of ours: unknown keys and duplicates are errors, durations may be
+    /// strings, `probe` and `balance` are read.
+    File,
+    /// A body of the vendor's API: unknown keys are ignored, `null` is absent,
+    /// the first of equal members or groups wins, durations are whole seconds.
+    Api,
+}
+
+/// What the rules cannot know by themselves; `config` answers from disk, tests
+/// from memory. Every error is one line that says what is wrong and never
+/// holds a file's contents.
+pub trait ReadContext {
+    /// Trust anchors of `ca_file`: the file exists and holds certificates.
+    ///
+    /// # Errors
+    /// Why the file cannot serve.
+    fn trust_anchors(&self, path: &str) -> Result<PemFile, String>;
+
+    /// A client certificate and its key.
+    ///
+    /// # Errors
+    /// Why the pair cannot serve, and which of the two files is to blame.
+    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError>;
+
+    /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
+    fn daemon_client_identity(&self) -> Option<ClientIdentity>;
+
+    /// The address that the `[ecs]` table gives for an id.
+    fn ecs_address(&self, ecs_id: &str) -> Option<Host>;
+}
+
+/// Why a client certificate and key cannot serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientIdentityError {
+    /// The certificate file.
+    Certificate(String),
+    /// The key file.
+    Key(String),
+    /// Both are good, but the key is not the certificate's.
+    Mismatch,
+}
+
+/// Every violation of one document so far, and which source's rules apply to it.
+#[derive(Debug)]
+pub struct ViolationLog<'v> {
+    /// Which source the document comes from.
+    pub dialect: Dialect,
+    violations: &'v mut Vec<Violation>,
+    /// Fields that an unknown key was probably meant to be: one mistake, so their
+    /// absence is not reported as well.
+    meant: HashSet<FieldPath>,
+}
+
+impl<'v> ViolationLog<'v> {
+    /// A log that adds to `violations`.
+    pub fn new(dialect: Dialect, violations: &'v mut Vec<Violation>) -> Self {
+        Self { dialect, violations, meant: HashSet::new() }
+    }
+
+    /// Notes one broken rule.
+    pub fn report(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    /// How many breaches are noted; compare two counts to see whether a part was clean.
+    #[must_use]
+    pub fn breaches(&self) -> usize {
+        self.violations.len()
+    }
+
+    /// Notes that an unknown key was probably meant to be this field.
+    pub(super) fn expect_meant(&mut self, path: FieldPath) {
+        self.meant.insert(path);
+    }
+
+    /// Whether an unknown key was probably meant to be this field.
+    pub(super) fn is_meant(&self, path: &FieldPath) -> bool {
+        self.meant.contains(path)
+    }
+}
