@@ -54,7 +54,12 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let source = Fixed(Arc::new(snapshot(members)));
-    tokio::spawn(serve::run(listener, source, CancellationToken::new()));
+    tokio::spawn(serve::run(
+        listener,
+        serve::router(source),
+        CancellationToken::new(),
+        serve::Limits::default(),
+    ));
     println!("{members} members; medians of {ROUNDS}");
     println!("{:<28}{:>12}{:>12}{:>14}", "request", "bytes", "CPU ms", "memory MB");
     let gzip = "Accept-Encoding: gzip";

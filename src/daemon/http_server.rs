@@ -4,10 +4,12 @@
 //! answer holds up control nor a large change a scrape. Listeners are bound
 //! before anything is served, and replaced when their address moves.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +22,9 @@ use crate::config::ServerSettings;
 use crate::config::api::{self, Transport};
 use crate::serve::auth::{self, AuthGate, keystone};
 use crate::serve::{self, DrainOutcome, Limits, Listener, Tls, TlsError};
+
+/// Owner and group may connect to the Unix socket, which takes write permission.
+const SOCKET_MODE: u32 = 0o660;
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -55,7 +60,7 @@ impl HttpThread {
     ///
     /// # Errors
     /// The system gave no thread or no event queue.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let build = super::runtime_with_a_spare_thread;
@@ -130,7 +135,7 @@ pub enum BindError {
         /// Which.
         address: SocketAddr,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The Unix socket cannot be listened on.
     #[error("cannot listen on {}: {error}; free the path or change [server] socket", path.display())]
@@ -138,7 +143,7 @@ pub enum BindError {
         /// Which.
         path: PathBuf,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The certificates cannot be used.
     #[error(transparent)]
@@ -311,7 +316,7 @@ impl HttpThread {
     fn bind_socket(&self, path: &Path) -> Result<Listener, BindError> {
         // The listener belongs to this thread's event queue.
         let _entered = self.handle.enter();
-        serve::bind_unix(path)
+        bind_unix(path)
             .map(Listener::Unix)
             .map_err(|error| BindError::Socket { path: path.to_owned(), error })
     }
@@ -328,16 +333,12 @@ impl HttpThread {
             TcpListener::from_std(used.listener)
                 .map_err(|error| BindError::Address { address: used.asked, error })?
         };
-        let listener = match tls {
-            Some(tls) => Listener::Tls(listener, tls),
-            None => Listener::Tcp(listener),
-        };
-        Ok(self.serve(bound, listener, router))
+        Ok(self.serve(bound, Listener::Tcp(listener, tls), router))
     }
 
     fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> RunningListener<P> {
         let stop = CancellationToken::new();
-        let task = self.handle.spawn(serve::run_router(listener, router, stop.clone(), Limits::default()));
+        let task = self.handle.spawn(serve::run(listener, router, stop.clone(), Limits::default()));
         RunningListener { place, stop, task }
     }
 }
@@ -345,4 +346,68 @@ impl HttpThread {
 /// A name that nobody serves is only confusing. That it is gone already is fine.
 fn remove_socket(path: &Path) {
     let _ = std::fs::remove_file(path);
+}
+
+/// Binds a Unix socket that owner and group may open (mode 0660). A socket file
+/// that a dead process left is replaced; one that somebody serves is not, nor
+/// is any other kind of file. Must run inside a runtime.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // Under another name until its permissions are right; the rename then
+    // replaces what is left of an earlier run in one step.
+    let draft = draft_of(path);
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&draft)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    std::fs::rename(&draft, path)?;
+    Ok(listener)
+}
+
+/// One byte longer than the path: the configuration leaves room for it.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push("~");
+    PathBuf::from(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_bound_with_its_permissions_and_replaces_a_dead_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("vitald.sock");
+        let first = bind_unix(&path).expect("bound");
+        let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert_eq!(bind_unix(&path).expect_err("served").kind(), io::ErrorKind::AddrInUse);
+        UnixStream::connect(&path).await.expect("still served");
+        drop(first);
+        let second = bind_unix(&path).expect("replaced");
+        UnixStream::connect(&path).await.expect("served again");
+        drop(second);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1);
+
+        let file = directory.path().join("precious");
+        std::fs::write(&file, "text").expect("written");
+        assert_eq!(bind_unix(&file).expect_err("a file").kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&file).expect("still there"), b"text");
+        assert!(bind_unix(&directory.path().join("no/such/dir")).is_err());
+    }
 }

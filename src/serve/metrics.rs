@@ -16,15 +16,15 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
 use self::format::{MetricFamily, SampleValue, counter, gauge, histogram};
 pub(super) use self::members::ScrapeBuffer;
-use super::routes::{App, unavailable};
-use super::selection::{MetricsDetail, QueryPairs, Selection, Takes};
-use super::source::DaemonHandle;
+use super::app::{App, DaemonHandle, MetricsDetail, QueryPairs, Selection, Takes};
+use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, Snapshot};
 
@@ -43,28 +43,20 @@ const LAG: MetricFamily =
 /// `GET /metrics`.
 pub(super) async fn metrics<S: DaemonHandle>(
     State(app): State<App<S>>,
+    Extension(buffer): Extension<ScrapeBuffer>,
     headers: HeaderMap,
     parameters: QueryPairs,
-) -> Response {
-    let selection = match Selection::read(parameters, Takes::ChannelAndDetail) {
-        Ok(selection) => selection,
-        Err(refusal) => return refusal,
-    };
-    let permit = app.writers.permit().await;
-    let snapshot = match app.source.observe().await {
-        Ok(snapshot) => snapshot,
-        Err(cause) => return unavailable(&cause),
-    };
-    let entries = match selection.entries(&snapshot.channels) {
-        Ok(entries) => entries,
-        Err(refusal) => return refusal,
-    };
-    let lost_log_lines = app.source.lost_log_lines();
-    permit.respond(CONTENT_TYPE, &headers, move |text| {
+) -> Result<Response, PageError> {
+    let selection = Selection::read(parameters, Takes::ChannelAndDetail)?;
+    let permit = app.writers.permit().await?;
+    let snapshot = app.daemon.observe().await?;
+    let entries = selection.entries(&snapshot.channels)?;
+    let lost_log_lines = app.daemon.lost_log_lines();
+    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, snapshot.started_at, snapshot.reload)?;
         text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
-        write(text, snapshot, &entries, selection.detail, &app.scrape_buffer)
-    })
+        write(text, snapshot, &entries, selection.detail, &buffer)
+    }))
 }
 
 /// Writes everything but the fixed series of the process: a pure function of the

@@ -1,47 +1,40 @@
-//! The HTTP server: metrics, status, liveness, reload.
+//! The HTTP server: metrics, status, liveness, reload, and the management API.
 //!
-//! `daemon` binds a listener and passes it to [`run`] with a [`DaemonHandle`], which
-//! answers from immutable snapshots. Nothing here changes the daemon's
-//! state, but for asking the source to reload.
+//! `daemon` binds a [`Listener`] and passes it to [`run`] with the routes of a
+//! [`DaemonHandle`], which answers from immutable snapshots. The server's own pages
+//! change nothing of the daemon but by asking it to reload; the calls of `api` go
+//! through [`api::ApiBackend`].
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `api` | the vendor's VPC channel API |
-//! | `source` | what the server asks of the daemon |
-//! | `server` | accepting, limits, draining |
-//! | `listener` | TCP, TLS, Unix socket; where a request came from |
+//! | `server` | accepting, limits, draining; where a request came from |
 //! | `tls` | certificates that can be replaced |
-//! | `connection` | one connection's time limits |
-//! | `routes` | which path answers what |
-//! | `health` | `/livez`, `/readyz` |
-//! | `pick` | who would be picked, and why |
+//! | `http` | bodies, answers and request ids of all routes |
+//! | `app` | what the daemon's own pages share |
+//! | `routes` | which path answers what; `/livez`, `/readyz` |
+//! | `metrics`, `status` | a snapshot as Prometheus text and as JSON |
+//! | `stream` | long texts in chunks, compressed or not |
+//! | `pick` | which member would be picked, and why |
 //! | `reload` | `POST /v1/reload`, and who may send it |
-//! | `selection` | query parameters: which channels, how much detail |
-//! | `metrics` | the Prometheus text of a snapshot |
-//! | `status` | the JSON of a snapshot |
-//! | `stream` | long texts in chunks |
 //! | `auth` | who may use the management API |
+//! | `api` | the vendor's VPC channel API |
 
 pub mod api;
+mod app;
 pub mod auth;
-mod connection;
 #[cfg(test)]
 mod fixture;
-mod health;
-mod listener;
+mod http;
 mod metrics;
 mod pick;
 mod reload;
 mod routes;
-mod selection;
 mod server;
-mod source;
 mod status;
 mod stream;
 mod tls;
 
-pub use listener::{ConnectionInfo, Listener, Machine, PeerAddress, bind_unix};
+pub use app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 pub use routes::router;
-pub use server::{DrainOutcome, Limits, run, run_router, run_with};
-pub use source::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+pub use server::{ConnectionInfo, DrainOutcome, Limits, Listener, Machine, PeerAddress, run};
 pub use tls::{Tls, TlsError};

@@ -4,22 +4,17 @@
 
 use std::net::IpAddr;
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::routes::{App, error, json as answer, unavailable};
-use super::selection::unknown_channel;
-use super::source::DaemonHandle;
+use super::app::{App, DaemonHandle, QueryPairs, unknown_channel};
+use super::http::{PageError, json_line};
 use super::status::tier_word;
 use crate::balance::Request;
 use crate::catalog::Entry;
 use crate::channel::Role;
-
-/// The parameters, decoded, in order.
-type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// What is known of the request that needs a member.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,21 +27,13 @@ struct Asked {
 pub(super) async fn pick<S: DaemonHandle>(
     State(app): State<App<S>>,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Response {
-    let asked =
-        match parameters.map_err(|rejection| rejection.body_text()).and_then(|Query(pairs)| read(pairs)) {
-            Ok(asked) => asked,
-            Err(text) => return error(StatusCode::BAD_REQUEST, &text),
-        };
-    let snapshot = match app.source.observe().await {
-        Ok(snapshot) => snapshot,
-        Err(cause) => return unavailable(&cause),
-    };
-    match snapshot.channels.find(&name) {
-        Some(entry) => answer(StatusCode::OK, &explain(entry, &asked)),
-        None => unknown_channel(&name),
-    }
+    parameters: QueryPairs,
+) -> Result<Response, PageError> {
+    let Query(pairs) = parameters.map_err(|rejection| PageError::bad_request(rejection.body_text()))?;
+    let asked = read(pairs).map_err(PageError::bad_request)?;
+    let snapshot = app.daemon.observe().await?;
+    let entry = snapshot.channels.find(&name).ok_or_else(|| unknown_channel(&name))?;
+    Ok(json_line(StatusCode::OK, &explain(entry, &asked)))
 }
 
 fn read(pairs: Vec<(String, String)>) -> Result<Asked, String> {

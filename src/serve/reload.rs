@@ -11,9 +11,9 @@ use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
 use axum::response::Response;
 use serde_json::json;
 
-use super::listener::{ConnectionInfo, Machine, PeerAddress};
-use super::routes::{App, error, json};
-use super::source::DaemonHandle;
+use super::app::{App, DaemonHandle};
+use super::http::{PageError, json_line};
+use super::server::{ConnectionInfo, Machine, PeerAddress};
 
 const ACTION: &str = "x-vitald-action";
 
@@ -21,31 +21,26 @@ const ACTION: &str = "x-vitald-action";
 /// configuration was refused and the old one stays.
 pub(super) async fn reload<S: DaemonHandle>(
     State(app): State<App<S>>,
-    Extension(origin): Extension<ConnectionInfo>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
-) -> Response {
-    if let Err(remedy) = admit(origin, &headers) {
-        return error(StatusCode::FORBIDDEN, remedy);
-    }
-    match app.source.reload().await {
-        Ok(summary) => {
-            let body = json!({
-                "result": "reloaded",
-                "channels": summary.channels,
-                "members": summary.members,
-                "added": summary.added,
-                "removed": summary.removed,
-                "restarted": summary.restarted,
-            });
-            json(StatusCode::OK, &body)
-        }
-        Err(diagnostics) => error(StatusCode::UNPROCESSABLE_ENTITY, &diagnostics),
-    }
+) -> Result<Response, PageError> {
+    admit(connection, &headers).map_err(|remedy| PageError::new(StatusCode::FORBIDDEN, remedy))?;
+    let reloaded = app.daemon.reload().await;
+    let summary = reloaded.map_err(|text| PageError::new(StatusCode::UNPROCESSABLE_ENTITY, text))?;
+    let body = json!({
+        "result": "reloaded",
+        "channels": summary.channels,
+        "members": summary.members,
+        "added": summary.added,
+        "removed": summary.removed,
+        "restarted": summary.restarted,
+    });
+    Ok(json_line(StatusCode::OK, &body))
 }
 
 /// Whether this request may reload; if not, what to do instead.
-fn admit(origin: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str> {
-    if origin.machine == Machine::Other {
+fn admit(connection: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str> {
+    if connection.machine == Machine::Other {
         return Err("only a client on this machine may reload: send the request from there, \
                     or send the daemon SIGHUP");
     }
@@ -53,7 +48,7 @@ fn admit(origin: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str
         return Err("the header \"X-Vitald-Action: reload\" is missing: add it");
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| !names_this_machine(host, origin.peer)) {
+    if host.is_some_and(|host| !names_this_machine(host, connection.peer)) {
         return Err(
             "the Host header names another machine: send the request to 127.0.0.1, [::1], localhost \
                     or the address that is listened on",

@@ -1,65 +1,89 @@
-//! Which path answers what, and the answers that every path shares.
+//! Which path of the daemon's own answers what; `/livez` and `/readyz` themselves.
 
-use axum::Router;
-use axum::http::{Method, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{Html, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use serde_json::json;
 
-use super::source::{DaemonHandle, SnapshotError};
+use super::app::{App, DaemonHandle, Liveness};
+use super::http::{PageError, json_line};
 use super::stream::Writers;
-use super::{health, metrics, pick, reload, status};
+use super::{metrics, pick, reload, status};
+use crate::catalog::Snapshot;
+use crate::channel::{CheckStatus, Health};
 
-/// What the handlers share.
-#[derive(Debug, Clone)]
-pub(super) struct App<S> {
-    pub(super) source: S,
-    pub(super) writers: Writers,
-    pub(super) scrape_buffer: metrics::ScrapeBuffer,
-}
-
-/// All routes over one source.
-pub fn router<S: DaemonHandle>(source: S) -> Router {
+/// All routes over one daemon.
+pub fn router<S: DaemonHandle>(daemon: S) -> Router {
+    let metrics = get(metrics::metrics::<S>).layer(Extension(metrics::ScrapeBuffer::default()));
     Router::new()
         .route("/", get(landing_page))
-        .route("/livez", get(health::live::<S>))
-        .route("/-/healthy", get(health::live::<S>))
-        .route("/readyz", get(health::ready::<S>))
-        .route("/-/ready", get(health::ready::<S>))
-        .route("/metrics", get(metrics::metrics::<S>))
+        .route("/livez", get(live::<S>))
+        .route("/-/healthy", get(live::<S>))
+        .route("/readyz", get(ready::<S>))
+        .route("/-/ready", get(ready::<S>))
+        .route("/metrics", metrics)
         .route("/v1/status", get(status::status::<S>))
         .route("/v1/channels/{name}", get(status::channel::<S>))
         .route("/v1/channels/{name}/pick", get(pick::pick::<S>))
         .route("/v1/reload", post(reload::reload::<S>))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(App { source, writers: Writers::new(), scrape_buffer: metrics::ScrapeBuffer::default() })
-}
-
-/// A JSON answer that no cache keeps.
-pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, format!("{body}\n")).into_response()
-}
-
-/// `{"error": ..}`.
-pub(super) fn error(status: StatusCode, text: &str) -> Response {
-    json(status, &serde_json::json!({ "error": text }))
-}
-
-/// The daemon did not answer: 503, so that a scraper marks the target down
-/// instead of storing nonsense.
-pub(super) fn unavailable(cause: &SnapshotError) -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, &cause.to_string())
+        .with_state(App { daemon, writers: Writers::new() })
 }
 
 async fn landing_page() -> Html<&'static str> {
     Html(include_str!("landing.html"))
 }
 
-async fn not_found(uri: Uri) -> Response {
-    error(StatusCode::NOT_FOUND, &format!("nothing is at {}; / lists what there is", uri.path()))
+async fn not_found(uri: Uri) -> PageError {
+    PageError::new(StatusCode::NOT_FOUND, format!("nothing is at {}; / lists what there is", uri.path()))
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, &format!("{} does not take {method}", uri.path()))
+async fn method_not_allowed(method: Method, uri: Uri) -> PageError {
+    PageError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}
+
+/// 200 while every driver makes progress. Asks no driver, so it answers even
+/// when all of them hang.
+async fn live<S: DaemonHandle>(State(app): State<App<S>>) -> Response {
+    match app.daemon.liveness() {
+        Liveness::Alive => json_line(StatusCode::OK, &json!({ "status": "alive" })),
+        Liveness::Stalled { driver, silent } => {
+            let seconds = silent.as_secs_f64();
+            let reason = format!("driver {driver} has made no progress for {seconds:.1} s");
+            let body = json!({ "status": "stalled", "driver": driver, "seconds": seconds, "reason": reason });
+            json_line(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    }
+}
+
+/// 200 once every member has a verdict, or `ready_within` has passed.
+async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Result<Response, PageError> {
+    let snapshot = app.daemon.observe().await?;
+    if snapshot.ready {
+        return Ok(json_line(StatusCode::OK, &json!({ "status": "ready" })));
+    }
+    let (waiting, probed) = without_verdict(&snapshot);
+    let reason = format!("{waiting} of {probed} members have no verdict yet");
+    let body =
+        json!({ "status": "starting", "without_verdict": waiting, "members": probed, "reason": reason });
+    Ok(json_line(StatusCode::SERVICE_UNAVAILABLE, &body))
+}
+
+/// How many probed members are unknown, and how many are probed at all.
+fn without_verdict(snapshot: &Snapshot) -> (usize, usize) {
+    let (mut waiting, mut probed) = (0, 0);
+    for entry in &snapshot.channels.entries {
+        let check = entry.channel.health_check();
+        if check.is_none_or(|check| check.status() == CheckStatus::Off) {
+            continue;
+        }
+        for member in snapshot.channel(entry).members() {
+            probed += 1;
+            waiting += usize::from(member.health() == Health::Unknown);
+        }
+    }
+    (waiting, probed)
 }

@@ -1,29 +1,38 @@
-//! Accepting, limits, draining: the life of the listener.
+//! The life of a connection: accepting, TLS, requests, time limits, draining.
 //!
-//! Called by `daemon` with a bound listener and a token that ends it. Nothing a
-//! client or the network does ends the accept loop; only the token does.
+//! Called by `daemon` with a bound [`Listener`] and a token that ends it; several
+//! listeners are several runs. Nothing a client or the network does ends the accept
+//! loop; only the token does. Every request carries its [`ConnectionInfo`] as an
+//! extension. Two limits stand beside hyper's on reading a request head:
+//! [`WriteLimit`] ends a connection whose peer accepts no byte for a while, and
+//! [`ExchangeTimer`] bounds the time from a request's head to the end of its answer,
+//! so that nobody holds a snapshot by reading it drop by drop.
 
+use std::fmt;
 use std::io;
-use std::pin::pin;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{Extensions, Request};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{AnswerBody, ExchangeTimer, WriteLimit};
-use super::listener::{ConnectionInfo, Incoming, Listener};
-use super::routes;
-use super::source::DaemonHandle;
+use super::tls::Tls;
+use crate::config::api::Transport;
 
 #[cfg(test)]
 mod tests;
@@ -81,28 +90,9 @@ pub enum DrainOutcome {
     },
 }
 
-/// Serves until `shutdown`, then finishes the answers under way within
+/// Serves these routes until `shutdown`, then finishes the answers under way within
 /// [`Limits::drain`].
 pub async fn run(
-    listener: impl Into<Listener>,
-    source: impl DaemonHandle,
-    shutdown: CancellationToken,
-) -> DrainOutcome {
-    run_with(listener, source, shutdown, Limits::default()).await
-}
-
-/// [`run`], with limits of one's own.
-pub async fn run_with(
-    listener: impl Into<Listener>,
-    source: impl DaemonHandle,
-    shutdown: CancellationToken,
-    limits: Limits,
-) -> DrainOutcome {
-    run_router(listener, routes::router(source), shutdown, limits).await
-}
-
-/// [`run_with`], over any routes: those of [`routes::router`] and more.
-pub async fn run_router(
     listener: impl Into<Listener>,
     router: Router,
     shutdown: CancellationToken,
@@ -111,7 +101,7 @@ pub async fn run_router(
     let listener = listener.into();
     let server = Server {
         router,
-        slots: Arc::new(Semaphore::new(limits.connections)),
+        connections_left: Arc::new(Semaphore::new(limits.connections)),
         connections: TaskTracker::new(),
         closing: CancellationToken::new(),
         cut_off: CancellationToken::new(),
@@ -127,9 +117,106 @@ pub async fn run_router(
     server.drain().await
 }
 
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// HTTP over TCP, or HTTPS with these certificates.
+    Tcp(TcpListener, Option<Tls>),
+    /// HTTP over a Unix socket.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener, None)
+    }
+}
+
+/// A connection that was accepted, its handshake still to come.
+#[derive(Debug)]
+enum Incoming {
+    Tcp(TcpStream, Option<Tls>),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Waits for a connection. Cancel-safe, as the listeners' own `accept` is.
+    async fn accept(&self) -> io::Result<(Incoming, ConnectionInfo)> {
+        match self {
+            Self::Tcp(listener, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
+                let info = ConnectionInfo::network(peer, stream.local_addr().ok(), transport);
+                Ok((Incoming::Tcp(stream, tls.clone()), info))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let (peer, machine) = (PeerAddress::UnixSocket, Machine::This);
+                let info = ConnectionInfo { peer, machine, transport: Transport::Plain };
+                Ok((Incoming::Unix(stream), info))
+            }
+        }
+    }
+}
+
+/// Where a request came from: an extension that the server puts on every one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The other end of the connection.
+    pub peer: PeerAddress,
+    /// Whether it is on this machine.
+    pub machine: Machine,
+    /// What the connection speaks.
+    pub transport: Transport,
+}
+
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// Here: a loopback address, or the very address that was connected to.
+    This,
+    /// On another machine, as far as can be told.
+    Other,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// A host.
+    Network(IpAddr),
+    /// A process of this machine that the socket's permissions let in.
+    UnixSocket,
+}
+
+impl ConnectionInfo {
+    pub(super) fn network(peer: SocketAddr, local: Option<SocketAddr>, transport: Transport) -> Self {
+        let address = peer.ip().to_canonical();
+        let is_here =
+            address.is_loopback() || local.is_some_and(|local| local.ip().to_canonical() == address);
+        let machine = if is_here { Machine::This } else { Machine::Other };
+        Self { peer: PeerAddress::Network(peer.ip()), machine, transport }
+    }
+
+    /// What the server noted; if it noted nothing, a stranger over plain HTTP.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        let stranger = Self::network((Ipv4Addr::UNSPECIFIED, 0).into(), None, Transport::Plain);
+        extensions.get().copied().unwrap_or(stranger)
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(formatter),
+            Self::UnixSocket => formatter.write_str("the local socket"),
+        }
+    }
+}
+
 struct Server {
     router: Router,
-    slots: Arc<Semaphore>,
+    connections_left: Arc<Semaphore>,
     connections: TaskTracker,
     /// Finish what you are answering, then close.
     closing: CancellationToken,
@@ -143,14 +230,14 @@ impl Server {
         let mut pause = FIRST_PAUSE;
         loop {
             // The semaphore is never closed.
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&self.connections_left).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((incoming, origin)) => {
+                Ok((incoming, info)) => {
                     if pause != FIRST_PAUSE {
                         tracing::info!("accepting connections again");
                         pause = FIRST_PAUSE;
                     }
-                    self.spawn(incoming, origin, slot);
+                    self.spawn(incoming, info, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -165,16 +252,16 @@ impl Server {
         }
     }
 
-    fn spawn(&self, incoming: Incoming, origin: ConnectionInfo, slot: OwnedSemaphorePermit) {
+    fn spawn(&self, incoming: Incoming, info: ConnectionInfo, permit: OwnedSemaphorePermit) {
         let router = TowerToHyperService::new(self.router.clone());
         let (limits, closing, cut_off) = (self.limits, self.closing.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
             // Cancel-safe: both ways the connection is dropped, which closes it.
             tokio::select! {
-                () = serve_incoming(incoming, origin, router, limits, closing) => {}
+                () = serve_incoming(incoming, info, router, limits, closing) => {}
                 () = cut_off.cancelled() => {}
             }
-            drop(slot);
+            drop(permit);
         });
     }
 
@@ -202,48 +289,45 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// Shakes hands where that is due, and serves.
 async fn serve_incoming(
     incoming: Incoming,
-    origin: ConnectionInfo,
+    info: ConnectionInfo,
     router: TowerToHyperService<Router>,
     limits: Limits,
     closing: CancellationToken,
 ) {
+    let (stream, tls) = match incoming {
+        Incoming::Tcp(stream, tls) => (stream, tls),
+        Incoming::Unix(stream) => return serve_connection(stream, info, router, limits, closing).await,
+    };
     // An answer's last segment must not wait for an acknowledgement. Failing
     // that it is merely slower.
-    if let Incoming::Tcp(stream) | Incoming::Tls(stream, _) = &incoming {
-        drop(stream.set_nodelay(true));
-    }
-    match incoming {
-        Incoming::Tcp(stream) => serve_connection(stream, origin, router, limits, closing).await,
-        Incoming::Unix(stream) => serve_connection(stream, origin, router, limits, closing).await,
-        Incoming::Tls(stream, tls) => {
-            // Cancel-safe: a connection without a request is simply closed.
-            let stream = tokio::select! {
-                stream = tls.accept(stream, limits.handshake) => stream,
-                () = closing.cancelled() => return,
-            };
-            match stream {
-                Ok(stream) => serve_connection(stream, origin, router, limits, closing).await,
-                Err(error) => tracing::debug!(peer = %origin.peer, %error, "handshake failed"),
-            }
-        }
+    drop(stream.set_nodelay(true));
+    let Some(tls) = tls else { return serve_connection(stream, info, router, limits, closing).await };
+    // Cancel-safe: a connection without a request is simply closed.
+    let stream = tokio::select! {
+        stream = tls.accept(stream, limits.handshake) => stream,
+        () = closing.cancelled() => return,
+    };
+    match stream {
+        Ok(stream) => serve_connection(stream, info, router, limits, closing).await,
+        Err(error) => tracing::debug!(peer = %info.peer, %error, "handshake failed"),
     }
 }
 
 async fn serve_connection<S>(
     stream: S,
-    origin: ConnectionInfo,
+    info: ConnectionInfo,
     router: TowerToHyperService<Router>,
     limits: Limits,
     closing: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = origin.peer;
+    let peer = info.peer;
     let exchange = ExchangeTimer::new();
     let answers = exchange.clone();
     let service = service_fn(move |mut request: Request<_>| {
         let answering = answers.begin();
-        request.extensions_mut().insert(origin);
+        request.extensions_mut().insert(info);
         let response = router.call(request);
         async move { response.await.map(|answer| answer.map(|body| AnswerBody { body, _answering: answering })) }
     });
@@ -273,5 +357,149 @@ async fn serve_connection<S>(
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// A stream whose writes fail once the peer has accepted nothing for `limit`.
+#[derive(Debug)]
+struct WriteLimit<S> {
+    stream: S,
+    limit: Duration,
+    /// Runs while a write waits; none while writes go through.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> WriteLimit<S> {
+    fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, stalled: None }
+    }
+
+    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.limit;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WriteLimit<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.judge(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.judge(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The request a connection is answering, if any. HTTP/1.1 answers one at a
+/// time, so one is enough.
+#[derive(Debug, Clone)]
+struct ExchangeTimer {
+    since: watch::Sender<Option<Instant>>,
+}
+
+impl ExchangeTimer {
+    fn new() -> Self {
+        Self { since: watch::Sender::new(None) }
+    }
+
+    /// A request head has arrived; the answer ends when the guard is dropped.
+    fn begin(&self) -> Answering {
+        self.since.send_replace(Some(Instant::now()));
+        Answering { exchange: self.clone() }
+    }
+
+    /// Returns once an answer has taken longer than `limit`. Cancel-safe: it
+    /// keeps nothing between polls but what the channel holds.
+    async fn overdue(&self, limit: Duration) {
+        let mut changes = self.since.subscribe();
+        loop {
+            let since = *changes.borrow_and_update();
+            // `changed` cannot fail: this very ExchangeTimer holds the sender.
+            match since {
+                None => drop(changes.changed().await),
+                Some(since) => {
+                    if timeout_at(since + limit, changes.changed()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An answer under way.
+#[derive(Debug)]
+struct Answering {
+    exchange: ExchangeTimer,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.exchange.since.send_replace(None);
+    }
+}
+
+/// A response body that ends its exchange when it ends or is given up.
+#[derive(Debug)]
+struct AnswerBody {
+    body: axum::body::Body,
+    _answering: Answering,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

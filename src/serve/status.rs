@@ -13,9 +13,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Serialize, Serializer};
 
-use super::routes::{App, unavailable};
-use super::selection::{QueryPairs, Selection, Takes, unknown_channel};
-use super::source::DaemonHandle;
+use super::app::{App, DaemonHandle, QueryPairs, Selection, Takes, unknown_channel};
+use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
@@ -28,21 +27,12 @@ pub(super) async fn status<S: DaemonHandle>(
     State(app): State<App<S>>,
     headers: HeaderMap,
     parameters: QueryPairs,
-) -> Response {
-    let selection = match Selection::read(parameters, Takes::Channel) {
-        Ok(selection) => selection,
-        Err(refusal) => return refusal,
-    };
-    let permit = app.writers.permit().await;
-    let snapshot = match app.source.observe().await {
-        Ok(snapshot) => snapshot,
-        Err(cause) => return unavailable(&cause),
-    };
-    let entries = match selection.entries(&snapshot.channels) {
-        Ok(entries) => entries,
-        Err(refusal) => return refusal,
-    };
-    permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries))
+) -> Result<Response, PageError> {
+    let selection = Selection::read(parameters, Takes::Channel)?;
+    let permit = app.writers.permit().await?;
+    let snapshot = app.daemon.observe().await?;
+    let entries = selection.entries(&snapshot.channels)?;
+    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
 }
 
 /// `GET /v1/channels/{name}`.
@@ -50,20 +40,15 @@ pub(super) async fn channel<S: DaemonHandle>(
     State(app): State<App<S>>,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Response {
-    let permit = app.writers.permit().await;
-    let snapshot = match app.source.observe().await {
-        Ok(snapshot) => snapshot,
-        Err(cause) => return unavailable(&cause),
-    };
-    let Some(entry) = snapshot.channels.find(&name).cloned() else {
-        return unknown_channel(&name);
-    };
-    permit.respond(CONTENT_TYPE, &headers, move |text| {
+) -> Result<Response, PageError> {
+    let permit = app.writers.permit().await?;
+    let snapshot = app.daemon.observe().await?;
+    let entry = snapshot.channels.find(&name).cloned().ok_or_else(|| unknown_channel(&name))?;
+    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| {
         write_channel(text, &snapshot, &entry)?;
         text.push("\n");
         Ok(())
-    })
+    }))
 }
 
 /// The whole document, over these channels.

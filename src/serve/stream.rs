@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::http::PageError;
 
 #[cfg(test)]
 mod tests;
@@ -45,17 +47,21 @@ impl Writers {
         Self(Arc::new(Semaphore::new(WRITERS)))
     }
 
-    /// Waits for a turn. Take the snapshot after it, so that it is fresh.
-    pub(super) async fn permit(&self) -> WritePermit {
-        WritePermit { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
+    /// Waits for a permit. Take the snapshot after it, so that it is fresh.
+    ///
+    /// # Errors
+    /// The semaphore is closed, which no code does.
+    pub(super) async fn permit(&self) -> Result<WritePermit, PageError> {
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let closed = |_| PageError::new(StatusCode::SERVICE_UNAVAILABLE, "no more long texts are written");
+        permit.map(|_permit| WritePermit { _permit }).map_err(closed)
     }
 }
 
-/// One text's turn; ends when dropped. The permit is none only if the
-/// semaphore were closed, which nobody does.
+/// The right to write one text, until it is dropped.
 #[derive(Debug)]
 pub(super) struct WritePermit {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl WritePermit {

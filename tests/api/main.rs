@@ -135,6 +135,40 @@ fn paths_and_methods_that_are_not_there() {
 }
 
 #[test]
+fn other_paths_name_nothing_and_other_methods_are_refused() {
+    let server = server();
+    let others = [
+        "/v2".to_owned(),
+        "/v2/".to_owned(),
+        "/v2/x".to_owned(),
+        format!("/v2/{PROJECT}"),
+        format!("/v2/{PROJECT}/apigw"),
+        format!("/v2/{PROJECT}/apigw/"),
+        format!("/v2/{PROJECT}/apigw/vpc-channels"),
+        format!("/v2/{PROJECT}/apigw/instances/"),
+        "/v2//apigw/instances".to_owned(),
+        format!("/v2/{PROJECT}/other/instances"),
+        path("/vpc-channels/c/"),
+        path("/vpc-channels/c/members/m/x"),
+        path("/vpc-channels/%ff"),
+    ];
+    for path in others {
+        let answer = server.send("GET", &path, None);
+        assert_eq!((answer.status, text(&answer.json(), "error_code")), (404, "APIG.0101"), "{path}");
+        assert!(answer.header("x-request-id").is_some(), "{path}");
+    }
+    let escaped = server.send("GET", &format!("/v2/{PROJECT}/apigw/instances/a%2Fb"), None);
+    assert_eq!((escaped.status, text(&escaped.json(), "error_code")), (404, "APIG.3030"));
+    assert!(text(&escaped.json(), "error_msg").ends_with("id:a/b"));
+    let foreign = server.send("GET", "/v2/p/apigw/instances", None);
+    assert_eq!((foreign.status, text(&foreign.json(), "error_code")), (403, "APIG.1005"));
+    for method in ["HEAD", "PATCH", "OPTIONS"] {
+        let answer = server.send(method, &path("/vpc-channels/c"), None);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, PUT, DELETE")), "{method}");
+    }
+}
+
+#[test]
 fn every_broken_rule_is_told_with_its_place() {
     let server = server();
     let mut body = small("abc");

@@ -75,6 +75,12 @@ fn a_token_makes_a_channel_whose_verdicts_are_live() {
     let body = checked("web", &[good, 1]).to_string();
     let stranger = daemon.send("POST", &path(""), "", &body);
     assert_eq!((stranger.status, text(&stranger.json(), "/error_code")), (401, "APIG.1000"));
+    for path in ["/v2", "/v2/", "/v2/nothing", "/v2/p/apigw/instances/i/nothing"] {
+        assert_eq!(daemon.send("GET", path, "", "").status, 401, "{path}");
+    }
+    let nothing = daemon.send("GET", "/nothing", "", "");
+    assert_eq!(nothing.status, 404);
+    assert_eq!(text(&nothing.json(), "/error"), "nothing is at /nothing; / lists what there is");
     let made = daemon.send("POST", &path(""), &format!("X-Auth-Token: {token}\r\n"), &body);
     assert_eq!(made.status, 201, "{}", made.text);
     let id = text(&made.json(), "/id").to_owned();

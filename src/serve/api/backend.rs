@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::source::SnapshotError;
+use super::super::app::SnapshotError;
 use crate::catalog::Snapshot;
 use crate::catalog::{Call, Fault, Published, Reply};
 

@@ -1,26 +1,24 @@
 //! Query parameters: paging and filters (docs/vendor-api.md, "Lists and filters"). Unknown ones are
 //! passed over; of one given twice the first counts.
 
-use std::borrow::Cow;
-
 use crate::catalog::{ChannelFilter, Fault, InstanceFilter, MemberFilter, Paging, PathFamily, TextFilter};
 use crate::channel::ChannelKind;
 
 /// The parameters of a request.
 #[derive(Debug)]
-pub(super) struct ApiQuery<'q> {
-    pairs: Vec<(Cow<'q, str>, Cow<'q, str>)>,
+pub(super) struct ApiQuery {
+    pairs: Vec<(String, String)>,
 }
 
-impl<'q> ApiQuery<'q> {
-    pub(super) fn read(query: Option<&'q str>) -> Self {
-        Self { pairs: form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect() }
+impl ApiQuery {
+    pub(super) fn read(query: Option<&str>) -> Self {
+        Self { pairs: form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect() }
     }
 
     /// A parameter's text; an empty one counts as absent.
     fn text(&self, name: &str) -> Option<&str> {
         let found = self.pairs.iter().find(|(key, _)| key == name)?;
-        Some(&*found.1).filter(|text| !text.is_empty())
+        Some(found.1.as_str()).filter(|text| !text.is_empty())
     }
 
     fn owned(&self, name: &str) -> Option<String> {

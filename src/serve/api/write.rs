@@ -1,9 +1,12 @@
 //! The calls that change something: body to call, outcome to answer.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::http::Method;
-use axum::response::Response;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use super::answer::List;
 use super::answer::channel::{ChannelAnswer, ProjectAnswer, members_of};
@@ -11,58 +14,48 @@ use super::answer::instance::FeatureAnswer;
 use super::answer::part::{GroupAnswer, HealthConfigAnswer};
 use super::answer::verdict::LiveVerdicts;
 use super::backend::ApiBackend;
-use super::exchange::{ApiCall, Stop, json, nothing};
-use super::route::ApiResource;
-use crate::catalog::{Body, Call, Fault, PathFamily, Reply, Resource};
-use crate::channel::MemberStatus;
+use super::call::{ApiError, ApiRequest, ApiState};
+use crate::catalog::{Body, Call, ChannelPath, Fault, Reply, Resource};
+use crate::serve::http::json;
 
 /// Bodies larger than this are read on a thread of their own.
 const LONG_BODY: usize = 64 * 1024;
 
-pub(super) async fn answer<B: ApiBackend>(backend: &B, exchange: ApiCall) -> Result<Response, Stop> {
-    let ApiCall { route, method, body, .. } = exchange;
-    let body = if body.len() <= LONG_BODY {
-        Body::read(&body)
-    } else {
-        let read = tokio::task::spawn_blocking(move || Body::read(&body)).await;
-        read.map_err(|error| Fault::Unavailable(error.to_string()))?
-    };
-    let (call, status) = call(route.family, route.place, &method, body).ok_or(Stop::NoRoute)?;
-    let outcome = backend.write(call).await?;
-    show(backend, outcome, status).await
+type Answering = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+
+/// A handler that does the call that `make` makes of a request, and answers with
+/// this status if it succeeds.
+pub(super) fn write<B: ApiBackend>(
+    status: StatusCode,
+    make: impl Fn(&ApiRequest, Body) -> Result<Call, ApiError> + Clone + Send + Sync + 'static,
+) -> impl Fn(State<ApiState<B>>, ApiRequest) -> Answering + Clone + Send + Sync + 'static {
+    move |State(api), request| {
+        let make = make.clone();
+        Box::pin(async move {
+            let body = read_json(request.body.bytes.clone()).await?;
+            let outcome = api.backend.write(make(&request, body)?).await?;
+            show(&api.backend, outcome, status).await
+        })
+    }
 }
 
-/// The call that a place and a method mean, and the status of its success. The
-/// table of methods lets nothing else through.
-fn call(family: PathFamily, place: ApiResource, method: &Method, body: Body) -> Option<(Call, u16)> {
-    let is = |wanted: &Method| method == wanted;
-    let made = match place {
-        ApiResource::Channels(instance) => (Call::CreateChannel { instance, body }, 201),
-        ApiResource::Channel(at) if is(&Method::PUT) => (Call::UpdateChannel { family, at, body }, 200),
-        ApiResource::Channel(at) => (Call::DeleteChannel { at }, 204),
-        ApiResource::Members(at) if is(&Method::POST) => (Call::AddMembers { at, body }, 201),
-        ApiResource::Members(at) => (Call::ReplaceMembers { at, body }, 200),
-        ApiResource::Member(at, member) => (Call::DeleteMember { at, member }, 204),
-        ApiResource::BatchEnable(at) => {
-            (Call::SwitchMembers { at, status: MemberStatus::Enabled, body }, 204)
-        }
-        ApiResource::BatchDisable(at) => {
-            (Call::SwitchMembers { at, status: MemberStatus::Disabled, body }, 204)
-        }
-        ApiResource::HealthConfig(at) => (Call::UpdateHealthCheck { at, body }, 200),
-        ApiResource::Groups(at) => (Call::AddGroups { at, body }, 201),
-        ApiResource::Group(at, group) if is(&Method::PUT) => (Call::UpdateGroup { at, group, body }, 200),
-        ApiResource::Group(at, group) => (Call::DeleteGroup { at, group }, 204),
-        ApiResource::ProjectChannels if is(&Method::POST) => (Call::CreateProjectChannels { body }, 201),
-        ApiResource::ProjectChannels => (Call::UpdateProjectChannels { body }, 200),
-        ApiResource::ProjectSyncs => (Call::SyncProjectChannels { body }, 201),
-        ApiResource::Features(instance) => (Call::SetFeature { instance, body }, 201),
-        ApiResource::Instances | ApiResource::Instance(_) => return None,
-    };
-    Some(made)
+/// [`write`] for the calls that need no more than the ids of a channel.
+pub(super) fn write_at<B: ApiBackend>(
+    status: StatusCode,
+    make: impl Fn(ChannelPath, Body) -> Call + Clone + Send + Sync + 'static,
+) -> impl Fn(State<ApiState<B>>, ApiRequest) -> Answering + Clone + Send + Sync + 'static {
+    write(status, move |request, body| Ok(make(request.channel_path()?, body)))
 }
 
-async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: u16) -> Result<Response, Stop> {
+async fn read_json(bytes: Bytes) -> Result<Body, Fault> {
+    if bytes.len() <= LONG_BODY {
+        return Ok(Body::read(&bytes));
+    }
+    let read = tokio::task::spawn_blocking(move || Body::read(&bytes)).await;
+    read.map_err(|error| Fault::Unavailable(error.to_string()))
+}
+
+async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) -> Result<Response, ApiError> {
     // Only what is checked has verdicts. The change is made: an answer without
     // them is better than an error.
     let is_checked = |resource: &Resource| resource.effective.health_check().is_some();
@@ -74,7 +67,7 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: u16) -> Result
     let snapshot = if shows_verdicts { backend.observe().await.ok() } else { None };
     let verdicts = LiveVerdicts::of(snapshot.as_deref());
     let response = match &outcome {
-        Reply::Nothing => nothing(),
+        Reply::Nothing => status.into_response(),
         Reply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
         Reply::Members(resource, places) => {
             let instance = Arc::clone(backend.registry().read().instance(&resource.instance)?);

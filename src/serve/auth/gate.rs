@@ -10,22 +10,26 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::accounts::{Accounts, UserAccount, UserName};
-use super::fault::AuthFault;
 use super::hashing::{Busy, HashingQueue};
-use super::identity::{Identity, Principal};
+use super::identity::{Action, AuthFault, Identity, Principal};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
 use super::slowdown::Slowdown;
 use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
 use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
 use crate::health::Now;
-use crate::serve::listener::{ConnectionInfo, PeerAddress};
+use crate::serve::http::{BodyReader, RequestId};
+use crate::serve::server::{ConnectionInfo, PeerAddress};
 
 /// Where a client puts its token.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
@@ -35,17 +39,13 @@ pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 /// by [`HashingQueue`] alone.
 const WAITING_ANSWERS: usize = 32;
 
-/// How many large signed bodies are held at once, until they are answered;
-/// further ones wait unread. Access keys are no secret, so anybody may send one.
-const LARGE_BODIES: usize = 4;
-
 /// Reads both clocks.
 pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// Who may use the management API. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct AuthGate {
-    shared: Arc<GateState>,
+    state: Arc<GateState>,
 }
 
 struct GateState {
@@ -56,7 +56,8 @@ struct GateState {
     slowdown: Mutex<Slowdown>,
     hashing: HashingQueue,
     waiting_answers: Semaphore,
-    large_bodies: Arc<Semaphore>,
+    /// Access keys are no secret, so anybody may send a signed body.
+    bodies: BodyReader,
 }
 
 impl fmt::Debug for AuthGate {
@@ -98,16 +99,16 @@ impl AuthGate {
     /// # Errors
     /// The system has no random numbers.
     pub fn new(api: &ApiSettings, clock: ReadClock, cores: usize) -> Result<Self, getrandom::Error> {
-        let shared = GateState {
+        let state = GateState {
             clock,
             accounts: RwLock::new(Arc::new(accounts_of(api)?)),
             tokens: Mutex::default(),
             slowdown: Mutex::default(),
             hashing: HashingQueue::new(cores),
             waiting_answers: Semaphore::new(WAITING_ANSWERS),
-            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            bodies: BodyReader::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { state: Arc::new(state) })
     }
 
     /// Puts the accounts of a new configuration into effect. Tokens of users who
@@ -118,15 +119,15 @@ impl AuthGate {
     /// The system has no random numbers; the old accounts stay.
     pub fn replace(&self, api: &ApiSettings) -> Result<(), getrandom::Error> {
         let accounts = Arc::new(accounts_of(api)?);
-        lock(&self.shared.tokens).retain_users(|user| accounts.user_by_id(user).is_some());
-        *self.shared.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+        lock(&self.state.tokens).retain_users(|user| accounts.user_by_id(user).is_some());
+        *self.state.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
         Ok(())
     }
 
     /// The accounts in effect.
     #[must_use]
     pub fn accounts(&self) -> Arc<Accounts> {
-        Arc::clone(&self.shared.accounts.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.state.accounts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Judges a request's head. A token wins over a signature, because SDKs
@@ -214,7 +215,7 @@ impl AuthGate {
         let hash = user.map_or_else(|| accounts.decoy(), |user| Some(&user.password));
         let matches = match hash {
             Some(hash) => {
-                let check = self.shared.hashing.matches(Arc::clone(hash), password);
+                let check = self.state.hashing.matches(Arc::clone(hash), password);
                 check.await.map_err(|Busy| LoginFault::Busy)?
             }
             // Nobody can log in: there is nothing to find out.
@@ -237,7 +238,7 @@ impl AuthGate {
         let grant = Grant { user_id: Arc::clone(&user.id), stamp: user.stamp, scope };
         let mut random = Zeroizing::new([0; 32]);
         getrandom::fill(random.as_mut_slice())?;
-        Ok(lock(&self.shared.tokens).issue(grant, &random, (self.shared.clock)()))
+        Ok(lock(&self.state.tokens).issue(grant, &random, (self.state.clock)()))
     }
 
     /// Whose token it is.
@@ -250,12 +251,12 @@ impl AuthGate {
 
     /// Takes a token back.
     pub fn revoke(&self, token: &[u8]) {
-        lock(&self.shared.tokens).revoke(token);
+        lock(&self.state.tokens).revoke(token);
     }
 
     fn identify_token(&self, token: &[u8]) -> Result<Identity, AuthFault> {
-        let now = (self.shared.clock)().monotonic;
-        let grant = lock(&self.shared.tokens).find(token, now).cloned().map_err(|fault| match fault {
+        let now = (self.state.clock)().monotonic;
+        let grant = lock(&self.state.tokens).find(token, now).cloned().map_err(|fault| match fault {
             TokenFault::Unknown => AuthFault::TokenUnknown,
             TokenFault::Expired => AuthFault::TokenExpired,
         })?;
@@ -281,7 +282,7 @@ impl AuthGate {
             query: parts.uri.query().unwrap_or_default(),
             headers: &parts.headers,
         };
-        let claim = Claim::read(head, (self.shared.clock)().wall)?;
+        let claim = Claim::read(head, (self.state.clock)().wall)?;
         let accounts = self.accounts();
         let key = accounts
             .access_key(claim.access_key())
@@ -294,20 +295,56 @@ impl AuthGate {
         Ok(SignedClaim { claim, secret_key: key.secret_key.clone(), identity })
     }
 
-    /// Leave to hold one large body, for as long as the permit lives.
-    pub(super) async fn large_body(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed.
-        Arc::clone(&self.shared.large_bodies).acquire_owned().await.ok()
+    /// Reads the bodies of senders who have yet to prove who they are.
+    pub(super) fn bodies(&self) -> &BodyReader {
+        &self.state.bodies
     }
 
     async fn wait_after_failure(&self, peer: PeerAddress) {
-        let delay = lock(&self.shared.slowdown).note_failure(peer, (self.shared.clock)().monotonic);
+        let delay = lock(&self.state.slowdown).note_failure(peer, (self.state.clock)().monotonic);
         if delay > Duration::ZERO
-            && let Ok(_seat) = self.shared.waiting_answers.try_acquire()
+            && let Ok(_permit) = self.state.waiting_answers.try_acquire()
         {
             tokio::time::sleep(delay).await;
         }
     }
+}
+
+/// Lets a request pass whose sender may do what it asks, with their
+/// [`Identity`] as an extension. The project is the path's second segment:
+/// `/v2/{project_id}/...`. The body of a signed request has been read already;
+/// the reader of bodies finds it among the extensions.
+pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let id = RequestId::of(&mut parts.extensions);
+    let mut response = match admit(&gate, &mut parts, body).await {
+        Ok((identity, body)) => {
+            parts.extensions.insert(identity);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(fault) => {
+            gate.penalty(&fault, ConnectionInfo::of(&parts.extensions).peer).await;
+            fault.into_answer(&id)
+        }
+    };
+    id.mark(&mut response);
+    response
+}
+
+async fn admit(gate: &AuthGate, parts: &mut Parts, body: Body) -> Result<(Identity, Body), AuthFault> {
+    let (identity, body) = match gate.inspect(parts)? {
+        Inspected::Known(identity) => (identity, body),
+        Inspected::Signed(signed) => {
+            let whole = gate.bodies().read(body).await?;
+            let identity = gate.conclude(signed, BodyHash::of(&whole.bytes))?;
+            let body = Body::from(whole.bytes.clone());
+            parts.extensions.insert(whole);
+            (identity, body)
+        }
+    };
+    let project = parts.uri.path().split('/').nth(2).unwrap_or_default();
+    identity.admit(project, Action::of(&parts.method))?;
+    Ok((identity, body))
 }
 
 fn accounts_of(api: &ApiSettings) -> Result<Accounts, getrandom::Error> {

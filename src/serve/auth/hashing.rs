@@ -5,7 +5,6 @@
 //! bounded: when it is full, a login is told to come back. Probing goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -24,46 +23,32 @@ pub struct Busy;
 #[derive(Debug)]
 pub struct HashingQueue {
     workers: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
-
-/// A place in the line, given back when dropped: also when the client goes away.
-struct Place<'q>(&'q AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// Taken for as long as a login waits or is checked.
+    line: Semaphore,
 }
 
 impl HashingQueue {
     /// A queue for a machine of so many cores.
     #[must_use]
     pub fn new(cores: usize) -> Self {
-        Self { workers: Arc::new(Semaphore::new((cores / 2).max(1))), waiting: AtomicUsize::new(0) }
+        Self { workers: Arc::new(Semaphore::new((cores / 2).max(1))), line: Semaphore::new(LINE) }
     }
 
-    /// Whether the password is the hash's. Dropping the future gives up a place
+    /// Whether the password is the hash's. Dropping the future gives up the place
     /// in the line; a check that has begun runs to its end and keeps its worker.
     ///
     /// # Errors
-    /// The line is full.
+    /// The line is full, or the runtime ends.
     pub async fn matches(&self, hash: Arc<PasswordHash>, password: Zeroizing<String>) -> Result<bool, Busy> {
-        let place = Place(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= LINE {
-            return Err(Busy);
-        }
-        // Never closed. First come, first served.
-        let Ok(worker) = Arc::clone(&self.workers).acquire_owned().await else { return Err(Busy) };
+        let _place = self.line.try_acquire().map_err(|_| Busy)?;
+        // First come, first served.
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Busy)?;
         let check = tokio::task::spawn_blocking(move || {
             let matches = hash.matches(password.as_bytes());
             drop(worker);
             matches
         });
-        // Fails only when the runtime ends.
-        let matches = check.await.unwrap_or(false);
-        drop(place);
-        Ok(matches)
+        check.await.map_err(|_| Busy)
     }
 }
 
@@ -92,7 +77,7 @@ mod tests {
             assert_eq!(waiting.await, Ok(true));
         }
         assert_eq!(late.await, Ok(false));
-        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.line.available_permits(), LINE);
     }
 
     /// Polls once.

@@ -11,26 +11,26 @@
 //! Errors have Keystone's form: `{"error": {"code", "message", "title"}}`.
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
+use self::login::{KeystoneFault, Login, query_value};
+use super::accounts::{Domain, UserAccount, made_id};
 use super::gate::{AuthGate, LoginFault, TOKEN_HEADER};
-use super::guard::RequestId;
 use super::identity::{Identity, Principal};
-use super::tokens::Scope;
-use crate::config::api::Transport;
-use crate::serve::listener::ConnectionInfo;
+use super::tokens::{Issued, Scope};
+use crate::config::api::{Project, Transport};
+use crate::health::Timestamp;
+use crate::serve::http::{BodyError, identify, json as json_answer};
+use crate::serve::server::ConnectionInfo;
 
-mod documents;
 mod login;
 
 #[cfg(test)]
@@ -49,28 +49,6 @@ struct Identities {
     listen: SocketAddr,
 }
 
-/// An error in Keystone's form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct KeystoneFault {
-    status: StatusCode,
-    message: String,
-}
-
-impl KeystoneFault {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, message)
-    }
-
-    /// Says no more than that: neither whether there is such a user.
-    fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.")
-    }
-}
-
 impl IntoResponse for KeystoneFault {
     fn into_response(self) -> Response {
         let body = json!({
@@ -80,7 +58,7 @@ impl IntoResponse for KeystoneFault {
                 "title": self.status.canonical_reason().unwrap_or("Error"),
             }
         });
-        answer(self.status, &body)
+        keystone_json(self.status, &body)
     }
 }
 
@@ -92,13 +70,8 @@ pub fn routes(gate: AuthGate, listen: SocketAddr) -> Router {
         .route("/v3/auth/tokens", post(create_token).delete(revoke_token))
         .route("/v3/projects", get(list_projects))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::map_response(mark))
+        .layer(axum::middleware::from_fn(identify))
         .with_state(Identities { gate, listen })
-}
-
-async fn mark(mut response: Response) -> Response {
-    RequestId::new().mark(&mut response);
-    response
 }
 
 async fn method_not_allowed() -> KeystoneFault {
@@ -107,7 +80,7 @@ async fn method_not_allowed() -> KeystoneFault {
 
 async fn version(State(identities): State<Identities>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    answer(StatusCode::OK, &documents::version(&identities.endpoint(&parts)))
+    keystone_json(StatusCode::OK, &version_document(&identities.endpoint(&parts)))
 }
 
 async fn create_token(
@@ -115,8 +88,14 @@ async fn create_token(
     request: Request,
 ) -> Result<Response, KeystoneFault> {
     let (parts, body) = request.into_parts();
-    let body = read_login(body).await?;
-    let request = login::Login::parse(&body)?;
+    let read = identities.gate.bodies().read_secret(body, LARGEST_LOGIN).await;
+    let body = read.map_err(|error| match error {
+        BodyError::TooLarge => {
+            KeystoneFault::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large.")
+        }
+        BodyError::Lost => KeystoneFault::bad_request("The request body could not be read."),
+    })?;
+    let request = Login::parse(&body)?;
     // The parsed password is a copy of its own.
     drop(body);
     let accounts = identities.gate.accounts();
@@ -138,8 +117,8 @@ async fn create_token(
         |_| KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The system has no random numbers.");
     let issued = identities.gate.issue(&user, scope).map_err(no_randomness)?;
     let endpoint = is_catalog_wanted(&parts).then(|| identities.endpoint(&parts));
-    let body = documents::token(&user, &issued, scope, accounts.project(), endpoint.as_deref());
-    let mut response = answer(StatusCode::CREATED, &body);
+    let body = token_document(&user, &issued, scope, accounts.project(), endpoint.as_deref());
+    let mut response = keystone_json(StatusCode::CREATED, &body);
     // Hexadecimal digits are a good header value.
     if let Ok(mut token) = HeaderValue::from_str(issued.token.expose()) {
         token.set_sensitive(true);
@@ -185,14 +164,14 @@ async fn list_projects(
     let identity = identities.identify(&parts).await?;
     let accounts = identities.gate.accounts();
     let project = accounts.project();
-    let wanted = login::query_value(parts.uri.query().unwrap_or_default(), "name");
+    let wanted = query_value(parts.uri.query().unwrap_or_default(), "name");
     let is_wanted = wanted.is_none_or(|name| name == project.name);
     let domain = match &identity.principal {
         Principal::User { domain, .. } => Some(&**domain),
         Principal::AccessKey(_) | Principal::LocalSocket => None,
     };
-    let body = documents::projects(is_wanted.then_some(project), domain, &identities.endpoint(&parts));
-    Ok(answer(StatusCode::OK, &body))
+    let body = projects_document(is_wanted.then_some(project), domain, &identities.endpoint(&parts));
+    Ok(keystone_json(StatusCode::OK, &body))
 }
 
 fn not_found(what: &str) -> KeystoneFault {
@@ -228,28 +207,117 @@ fn host_of(headers: &HeaderMap) -> Option<String> {
     (!has_user && !authority.host().is_empty()).then(|| authority.to_string())
 }
 
-/// The body, in memory that is wiped: it holds a password.
-async fn read_login(body: Body) -> Result<Zeroizing<Vec<u8>>, KeystoneFault> {
-    let mut whole = Zeroizing::new(Vec::with_capacity(LARGEST_LOGIN));
-    let mut body = Limited::new(body, LARGEST_LOGIN);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-            true => KeystoneFault::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large."),
-            false => KeystoneFault::bad_request("The request body could not be read."),
-        })?;
-        if let Ok(data) = frame.into_data() {
-            let data: Bytes = data;
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(whole)
+fn keystone_json(status: StatusCode, body: &Value) -> Response {
+    let mut response = json_answer(status, body);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_name(TOKEN_HEADER));
+    response
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::VARY, HeaderValue::from_name(TOKEN_HEADER)),
-    ];
-    (status, headers, body.to_string()).into_response()
+/// The services of the catalog: the two families of the channel API, which
+/// share one address, and the token API itself.
+const SERVICES: [(&str, &str); 3] = [("apig", ""), ("apic", ""), ("identity", "/v3")];
+
+/// `GET /v3`: what Keystone clients discover a version by.
+fn version_document(endpoint: &str) -> Value {
+    json!({
+        "version": {
+            "id": "v3.14",
+            "status": "stable",
+            "updated": "2020-04-07T00:00:00Z",
+            "links": [{ "rel": "self", "href": format!("{endpoint}/v3/") }],
+            "media-types": [
+                { "base": "application/json", "type": "application/vnd.openstack.identity-v3+json" }
+            ],
+        }
+    })
+}
+
+/// A new token's body. `endpoint` is what the catalog names; none hides it.
+fn token_document(
+    user: &UserAccount,
+    issued: &Issued,
+    scope: Scope,
+    project: &Project,
+    endpoint: Option<&str>,
+) -> Value {
+    let mut token = json!({
+        "methods": ["password"],
+        "issued_at": time(issued.issued_at),
+        "expires_at": time(issued.expires_at),
+        "user": {
+            "id": &*user.id,
+            "name": &*user.name,
+            "domain": domain(&user.domain),
+            "password_expires_at": "",
+        },
+    });
+    let Some(fields) = token.as_object_mut() else { return token };
+    let role = user.role.word();
+    let roles = json!([{ "id": made_id(&["role", role]), "name": role }]);
+    match scope {
+        Scope::Project => {
+            let project = json!({ "id": project.id, "name": project.name, "domain": domain(&user.domain) });
+            fields.insert("project".to_owned(), project);
+            fields.insert("roles".to_owned(), roles);
+        }
+        Scope::Domain => {
+            fields.insert("domain".to_owned(), domain(&user.domain));
+            fields.insert("roles".to_owned(), roles);
+        }
+        Scope::Unscoped => {}
+    }
+    if let Some(endpoint) = endpoint
+        && scope != Scope::Unscoped
+    {
+        fields.insert("catalog".to_owned(), catalog(endpoint, &project.name));
+    }
+    json!({ "token": token })
+}
+
+fn domain(domain: &Domain) -> Value {
+    json!({ "id": domain.id, "name": &*domain.name })
+}
+
+fn catalog(endpoint: &str, region: &str) -> Value {
+    let services = SERVICES.map(|(service, path)| {
+        json!({
+            "id": made_id(&["service", service]),
+            "type": service,
+            "name": service,
+            "endpoints": [{
+                "id": made_id(&["endpoint", service]),
+                "interface": "public",
+                "region": region,
+                "region_id": region,
+                "url": format!("{endpoint}{path}"),
+            }],
+        })
+    });
+    Value::from(services.to_vec())
+}
+
+/// `GET /v3/projects`: the one project, or none when another name was asked for.
+fn projects_document(project: Option<&Project>, domain: Option<&str>, endpoint: &str) -> Value {
+    let projects: Vec<Value> = project
+        .map(|project| {
+            let domain_id = made_id(&["domain", domain.unwrap_or("local")]);
+            json!({
+                "id": project.id,
+                "name": project.name,
+                "domain_id": domain_id,
+                "parent_id": domain_id,
+                "enabled": true,
+                "is_domain": false,
+                "description": "",
+                "links": { "self": format!("{endpoint}/v3/projects/{}", project.id) },
+            })
+        })
+        .into_iter()
+        .collect();
+    let links = json!({ "self": format!("{endpoint}/v3/projects"), "previous": null, "next": null });
+    json!({ "projects": projects, "links": links })
+}
+
+fn time(time: Timestamp) -> String {
+    humantime::format_rfc3339_micros(SystemTime::UNIX_EPOCH + Duration::from_nanos(time.0)).to_string()
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::health::MonotonicTime;
-use crate::serve::listener::PeerAddress;
+use crate::serve::server::PeerAddress;
 
 /// Failures that cost nothing: typing errors.
 const FREE_FAILURES: u32 = 3;

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::catalog::Snapshot;
+use crate::serve::app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 use crate::serve::fixture;
-use crate::serve::source::{Liveness, ReloadSummary, SnapshotError};
 
 /// A source whose answers a test sets.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl TestServer {
         let address = listener.local_addr().expect("bound");
         let (answers, shutdown) = (Arc::new(answers), CancellationToken::new());
         let source = Fake(Arc::clone(&answers));
-        let task = tokio::spawn(run_with(listener, source, shutdown.clone(), limits));
+        let task = tokio::spawn(run(listener, crate::serve::router(source), shutdown.clone(), limits));
         Self { address, answers, shutdown, task }
     }
 

@@ -12,7 +12,7 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
         let answer = |result: fn() -> io::Result<()>| {
             let request = request.clone();
             async move {
-                let permit = Writers::new().permit().await;
+                let permit = Writers::new().permit().await.expect("a permit");
                 let response = permit.respond("text/plain", &request, move |text| {
                     text.push("half");
                     result()
@@ -30,7 +30,7 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
 async fn a_long_text_takes_a_few_buffers() {
     const CHUNKS: usize = 64;
     let (told, measured) = tokio::sync::oneshot::channel();
-    let permit = Writers::new().permit().await;
+    let permit = Writers::new().permit().await.expect("a permit");
     let response = permit.respond("text/plain", &HeaderMap::new(), move |text| {
         let mut result = Ok(());
         let taken = allocation_counter::measure(|| {
@@ -60,7 +60,7 @@ async fn writers_wait_for_a_permit() {
     let writers = Writers::new();
     let mut permits = Vec::new();
     for _ in 0..WRITERS {
-        permits.push(writers.permit().await);
+        permits.push(writers.permit().await.expect("a permit"));
     }
     let mut next = Box::pin(writers.permit());
     assert!(poll_once(next.as_mut()).is_pending());

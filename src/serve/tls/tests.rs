@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::channel::{ClientIdentity, PemFile};
-use crate::serve::server::{Limits, run_router};
+use crate::serve::server::{Limits, run};
 use crate::serve::{ConnectionInfo, Listener};
 
 /// A certificate that vouches for itself and for others.
@@ -58,7 +58,7 @@ fn serve(tls: &Tls, listener: TcpListener, limits: Limits) -> CancellationToken 
         "/",
         get(|Extension(origin): Extension<ConnectionInfo>| async move { format!("{:?}", origin.transport) }),
     );
-    tokio::spawn(run_router(Listener::Tls(listener, tls.clone()), router, stop.clone(), limits));
+    tokio::spawn(run(Listener::Tcp(listener, Some(tls.clone())), router, stop.clone(), limits));
     stop
 }
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;
 use crate::health::{MonotonicTime, Timestamp};
-use crate::serve::listener::ConnectionInfo;
+use crate::serve::server::ConnectionInfo;
 
 const PASSWORD: &str = "hidden-password";
 const SECRET: &[u8] = b"probe-secret-key-0123456789";
@@ -241,7 +241,7 @@ async fn nothing_secret_is_printed() {
         other => panic!("{other:?}"),
     };
     let refused = gate.check(&signed(&"0".repeat(64)), b"").await;
-    let tokens = lock(&gate.shared.tokens);
+    let tokens = lock(&gate.state.tokens);
     let text = format!("{gate:?} {gate:#?} {claim:?} {refused:?} {tokens:?} {:?}", gate.accounts());
     assert!(text.contains("ops") && text.contains(ACCESS_KEY), "{text}");
     let secret = std::str::from_utf8(SECRET).expect("text");

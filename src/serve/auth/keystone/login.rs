@@ -7,11 +7,32 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::super::accounts::{Accounts, NamedOrId, UserAccount, UserName};
-use super::super::tokens::Scope;
-use super::KeystoneFault;
+use crate::serve::auth::accounts::{Accounts, NamedOrId, UserAccount, UserName};
+use crate::serve::auth::tokens::Scope;
 
 type Object = Map<String, Value>;
+
+/// An error in Keystone's form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeystoneFault {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+}
+
+impl KeystoneFault {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// Says no more than that: neither whether there is such a user.
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.")
+    }
+}
 
 /// Who wants a token, and for what.
 pub(super) struct Login {
@@ -157,5 +178,5 @@ pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
         let (key, value) = parameter.split_once('=')?;
         (key == name).then_some(value)
     })?;
-    Some(super::super::signature::form_decoded(parameter))
+    Some(crate::serve::auth::signature::form_decoded(parameter))
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::Method;
+use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
@@ -10,7 +12,7 @@ use super::*;
 use crate::config::api::{AccountRole, ApiSettings, ClearText, Project, User};
 use crate::config::password::PasswordHash;
 use crate::health::{MonotonicTime, Now, Timestamp};
-use crate::serve::listener::PeerAddress;
+use crate::serve::server::PeerAddress;
 
 const PASSWORD: &str = "hidden-password";
 

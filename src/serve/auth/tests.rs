@@ -1,18 +1,23 @@
 //! The layer over a router: who gets through, with which body, and the answers.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::Extension;
-use axum::http::Method;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request};
+use axum::http::{HeaderValue, Method};
 use axum::routing::get;
+use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use super::super::signature::sign;
+use super::signature::sign;
 use super::*;
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, Transport};
 use crate::config::secret::Secret;
 use crate::health::{MonotonicTime, Now, Timestamp};
-use crate::serve::listener::PeerAddress;
+use crate::serve::http::{BODY_STALL, LARGEST_BODY, REQUEST_ID, SMALL_BODY};
+use crate::serve::{ConnectionInfo, PeerAddress};
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 

@@ -1,0 +1,145 @@
+//! The vendor's VPC channel API over HTTP: both families, instances, features; its
+//! description and its export.
+//!
+//! `daemon` joins these routes to the server's own when there is an API. What calls
+//! mean is [`crate::catalog`]'s business; who may call is looked at before, by
+//! `serve::auth`. `call` makes requests of what axum routed, `parameters` reads paging
+//! and filters, `read` and `write` do the calls, `answer` has the JSON.
+
+mod answer;
+mod backend;
+mod call;
+mod parameters;
+mod read;
+mod write;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
+use axum::{Extension, Router};
+
+pub use self::backend::ApiBackend;
+use self::call::{ApiError, ApiState};
+use self::write::{write, write_at};
+use super::http::{BodyReader, PageError, identify, json_bytes};
+use super::server::{ConnectionInfo, PeerAddress};
+use crate::catalog::{Archive, Call, PathFamily};
+use crate::channel::MemberStatus;
+
+/// The API's own description, checked by hand and by a fuzzing client.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// Everything below `/v2`. Put the layer that authenticates around it: nothing
+/// in here asks who is calling.
+pub fn router<B: ApiBackend>(backend: B) -> Router {
+    let calls = Router::new()
+        .nest("/{project}/apigw", instance_calls().layer(Extension(PathFamily::Apig)))
+        .nest("/{project}/apic", instance_calls().merge(project_calls()).layer(Extension(PathFamily::Roma)))
+        .fallback(no_route);
+    Router::new()
+        .nest("/v2", calls)
+        .route("/v2/", any(no_route))
+        .layer(axum::middleware::from_fn(identify))
+        .with_state(ApiState { backend, bodies: BodyReader::default() })
+}
+
+async fn no_route() -> ApiError {
+    ApiError::NoRoute
+}
+
+/// The calls of both families (docs/vendor-api.md, "Calls").
+fn instance_calls<B: ApiBackend>() -> Router<ApiState<B>> {
+    let (ok, created, nothing) = (StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT);
+    let set_feature = write(created, |request, body| {
+        Ok(Call::SetFeature { instance: request.id("instance")?.to_owned(), body })
+    });
+    let create = write(created, |request, body| {
+        Ok(Call::CreateChannel { instance: request.id("instance")?.to_owned(), body })
+    });
+    let update = write(ok, |request, body| {
+        Ok(Call::UpdateChannel { family: request.family, at: request.channel_path()?, body })
+    });
+    let switch = |status| write_at(nothing, move |at, body| Call::SwitchMembers { at, status, body });
+    let remove_member = write(nothing, |request, _| {
+        Ok(Call::DeleteMember { at: request.channel_path()?, member: request.id("member")?.to_owned() })
+    });
+    let update_group = write(ok, |request, body| {
+        Ok(Call::UpdateGroup { at: request.channel_path()?, group: request.id("group")?.to_owned(), body })
+    });
+    let remove_group = write(nothing, |request, _| {
+        Ok(Call::DeleteGroup { at: request.channel_path()?, group: request.id("group")?.to_owned() })
+    });
+    let channel =
+        get(read::channel).put(update).delete(write_at(nothing, |at, _| Call::DeleteChannel { at }));
+    let members = get(read::members)
+        .post(write_at(created, |at, body| Call::AddMembers { at, body }))
+        .put(write_at(ok, |at, body| Call::ReplaceMembers { at, body }));
+    let check = put(write_at(ok, |at, body| Call::UpdateHealthCheck { at, body }));
+    let groups = get(read::groups).post(write_at(created, |at, body| Call::AddGroups { at, body }));
+    let group = get(read::group).put(update_group).delete(remove_group);
+    let of_channel = Router::new()
+        .route("/", only("GET, PUT, DELETE", channel))
+        .route("/members", only("GET, POST, PUT", members))
+        .route("/members/batch-enable", only("POST", post(switch(MemberStatus::Enabled))))
+        .route("/members/batch-disable", only("POST", post(switch(MemberStatus::Disabled))))
+        .route("/members/{member}", only("DELETE", delete(remove_member)))
+        .route("/health-config", only("PUT", check))
+        .route("/member-groups", only("GET, POST", groups))
+        .route("/member-groups/{group}", only("GET, PUT, DELETE", group));
+    Router::new()
+        .route("/instances", only("GET", get(read::instances)))
+        .route("/instances/{instance}", only("GET", get(read::instance)))
+        .route("/instances/{instance}/features", only("GET, POST", get(read::features).post(set_feature)))
+        .route("/instances/{instance}/vpc-channels", only("GET, POST", get(read::channels).post(create)))
+        .nest("/instances/{instance}/vpc-channels/{channel}", of_channel)
+}
+
+/// The calls over all instances of a project, ROMA's alone.
+fn project_calls<B: ApiBackend>() -> Router<ApiState<B>> {
+    let channels = get(read::project_channels)
+        .post(write(StatusCode::CREATED, |_, body| Ok(Call::CreateProjectChannels { body })))
+        .put(write(StatusCode::OK, |_, body| Ok(Call::UpdateProjectChannels { body })));
+    let sync = post(write(StatusCode::CREATED, |_, body| Ok(Call::SyncProjectChannels { body })));
+    Router::new()
+        .route("/vpc-channels", only("GET, POST, PUT", channels))
+        .route("/vpc-channels/syncs", only("POST", sync))
+}
+
+/// A path's calls, with the API's own answer to other methods. `HEAD` is one of
+/// them: axum would let the `GET` of a path answer it.
+fn only<B: ApiBackend>(methods: &'static str, calls: MethodRouter<ApiState<B>>) -> MethodRouter<ApiState<B>> {
+    let refuse = move || async move { ApiError::NoMethod(methods) };
+    calls.head(refuse).fallback(refuse)
+}
+
+/// `/v1/openapi.json`, for everybody.
+pub fn description() -> Router {
+    let openapi = get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) });
+    Router::new().route("/v1/openapi.json", openapi).layer(axum::middleware::from_fn(identify))
+}
+
+/// `GET /v1/export`: everything the API made, for `vitald export`. Only over the
+/// Unix socket: the answer holds the private keys of `backend_client_certificate`,
+/// which the API itself never shows.
+pub fn export<B: ApiBackend>(backend: B) -> Router {
+    Router::new().route("/v1/export", get(answer_export::<B>)).with_state(backend)
+}
+
+async fn answer_export<B: ApiBackend>(
+    State(backend): State<B>,
+    Extension(connection): Extension<ConnectionInfo>,
+) -> Result<Response, PageError> {
+    if connection.peer != PeerAddress::UnixSocket {
+        let remedy =
+            "the export holds private keys: ask for it over the daemon's Unix socket, [server] socket";
+        return Err(PageError::new(StatusCode::FORBIDDEN, remedy));
+    }
+    let archive = Archive::of(&backend.registry().read());
+    let failed = |problem: String| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
+    // 100,000 members take a while to write down; requests are answered meanwhile.
+    let text = tokio::task::spawn_blocking(move || archive.to_json()).await;
+    let text = text.map_err(|problem| failed(problem.to_string()))?;
+    Ok(json_bytes(StatusCode::OK, text.map_err(|problem| failed(problem.to_string()))?.into())
+        .into_response())
+}

@@ -1,0 +1,168 @@
+//! What the daemon's own pages share: the daemon they ask, and how a request says
+//! which channels it wants.
+//!
+//! `daemon` implements [`DaemonHandle`]; tests implement it over a hand-made
+//! snapshot. The server holds no state of the daemon of its own. A parameter or
+//! value that is not known is refused: a mistyped filter that were ignored would
+//! answer with everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+
+use super::http::PageError;
+use super::stream::Writers;
+pub use crate::catalog::ReloadSummary;
+use crate::catalog::{Channels, Entry, Snapshot};
+
+/// What the handlers of the pages share.
+#[derive(Debug, Clone)]
+pub(super) struct App<S> {
+    pub(super) daemon: S,
+    pub(super) writers: Writers,
+}
+
+/// The daemon, as its HTTP server sees it. Cloned once per request.
+pub trait DaemonHandle: Clone + Send + Sync + 'static {
+    /// Everything there is to show, at one instant.
+    ///
+    /// # Errors
+    /// Nobody answered: the client gets a 503 with the error's text.
+    fn observe(&self) -> impl Future<Output = Result<Snapshot, SnapshotError>> + Send;
+
+    /// Whether every driver makes progress. Must answer at once, whatever the
+    /// drivers do.
+    fn liveness(&self) -> Liveness;
+
+    /// Log lines that were dropped because nobody read them, since the start.
+    fn lost_log_lines(&self) -> u64;
+
+    /// Reads the configuration again and puts it into effect, all or nothing.
+    ///
+    /// # Errors
+    /// Why the new configuration was refused, rendered for people; the old one
+    /// stays in effect.
+    fn reload(&self) -> impl Future<Output = Result<ReloadSummary, String>> + Send;
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// A driver did not hand over its snapshot in time.
+    #[error("driver {driver} did not answer within {} ms", waited.as_millis())]
+    DriverSilent {
+        /// Which driver, counted from 0.
+        driver: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The daemon ends.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+}
+
+/// Whether the drivers make progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// All of them do.
+    Alive,
+    /// At least one does not; this is the one that has been silent longest.
+    Stalled {
+        /// Which driver, counted from 0.
+        driver: usize,
+        /// How long ago it last made progress.
+        silent: Duration,
+    },
+}
+
+impl From<SnapshotError> for PageError {
+    /// 503, so that a scraper marks the target down instead of storing nonsense.
+    fn from(error: SnapshotError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+/// The parameters of a request, decoded, in order.
+pub(super) type QueryPairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// How much `/metrics` tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum MetricsDetail {
+    /// `detail=member`: everything.
+    #[default]
+    Member,
+    /// `detail=channel`: no series with a `member` label.
+    Channel,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Names of channels; empty means all.
+    channels: Vec<String>,
+    /// How much of them.
+    pub(super) detail: MetricsDetail,
+}
+
+/// Which parameters a path takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// `channel`.
+    Channel,
+    /// `channel` and `detail`.
+    ChannelAndDetail,
+}
+
+impl Selection {
+    /// Reads the parameters; 400 with a clear text when one is not known.
+    pub(super) fn read(parameters: QueryPairs, takes: Takes) -> Result<Self, PageError> {
+        let Query(parameters) =
+            parameters.map_err(|rejection| PageError::bad_request(rejection.body_text()))?;
+        let mut selection = Self::default();
+        for (name, value) in parameters {
+            match (name.as_str(), value.as_str(), takes) {
+                ("channel", _, _) => selection.channels.push(value),
+                ("detail", "channel", Takes::ChannelAndDetail) => selection.detail = MetricsDetail::Channel,
+                ("detail", "member", Takes::ChannelAndDetail) => selection.detail = MetricsDetail::Member,
+                ("detail", _, Takes::ChannelAndDetail) => {
+                    return Err(PageError::bad_request(format!(
+                        "detail={value}: use detail=channel or detail=member"
+                    )));
+                }
+                (_, _, takes) => {
+                    let known = match takes {
+                        Takes::Channel => "channel",
+                        Takes::ChannelAndDetail => "channel and detail",
+                    };
+                    return Err(PageError::bad_request(format!(
+                        "the parameter \"{name}\" is not known here; known: {known}"
+                    )));
+                }
+            }
+        }
+        Ok(selection)
+    }
+
+    /// The channels asked for, each once, in name order; 404 when there is none
+    /// of a name.
+    pub(super) fn entries(&self, directory: &Channels) -> Result<Vec<Arc<Entry>>, PageError> {
+        if self.channels.is_empty() {
+            return Ok(directory.entries.clone());
+        }
+        let mut names: Vec<&str> = self.channels.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|name| directory.find(name).cloned().ok_or_else(|| unknown_channel(name)))
+            .collect()
+    }
+}
+
+/// 404 for a channel that does not exist.
+pub(super) fn unknown_channel(name: &str) -> PageError {
+    PageError::new(StatusCode::NOT_FOUND, format!("no channel is named \"{name}\""))
+}
