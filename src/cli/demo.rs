@@ -19,7 +19,7 @@ use super::exit::{CliError, Exit};
 use super::logging;
 use super::run::exit_of;
 use super::status::document::ChannelDocument;
-use crate::daemon::{self, ConfigSource, DaemonError, Ending, Options, TransitionEvent};
+use crate::daemon::{self, ConfigSource, DaemonError, DaemonOptions, Ending, TransitionEvent};
 
 /// Transitions on their way to the view. When it is full the daemon drops them:
 /// the view is for people, and 256 lines are more than they read at once.
@@ -85,7 +85,7 @@ fn run(
     let (events, changes) = mpsc::channel(EVENTS);
     let (ready, serving) = oneshot::channel();
     let listen = arguments.listen.unwrap_or(default_listen);
-    let options = Options {
+    let options = DaemonOptions {
         config: ConfigSource::Text {
             name: "demo".to_owned(),
             text: settings::text(listen, |name| backends.address(name)),

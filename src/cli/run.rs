@@ -7,7 +7,7 @@ use super::ConfigArgument;
 use super::console::Console;
 use super::exit::{CliError, Exit};
 use super::logging::{self, LogArguments};
-use crate::daemon::{self, ConfigSource, Ending, Options};
+use crate::daemon::{self, ConfigSource, DaemonOptions, Ending};
 
 /// Run the daemon
 ///
@@ -33,7 +33,7 @@ pub(super) struct RunArguments {
 
 pub(super) fn execute(arguments: RunArguments, console: &Console) -> Result<Exit, CliError> {
     let log = logging::install(&arguments.log, console)?;
-    let ending = daemon::run(Options {
+    let ending = daemon::run(DaemonOptions {
         config: ConfigSource::File(arguments.config.config),
         listen: None,
         stop: CancellationToken::new(),

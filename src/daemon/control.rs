@@ -4,6 +4,7 @@
 //! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
 //! [`super::run`] once everything is built.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +17,40 @@ use super::driver::TransitionBatch;
 use super::driver_pool::DriverPool;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
+use super::process;
 use super::registrar::{Registrar, Step, Stored};
-use super::service::{self, SignalRequest, Signals, StateLocation};
+use super::service::{self, ConfigSource, Ending, SignalRequest, Signals, StateLocation};
 use super::shortage::{self, ShortageWatch};
 use super::verdicts::{self, VerdictSaver};
-use super::{ConfigSource, Ending, TransitionEvent, process};
 use crate::catalog::{
     Catalog, Changes, Channels, MemberCounts, MemberSlot, Prepared, ReloadState, ReloadSummary, Snapshot,
     Source, Wanted, set_health,
 };
 use crate::channel::Health;
 use crate::config::Config;
-use crate::health::Transition;
+use crate::health::{Outcome, Timestamp, Transition};
 use crate::serve::{DaemonHandle as _, Liveness};
+
+/// A verdict that moved, named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitionEvent {
+    /// The channel's name.
+    pub channel: String,
+    /// `host:port`.
+    pub member: String,
+    /// What the verdict was.
+    pub from: Health,
+    /// What it is now.
+    pub to: Health,
+    /// The result that tipped it.
+    pub outcome: Outcome,
+    /// That result in one line.
+    pub detail: Cow<'static, str>,
+    /// Results of that kind in a row.
+    pub consecutive: u32,
+    /// When.
+    pub at: Timestamp,
+}
 
 /// The channels in effect: what they are, who probes them, who is told.
 pub struct ChannelControl {

@@ -23,9 +23,10 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::executor::{Ended, Executor, Started};
-use crate::catalog::DriverCommand;
+use crate::catalog::{DriverCommand, MemberProbe};
 use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, MonotonicTime, Now, ProberReason, Report, Transition};
+use crate::probe;
 use crate::probe::stall::{self, HEARTBEAT, StallMeter, StalledTime};
 
 /// An idle driver still takes a turn this often, to show that it lives.
@@ -42,6 +43,16 @@ pub trait Probe: Clone + Send + 'static {
 
     /// The deadline of one probe, by which stalls are judged.
     fn timeout(&self) -> Duration;
+}
+
+impl Probe for MemberProbe {
+    async fn run(self) -> Report {
+        probe::run(&self.plan, &self.target).await
+    }
+
+    fn timeout(&self) -> Duration {
+        self.plan.timeout()
+    }
 }
 
 /// What control and readers ask of a driver.

@@ -7,16 +7,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
-use super::driver::{Driver, DriverRequest, Gauge, Probe, TransitionBatch};
+use super::driver::{Driver, DriverRequest, Gauge, TransitionBatch};
 use super::process;
 use crate::catalog::{DriverCommand, MemberProbe};
-use crate::health::Report;
 use crate::probe::{self, EventQueue};
 
 /// Requests waiting at a driver. Control and readers wait when it is full.
@@ -29,16 +27,6 @@ const COMMANDS_AT_ONCE: usize = 1_000;
 /// One core makes tens of thousands of probes a second; more threads than this
 /// only cost memory.
 const MOST_DRIVERS: usize = 16;
-
-impl Probe for MemberProbe {
-    async fn run(self) -> Report {
-        probe::run(&self.plan, &self.target).await
-    }
-
-    fn timeout(&self) -> Duration {
-        self.plan.timeout()
-    }
-}
 
 /// A driver, as everybody but itself sees it.
 #[derive(Debug, Clone)]

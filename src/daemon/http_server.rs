@@ -63,8 +63,8 @@ impl HttpThread {
     pub fn start() -> io::Result<Self> {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let build = super::runtime_with_a_spare_thread;
-        let (handle, _) = super::thread_with_runtime("http".to_owned(), build, move |runtime| {
+        let build = process::runtime_with_a_spare_thread;
+        let (handle, _) = process::thread_with_runtime("http".to_owned(), build, move |runtime| {
             process::lower_priority();
             runtime.block_on(stopped.cancelled());
             // A password check may still run; the end does not wait for it.

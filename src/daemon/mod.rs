@@ -32,16 +32,12 @@ pub mod service;
 pub mod shortage;
 pub mod verdicts;
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
 
-use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -49,18 +45,18 @@ use tracing_appender::non_blocking::ErrorCounter;
 use self::backend::{Backend, Recent};
 use self::catch_up::CatchUp;
 use self::clock::Clock;
+pub use self::control::TransitionEvent;
 use self::control::{ChannelControl, Control};
 use self::driver_pool::DriverPool;
 use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, ObserverState};
 use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
+pub use self::service::{ConfigSource, Ending};
 use self::service::{Signals, StateLocation};
 use self::shortage::ShortageWatch;
 use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, Channels, ReloadState};
-use crate::channel::Health;
 use crate::config::{self, Config, Diagnostics};
-use crate::health::{Outcome, Timestamp};
 use crate::probe::{Resolver, SystemLookup};
 use crate::serve::auth::AuthGate;
 use crate::store::{LocalStore, StoreError};
@@ -72,35 +68,8 @@ const TRANSITION_QUEUE: usize = 64;
 /// Reload requests waiting; further clients wait in line.
 const RELOAD_QUEUE: usize = 4;
 
-/// Where the configuration comes from.
-#[derive(Debug, Clone)]
-pub enum ConfigSource {
-    /// A file, read again on reload.
-    File(PathBuf),
-    /// A text, for the embedded demo; files in it are relative to the current directory.
-    Text {
-        /// What error messages call it.
-        name: String,
-        /// The TOML text.
-        text: String,
-    },
-}
-
-impl ConfigSource {
-    /// Reads and checks the configuration.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<Config, Diagnostics> {
-        match self {
-            Self::File(path) => config::load(path),
-            Self::Text { name, text } => config::parse(name, text, std::path::Path::new(".")),
-        }
-    }
-}
-
 /// How the daemon is to run.
-pub struct Options {
+pub struct DaemonOptions {
     /// Where the configuration comes from.
     pub config: ConfigSource,
     /// Overrides `[server] listen`.
@@ -113,36 +82,6 @@ pub struct Options {
     pub events: Option<mpsc::Sender<TransitionEvent>>,
     /// Counts the log lines that nobody took; none where lines are never dropped.
     pub lost_log_lines: Option<ErrorCounter>,
-}
-
-/// A verdict that moved, named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransitionEvent {
-    /// The channel's name.
-    pub channel: String,
-    /// `host:port`.
-    pub member: String,
-    /// What the verdict was.
-    pub from: Health,
-    /// What it is now.
-    pub to: Health,
-    /// The result that tipped it.
-    pub outcome: Outcome,
-    /// That result in one line.
-    pub detail: Cow<'static, str>,
-    /// Results of that kind in a row.
-    pub consecutive: u32,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// How the daemon ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Orderly, after a signal or through the stop handle.
-    Stopped,
-    /// By a second signal of this number, without waiting.
-    Forced(i32),
 }
 
 /// Why the daemon did not start.
@@ -176,59 +115,17 @@ pub enum DaemonError {
 /// # Errors
 /// Why it did not start. Once it runs, nothing outside ends it but a signal or
 /// the stop handle.
-pub fn run(options: Options) -> Result<Ending, DaemonError> {
+pub fn run(options: DaemonOptions) -> Result<Ending, DaemonError> {
     process::keep_memory_private();
     let config = options.config.load().map_err(DaemonError::Config)?;
-    let runtime = runtime_with_a_spare_thread()?;
+    let runtime = process::runtime_with_a_spare_thread()?;
     let ending = runtime.block_on(start(options, config));
     // A name look-up may hang in the system's resolver; the end does not wait for it.
     runtime.shutdown_background();
     ending
 }
 
-/// A runtime that keeps one thread for blocking work. Without one the runtime
-/// panics where the system gives no further thread; with one, work waits for it.
-///
-/// # Errors
-/// The system gives no event queue, or no thread even now.
-fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
-    const FOR_GOOD: Duration = Duration::from_secs(u32::MAX as u64);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(FOR_GOOD)
-        .on_thread_start(process::lower_priority)
-        .build()?;
-    // The runtime would panic where this fails.
-    thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
-    runtime.spawn_blocking(|| {});
-    Ok(runtime)
-}
-
-/// A thread with a runtime of its own, made there: it must not be dropped on a
-/// thread of another runtime, as it would be where no thread can be had for it.
-///
-/// # Errors
-/// Those of `build`, or the system gives no thread.
-fn thread_with_runtime(
-    name: String,
-    build: fn() -> io::Result<Runtime>,
-    work: impl FnOnce(Runtime) + Send + 'static,
-) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-    // One word is said on it.
-    let (say, said) = std::sync::mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name(name).spawn(move || match build() {
-        Ok(runtime) => {
-            // Somebody listens: see below.
-            let _ = say.send(Ok(runtime.handle().clone()));
-            work(runtime);
-        }
-        Err(error) => drop(say.send(Err(error))),
-    })?;
-    let handle = said.recv().map_err(io::Error::other)??;
-    Ok((handle, thread))
-}
-
-async fn start(options: Options, config: Config) -> Result<Ending, DaemonError> {
+async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonError> {
     let clock = Clock::start();
     let now = clock.now();
     let signals = Signals::listen(options.stop)?;

@@ -1,11 +1,18 @@
-//! What the process asks of the system for itself: open files, privacy, priorities.
+//! What the process asks of the system for itself: open files, privacy, threads and
+//! their priorities.
 //!
-//! Called by [`super::run`] and wherever a thread starts. Nothing here is fatal: a
-//! request that the system refuses is logged, and the daemon goes on without it.
+//! Called by [`super::run`] and wherever a thread starts. A limit, a priority or privacy
+//! that the system refuses is logged, and the daemon goes on without it.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, nice, set_dumpable_behavior, setrlimit,
 };
+
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::config::MaxInFlight;
 
@@ -79,6 +86,48 @@ pub fn keep_memory_private() {
     {
         tracing::warn!(%error, "the limit of core files cannot be set to 0");
     }
+}
+
+/// A runtime that keeps one thread for blocking work. Without one the runtime
+/// panics where the system gives no further thread; with one, work waits for it.
+///
+/// # Errors
+/// The system gives no event queue, or no thread even now.
+pub fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
+    const FOR_GOOD: Duration = Duration::from_secs(u32::MAX as u64);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(FOR_GOOD)
+        .on_thread_start(lower_priority)
+        .build()?;
+    // The runtime would panic where this fails.
+    thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
+    runtime.spawn_blocking(|| {});
+    Ok(runtime)
+}
+
+/// A thread with a runtime of its own, made there: it must not be dropped on a
+/// thread of another runtime, as it would be where no thread can be had for it.
+///
+/// # Errors
+/// Those of `build`, or the system gives no thread.
+pub fn thread_with_runtime(
+    name: String,
+    build: fn() -> io::Result<Runtime>,
+    work: impl FnOnce(Runtime) + Send + 'static,
+) -> io::Result<(Handle, JoinHandle<()>)> {
+    // One word is said on it.
+    let (say, said) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(name).spawn(move || match build() {
+        Ok(runtime) => {
+            // Somebody listens: see below.
+            let _ = say.send(Ok(runtime.handle().clone()));
+            work(runtime);
+        }
+        Err(error) => drop(say.send(Err(error))),
+    })?;
+    let handle = said.recv().map_err(io::Error::other)??;
+    Ok((handle, thread))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The daemon as a service: its signals, its state directory, and what the service
-//! manager is told.
+//! The daemon as a service: its configuration, its signals, its state directory, and
+//! what the service manager is told.
 //!
 //! Called by [`super::run`] and [`super::control`]. A notification does nothing when no
 //! manager listens; one that fails is logged at debug level, as the daemon works
@@ -13,8 +13,44 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config, Diagnostics};
 use crate::store::{StateDirectory, StoreError};
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A file, read again on reload.
+    File(PathBuf),
+    /// A text, for the embedded demo; files in it are relative to the current directory.
+    Text {
+        /// What error messages call it.
+        name: String,
+        /// The TOML text.
+        text: String,
+    },
+}
+
+impl ConfigSource {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Config, Diagnostics> {
+        match self {
+            Self::File(path) => config::load(path),
+            Self::Text { name, text } => config::parse(name, text, std::path::Path::new(".")),
+        }
+    }
+}
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Orderly, after a signal or through the stop handle.
+    Stopped,
+    /// By a second signal of this number, without waiting.
+    Forced(i32),
+}
 
 /// What somebody outside asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

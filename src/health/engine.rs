@@ -10,9 +10,60 @@ use std::time::Duration;
 use super::outcome::{Outcome, ProberReason, Report};
 use super::schedule::{DueMember, Lateness, Offset, Schedule};
 use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
-use super::threshold::Thresholds;
 use super::time::{MonotonicTime, Now, Timestamp};
-use crate::channel::Health;
+use crate::channel::{Health, HealthCheck};
+
+/// `threshold_normal` and `threshold_abnormal`, each 1 to 10: so many results of one
+/// kind in a row move the verdict (docs/vendor-api.md, "Verdicts"). One opposite result
+/// resets the count; an inconclusive result changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Successes in a row to become healthy.
+    pub normal: u8,
+    /// Failures in a row to become unhealthy.
+    pub abnormal: u8,
+}
+
+impl From<&HealthCheck> for Thresholds {
+    fn from(check: &HealthCheck) -> Self {
+        Self { normal: check.threshold_normal(), abnormal: check.threshold_abnormal() }
+    }
+}
+
+impl Thresholds {
+    /// Counts one result into a member's state and moves its verdict when a
+    /// threshold is reached; returns the verdict of before, if it moved.
+    fn judge(self, state: &mut MemberState, outcome: Outcome, at: Timestamp) -> Option<Health> {
+        let (reached, to) = match outcome {
+            Outcome::Success => {
+                state.counts.success += 1;
+                state.consecutive_failures = 0;
+                state.consecutive_successes = state.consecutive_successes.saturating_add(1);
+                (state.consecutive_successes >= u32::from(self.normal), Health::Healthy)
+            }
+            Outcome::Failure(_) => {
+                state.counts.failure += 1;
+                state.consecutive_successes = 0;
+                state.consecutive_failures = state.consecutive_failures.saturating_add(1);
+                (state.consecutive_failures >= u32::from(self.abnormal), Health::Unhealthy)
+            }
+            Outcome::Inconclusive(_) => {
+                state.counts.inconclusive += 1;
+                return None;
+            }
+        };
+        if !reached || state.health == to {
+            return None;
+        }
+        let from = state.health;
+        state.health = to;
+        state.since = at;
+        if let Some(count) = state.transitions.get_mut(to.index()) {
+            *count += 1;
+        }
+        Some(from)
+    }
+}
 
 /// When and how a member is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,8 @@
 //!
 //! | file | what it decides or holds |
 //! |---|---|
-//! | `engine` | a driver's members: what is due, what a result means |
+//! | `engine` | a driver's members: what is due, when a result moves a verdict |
 //! | `schedule` | when a member is due, and when it is too late |
-//! | `threshold` | when a verdict moves |
 //! | `outcome` | what a probe found, and whose fault it was |
 //! | `snapshot` | what a driver shows of its members |
 //! | `time` | monotonic time, wall time, histograms of durations |
@@ -17,11 +16,9 @@ pub mod engine;
 pub mod outcome;
 pub mod schedule;
 pub mod snapshot;
-pub mod threshold;
 pub mod time;
 
-pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Transition};
+pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Thresholds, Transition};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 pub use snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, ResultCounts};
-pub use threshold::Thresholds;
 pub use time::{MonotonicTime, Now, Timestamp};

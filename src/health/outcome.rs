@@ -1,6 +1,6 @@
 //! What one probe found: success, failure with a reason, or inconclusive.
 //!
-//! Made by `probe`, judged by [`super::threshold`], counted by the drivers. The
+//! Made by `probe`, judged and counted by [`super::engine`]. The
 //! split of reasons decides blame: a [`MemberReason`] may move a verdict, a
 //! [`ProberReason`] never does.
 

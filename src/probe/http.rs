@@ -19,7 +19,9 @@
 //!   [`FIELDS_AT_MOST`] header lines.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -27,10 +29,9 @@ use rustix::net::{self, SendFlags};
 use tokio::io::Interest;
 
 use super::finding::{self, Finding, ProbeStep, first_line, printable};
-use super::plan::Target;
 use super::progress::{ProbeTrace, Progress};
 use super::socket;
-use crate::channel::{CodeSet, HttpCheck, Method, ProbeOptions};
+use crate::channel::{CodeSet, Host, HttpCheck, MemberAddress, Method, ProbeOptions};
 use crate::health::{MemberReason, Outcome, ProberReason};
 
 /// Bytes of all response heads of one probe, interim ones included.
@@ -84,14 +85,29 @@ impl HttpPlan {
     }
 
     /// Appends the whole request to one member.
-    pub(super) fn write_request(&self, target: &Target, out: &mut Vec<u8>) {
+    pub(super) fn write_request(&self, member: &MemberAddress, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.before_host);
         match &self.host {
             Some(host) => out.extend_from_slice(host),
-            None => target.write_authority(out),
+            None => write_authority(member, out),
         }
         out.extend_from_slice(&self.after_host);
     }
+}
+
+/// Appends `host:port`, as in the `Host` header: written for every probe.
+fn write_authority(member: &MemberAddress, out: &mut Vec<u8>) {
+    let Host::Ip(IpAddr::V4(ip)) = &member.host else {
+        // Writing to a vector cannot fail.
+        return drop(write!(out, "{member}"));
+    };
+    // The common case, several times as fast as its `Display`.
+    let mut digits = itoa::Buffer::new();
+    for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
+        out.extend_from_slice(digits.format(octet).as_bytes());
+        out.push(end);
+    }
+    out.extend_from_slice(digits.format(member.port).as_bytes());
 }
 
 /// One request and its answer, over plain TCP.
@@ -121,13 +137,13 @@ impl HttpExchange {
         &mut self,
         socket: BorrowedFd<'_>,
         plan: &HttpPlan,
-        target: &Target,
+        member: &MemberAddress,
         progress: &mut Progress,
     ) -> ProbeStep {
         let trace = progress.trace.as_deref_mut();
         match self.sending {
             Sending::Unsent => {
-                self.sending = send_request(socket, plan, target, 0, trace);
+                self.sending = send_request(socket, plan, member, 0, trace);
                 progress.note_sent();
                 if let Sending::Complete = self.sending {
                     // Nothing can have been answered yet: skip one read in vain.
@@ -135,7 +151,7 @@ impl HttpExchange {
                 }
             }
             Sending::Sent(sent) => {
-                self.sending = send_request(socket, plan, target, sent, trace);
+                self.sending = send_request(socket, plan, member, sent, trace);
                 progress.note_sent();
             }
             Sending::Complete | Sending::Broken(_) => {}
@@ -180,12 +196,12 @@ impl HttpExchange {
 fn send_request(
     socket: BorrowedFd<'_>,
     plan: &HttpPlan,
-    target: &Target,
+    member: &MemberAddress,
     mut sent: usize,
     trace: Option<&mut ProbeTrace>,
 ) -> Sending {
     socket::output(|request| {
-        plan.write_request(target, request);
+        plan.write_request(member, request);
         if let Some(trace) = trace {
             trace.request = Some(String::from_utf8_lossy(request).into_owned());
         }
@@ -474,5 +490,20 @@ pub mod fuzzing {
             .find_map(|piece| reader.take(piece, &plan, &mut progress))
             .unwrap_or_else(|| reader.ended(None));
         Conclusion { outcome: finding.outcome, status: finding.status, detail: finding.detail.into_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_the_address_as_it_is_shown() {
+        for (host, port) in [("10.0.0.255", 80), ("127.1.2.3", 65535), ("2001:db8::1", 8080)] {
+            let member = MemberAddress { host: Host::Ip(host.parse().unwrap()), port };
+            let mut authority = Vec::new();
+            write_authority(&member, &mut authority);
+            assert_eq!(String::from_utf8(authority).unwrap(), member.to_string());
+        }
     }
 }

@@ -19,10 +19,10 @@ use tokio::io::Interest;
 
 use super::finding::{self, Finding, ProbeStep, first_line, printable};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
-use super::plan::Target;
 use super::progress::{ProbePhase, Progress};
 use super::socket;
 use super::tls::{self, TlsPlan};
+use crate::channel::MemberAddress;
 use crate::health::{MemberReason, ProberReason};
 
 /// Bytes of all records of one probe: the heads, and beside them certificate
@@ -45,11 +45,11 @@ impl HttpsExchange {
     /// Begins a session; nothing is sent yet.
     pub(super) fn new(
         plan: &TlsPlan,
-        target: &Target,
+        member: &MemberAddress,
         peer: IpAddr,
         progress: &mut Progress,
     ) -> Result<Self, Finding> {
-        let name = plan.server_name(target.address(), peer);
+        let name = plan.server_name(member, peer);
         if let Some(trace) = &mut progress.trace {
             trace.tls.get_or_insert_default().server_name = name.to_str().into_owned();
         }
@@ -73,7 +73,7 @@ impl HttpsExchange {
         &mut self,
         socket: BorrowedFd<'_>,
         plan: &HttpPlan,
-        target: &Target,
+        member: &MemberAddress,
         progress: &mut Progress,
     ) -> ProbeStep {
         loop {
@@ -94,7 +94,7 @@ impl HttpsExchange {
             if progress.phase() == ProbePhase::Tls && !self.session.is_handshaking() {
                 progress.enter(ProbePhase::Response);
                 self.note_session(progress);
-                if let Err(finding) = self.queue_request(plan, target, progress) {
+                if let Err(finding) = self.queue_request(plan, member, progress) {
                     return finding.into();
                 }
             }
@@ -190,11 +190,11 @@ impl HttpsExchange {
     fn queue_request(
         &mut self,
         plan: &HttpPlan,
-        target: &Target,
+        member: &MemberAddress,
         progress: &mut Progress,
     ) -> Result<(), Finding> {
         socket::output(|request| {
-            plan.write_request(target, request);
+            plan.write_request(member, request);
             if let Some(trace) = &mut progress.trace {
                 trace.request = Some(String::from_utf8_lossy(request).into_owned());
             }

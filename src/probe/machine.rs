@@ -1,7 +1,7 @@
 //! The machine of one probe: connect, send, receive, judge the deadline, close.
 //!
-//! Called by `run` and `explain` once the address is known. The machine owns the socket
-//! and the order of the phases; the protocols (`http`, `https`) own what is sent and
+//! A driver of `daemon` polls [`run`]; `vitald probe --explain` calls [`explain`]. The
+//! machine owns the socket and the order of the phases; the protocols (`http`, `https`) own what is sent and
 //! read in them. A TCP check sends and reads nothing: it succeeds with the connection.
 //!
 //! System calls of one HTTP probe of a driver on a fast network: `setsockopt`,
@@ -52,7 +52,7 @@ use crate::health::{MemberReason, Outcome, Phases, Report};
 const DRAINED_AT_MOST: usize = 64 * 1024;
 
 /// Everything but the socket.
-struct Machine<'a> {
+struct ProbeMachine<'a> {
     plan: &'a Plan,
     target: &'a Target,
     peer: SocketAddr,
@@ -67,16 +67,39 @@ enum ProtocolExchange<'a> {
     Https(&'a HttpPlan, Box<HttpsExchange>),
 }
 
+/// Probes a member once.
+///
+/// Cancel-safe: a dropped probe closes its socket (with a reset, where the
+/// plan says so) and leaves nothing behind.
+pub async fn run(plan: &Plan, target: &Target) -> Report {
+    let report = match target.resolve(plan.timeout()).await {
+        Ok(peer) => probe(plan, target, peer, None).await.0,
+        Err(report) => report,
+    };
+    plan.judge(report).await
+}
+
+/// Probes a member once and keeps what a person wants to see of it.
+pub async fn explain(plan: &Plan, target: &Target) -> (Report, ProbeTrace) {
+    match target.resolve(plan.timeout()).await {
+        Ok(peer) => {
+            let (report, trace) = probe(plan, target, peer, Some(Box::default())).await;
+            (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
+        }
+        Err(report) => (report, ProbeTrace::default()),
+    }
+}
+
 /// Probes `target` at `peer`; the probe's time starts now.
 ///
 /// Cancel-safe: dropping it closes the socket.
-pub(super) async fn run(
+async fn probe(
     plan: &Plan,
     target: &Target,
     peer: SocketAddr,
     trace: Option<Box<ProbeTrace>>,
 ) -> (Report, Option<Box<ProbeTrace>>) {
-    let mut machine = Machine { plan, target, peer, exchange: None, progress: Progress::new(trace) };
+    let mut machine = ProbeMachine { plan, target, peer, exchange: None, progress: Progress::new(trace) };
     let mut socket = match machine.open() {
         Ok(socket) => socket,
         Err(finding) => return machine.report(finding, Instant::now()),
@@ -108,7 +131,7 @@ pub(super) async fn run(
     machine.finish(finding, socket)
 }
 
-impl<'a> Machine<'a> {
+impl<'a> ProbeMachine<'a> {
     /// Opens a socket and sends the first packet.
     fn open(&mut self) -> Result<ProbeSocket, Finding> {
         // An IPv4-mapped IPv6 address is called over IPv4 in any case; a socket that
@@ -150,10 +173,10 @@ impl<'a> Machine<'a> {
         };
         match exchange {
             ProtocolExchange::Http(plan, exchange) => {
-                exchange.advance(socket, plan, self.target, &mut self.progress)
+                exchange.advance(socket, plan, self.target.address(), &mut self.progress)
             }
             ProtocolExchange::Https(plan, exchange) => {
-                exchange.advance(socket, plan, self.target, &mut self.progress)
+                exchange.advance(socket, plan, self.target.address(), &mut self.progress)
             }
         }
     }
@@ -185,7 +208,8 @@ impl<'a> Machine<'a> {
             }
             ProtocolPlan::Https(plan, tls) => {
                 self.progress.enter(ProbePhase::Tls);
-                let exchange = HttpsExchange::new(tls, self.target, self.peer.ip(), &mut self.progress)?;
+                let exchange =
+                    HttpsExchange::new(tls, self.target.address(), self.peer.ip(), &mut self.progress)?;
                 Ok(ProtocolExchange::Https(plan, Box::new(exchange)))
             }
         }

@@ -42,34 +42,10 @@ mod tls;
 
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;
+pub use machine::{explain, run};
 pub use plan::{Plan, Target};
 pub use progress::{CertificateTrace, ProbeTrace, TlsTrace};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
 pub use tls::{PlanError, tls_settings};
-
-use crate::health::Report;
-
-/// Probes a member once.
-///
-/// Cancel-safe: a dropped probe closes its socket (with a reset, where the
-/// plan says so) and leaves nothing behind.
-pub async fn run(plan: &Plan, target: &Target) -> Report {
-    let report = match target.resolve(plan.timeout()).await {
-        Ok(peer) => machine::run(plan, target, peer, None).await.0,
-        Err(report) => report,
-    };
-    plan.judge(report).await
-}
-
-/// Probes a member once and keeps what a person wants to see of it.
-pub async fn explain(plan: &Plan, target: &Target) -> (Report, ProbeTrace) {
-    match target.resolve(plan.timeout()).await {
-        Ok(peer) => {
-            let (report, trace) = machine::run(plan, target, peer, Some(Box::default())).await;
-            (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
-        }
-        Err(report) => (report, ProbeTrace::default()),
-    }
-}

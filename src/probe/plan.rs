@@ -4,8 +4,7 @@
 //! (re)load from checked configuration. Certificates and trust anchors are read here,
 //! and never in a probe.
 
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,21 +101,6 @@ impl Target {
         &self.address
     }
 
-    /// Appends `host:port`, as in the `Host` header: written for every probe.
-    pub(super) fn write_authority(&self, out: &mut Vec<u8>) {
-        let Host::Ip(IpAddr::V4(ip)) = &self.address.host else {
-            // Writing to a vector cannot fail.
-            return drop(write!(out, "{}", self.address));
-        };
-        // The common case, several times as fast as its `Display`.
-        let mut digits = itoa::Buffer::new();
-        for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
-            out.extend_from_slice(digits.format(octet).as_bytes());
-            out.push(end);
-        }
-        out.extend_from_slice(digits.format(self.address.port).as_bytes());
-    }
-
     /// The address to probe now; for a name that has never been answered, waits
     /// at most `patience`.
     pub(super) async fn resolve(&self, patience: Duration) -> Result<SocketAddr, Report> {
@@ -129,22 +113,5 @@ impl Target {
         found
             .map(|ip| SocketAddr::new(ip, self.address.port))
             .map_err(|detail| Report::before_connecting(Outcome::Failure(MemberReason::Resolve), detail))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::probe::SystemLookup;
-
-    #[test]
-    fn the_authority_is_the_address_as_it_is_shown() {
-        let (resolver, _refresher) = Resolver::new(SystemLookup, Duration::from_secs(30));
-        for (host, port) in [("10.0.0.255", 80), ("127.1.2.3", 65535), ("2001:db8::1", 8080)] {
-            let target = Target::new(&Host::Ip(host.parse().unwrap()), port, &resolver);
-            let mut authority = Vec::new();
-            target.write_authority(&mut authority);
-            assert_eq!(String::from_utf8(authority).unwrap(), target.address().to_string());
-        }
     }
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vitald::channel::Health;
-use vitald::daemon::{self, ConfigSource, Options, TransitionEvent};
+use vitald::daemon::{self, ConfigSource, DaemonOptions, TransitionEvent};
 
 use crate::address::own_address;
 use crate::case::{Case, Expected, Member, Protocol, Seen, THRESHOLD};
@@ -134,7 +134,7 @@ impl Daemon {
         let (events, received) = mpsc::channel(10_000);
         let (ready, serving) = std::sync::mpsc::channel();
         let stop = CancellationToken::new();
-        let options = Options {
+        let options = DaemonOptions {
             config: ConfigSource::File(config),
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             stop: stop.clone(),

@@ -1,4 +1,6 @@
-//! The engine driven by hand: places, generations, totals, snapshots.
+//! The engine driven by hand: concurrency, generations, totals, thresholds, snapshots.
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::health::{MemberReason, Phases, Timestamp};
@@ -41,8 +43,8 @@ fn member(slot: u32, generation: u32, offset: Offset) -> NewMember {
 }
 
 /// Members whose slots are the whole seconds.
-fn engine(members: u32, places: usize) -> Engine {
-    let mut engine = Engine::new(places);
+fn engine(members: u32, concurrency: usize) -> Engine {
+    let mut engine = Engine::new(concurrency);
     for slot in 0..members {
         engine.handle_add(member(slot, 1, Offset(0)), now(0));
     }
@@ -206,4 +208,92 @@ fn a_resumed_member_goes_on_where_it_was() {
 
     engine.handle_resume(2, 1, kept(Health::Healthy, 0));
     assert_eq!(engine.state(2).map(|state| state.health), Some(Health::Unknown), "it was probed already");
+}
+
+const SUCCESS: Outcome = Outcome::Success;
+const FAILURE: Outcome = Outcome::Failure(MemberReason::Refused);
+const INCONCLUSIVE: Outcome = Outcome::Inconclusive(ProberReason::LocalStall);
+
+fn run(thresholds: Thresholds, initial: Health, results: &str) -> String {
+    let mut state = MemberState::new(0, initial, Timestamp(0));
+    let letters = results.chars().enumerate().map(|(at, letter)| {
+        let outcome = match letter {
+            's' => SUCCESS,
+            'f' => FAILURE,
+            _ => INCONCLUSIVE,
+        };
+        thresholds.judge(&mut state, outcome, Timestamp(at as u64));
+        state.health.word().chars().next().unwrap()
+    });
+    letters.collect()
+}
+
+/// Every row is (normal, abnormal), the initial health, the results, and the
+/// health after each: `u`nknown or `u`nhealthy are told apart by the row.
+#[test]
+fn every_state_meets_every_outcome() {
+    let two_three = Thresholds { normal: 2, abnormal: 3 };
+    let rows = [
+        // From unknown the same thresholds apply.
+        (two_three, Health::Unknown, "ss", "uh"),
+        (two_three, Health::Unknown, "sfs", "uuu"),
+        (two_three, Health::Unknown, "sfss", "uuuh"),
+        // Interleaved results never trip a threshold (docs/health-checking.md, "Thresholds").
+        (two_three, Health::Healthy, "fsfsfs", "hhhhhh"),
+        (two_three, Health::Healthy, "fff", "hhu"),
+        (two_three, Health::Healthy, "ffsff", "hhhhh"),
+        (two_three, Health::Unhealthy, "sfs", "uuu"),
+        (two_three, Health::Unhealthy, "ss", "uh"),
+        // Inconclusive results neither count nor reset.
+        (two_three, Health::Healthy, "ffiiif", "hhhhhu"),
+        (two_three, Health::Unhealthy, "siiis", "uuuuh"),
+        (two_three, Health::Unknown, "iiiii", "uuuuu"),
+        // Thresholds of one follow each result.
+        (Thresholds { normal: 1, abnormal: 1 }, Health::Unknown, "sfsfi", "huhuu"),
+    ];
+    for (thresholds, initial, results, expected) in rows {
+        assert_eq!(run(thresholds, initial, results), expected, "{initial:?} {results}");
+    }
+}
+
+#[test]
+fn counts_and_time_of_a_transition() {
+    let mut state = MemberState::new(7, Health::Unknown, Timestamp(1));
+    let thresholds = Thresholds { normal: 1, abnormal: 2 };
+    assert_eq!(thresholds.judge(&mut state, SUCCESS, Timestamp(2)), Some(Health::Unknown));
+    assert_eq!(thresholds.judge(&mut state, FAILURE, Timestamp(3)), None);
+    assert_eq!(state.since, Timestamp(2));
+    assert_eq!(thresholds.judge(&mut state, FAILURE, Timestamp(4)), Some(Health::Healthy));
+    assert_eq!((state.since, state.transitions), (Timestamp(4), [0, 1, 1]));
+    assert_eq!((state.consecutive_successes, state.consecutive_failures), (0, 2));
+}
+
+proptest! {
+    /// The model: look back at the conclusive results; the verdict is that of
+    /// the last run that reached its threshold.
+    #[test]
+    fn agrees_with_looking_back(
+        normal in 1u8..=10, abnormal in 1u8..=10, results in prop::collection::vec(0u8..3, 0..200),
+    ) {
+        let thresholds = Thresholds { normal, abnormal };
+        let mut state = MemberState::new(0, Health::Unknown, Timestamp(0));
+        let mut conclusive = Vec::new();
+        for result in results {
+            let outcome = [SUCCESS, FAILURE, INCONCLUSIVE][usize::from(result)];
+            thresholds.judge(&mut state, outcome, Timestamp(0));
+            if result < 2 {
+                conclusive.push(result);
+            }
+            let expected = (1..=conclusive.len()).rev().find_map(|end| {
+                let last = conclusive[end - 1];
+                let run = conclusive[..end].iter().rev().take_while(|seen| **seen == last).count();
+                match last {
+                    0 if run >= usize::from(normal) => Some(Health::Healthy),
+                    1 if run >= usize::from(abnormal) => Some(Health::Unhealthy),
+                    _ => None,
+                }
+            });
+            prop_assert_eq!(state.health, expected.unwrap_or(Health::Unknown));
+        }
+    }
 }
