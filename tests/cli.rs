@@ -9,8 +9,6 @@ mod basics;
 mod check;
 #[path = "cli/demo.rs"]
 mod demo;
-#[path = "cli/holdings.rs"]
-mod holdings;
 #[path = "cli/managed.rs"]
 mod managed;
 #[path = "cli/passwords.rs"]
@@ -27,3 +25,5 @@ mod run;
 mod skipped;
 #[path = "cli/status.rs"]
 mod status;
+#[path = "cli/store_access.rs"]
+mod store_access;

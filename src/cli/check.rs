@@ -6,10 +6,10 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::console::{Console, Tone};
+use super::console::{Console, Tone, exact, json_text, plural};
 use super::exit::{CliError, Exit};
-use super::table::{Columns, Field, Side};
-use super::{ConfigArgument, plural};
+use super::locate::ConfigArgument;
+use super::table::{Columns, Side, TableCell};
 use crate::channel::words::CheckStatus;
 use crate::channel::{Channel, Detection, MemberStatus, Protocol, Role};
 use crate::config::{self, Config, Diagnostics, FileChannel};
@@ -53,7 +53,7 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
         Ok(config) => config,
         Err(diagnostics) => {
             if arguments.json {
-                console.print(super::json_text(&errors_document(&diagnostics)))?;
+                console.print(json_text(&errors_document(&diagnostics)))?;
             }
             return Err(CliError::config(&diagnostics, console));
         }
@@ -64,7 +64,7 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
     }
     let file = path.display().to_string();
     let text = match arguments.json {
-        true => super::json_text(&document(&file, &config)),
+        true => json_text(&document(&file, &config)),
         false => render(&file, &config, console),
     };
     console.print(text)?;
@@ -109,13 +109,13 @@ fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
 }
 
 /// How many members a channel has, of each kind.
-struct Census {
+struct MemberCounts {
     members: usize,
     standby: usize,
     disabled: usize,
 }
 
-impl Census {
+impl MemberCounts {
     fn of(channel: &Channel) -> Self {
         let members = channel.members();
         Self {
@@ -172,16 +172,16 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
     );
     let window = window(config);
     for FileChannel { channel, .. } in &config.channels {
-        let census = Census::of(channel);
+        let counts = MemberCounts::of(channel);
         let detection = channel.active_check().map(|check| Detection::of(check, window));
         let [down, up, first] = match detection {
-            Some(bounds) => [bounds.down, bounds.up, bounds.first].map(|bound| super::exact(bound).into()),
-            None => ["", "", ""].map(Field::from),
+            Some(bounds) => [bounds.down, bounds.up, bounds.first].map(|bound| exact(bound).into()),
+            None => ["", "", ""].map(TableCell::from),
         };
         columns.row([
             channel.name().into(),
             channel.strategy().word().into(),
-            census.words().into(),
+            counts.words().into(),
             check_words(channel),
             down,
             up,
@@ -200,33 +200,33 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
 }
 
 /// `HTTP GET /health every 5s, timeout 2s`.
-fn check_words(channel: &Channel) -> Field {
-    let Some(check) = channel.health_check() else { return Field::toned(Tone::Warning, "none") };
+fn check_words(channel: &Channel) -> TableCell {
+    let Some(check) = channel.health_check() else { return TableCell::toned(Tone::Warning, "none") };
     if check.status() == CheckStatus::Off {
-        return Field::toned(Tone::Warning, "switched off");
+        return TableCell::toned(Tone::Warning, "switched off");
     }
     let what = match check.protocol() {
         Protocol::Tcp => "TCP".to_owned(),
         Protocol::Http(http) => format!("HTTP {} {}", http.method.word(), http.path),
         Protocol::Https(http) => format!("HTTPS {} {}", http.method.word(), http.path),
     };
-    let (interval, timeout) = (super::exact(check.interval()), super::exact(check.timeout()));
+    let (interval, timeout) = (exact(check.interval()), exact(check.timeout()));
     format!("{what} every {interval}, timeout {timeout}").into()
 }
 
 fn document(file: &str, config: &Config) -> serde_json::Value {
     let window = window(config);
     let channels = config.channels.iter().map(|FileChannel { channel, file }| {
-        let census = Census::of(channel);
+        let counts = MemberCounts::of(channel);
         let check = channel.active_check();
         let detection = check.map(|check| Detection::of(check, window));
         json!({
             "name": channel.name(),
             "file": file,
             "strategy": channel.strategy().word(),
-            "members": census.members,
-            "standby": census.standby,
-            "disabled": census.disabled,
+            "members": counts.members,
+            "standby": counts.standby,
+            "disabled": counts.disabled,
             "check": check.map(|check| json!({
                 "protocol": check.protocol().word(),
                 "interval_seconds": check.interval().as_secs_f64(),

@@ -1,4 +1,4 @@
-//! Stdout, stderr and colour.
+//! Stdout, stderr, colour, and numbers as people read them.
 //!
 //! Stdout carries data, stderr messages. A reader that closes the pipe early
 //! (`vitald status | head -1`) is normal: what follows is dropped, and the exit
@@ -6,19 +6,10 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
+use clap::ColorChoice;
 use clap::builder::styling::{AnsiColor, Style};
-
-use super::exit::CliError;
-
-/// What `--no-color` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ColourWish {
-    /// Colour on a terminal, unless NO_COLOR is set.
-    Auto,
-    /// None.
-    Never,
-}
 
 /// Whether a stream gets colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,25 +44,25 @@ impl Tone {
     }
 }
 
-/// Whether anybody still reads stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    Listening,
-    Gone,
-}
+/// Stdout cannot be written. A closed pipe is not this: it ends quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout: {0}")]
+pub(super) struct StdoutError(#[source] io::Error);
 
 /// Both output streams of the process.
 #[derive(Debug)]
 pub(super) struct Console {
     stdout_colour: Colour,
     stderr_colour: Colour,
-    reader: Reader,
+    /// Whether the reader of stdout closed the pipe.
+    is_closed: bool,
 }
 
 impl Console {
-    /// Looks at the environment once: terminal or not, NO_COLOR, TERM.
-    pub(super) fn new(wish: ColourWish) -> Self {
-        let refused = wish == ColourWish::Never
+    /// Looks at the environment once: terminal or not, NO_COLOR, TERM. `choice` is what
+    /// `--no-color` says.
+    pub(super) fn new(choice: ColorChoice) -> Self {
+        let refused = choice == ColorChoice::Never
             || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let colour = |is_terminal: bool| match is_terminal && !refused {
@@ -81,7 +72,7 @@ impl Console {
         Self {
             stdout_colour: colour(io::stdout().is_terminal()),
             stderr_colour: colour(io::stderr().is_terminal()),
-            reader: Reader::Listening,
+            is_closed: false,
         }
     }
 
@@ -110,38 +101,29 @@ impl Console {
     /// # Errors
     /// Stdout cannot be written (a full disk). A closed pipe is no error; see
     /// [`Console::is_closed`].
-    pub(super) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CliError> {
-        if self.reader == Reader::Gone {
+    pub(super) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), StdoutError> {
+        if self.is_closed {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.reader = Reader::Gone;
+                self.is_closed = true;
                 Ok(())
             }
-            Err(error) => Err(CliError::Output(error)),
+            Err(error) => Err(StdoutError(error)),
         }
     }
 
     /// Whether the reader of stdout has gone; endless output then ends.
     pub(super) fn is_closed(&self) -> bool {
-        self.reader == Reader::Gone
+        self.is_closed
     }
 
     /// Writes a message to stderr. There is nobody to tell when that fails.
     pub(super) fn message(&self, text: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{text}");
-    }
-
-    /// Writes an error to stderr. Configuration errors come with their own
-    /// headings; every other one gets the word `error`.
-    pub(super) fn error(&self, error: &CliError) {
-        match error {
-            CliError::Config { rendered } => self.message(rendered.trim_end()),
-            error => self.message(format_args!("{} {error}", paint(self.stderr_colour, Tone::Bad, "error:"))),
-        }
     }
 }
 
@@ -164,6 +146,41 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
         safe.push_str("...");
     }
     safe
+}
+
+/// A duration for people, in milliseconds where that reads well: `0.42 ms`, `1.50 s`.
+pub(super) fn milliseconds(seconds: f64) -> String {
+    if seconds < 0.1 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
+}
+
+/// A duration for people, its two largest units: `5m 3s`.
+pub(super) fn rough(duration: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// A duration for people, exactly: `17s`, `1m 30s 500ms`.
+pub(super) fn exact(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// `1 member`, `2 members`.
+pub(super) fn plural(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+/// JSON for people and programs, with its last line ended.
+pub(super) fn json_text(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
 }
 
 #[cfg(test)]

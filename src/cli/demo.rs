@@ -1,7 +1,6 @@
 //! `vitald demo`: the real daemon over backends of its own, with a live view.
 
 mod backends;
-mod settings;
 mod view;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::backends::Backends;
 use self::view::View;
-use super::client::{DEFAULT_LISTEN, DaemonUrl};
+use super::client::DaemonUrl;
 use super::console::Console;
-use super::exit::{CliError, Exit};
-use super::logging;
-use super::run::exit_of;
-use super::status::document::ChannelDocument;
+use super::exit::{CliError, Exit, block_on};
+use super::locate::DEFAULT_LISTEN;
+use super::run::log_errors_only;
+use super::status::assessment::ChannelDocument;
 use crate::daemon::{self, ConfigSource, DaemonError, DaemonOptions, Ending, TransitionEvent};
 
 /// Transitions on their way to the view. When it is full the daemon drops them:
@@ -52,9 +51,9 @@ pub(super) struct DemoArguments {
 }
 
 pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Result<Exit, CliError> {
-    logging::install_errors_only(console);
+    log_errors_only(console);
     let backends =
-        Backends::start(&settings::HABITS).map_err(|error| CliError::Preparation(error.to_string()))?;
+        Backends::start(&backends::HABITS).map_err(|error| CliError::Preparation(error.to_string()))?;
     let ending = match (run(arguments, DEFAULT_LISTEN, &backends, console), arguments.listen) {
         (Err(Failure::Daemon(DaemonError::Bind(_))), None) => {
             run(arguments, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &backends, console)
@@ -62,7 +61,7 @@ pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Resul
         (result, _) => result,
     };
     match ending {
-        Ok(ending) => Ok(exit_of(ending)),
+        Ok(ending) => Ok(ending.into()),
         Err(Failure::Daemon(error)) => Err(CliError::daemon(error, console)),
         Err(Failure::Cli(error)) => Err(error),
     }
@@ -72,6 +71,12 @@ pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Resul
 enum Failure {
     Daemon(DaemonError),
     Cli(CliError),
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self::Cli(error)
+    }
 }
 
 /// Runs the daemon on a thread of its own and the view on this one.
@@ -88,7 +93,7 @@ fn run(
     let options = DaemonOptions {
         config: ConfigSource::Text {
             name: "demo".to_owned(),
-            text: settings::text(listen, |name| backends.address(name)),
+            text: backends::configuration(listen, |name| backends.address(name)),
         },
         listen: None,
         stop: stop.clone(),
@@ -102,19 +107,15 @@ fn run(
     let daemon = std::thread::Builder::new()
         .name("daemon".to_owned())
         .spawn(move || daemon::run(options))
-        .map_err(|source| {
-            Failure::Cli(CliError::Io { what: "cannot start the daemon's thread".to_owned(), source })
-        })?;
-    let shown = super::block_on(show(arguments, backends, serving, changes, console)).flatten();
+        .map_err(CliError::io("cannot start the daemon's thread"))?;
+    let shown = block_on(show(arguments, backends, serving, changes, console)).flatten();
     stop.cancel();
     let ending = match daemon.join() {
         Ok(ending) => ending.map_err(Failure::Daemon)?,
         // The panic was printed by its thread.
-        Err(_) => {
-            return Err(Failure::Cli(CliError::Preparation("the daemon ended unexpectedly".to_owned())));
-        }
+        Err(_) => return Err(CliError::Preparation("the daemon ended unexpectedly".to_owned()).into()),
     };
-    shown.map_err(Failure::Cli)?;
+    shown?;
     Ok(ending)
 }
 
@@ -153,7 +154,7 @@ async fn show(
             () = &mut over => break,
         }
     }
-    console.print(view.closing())
+    Ok(console.print(view.closing())?)
 }
 
 /// Who takes a channel's traffic now, asked of the daemon like anybody would.

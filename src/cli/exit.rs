@@ -2,9 +2,11 @@
 
 use std::io;
 
-use super::console::{Colour, Console, Tone, paint};
+use super::client::ClientError;
+use super::console::{Colour, Console, StdoutError, Tone, paint};
 use crate::config::{Diagnostics, Paint};
-use crate::daemon::DaemonError;
+use crate::daemon::{DaemonError, Ending};
+use crate::store::StoreError;
 
 /// The exit codes of `docs/cli.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// Ended by Ctrl-C.
+    pub(super) const INTERRUPTED: Self = Self::Signal(2);
+
     /// The number the shell sees.
     pub(super) fn code(self) -> u8 {
         match self {
@@ -39,6 +44,16 @@ impl Exit {
     }
 }
 
+impl From<Ending> for Exit {
+    /// The exit of a daemon that ran.
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Stopped => Self::Success,
+            Ending::Forced(signal) => Self::Signal(signal),
+        }
+    }
+}
+
 /// Why a command could not do its work. Printed on stderr by `main`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -47,16 +62,16 @@ pub(super) enum CliError {
     Usage(String),
     /// The configuration has errors; they are already rendered, with their carets.
     #[error("{rendered}")]
-    Config {
-        /// Everything to show.
-        rendered: String,
-    },
+    Config { rendered: String },
     /// A running daemon could not be asked.
     #[error(transparent)]
-    Client(#[from] super::client::ClientError),
-    /// Stdout cannot be written. A closed pipe is not this: it ends quietly.
-    #[error("cannot write to stdout: {0}")]
-    Output(#[source] io::Error),
+    Client(#[from] ClientError),
+    /// A store that no daemon uses cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Stdout cannot be written.
+    #[error(transparent)]
+    Output(#[from] StdoutError),
     /// The daemon did not start.
     #[error(transparent)]
     Daemon(DaemonError),
@@ -65,15 +80,15 @@ pub(super) enum CliError {
     Preparation(String),
     /// A file or directory of ours.
     #[error("{what}: {source}")]
-    Io {
-        /// What was tried, with the path.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { what: String, source: io::Error },
 }
 
 impl CliError {
+    /// What was tried, with the path, for the error that comes of it.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io { what: what.into(), source }
+    }
+
     /// All errors of a configuration, in the colours of stderr.
     pub(super) fn config(diagnostics: &Diagnostics, console: &Console) -> Self {
         let paint = match console.stderr_colour() {
@@ -95,9 +110,22 @@ impl CliError {
     pub(super) fn daemon(error: DaemonError, console: &Console) -> Self {
         match error {
             DaemonError::Config(diagnostics) => Self::config(&diagnostics, console),
-            DaemonError::Channels(problems) => Self::channels(&problems, console),
-            DaemonError::Setting(problem) => Self::channels(&problem, console),
+            DaemonError::Channels(problems) | DaemonError::Setting(problems) => {
+                Self::channels(&problems, console)
+            }
             error => Self::Daemon(error),
+        }
+    }
+
+    /// Writes the error to stderr. Configuration errors come with their own headings;
+    /// every other one gets the word `error`.
+    pub(super) fn print(&self, console: &Console) {
+        match self {
+            Self::Config { rendered } => console.message(rendered.trim_end()),
+            error => {
+                let word = paint(console.stderr_colour(), Tone::Bad, "error:");
+                console.message(format_args!("{word} {error}"));
+            }
         }
     }
 
@@ -106,9 +134,24 @@ impl CliError {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Config { .. } => Exit::BadConfig,
-            Self::Client(_) | Self::Output(_) | Self::Daemon(_) | Self::Preparation(_) | Self::Io { .. } => {
-                Exit::Failure
-            }
+            Self::Client(_)
+            | Self::Store(_)
+            | Self::Output(_)
+            | Self::Daemon(_)
+            | Self::Preparation(_)
+            | Self::Io { .. } => Exit::Failure,
         }
     }
+}
+
+/// Runs one future on a runtime of its own: commands that ask something and end.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::io("cannot start the runtime"))?;
+    let result = runtime.block_on(future);
+    // A name look-up may hang in the system's resolver; the end does not wait for it.
+    runtime.shutdown_background();
+    Ok(result)
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::console::Console;
-use super::exit::{CliError, Exit};
-use super::holdings::{Holdings, HoldingsArguments, OfflineStore};
+use super::console::{Console, plural};
+use super::exit::{CliError, Exit, block_on};
+use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive, Resource};
 
 /// Print the channels that the management API made
@@ -34,7 +34,7 @@ Examples:
 Exit status: 0 exported, 1 failed, 2 wrong usage.")]
 pub(super) struct ExportArguments {
     #[command(flatten)]
-    holdings: HoldingsArguments,
+    access: StoreAccessArguments,
 
     /// Only this channel
     #[arg(long, value_name = "NAME")]
@@ -69,7 +69,7 @@ pub(super) fn execute(arguments: &ExportArguments, console: &mut Console) -> Res
             "an archive is always of everything: leave --channel and --instance out".to_owned(),
         ));
     }
-    let archive = super::block_on(fetch(&arguments.holdings))??;
+    let archive = block_on(fetch(&arguments.access))??;
     match arguments.format {
         Format::Archive => export_archive(&archive, arguments.out.as_deref(), console)?,
         Format::Toml | Format::Json => export_channels(&archive, arguments, console)?,
@@ -77,25 +77,25 @@ pub(super) fn execute(arguments: &ExportArguments, console: &mut Console) -> Res
     Ok(Exit::Success)
 }
 
-async fn fetch(holdings: &HoldingsArguments) -> Result<Archive, CliError> {
-    match holdings.find().await? {
-        Holdings::Daemon(_, archive) => Ok(archive),
-        Holdings::Store(path) => Ok(OfflineStore::open(&path).await?.archive),
+async fn fetch(access: &StoreAccessArguments) -> Result<Archive, CliError> {
+    match access.find().await? {
+        StoreAccess::Daemon(_, archive) => Ok(archive),
+        StoreAccess::Directory(path) => Ok(OfflineStore::open(&path).await?.archive),
     }
 }
 
 fn export_archive(archive: &Archive, out: Option<&Path>, console: &mut Console) -> Result<(), CliError> {
     let mut text = archive.to_json().map_err(unwritable)?;
     text.push(b'\n');
-    let Some(path) = out else { return console.print(text) };
+    let Some(path) = out else { return Ok(console.print(text)?) };
     // It may hold private keys.
     write_new(path, &text, 0o600)?;
     let (channels, instances) = (archive.channels.len(), archive.instances.len());
     console.message(format_args!(
         "{}: {}, {}",
         path.display(),
-        super::plural(channels, "channel"),
-        super::plural(instances, "instance")
+        plural(channels, "channel"),
+        plural(instances, "instance")
     ));
     Ok(())
 }
@@ -107,31 +107,29 @@ fn export_channels(
 ) -> Result<(), CliError> {
     let channels = select(archive, arguments)?;
     if let Some(directory) = &arguments.out {
-        fs::create_dir_all(directory).map_err(|source| CliError::Io {
-            what: format!("cannot make {}", directory.display()),
-            source,
-        })?;
+        fs::create_dir_all(directory)
+            .map_err(CliError::io(format!("cannot make {}", directory.display())))?;
         for channel in &channels {
             // Names begin with a letter and have no slash.
             let extension = if arguments.format == Format::Json { "json" } else { "toml" };
             let path = directory.join(format!("{}.{extension}", channel.configured.name()));
             write_new(&path, document(channel, arguments.format)?.as_bytes(), 0o640)?;
         }
-        console.message(format_args!(
-            "{}: {}",
-            directory.display(),
-            super::plural(channels.len(), "channel")
-        ));
+        console.message(format_args!("{}: {}", directory.display(), plural(channels.len(), "channel")));
         return Ok(());
     }
-    match (channels.as_slice(), &arguments.channel, arguments.format) {
-        ([channel], Some(_), format) => console.print(document(channel, format)?),
-        ([channel], None, Format::Json) => console.print(document(channel, Format::Json)?),
-        (_, _, Format::Json) => Err(CliError::Usage(
-            "a JSON file holds one channel: name one with --channel, or a directory with --out".to_owned(),
-        )),
-        (channels, ..) => console.print(tables(channels)?),
-    }
+    let text = match (channels.as_slice(), &arguments.channel, arguments.format) {
+        ([channel], Some(_), format) => document(channel, format)?,
+        ([channel], None, Format::Json) => document(channel, Format::Json)?,
+        (_, _, Format::Json) => {
+            return Err(CliError::Usage(
+                "a JSON file holds one channel: name one with --channel, or a directory with --out"
+                    .to_owned(),
+            ));
+        }
+        (channels, ..) => tables(channels)?,
+    };
+    Ok(console.print(text)?)
 }
 
 /// The channels that were asked for, by name.
@@ -179,22 +177,19 @@ fn document(channel: &Resource, format: Format) -> Result<String, CliError> {
 
 fn tables(channels: &[&Arc<Resource>]) -> Result<String, CliError> {
     #[derive(Serialize)]
-    struct Tables<T> {
+    struct ChannelTables<T> {
         channels: Vec<T>,
     }
     let channels = channels.iter().map(|channel| ApiRecord::export_channel(channel)).collect::<Vec<_>>();
     if channels.is_empty() {
         return Ok(String::new());
     }
-    toml::to_string(&Tables { channels }).map_err(unwritable)
+    toml::to_string(&ChannelTables { channels }).map_err(unwritable)
 }
 
 /// Nothing that is there is ever replaced: it may be somebody's only copy.
 fn write_new(path: &Path, text: &[u8], mode: u32) -> Result<(), CliError> {
-    let io = |doing: &str| {
-        let what = format!("cannot {doing} {}", path.display());
-        move |source| CliError::Io { what, source }
-    };
+    let io = |doing: &str| CliError::io(format!("cannot {doing} {}", path.display()));
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io("make"))?;
     file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))

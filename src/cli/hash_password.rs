@@ -8,12 +8,11 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use zeroize::Zeroizing;
 
 use super::console::Console;
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, block_on};
 use crate::config::password::PasswordHash;
 
 /// Nobody types more; a file given by mistake may have it.
 const LONGEST_PASSWORD: usize = 1024;
-const SIGINT: i32 = 2;
 
 /// Hash a password for `password_hash_file` of the configuration
 ///
@@ -29,37 +28,17 @@ Exit status: 0 hashed, 1 failed.")]
 pub(super) struct HashPasswordArguments {}
 
 pub(super) fn execute(_: &HashPasswordArguments, console: &mut Console) -> Result<Exit, CliError> {
-    match ask()? {
-        Answer::Password(password) => {
-            let hash = hash_of(&password)?;
-            console.print(format!("{}\n", hash.to_phc_string()))?;
-            Ok(Exit::Success)
-        }
-        Answer::Interrupted => Ok(Exit::Signal(SIGINT)),
-    }
+    let Some(hash) = ask()? else { return Ok(Exit::INTERRUPTED) };
+    console.print(format!("{}\n", hash.to_phc_string()))?;
+    Ok(Exit::Success)
 }
 
-/// What came of asking for a password.
-pub(super) enum Answer {
-    /// It, without its newline; not empty.
-    Password(Zeroizing<Vec<u8>>),
-    /// Ctrl-C.
-    Interrupted,
-}
-
-/// The hash, with a random salt and the usual cost.
-pub(super) fn hash_of(password: &[u8]) -> Result<PasswordHash, CliError> {
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt)
-        .map_err(|error| CliError::Preparation(format!("no random numbers: {error}")))?;
-    PasswordHash::of(password, salt).map_err(|error| CliError::Preparation(error.to_string()))
-}
-
-/// Asks for a password on standard input.
-pub(super) fn ask() -> Result<Answer, CliError> {
+/// Asks for a password on standard input and hashes it, with a random salt and the usual
+/// cost. None after Ctrl-C.
+pub(super) fn ask() -> Result<Option<PasswordHash>, CliError> {
     let password = if io::stdin().is_terminal() {
-        let Some(password) = ask_unseen("Password: ")? else { return Ok(Answer::Interrupted) };
-        let Some(again) = ask_unseen("Again: ")? else { return Ok(Answer::Interrupted) };
+        let Some(password) = ask_unseen("Password: ")? else { return Ok(None) };
+        let Some(again) = ask_unseen("Again: ")? else { return Ok(None) };
         if password != again {
             return Err(CliError::Preparation("the two passwords differ; nothing was written".to_owned()));
         }
@@ -67,10 +46,6 @@ pub(super) fn ask() -> Result<Answer, CliError> {
     } else {
         read_line().map_err(cannot_read)?
     };
-    judge(password).map(Answer::Password)
-}
-
-fn judge(password: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let refused = |why: &str| Err(CliError::Preparation(why.to_owned()));
     if password.is_empty() {
         return refused("the password is empty: type one, or send one on standard input");
@@ -81,11 +56,14 @@ fn judge(password: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if std::str::from_utf8(&password).is_err() {
         return refused("the password is not UTF-8, so no client could send it");
     }
-    Ok(password)
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|error| CliError::Preparation(format!("no random numbers: {error}")))?;
+    PasswordHash::of(&password, salt).map(Some).map_err(|error| CliError::Preparation(error.to_string()))
 }
 
 fn cannot_read(source: io::Error) -> CliError {
-    CliError::Io { what: "cannot read the password from standard input".to_owned(), source }
+    CliError::io("cannot read the password from standard input")(source)
 }
 
 /// Echo is off while this lives.
@@ -116,7 +94,7 @@ fn ask_unseen(prompt: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
     let echo_off = EchoOff::new().map_err(cannot_read)?;
     let mut stderr = io::stderr();
     stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush()).map_err(cannot_read)?;
-    let line = super::block_on(async {
+    let line = block_on(async {
         let (sender, line) = tokio::sync::oneshot::channel();
         // A thread of its own: after Ctrl-C nobody waits for its read to end.
         std::thread::spawn(move || drop(sender.send(read_line())));

@@ -1,25 +1,26 @@
 //! `vitald import`: channels from files into the API's store, the reverse of
 //! `vitald export`.
 //!
-//! Channel files go through the running daemon, call by call, as any client's
-//! requests would. An archive goes into the store of a daemon that does not run,
-//! as one batch.
+//! Channel files go through the running daemon, call by call, as any client's requests
+//! would: read by the rules of configurations, so that errors have their place, and
+//! refused where the API would lose something. An archive goes into the store of a
+//! daemon that does not run, as one batch.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
+use serde_json::{Map, Value};
 
-use self::file::ChannelFile;
 use super::client::DaemonUrl;
-use super::console::Console;
-use super::exit::{CliError, Exit};
-use super::holdings::{Holdings, HoldingsArguments, OfflineStore, broken};
+use super::console::{Console, plural};
+use super::exit::{CliError, Exit, block_on};
+use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive};
+use crate::channel::{Channel, ProbeOptions};
+use crate::config::{self, Diagnostics};
 use crate::store::{Batch, Collection, RecordKey};
-
-mod file;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +42,7 @@ Examples:
 Exit status: 0 all taken, 1 some refused, 2 wrong usage, 78 a file is no good channel.")]
 pub(super) struct ImportArguments {
     #[command(flatten)]
-    holdings: HoldingsArguments,
+    access: StoreAccessArguments,
 
     /// The instance that channels go into; default: the first
     #[arg(long, value_name = "ID")]
@@ -54,13 +55,13 @@ pub(super) struct ImportArguments {
 
 pub(super) fn execute(arguments: &ImportArguments, console: &mut Console) -> Result<Exit, CliError> {
     if let Some(archive) = read_archive(&arguments.files)? {
-        return super::block_on(restore(arguments, &archive, console))?;
+        return block_on(restore(arguments, &archive, console))?;
     }
     // All of them are read before the first is sent.
     let mut channels = Vec::new();
     let mut problems = Vec::new();
     for path in &arguments.files {
-        match file::read(path, console) {
+        match read(path, console) {
             Ok(read) => channels.extend(read),
             Err(CliError::Config { rendered }) => problems.push(rendered),
             Err(error) => return Err(error),
@@ -69,7 +70,7 @@ pub(super) fn execute(arguments: &ImportArguments, console: &mut Console) -> Res
     if !problems.is_empty() {
         return Err(CliError::Config { rendered: problems.join("\n") });
     }
-    super::block_on(send_all(arguments, &channels, console))?
+    block_on(send_all(arguments, &channels, console))?
 }
 
 /// The archive, if the files are one; none if they are channels.
@@ -95,8 +96,7 @@ fn read_archive(files: &[PathBuf]) -> Result<Option<Archive>, CliError> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path)
-        .map_err(|source| CliError::Io { what: format!("cannot read {}", path.display()), source })
+    std::fs::read(path).map_err(CliError::io(format!("cannot read {}", path.display())))
 }
 
 async fn restore(
@@ -107,9 +107,9 @@ async fn restore(
     if arguments.instance.is_some() {
         return Err(CliError::Usage("an archive brings its instances: leave --instance out".to_owned()));
     }
-    let path = match arguments.holdings.find().await? {
-        Holdings::Store(path) => path,
-        Holdings::Daemon(daemon, _) => {
+    let path = match arguments.access.find().await? {
+        StoreAccess::Directory(path) => path,
+        StoreAccess::Daemon(daemon, _) => {
             return Err(CliError::Preparation(format!(
                 "a daemon answers at {daemon}: an archive replaces what a daemon has in memory, so stop it first"
             )));
@@ -120,17 +120,17 @@ async fn restore(
         return Err(CliError::Preparation(format!(
             "{} has {} already, and an archive is never mixed with what is there: import it into an empty store",
             path.display(),
-            super::plural(held.archive.channels.len(), "channel")
+            plural(held.archive.channels.len(), "channel")
         )));
     }
     let batch = batch_of(&held.archive, archive)?;
-    held.store.write(batch).await.map_err(|error| broken(&error))?;
-    held.store.close().await.map_err(|error| broken(&error))?;
+    held.store.write(batch).await?;
+    held.store.close().await?;
     console.print(format!(
         "{}: {}, {}\n",
         path.display(),
-        super::plural(archive.channels.len(), "channel"),
-        super::plural(archive.instances.len(), "instance")
+        plural(archive.channels.len(), "channel"),
+        plural(archive.instances.len(), "instance")
     ))?;
     Ok(Exit::Success)
 }
@@ -159,9 +159,9 @@ async fn send_all(
     channels: &[ChannelFile],
     console: &mut Console,
 ) -> Result<Exit, CliError> {
-    let (daemon, archive) = match arguments.holdings.find().await? {
-        Holdings::Daemon(daemon, archive) => (daemon, archive),
-        Holdings::Store(_) => {
+    let (daemon, archive) = match arguments.access.find().await? {
+        StoreAccess::Daemon(daemon, archive) => (daemon, archive),
+        StoreAccess::Directory(_) => {
             return Err(CliError::Preparation(
                 "channel files go through the running daemon, and none answers on a Unix socket: start it with \
                  `socket` in [server], or name its socket with --socket"
@@ -203,9 +203,96 @@ async fn send(
     path: &str,
     body: &[u8],
 ) -> Result<Result<(), String>, CliError> {
-    let answer = daemon.send(method, path, body, PATIENCE).await?;
+    let header = Some(("content-type", "application/json"));
+    let answer = daemon.send(method, path, header, body, PATIENCE).await?;
     if (200..300).contains(&answer.status) {
         return Ok(Ok(()));
     }
     Ok(Err(format!("{} ({})", answer.error_text(), answer.status)))
+}
+
+/// A channel that the API can be asked for.
+struct ChannelFile {
+    name: String,
+    /// What creates it.
+    body: Vec<u8>,
+}
+
+/// Reads one file: a channel's, or one with `[[channels]]`, as `export` prints
+/// them.
+///
+/// # Errors
+/// Everything that is wrong with it.
+fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
+    let refuse = |diagnostics: Diagnostics| CliError::config(&diagnostics, console);
+    let documents = documents_of(path)?;
+    let config = match documents.main {
+        true => config::load(path),
+        false => config::load_channel(path),
+    }
+    .map_err(refuse)?;
+    let bodies = documents.bodies.into_iter().zip(&config.channels);
+    bodies
+        .map(|(document, read)| {
+            body_of(document, &read.channel).map_err(|problem| CliError::Config {
+                rendered: format!(
+                    "error: {}: channel \"{}\": {problem}",
+                    path.display(),
+                    read.channel.name()
+                ),
+            })
+        })
+        .collect()
+}
+
+/// The tables of a file that are channels, as they were written. What cannot be
+/// parsed is left to the reader of configurations, which says where and why.
+#[derive(Default)]
+struct Documents {
+    /// Whether they stand under `[[channels]]`.
+    main: bool,
+    bodies: Vec<Map<String, Value>>,
+}
+
+fn documents_of(path: &Path) -> Result<Documents, CliError> {
+    let text = String::from_utf8(read_bytes(path)?).unwrap_or_default();
+    let is_json = path.extension().is_some_and(|extension| extension == "json");
+    let document: Option<Value> =
+        if is_json { serde_json::from_str(&text).ok() } else { toml::from_str(&text).ok() };
+    let Some(Value::Object(mut document)) = document else { return Ok(Documents::default()) };
+    Ok(match document.remove("channels") {
+        Some(Value::Array(channels)) if !is_json => {
+            let objects = channels.into_iter().filter_map(|channel| match channel {
+                Value::Object(channel) => Some(channel),
+                _ => None,
+            });
+            Documents { main: true, bodies: objects.collect() }
+        }
+        _ => Documents { main: false, bodies: vec![document] },
+    })
+}
+
+/// The body of a channel that has been read; its words and durations as the API
+/// writes them.
+fn body_of(mut document: Map<String, Value>, channel: &Channel) -> Result<ChannelFile, &'static str> {
+    if *channel.probe() != ProbeOptions::default() {
+        return Err("the API knows no `probe`; remove it, or keep the channel in its file");
+    }
+    if document.contains_key("balance") {
+        return Err("the API knows no `balance`; remove it, or keep the channel in its file");
+    }
+    document.remove("probe");
+    document.insert("balance_strategy".to_owned(), channel.strategy().number().into());
+    if let (Some(Value::Object(check)), Some(read)) =
+        (document.get_mut("vpc_health_config"), channel.health_check())
+    {
+        for (key, duration) in [("time_interval", read.interval()), ("timeout", read.timeout())] {
+            if duration.subsec_nanos() != 0 {
+                return Err("the API knows whole seconds only; round `time_interval` and `timeout`");
+            }
+            check.insert(key.to_owned(), duration.as_secs().into());
+        }
+    }
+    let body = serde_json::to_vec(&document).map_err(|_| "it cannot be written as JSON")?;
+    Ok(ChannelFile { name: channel.name().to_owned(), body })
 }

@@ -1,7 +1,7 @@
 //! Events for systemd's journal, in its native protocol
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! Called by `logging`. A layer turns each event into one datagram and hands it to
+//! Called by `run`. A layer turns each event into one datagram and hands it to
 //! a bounded queue; the queue's thread is the one that waits for a journal which
 //! is slow or stopped.
 
@@ -72,7 +72,7 @@ fn entry(event: &Event<'_>) -> Vec<u8> {
         Level::DEBUG => "6",
         Level::TRACE => "7",
     };
-    let mut entry = Entry(Vec::with_capacity(512));
+    let mut entry = JournalEntry(Vec::with_capacity(512));
     entry.put("PRIORITY", priority);
     entry.put("SYSLOG_IDENTIFIER", "vitald");
     entry.put("TARGET", metadata.target());
@@ -84,9 +84,9 @@ fn entry(event: &Event<'_>) -> Vec<u8> {
     entry.0
 }
 
-struct Entry(Vec<u8>);
+struct JournalEntry(Vec<u8>);
 
-impl Entry {
+impl JournalEntry {
     /// A field in its safe form: the name, a line feed, the value's length in
     /// little-endian order, the value. It may hold line feeds.
     fn put(&mut self, name: &str, value: &str) {
@@ -99,7 +99,7 @@ impl Entry {
     }
 }
 
-impl Visit for Entry {
+impl Visit for JournalEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(&name(field.name()), value);
     }

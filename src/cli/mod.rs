@@ -5,54 +5,46 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `run` | the daemon |
+//! | `run` | the daemon, and where its log lines go; `journal`: systemd's own way |
 //! | `check` | reads a configuration: all its errors, or what it means |
 //! | `probe` | probes every member once, or one URL |
 //! | `status` | asks a running daemon how things are |
 //! | `reload` | tells a running daemon to read its configuration again |
-//! | `export`, `import` | the API's channels to files and back; `holdings`: where they are |
+//! | `export`, `import` | the API's channels to files and back, by `store_access` |
 //! | `demo` | the daemon over backends of its own |
 //! | `hash_password`, `user` | passwords of the management API |
-//! | `completions`, `man` | what packages install |
+//! | `packaging` | what packages install: completions, manual pages |
+//! | `locate`, `client` | where a running daemon is; the HTTP client that asks it |
 //! | `console`, `table` | stdout, stderr, colour, columns |
-//! | `client` | the HTTP client that a running daemon is asked with |
-//! | `logging`, `journal` | where log lines go |
-//! | `detection` | the longest time until a verdict, computed |
 //! | `exit` | exit codes and errors |
 
 mod check;
 mod client;
-mod completions;
 mod console;
 mod demo;
 mod exit;
 mod export;
 mod hash_password;
-mod holdings;
 mod import;
 mod journal;
-mod logging;
-mod man;
+mod locate;
+mod packaging;
 mod probe;
 mod reload;
 mod run;
 mod status;
+mod store_access;
 mod table;
 mod user;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::console::{ColourWish, Console};
+use self::console::Console;
 use self::exit::{CliError, Exit};
-
-/// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
-const DEFAULT_CONFIG: &str = "/etc/vitald/vitald.toml";
 
 /// `0.1.0`, or `0.1.0 (revision)` when the build was told its revision.
 static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("VITALD_REVISION") {
@@ -106,22 +98,8 @@ enum Command {
     Demo(demo::DemoArguments),
     HashPassword(hash_password::HashPasswordArguments),
     User(user::UserArguments),
-    Completions(completions::CompletionsArguments),
-    Man(man::ManArguments),
-}
-
-/// `--config`, the same for every command that reads one.
-#[derive(Debug, clap::Args)]
-struct ConfigArgument {
-    /// The configuration file
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "VITALD_CONFIG",
-        default_value = DEFAULT_CONFIG,
-        hide_env_values = true
-    )]
-    config: PathBuf,
+    Completions(packaging::CompletionsArguments),
+    Man(packaging::ManArguments),
 }
 
 /// The whole program behind `main`: reads the arguments, does what they ask,
@@ -129,12 +107,13 @@ struct ConfigArgument {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Clap colours its own help and errors, and must know before it has parsed.
-    let wish = match arguments.iter().any(|argument| argument == "--no-color") {
-        true => ColourWish::Never,
-        false => ColourWish::Auto,
+    let colour = match arguments.iter().any(|argument| argument == "--no-color") {
+        true => ColorChoice::Never,
+        false => ColorChoice::Auto,
     };
-    let mut console = Console::new(wish);
-    let parsed = match parse(&arguments, wish) {
+    let mut console = Console::new(colour);
+    let matches = Arguments::command().color(colour).try_get_matches_from(arguments);
+    let parsed = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(parsed) => parsed,
         Err(error) => {
             // A closed pipe behind `--help` is no failure of ours.
@@ -145,19 +124,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = execute(parsed.command, &mut console);
     let exit = result.unwrap_or_else(|error| {
-        console.error(&error);
+        error.print(&console);
         error.exit()
     });
     ExitCode::from(exit.code())
-}
-
-fn parse(arguments: &[OsString], wish: ColourWish) -> Result<Arguments, clap::Error> {
-    let colour = match wish {
-        ColourWish::Auto => ColorChoice::Auto,
-        ColourWish::Never => ColorChoice::Never,
-    };
-    let matches = Arguments::command().color(colour).try_get_matches_from(arguments)?;
-    Arguments::from_arg_matches(&matches)
 }
 
 fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
@@ -172,54 +142,9 @@ fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
         Command::Demo(arguments) => demo::execute(&arguments, console),
         Command::HashPassword(arguments) => hash_password::execute(&arguments, console),
         Command::User(arguments) => user::execute(&arguments, console),
-        Command::Completions(arguments) => completions::execute(&arguments, console),
-        Command::Man(arguments) => man::execute(&arguments, console),
+        Command::Completions(arguments) => {
+            packaging::print_completions(&arguments, Arguments::command(), console)
+        }
+        Command::Man(arguments) => packaging::write_pages(&arguments, Arguments::command(), console),
     }
-}
-
-/// Runs one future on a runtime of its own: commands that ask something and end.
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| CliError::Io { what: "cannot start the runtime".to_owned(), source })?;
-    let result = runtime.block_on(future);
-    // A name look-up may hang in the system's resolver; the end does not wait for it.
-    runtime.shutdown_background();
-    Ok(result)
-}
-
-/// A duration for people, in milliseconds where that reads well: `0.42 ms`, `1.50 s`.
-fn milliseconds(seconds: f64) -> String {
-    if seconds < 0.1 {
-        format!("{:.2} ms", seconds * 1e3)
-    } else if seconds < 1.0 {
-        format!("{:.0} ms", seconds * 1e3)
-    } else {
-        format!("{seconds:.2} s")
-    }
-}
-
-/// A duration for people, its two largest units: `5m 3s`.
-fn rough(duration: Duration) -> String {
-    let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// A duration for people, exactly: `17s`, `1m 30s 500ms`.
-fn exact(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
-}
-
-/// `1 member`, `2 members`.
-fn plural(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{count} {noun}s"),
-    }
-}
-
-/// JSON for people and programs, with its last line ended.
-fn json_text(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
 }

@@ -3,21 +3,18 @@
 //! The same rules, plans and probes as the daemon's, so that what it says of a
 //! member is what the daemon would say.
 
-mod explain;
 mod report;
 mod round;
 mod url;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::Args;
 
 use self::round::{Depth, Subject};
-use super::ConfigArgument;
-use super::console::Console;
-use super::exit::{CliError, Exit};
-use crate::channel::CodeSet;
+use super::console::{Console, json_text};
+use super::exit::{CliError, Exit, block_on};
+use super::locate::ConfigArgument;
 use crate::config;
 use crate::health::Outcome;
 
@@ -65,81 +62,7 @@ pub(super) struct ProbeArguments {
     at_once: NonZeroUsize,
 
     #[command(flatten)]
-    options: UrlOptions,
-}
-
-/// What a channel would say, for a URL.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options for a URL")]
-struct UrlOptions {
-    /// Status codes that count as success, such as 200,201,210-299 [default: 200]
-    #[arg(long, value_name = "CODES", requires = "url", value_parser = parse_codes)]
-    http_code: Option<String>,
-
-    /// The longest time of the whole probe, 10ms to 30s [default: 5s]
-    #[arg(long, value_name = "DURATION", requires = "url")]
-    timeout: Option<humantime::Duration>,
-
-    /// The request's method [default: GET]
-    #[arg(long, value_enum, value_name = "METHOD", requires = "url", ignore_case = true)]
-    method: Option<MethodWord>,
-
-    /// A request header; may be given more than once
-    #[arg(long, value_name = "NAME:VALUE", requires = "url", value_parser = parse_header)]
-    header: Vec<(String, String)>,
-
-    /// The Host header and, for HTTPS, the server name
-    #[arg(long, value_name = "HOST", requires = "url")]
-    host: Option<String>,
-
-    /// End the connection with a FIN instead of a reset
-    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
-    fin: bool,
-
-    /// Verify the certificate
-    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
-    verify: bool,
-
-    /// Trust these CA certificates (PEM) instead of the system's
-    #[arg(long, value_name = "PATH", requires = "verify")]
-    ca_file: Option<PathBuf>,
-
-    /// The name to send (SNI) and to verify
-    #[arg(long, value_name = "NAME", requires = "url")]
-    server_name: Option<String>,
-
-    /// Present this client certificate chain (PEM)
-    #[arg(long, value_name = "PATH", requires_all = ["url", "client_key"])]
-    client_certificate: Option<PathBuf>,
-
-    /// The client certificate's private key (PEM)
-    #[arg(long, value_name = "PATH", requires = "client_certificate")]
-    client_key: Option<PathBuf>,
-
-    /// The lowest TLS version to accept, 1.2 or 1.3 [default: 1.2]
-    #[arg(long, value_name = "VERSION", requires = "url", value_parser = ["1.2", "1.3"])]
-    min_tls: Option<String>,
-}
-
-/// `--method`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodWord {
-    #[value(name = "GET")]
-    Get,
-    #[value(name = "HEAD")]
-    Head,
-}
-
-fn parse_codes(text: &str) -> Result<String, String> {
-    match CodeSet::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it like X-Probe:vitald")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+    options: url::UrlOptions,
 }
 
 pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Result<Exit, CliError> {
@@ -152,14 +75,14 @@ pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Resu
             .message("no member to probe: no channel of the configuration has a health check with members");
     }
     let depth = if arguments.explain { Depth::Explained } else { Depth::Reported };
-    let results = super::block_on(round::run(subjects, depth, arguments.at_once))?;
+    let results = block_on(round::run(subjects, depth, arguments.at_once))?;
     let results = results.map_err(|error| match &arguments.url {
         Some(_) => CliError::Preparation(error.to_string()),
         None => CliError::channels(&error.to_string(), console),
     })?;
     let text = match (arguments.json, arguments.explain) {
-        (true, _) => super::json_text(&report::document(&results)),
-        (false, true) => explain::render(&results, console.colour()),
+        (true, _) => json_text(&report::document(&results)),
+        (false, true) => report::explained(&results, console.colour()),
         (false, false) => report::table(&results, console.colour()),
     };
     console.print(text)?;

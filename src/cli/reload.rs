@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use hyper::Method;
 
-use super::client::{ClientError, DaemonArguments, DaemonUrl};
+use super::client::DaemonUrl;
 use super::console::Console;
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, block_on};
+use super::locate::DaemonArguments;
 use crate::catalog::ReloadSummary;
 
 /// Reading and resolving the largest configuration stays below this.
@@ -36,7 +38,8 @@ pub(super) struct ReloadArguments {
 
 pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Result<Exit, CliError> {
     let daemon = DaemonUrl::locate(&arguments.daemon)?;
-    let answer = super::block_on(daemon.post("/v1/reload", ("x-vitald-action", "reload"), PATIENCE))??;
+    let header = Some(("x-vitald-action", "reload"));
+    let answer = block_on(daemon.send(Method::POST, "/v1/reload", header, &[], PATIENCE))??;
     match answer.status {
         200 => {
             let text = match arguments.json {
@@ -52,9 +55,7 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
                 answer.error_text()
             ),
         }),
-        status => {
-            Err(ClientError::Refused { url: daemon.to_string(), status, text: answer.error_text() }.into())
-        }
+        _ => Err(daemon.refused(&answer).into()),
     }
 }
 

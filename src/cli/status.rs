@@ -1,20 +1,21 @@
 //! `vitald status`: what a running daemon sees, as a table, as JSON, or as an
 //! exit code for scripts and monitoring.
 
-pub(super) mod document;
-mod judgement;
+pub(super) mod assessment;
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use serde::de::DeserializeOwned;
 
-use self::document::{ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument};
-use self::judgement::{Judgement, Verdict, judge};
-use super::client::{Answer, ClientError, DaemonArguments, DaemonUrl};
-use super::console::{Colour, Console, Tone, paint, printable};
-use super::exit::{CliError, Exit};
-use super::table::{Columns, Field, Side};
+use self::assessment::{
+    Assessment, ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument, Verdict, assess,
+};
+use super::client::{ClientError, DaemonResponse, DaemonUrl};
+use super::console::{Colour, Console, Tone, milliseconds, paint, printable, rough};
+use super::exit::{CliError, Exit, block_on};
+use super::locate::DaemonArguments;
+use super::table::{Columns, Side, TableCell};
 use crate::daemon::clock::Clock;
 use crate::health::Timestamp;
 
@@ -68,7 +69,7 @@ struct Picture {
 
 pub(super) fn execute(arguments: &StatusArguments, console: &mut Console) -> Result<Exit, CliError> {
     let daemon = DaemonUrl::locate(&arguments.daemon).map_err(|error| CliError::Usage(error.to_string()))?;
-    super::block_on(async {
+    block_on(async {
         if arguments.watch {
             watch(arguments, &daemon, console).await
         } else {
@@ -89,7 +90,7 @@ async fn once(
         }
         // Not a failure of this command: nobody can say how things are.
         Err(error) => {
-            console.error(&error.into());
+            CliError::from(error).print(console);
             Ok(Exit::Unknown)
         }
     }
@@ -114,7 +115,7 @@ async fn watch(
             }
             Err(error) => {
                 console.print(clear)?;
-                console.error(&error.into());
+                CliError::from(error).print(console);
                 Exit::Unknown
             }
         };
@@ -148,8 +149,8 @@ async fn picture(
             (answer.body, status)
         }
     };
-    let judgement = judge(status.ready, &status.channels);
-    let exit = match judgement.verdict {
+    let assessment = assess(status.ready, &status.channels);
+    let exit = match assessment.verdict {
         Verdict::Healthy => Exit::Success,
         Verdict::Degraded => Exit::Failure,
         Verdict::Critical => Exit::Critical,
@@ -157,21 +158,16 @@ async fn picture(
     };
     let text = match arguments.json {
         true => format!("{}\n", String::from_utf8_lossy(&body).trim_end()),
-        false => render(daemon, &status, &judgement, colour),
+        false => render(daemon, &status, &assessment, colour),
     };
     Ok(Picture { text, exit })
 }
 
-fn read<T: DeserializeOwned>(daemon: &DaemonUrl, answer: &Answer) -> Result<T, ClientError> {
-    if answer.status != 200 {
-        return Err(ClientError::Refused {
-            url: daemon.to_string(),
-            status: answer.status,
-            text: answer.error_text(),
-        });
+fn read<T: DeserializeOwned>(daemon: &DaemonUrl, response: &DaemonResponse) -> Result<T, ClientError> {
+    if response.status != 200 {
+        return Err(daemon.refused(response));
     }
-    serde_json::from_slice(&answer.body)
-        .map_err(|error| ClientError::NotVitald { url: daemon.to_string(), problem: error.to_string() })
+    serde_json::from_slice(&response.body).map_err(|error| daemon.not_vitald(error))
 }
 
 /// A name as one segment of a path (RFC 3986 section 2.1).
@@ -187,15 +183,15 @@ fn encode_segment(name: &str) -> String {
     segment
 }
 
-fn render(daemon: &DaemonUrl, status: &StatusDocument, judgement: &Judgement, colour: Colour) -> String {
+fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, colour: Colour) -> String {
     let now = Clock::start().now().wall;
     let mut text = String::new();
-    let tone = match judgement.verdict {
+    let tone = match assessment.verdict {
         Verdict::Healthy => Tone::Good,
         Verdict::Degraded | Verdict::Unknown => Tone::Warning,
         Verdict::Critical => Tone::Bad,
     };
-    text.push_str(&paint(colour, tone, judgement.verdict.word()));
+    text.push_str(&paint(colour, tone, assessment.verdict.word()));
     text.push_str(&format!("  {daemon}"));
     if let Some(version) = &status.version {
         text.push_str(&format!("  vitald {}", printable(version, 60)));
@@ -204,7 +200,7 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, judgement: &Judgement, co
         text.push_str(&format!("  up {}", age(started_at, now)));
     }
     text.push('\n');
-    for finding in &judgement.findings {
+    for finding in &assessment.findings {
         text.push_str(&format!("  {finding}\n"));
     }
     text.push('\n');
@@ -230,7 +226,7 @@ fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> String
     for channel in channels {
         let name = printable(&channel.name, 64);
         if channel.members.is_empty() {
-            columns.row([name.clone().into(), Field::toned(Tone::Faint, "(no members)")]);
+            columns.row([name.clone().into(), TableCell::toned(Tone::Faint, "(no members)")]);
         }
         for member in &channel.members {
             columns.row(member_row(&name, member, now));
@@ -239,17 +235,17 @@ fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> String
     columns.render()
 }
 
-fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [Field; 9] {
+fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [TableCell; 9] {
     let health = match member.health {
-        HealthWord::Healthy => Field::toned(Tone::Good, "healthy"),
-        HealthWord::Unhealthy => Field::toned(Tone::Bad, "unhealthy"),
-        HealthWord::Unknown => Field::toned(Tone::Warning, "unknown"),
+        HealthWord::Healthy => TableCell::toned(Tone::Good, "healthy"),
+        HealthWord::Unhealthy => TableCell::toned(Tone::Bad, "unhealthy"),
+        HealthWord::Unknown => TableCell::toned(Tone::Warning, "unknown"),
     };
     let traffic = match (member.enabled, member.in_rotation, member.weight) {
-        (false, _, _) => Field::toned(Tone::Faint, "disabled"),
-        (true, true, 0) => Field::toned(Tone::Faint, "weight 0"),
-        (true, true, _) => Field::toned(Tone::Good, "yes"),
-        (true, false, _) => Field::toned(Tone::Faint, "no"),
+        (false, _, _) => TableCell::toned(Tone::Faint, "disabled"),
+        (true, true, 0) => TableCell::toned(Tone::Faint, "weight 0"),
+        (true, true, _) => TableCell::toned(Tone::Good, "yes"),
+        (true, false, _) => TableCell::toned(Tone::Faint, "no"),
     };
     [
         channel.into(),
@@ -264,19 +260,19 @@ fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [Field;
     ]
 }
 
-fn last_probe(member: &MemberDocument) -> Field {
-    let Some(probe) = &member.last_probe else { return Field::toned(Tone::Faint, "none yet") };
+fn last_probe(member: &MemberDocument) -> TableCell {
+    let Some(probe) = &member.last_probe else { return TableCell::toned(Tone::Faint, "none yet") };
     let mut text = match (&probe.reason, &probe.detail) {
         (Some(reason), Some(detail)) => format!("{}: {}", printable(reason, 40), printable(detail, 100)),
         (Some(reason), None) => printable(reason, 40),
         (None, Some(detail)) => printable(detail, 100),
         (None, None) => String::new(),
     };
-    text.push_str(&format!(" ({})", super::milliseconds(probe.seconds)));
+    text.push_str(&format!(" ({})", milliseconds(probe.seconds)));
     match probe.result {
         ProbeResult::Success => text.into(),
-        ProbeResult::Failure => Field::toned(Tone::Bad, text),
-        ProbeResult::Inconclusive => Field::toned(Tone::Warning, text),
+        ProbeResult::Failure => TableCell::toned(Tone::Bad, text),
+        ProbeResult::Inconclusive => TableCell::toned(Tone::Warning, text),
     }
 }
 
@@ -285,7 +281,7 @@ fn last_probe(member: &MemberDocument) -> Field {
 fn age(timestamp: &str, now: Timestamp) -> String {
     let Some(then) = unix_time(timestamp) else { return printable(timestamp, 40) };
     let age = Duration::from_nanos(now.0).saturating_sub(then);
-    super::rough(age)
+    rough(age)
 }
 
 fn unix_time(timestamp: &str) -> Option<Duration> {

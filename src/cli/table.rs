@@ -7,19 +7,19 @@ use super::console::{Colour, Tone};
 
 /// One cell: what it says and what that means.
 #[derive(Debug, Clone)]
-pub(super) struct Field {
+pub(super) struct TableCell {
     text: String,
     tone: Option<Tone>,
 }
 
-impl Field {
+impl TableCell {
     /// A cell in the colour of its meaning.
     pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone: Some(tone) }
     }
 }
 
-impl<T: Into<String>> From<T> for Field {
+impl<T: Into<String>> From<T> for TableCell {
     fn from(text: T) -> Self {
         Self { text: text.into(), tone: None }
     }
@@ -54,7 +54,7 @@ impl Columns {
         let sides: Vec<Side> = headings.iter().map(|(_, side)| *side).collect();
         let mut columns = Self { table, colour, sides };
         let header =
-            headings.iter().map(|(title, side)| columns.cell(&Field::toned(Tone::Faint, *title), *side));
+            headings.iter().map(|(title, side)| columns.cell(&TableCell::toned(Tone::Faint, *title), *side));
         let header: Vec<Cell> = header.collect();
         columns.table.set_header(header);
         columns.table.style_text_only();
@@ -65,7 +65,7 @@ impl Columns {
     }
 
     /// Adds a line; missing cells stay empty.
-    pub(super) fn row(&mut self, fields: impl IntoIterator<Item = Field>) {
+    pub(super) fn row(&mut self, fields: impl IntoIterator<Item = TableCell>) {
         let cells: Vec<Cell> =
             fields.into_iter().zip(&self.sides).map(|(field, side)| self.cell(&field, *side)).collect();
         self.table.add_row(cells);
@@ -81,7 +81,7 @@ impl Columns {
         text
     }
 
-    fn cell(&self, field: &Field, side: Side) -> Cell {
+    fn cell(&self, field: &TableCell, side: Side) -> Cell {
         // An empty cell would make the columns uneven for awk.
         let text = if field.text.is_empty() { "-" } else { &field.text };
         let cell = Cell::new(text).set_alignment(match side {
@@ -107,7 +107,7 @@ mod tests {
         let mut columns =
             Columns::new(Colour::Off, &[("NAME", Side::Left), ("N", Side::Right), ("X", Side::Left)]);
         columns.row(["web".into(), "1".into(), "".into()]);
-        columns.row(["a-longer-name".into(), "1000".into(), Field::toned(Tone::Bad, "down")]);
+        columns.row(["a-longer-name".into(), "1000".into(), TableCell::toned(Tone::Bad, "down")]);
         assert_eq!(
             columns.render(),
             "NAME              N  X\nweb               1  -\na-longer-name  1000  down\n"
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn colour_is_an_explicit_choice() {
         let mut columns = Columns::new(Colour::On, &[("NAME", Side::Left)]);
-        columns.row([Field::toned(Tone::Bad, "down")]);
+        columns.row([TableCell::toned(Tone::Bad, "down")]);
         let text = columns.render();
         assert!(text.starts_with("\x1b[2mNAME\x1b[0m\n"), "{text:?}");
     }

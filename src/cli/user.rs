@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::console::Console;
 use super::exit::{CliError, Exit};
-use super::hash_password::{self, Answer};
+use super::hash_password;
 
 /// Users of the management API
 #[derive(Debug, Args)]
@@ -82,11 +82,7 @@ pub(super) fn execute(arguments: &UserArguments, console: &mut Console) -> Resul
 }
 
 fn add(arguments: &AddArguments, console: &mut Console) -> Result<Exit, CliError> {
-    let password = match hash_password::ask()? {
-        Answer::Password(password) => password,
-        Answer::Interrupted => return Ok(Exit::Signal(2)),
-    };
-    let hash = hash_password::hash_of(&password)?;
+    let Some(hash) = hash_password::ask()? else { return Ok(Exit::INTERRUPTED) };
     let path =
         arguments.hash_file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.hash", arguments.name)));
     let mut file = OpenOptions::new()
@@ -94,10 +90,10 @@ fn add(arguments: &AddArguments, console: &mut Console) -> Result<Exit, CliError
         .create_new(true)
         .mode(0o640)
         .open(&path)
-        .map_err(|source| CliError::Io { what: format!("cannot make {}", path.display()), source })?;
+        .map_err(CliError::io(format!("cannot make {}", path.display())))?;
     file.write_all(format!("{}\n", hash.to_phc_string()).as_bytes())
         .and_then(|()| file.sync_all())
-        .map_err(|source| CliError::Io { what: format!("cannot write {}", path.display()), source })?;
+        .map_err(CliError::io(format!("cannot write {}", path.display())))?;
     let role = match arguments.role {
         RoleWord::Admin => "admin",
         RoleWord::Viewer => "viewer",

@@ -20,11 +20,13 @@ use crate::channel::{ClientIdentity, Host, PemFile};
 /// No certificate or key comes near this; a wrong path may (a device, a log).
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
+type Pem = Arc<[u8]>;
+
 /// What is the same for every file of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct LoadContext {
     /// Each PEM file by its path: its bytes, or why there are none.
-    pem_files: RefCell<HashMap<PathBuf, Result<Arc<[u8]>, String>>>,
+    pem_files: RefCell<HashMap<PathBuf, Result<Pem, String>>>,
     pub(super) ecs: HashMap<String, Host>,
     pub(super) daemon_identity: Option<ClientIdentity>,
 }

@@ -1,7 +1,8 @@
-//! The demo's backends: small HTTP servers of this process, each with a habit.
+//! What the demo shows: small HTTP servers of this process, each with a habit, and a
+//! configuration with channels over them.
 //!
-//! They live on one thread with a runtime of its own, so that a busy backend
-//! cannot make the prober late.
+//! The servers are on one thread with a runtime of its own, so that a busy one cannot
+//! make the prober late.
 
 use std::convert::Infallible;
 use std::io;
@@ -35,6 +36,25 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After an accept that failed (no file descriptor), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The backends, by the names that the live view prints.
+pub(super) const HABITS: [(&str, Habit); 7] = [
+    ("steady-1", Habit::Steady),
+    ("steady-2", Habit::Steady),
+    ("steady-3", Habit::Steady),
+    ("flapping", Habit::Flapping { good: Duration::from_secs(6), bad: Duration::from_secs(5) }),
+    ("slow", Habit::Slow(Duration::from_secs(2))),
+    ("https", Habit::Https),
+    ("standby", Habit::Steady),
+];
+
+/// What the live view explains at the start.
+pub(super) const CHANNELS: [(&str, &str); 4] = [
+    ("demo-wrr", "steady-1 (weight 3), steady-2 (weight 1), flapping"),
+    ("demo-wleastconn", "steady-2, steady-3, slow (answers after 2 s, the timeout is 300 ms)"),
+    ("demo-source", "flapping, and standby for when it is down"),
+    ("demo-uri", "https, with a certificate made on the spot"),
+];
 
 /// How a backend behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +99,7 @@ impl Habit {
 
 /// One backend, listening.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backend {
+pub(super) struct DemoBackend {
     /// What the live view calls it.
     pub(super) name: &'static str,
     /// Where it listens.
@@ -89,7 +109,7 @@ pub(super) struct Backend {
 /// All backends; they end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Backends {
-    list: Vec<Backend>,
+    list: Vec<DemoBackend>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,7 +138,7 @@ impl Backends {
                 std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BackendsError::Listen)?;
             listener.set_nonblocking(true).map_err(BackendsError::Listen)?;
             let address = listener.local_addr().map_err(BackendsError::Listen)?;
-            list.push(Backend { name, address });
+            list.push(DemoBackend { name, address });
             listeners.push((listener, *habit));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,7 +166,7 @@ impl Backends {
     }
 
     /// The backends, in the order of their habits.
-    pub(super) fn list(&self) -> &[Backend] {
+    pub(super) fn list(&self) -> &[DemoBackend] {
         &self.list
     }
 
@@ -222,6 +242,55 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, habit: Habit,
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// The demo's configuration: one channel for each strategy, over the backends. It is an
+/// ordinary text, read by the ordinary rules, so that the demo shows nothing a user could
+/// not write. `address` knows where each backend listens.
+pub(super) fn configuration(listen: SocketAddr, address: impl Fn(&str) -> Option<SocketAddr>) -> String {
+    let mut text = format!("[server]\nlisten = \"{listen}\"\n\n[prober]\nready_within = \"3s\"\n");
+    text.push_str(&channel("demo-wrr", "wrr", "HTTP"));
+    text.push_str(&member(&address, "steady-1", "weight = 3"));
+    text.push_str(&member(&address, "steady-2", "weight = 1"));
+    text.push_str(&member(&address, "flapping", ""));
+    text.push_str(&channel("demo-wleastconn", "wleastconn", "HTTP"));
+    text.push_str(&member(&address, "steady-2", ""));
+    text.push_str(&member(&address, "steady-3", ""));
+    text.push_str(&member(&address, "slow", ""));
+    text.push_str(&channel("demo-source", "source", "HTTP"));
+    text.push_str(&member(&address, "flapping", ""));
+    text.push_str(&member(&address, "standby", "is_backup = true"));
+    text.push_str(&channel("demo-uri", "uri", "HTTPS"));
+    text.push_str(&member(&address, "https", ""));
+    text
+}
+
+fn channel(name: &str, strategy: &str, protocol: &str) -> String {
+    format!(
+        r#"
+[[channels]]
+name = "{name}"
+port = 80
+balance_strategy = "{strategy}"
+member_type = "ip"
+
+[channels.vpc_health_config]
+protocol = "{protocol}"
+path = "/health"
+http_code = "200-299"
+threshold_normal = 2
+threshold_abnormal = 2
+time_interval = "500ms"
+timeout = "300ms"
+"#
+    )
+}
+
+fn member(address: impl Fn(&str) -> Option<SocketAddr>, backend: &str, more: &str) -> String {
+    // A backend that is not there would be a fault of this file; the port of
+    // discard then shows as `refused` instead of ending the demo.
+    let address = address(backend).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9)));
+    format!("\n[[channels.members]]\nhost = \"{}\"\nport = {}\n{more}\n", address.ip(), address.port())
 }
 
 #[cfg(test)]

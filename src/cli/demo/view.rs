@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::backends::Backend;
-use super::settings::CHANNELS;
+use super::backends::{CHANNELS, DemoBackend};
 use crate::channel::Health;
-use crate::cli::console::{Console, Tone, printable};
-use crate::cli::status::document::ChannelDocument;
+use crate::cli::console::{Console, Tone, plural, printable};
+use crate::cli::status::assessment::ChannelDocument;
 use crate::daemon::TransitionEvent;
 use crate::health::Timestamp;
 
@@ -20,7 +19,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(backends: &[Backend]) -> Self {
+    pub(super) fn new(backends: &[DemoBackend]) -> Self {
         let names = backends.iter().map(|backend| (backend.address.to_string(), backend.name)).collect();
         Self { names, changes: 0 }
     }
@@ -93,7 +92,7 @@ impl View {
 
     /// The last line.
     pub(super) fn closing(&self) -> String {
-        format!("\nThe demo is over: {} shown.\n", crate::cli::plural(self.changes, "change"))
+        format!("\nThe demo is over: {} shown.\n", plural(self.changes, "change"))
     }
 }
 

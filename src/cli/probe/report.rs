@@ -1,14 +1,14 @@
-//! What the probes found, as a table and as JSON.
+//! What the probes found: as a table, step by step, and as JSON.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::explain;
 use super::round::Probed;
-use crate::cli::console::{Colour, Tone, paint};
-use crate::cli::table::{Columns, Field, Side};
+use crate::cli::console::{Colour, Tone, milliseconds, paint};
+use crate::cli::table::{Columns, Side, TableCell};
 use crate::health::{Outcome, Report};
+use crate::probe::{CertificateTrace, ProbeTrace, TlsTrace};
 
 /// Results by kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,7 @@ impl Tally {
     }
 }
 
-/// The tone of an outcome.
-pub(super) fn tone(outcome: Outcome) -> Tone {
+fn tone(outcome: Outcome) -> Tone {
     match outcome {
         Outcome::Success => Tone::Good,
         Outcome::Failure(_) => Tone::Bad,
@@ -62,7 +61,7 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
         columns.row([
             subject.channel().name().into(),
             subject.address().into(),
-            Field::toned(tone(report.outcome), report.outcome.word()),
+            TableCell::toned(tone(report.outcome), report.outcome.word()),
             report.outcome.reason().unwrap_or_default().into(),
             time(phases.connect),
             time(phases.tls),
@@ -84,8 +83,8 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
     format!("{}\n{}\n", columns.render(), paint(colour, tone, sum))
 }
 
-fn time(duration: Option<Duration>) -> Field {
-    duration.map(|duration| crate::cli::milliseconds(duration.as_secs_f64())).unwrap_or_default().into()
+fn time(duration: Option<Duration>) -> TableCell {
+    duration.map(|duration| milliseconds(duration.as_secs_f64())).unwrap_or_default().into()
 }
 
 /// The same fields as `last_probe` of the daemon's status.
@@ -119,10 +118,144 @@ fn probe_document(result: &Probed) -> Value {
             "tls": seconds(&phases.tls),
             "response": seconds(&phases.response),
         },
-        "certificate_not_after": certificate_not_after.and_then(explain::date),
+        "certificate_not_after": certificate_not_after.and_then(date),
     });
     if let (Some(explanation), Some(fields)) = (&result.explanation, document.as_object_mut()) {
-        fields.insert("explanation".to_owned(), explain::document(explanation));
+        fields.insert("explanation".to_owned(), explanation_document(explanation));
     }
     document
+}
+
+/// Where the second column begins.
+const INDENT: usize = 13;
+
+/// One probe, step by step, for `--explain`: a block for each, a blank line between them.
+pub(super) fn explained(results: &[Probed], colour: Colour) -> String {
+    let blocks: Vec<String> = results.iter().map(|result| block(result, colour)).collect();
+    blocks.join("\n")
+}
+
+fn block(result: &Probed, colour: Colour) -> String {
+    let empty = ProbeTrace::default();
+    let explanation = result.explanation.as_ref().unwrap_or(&empty);
+    let report = &result.report;
+    let mut lines = Lines { text: String::new(), colour };
+    lines.step("target", &result.subject.url(), None);
+    let peer = report.peer.or(explanation.peer);
+    if let Some(name) = result.subject.name() {
+        let address = peer.map_or_else(|| "no address".to_owned(), |peer| peer.ip().to_string());
+        lines.step("resolve", &format!("{name} -> {address}"), None);
+    }
+    if let Some(peer) = peer {
+        let from = explanation.local.map(|local| format!(" from {local}")).unwrap_or_default();
+        lines.step("connect", &format!("{peer}{from}"), Some(report.phases.connect));
+    }
+    if let Some(tls) = &explanation.tls {
+        tls_lines(&mut lines, tls, report.phases.tls);
+    }
+    if let Some(request) = &explanation.request {
+        for (index, line) in request.lines().filter(|line| !line.is_empty()).enumerate() {
+            lines.step(if index == 0 { "request" } else { "" }, line, None);
+        }
+    }
+    for status in &explanation.interim {
+        lines.step("interim", &format!("{status}, passed over"), None);
+    }
+    if let Some(status_line) = &explanation.status_line {
+        lines.step("response", status_line, Some(report.phases.response));
+    }
+    let reason = report.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let outcome = paint(colour, tone(report.outcome), format!("{}{reason}", report.outcome.word()));
+    lines.step("outcome", &format!("{outcome}: {}", report.detail), Some(Some(report.total)));
+    lines.text
+}
+
+fn tls_lines(lines: &mut Lines, tls: &TlsTrace, duration: Option<Duration>) {
+    let version = tls.version.as_deref().unwrap_or("no handshake");
+    let cipher = tls.cipher.as_deref().map(|cipher| format!(", {cipher}")).unwrap_or_default();
+    lines.step("tls", &format!("{version}{cipher}, server name {}", tls.server_name), Some(duration));
+    if let Some(certificate) = &tls.certificate {
+        let CertificateTrace { subject, issuer, names, not_before, not_after } = certificate;
+        lines.step("certificate", &format!("subject {subject}"), None);
+        lines.step("", &format!("issuer {issuer}"), None);
+        if !names.is_empty() {
+            lines.step("", &format!("names {}", names.join(", ")), None);
+        }
+        let (from, until) = (date(*not_before), date(*not_after));
+        let unknown = || "unknown".to_owned();
+        let validity = format!("valid {} to {}", from.unwrap_or_else(unknown), until.unwrap_or_else(unknown));
+        lines.step("", &validity, None);
+    }
+    if let Some(error) = &tls.verification_error {
+        let refused = paint(lines.colour, Tone::Bad, format!("refused: {error}"));
+        lines.step("", &refused, None);
+    }
+}
+
+/// Steps under each other: name, what happened, how long it took.
+struct Lines {
+    text: String,
+    colour: Colour,
+}
+
+impl Lines {
+    /// `duration`: none for a step that takes no time, `Some(None)` for one that
+    /// did not end.
+    fn step(&mut self, name: &str, what: &str, duration: Option<Option<Duration>>) {
+        let took = match duration {
+            None => String::new(),
+            Some(None) => "  not finished".to_owned(),
+            Some(Some(duration)) => format!("  {}", milliseconds(duration.as_secs_f64())),
+        };
+        let name = paint(self.colour, Tone::Faint, format!("{name:<INDENT$}"));
+        let took = paint(self.colour, Tone::Faint, took);
+        self.text.push_str(&format!("{name}{what}{took}\n"));
+    }
+}
+
+/// Seconds since the Unix epoch in RFC 3339; none before 1970 and after 9999,
+/// which certificates may claim.
+fn date(seconds: i64) -> Option<String> {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds < YEAR_10000)?;
+    Some(humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string())
+}
+
+/// For `--json --explain`.
+fn explanation_document(explanation: &ProbeTrace) -> Value {
+    let ProbeTrace { local, peer, tls, request, status_line, interim } = explanation;
+    json!({
+        "local": local.map(|address| address.to_string()),
+        "peer": peer.map(|address| address.to_string()),
+        "tls": tls.as_ref().map(|tls| json!({
+            "server_name": tls.server_name,
+            "version": tls.version,
+            "cipher": tls.cipher,
+            "verification_error": tls.verification_error,
+            "certificate": tls.certificate.as_ref().map(|certificate| json!({
+                "subject": certificate.subject,
+                "issuer": certificate.issuer,
+                "names": certificate.names,
+                "not_before": date(certificate.not_before),
+                "not_after": date(certificate.not_after),
+            })),
+        })),
+        "request": request,
+        "interim": interim,
+        "status_line": status_line,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_strange_certificates_are_none() {
+        assert_eq!(date(0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(date(253_402_300_799).as_deref(), Some("9999-12-31T23:59:59Z"));
+        for seconds in [-1, i64::MIN, 253_402_300_800, i64::MAX] {
+            assert_eq!(date(seconds), None, "{seconds}");
+        }
+    }
 }

@@ -1,16 +1,16 @@
 //! One URL and its flags as a channel with one member, so that the rules, and
 //! the probe, are those of a configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::{ArgAction, Args, ValueEnum};
 use hyper::Uri;
 use toml::{Table, Value};
 
 use super::round::{self, Subject};
-use super::{MethodWord, UrlOptions};
-use crate::channel::FieldPath;
+use crate::channel::{CodeSet, FieldPath};
 use crate::cli::exit::CliError;
 use crate::config;
 
@@ -19,9 +19,83 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest interval the rules take; the interval itself has no meaning here.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What a channel would say, for a URL.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for a URL")]
+pub(super) struct UrlOptions {
+    /// Status codes that count as success, such as 200,201,210-299 [default: 200]
+    #[arg(long, value_name = "CODES", requires = "url", value_parser = parse_codes)]
+    http_code: Option<String>,
+
+    /// The longest time of the whole probe, 10ms to 30s [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "url")]
+    timeout: Option<humantime::Duration>,
+
+    /// The request's method [default: GET]
+    #[arg(long, value_enum, value_name = "METHOD", requires = "url", ignore_case = true)]
+    method: Option<MethodWord>,
+
+    /// A request header; may be given more than once
+    #[arg(long, value_name = "NAME:VALUE", requires = "url", value_parser = parse_header)]
+    header: Vec<(String, String)>,
+
+    /// The Host header and, for HTTPS, the server name
+    #[arg(long, value_name = "HOST", requires = "url")]
+    host: Option<String>,
+
+    /// End the connection with a FIN instead of a reset
+    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
+    fin: bool,
+
+    /// Verify the certificate
+    #[arg(long, requires = "url", action = ArgAction::SetTrue)]
+    verify: bool,
+
+    /// Trust these CA certificates (PEM) instead of the system's
+    #[arg(long, value_name = "PATH", requires = "verify")]
+    ca_file: Option<PathBuf>,
+
+    /// The name to send (SNI) and to verify
+    #[arg(long, value_name = "NAME", requires = "url")]
+    server_name: Option<String>,
+
+    /// Present this client certificate chain (PEM)
+    #[arg(long, value_name = "PATH", requires_all = ["url", "client_key"])]
+    client_certificate: Option<PathBuf>,
+
+    /// The client certificate's private key (PEM)
+    #[arg(long, value_name = "PATH", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+
+    /// The lowest TLS version to accept, 1.2 or 1.3 [default: 1.2]
+    #[arg(long, value_name = "VERSION", requires = "url", value_parser = ["1.2", "1.3"])]
+    min_tls: Option<String>,
+}
+
+/// `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodWord {
+    #[value(name = "GET")]
+    Get,
+    #[value(name = "HEAD")]
+    Head,
+}
+
+fn parse_codes(text: &str) -> Result<String, String> {
+    match CodeSet::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like X-Probe:vitald")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct ProbeUrl {
     scheme: Scheme,
     host: String,
     port: u16,
@@ -61,14 +135,14 @@ impl Scheme {
 /// Usage: no URL, a flag that does not belong to its scheme, a value that a
 /// channel could not have.
 pub(super) fn subject(text: &str, options: &UrlOptions) -> Result<Subject, CliError> {
-    let place = parse(text).map_err(|problem| {
+    let url = parse(text).map_err(|problem| {
         CliError::Usage(format!(
             "{text:?}: {problem}; write http://HOST:PORT/PATH, https://... or tcp://HOST:PORT"
         ))
     })?;
-    refuse_foreign_flags(place.scheme, options)?;
+    refuse_foreign_flags(url.scheme, options)?;
     let table =
-        Table::from_iter([("channels".to_owned(), Value::Array(vec![channel(&place, options).into()]))]);
+        Table::from_iter([("channels".to_owned(), Value::Array(vec![channel(&url, options).into()]))]);
     // Paths of flags are relative to where the user is.
     let config =
         config::parse("the command line", &table.to_string(), Path::new("")).map_err(|diagnostics| {
@@ -83,7 +157,7 @@ pub(super) fn subject(text: &str, options: &UrlOptions) -> Result<Subject, CliEr
     subjects.last().ok_or_else(|| CliError::Usage(format!("{text:?} cannot be probed")))
 }
 
-fn parse(text: &str) -> Result<Place, &'static str> {
+fn parse(text: &str) -> Result<ProbeUrl, &'static str> {
     let uri: Uri = text.parse().map_err(|_| "this is no URL")?;
     let (scheme, default_port) = match uri.scheme_str() {
         Some("tcp") => (Scheme::Tcp, None),
@@ -112,7 +186,7 @@ fn parse(text: &str) -> Result<Place, &'static str> {
         return Err("a tcp URL has no path");
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok(Place { scheme, host: host.to_owned(), port, path })
+    Ok(ProbeUrl { scheme, host: host.to_owned(), port, path })
 }
 
 /// A flag without effect would mislead, so it is refused.
@@ -142,16 +216,16 @@ fn refuse_foreign_flags(scheme: Scheme, options: &UrlOptions) -> Result<(), CliE
 }
 
 /// The channel as a configuration would have it.
-fn channel(place: &Place, options: &UrlOptions) -> Table {
+fn channel(url: &ProbeUrl, options: &UrlOptions) -> Table {
     let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Into::into);
     let mut check = Table::new();
-    check.insert("protocol".to_owned(), place.scheme.word().into());
+    check.insert("protocol".to_owned(), url.scheme.word().into());
     check.insert("timeout".to_owned(), duration(timeout));
     check.insert("time_interval".to_owned(), duration(timeout.max(SHORTEST_INTERVAL)));
     check.insert("threshold_normal".to_owned(), 1.into());
     check.insert("threshold_abnormal".to_owned(), 1.into());
-    if place.scheme != Scheme::Tcp {
-        check.insert("path".to_owned(), place.path.clone().into());
+    if url.scheme != Scheme::Tcp {
+        check.insert("path".to_owned(), url.path.clone().into());
         check.insert(
             "http_code".to_owned(),
             options.http_code.clone().unwrap_or_else(|| "200".to_owned()).into(),
@@ -164,10 +238,10 @@ fn channel(place: &Place, options: &UrlOptions) -> Table {
         check.insert("enable_client_ssl".to_owned(), options.client_certificate.is_some().into());
     }
     let mut member = Table::new();
-    member.insert("host".to_owned(), place.host.clone().into());
+    member.insert("host".to_owned(), url.host.clone().into());
     let mut channel = Table::new();
-    channel.insert("name".to_owned(), place.scheme.channel_name().into());
-    channel.insert("port".to_owned(), i64::from(place.port).into());
+    channel.insert("name".to_owned(), url.scheme.channel_name().into());
+    channel.insert("port".to_owned(), i64::from(url.port).into());
     channel.insert("balance_strategy".to_owned(), 1.into());
     channel.insert("member_type".to_owned(), "ip".into());
     channel.insert("vpc_health_config".to_owned(), check.into());
@@ -245,18 +319,18 @@ mod tests {
 
     #[test]
     fn urls_say_where_and_what() {
-        let place = |scheme, host: &str, port, path: &str| Place {
+        let url = |scheme, host: &str, port, path: &str| ProbeUrl {
             scheme,
             host: host.to_owned(),
             port,
             path: path.to_owned(),
         };
         let cases = [
-            ("http://10.0.0.7", place(Scheme::Http, "10.0.0.7", 80, "/")),
-            ("http://10.0.0.7:8080/health?deep=1", place(Scheme::Http, "10.0.0.7", 8080, "/health?deep=1")),
-            ("https://app.internal/x", place(Scheme::Https, "app.internal", 443, "/x")),
-            ("https://[::1]:8443/", place(Scheme::Https, "::1", 8443, "/")),
-            ("tcp://db:5432", place(Scheme::Tcp, "db", 5432, "/")),
+            ("http://10.0.0.7", url(Scheme::Http, "10.0.0.7", 80, "/")),
+            ("http://10.0.0.7:8080/health?deep=1", url(Scheme::Http, "10.0.0.7", 8080, "/health?deep=1")),
+            ("https://app.internal/x", url(Scheme::Https, "app.internal", 443, "/x")),
+            ("https://[::1]:8443/", url(Scheme::Https, "::1", 8443, "/")),
+            ("tcp://db:5432", url(Scheme::Tcp, "db", 5432, "/")),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text).expect(text), expected, "{text}");

@@ -1,5 +1,5 @@
-//! Where a running daemon is: what the arguments say, else what its
-//! configuration says, else where it listens by default.
+//! Where the configuration is, and where a running daemon is: what the arguments say,
+//! else what the configuration says, else where a daemon listens by default.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,26 +7,43 @@ use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 use rustix::fs::{Access, access};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use super::super::DEFAULT_CONFIG;
-use super::{ClientError, DEFAULT_LISTEN, DaemonUrl, Origin, Place, Trust};
+use super::client::{ClientError, DaemonUrl, Endpoint, Trust};
+
+/// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/vitald/vitald.toml";
+
+/// Where a daemon listens unless its configuration says otherwise.
+pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9650);
+
+/// `--config`, the same for every command that reads one.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgument {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "VITALD_CONFIG",
+        default_value = DEFAULT_CONFIG,
+        hide_env_values = true
+    )]
+    pub(super) config: PathBuf,
+}
 
 /// `--url`, `--socket`, `--ca-file` and `--config`: where a running daemon is.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct DaemonArguments {
+pub(super) struct DaemonArguments {
     /// The daemon's address, http or https; default: where the configuration says it listens
     #[arg(long, value_name = "URL", env = "VITALD_URL", hide_env_values = true)]
-    pub(in crate::cli) url: Option<String>,
+    url: Option<String>,
 
     /// The daemon's Unix socket; default: the configuration's, if you may open it
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
-    pub(in crate::cli) socket: Option<PathBuf>,
+    socket: Option<PathBuf>,
 
     /// With https: the authorities to trust, PEM; default: the system's
     #[arg(long, value_name = "PATH", conflicts_with = "socket")]
-    pub(in crate::cli) ca_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 
     /// The configuration whose `[server]` says where the daemon is
     #[arg(
@@ -36,16 +53,16 @@ pub(in crate::cli) struct DaemonArguments {
         default_value = DEFAULT_CONFIG,
         hide_env_values = true
     )]
-    pub(in crate::cli) config: PathBuf,
+    config: PathBuf,
 }
 
 impl DaemonUrl {
-    /// The place that the arguments name, else where the configuration says the
-    /// daemon is, its socket before its address, else the default.
+    /// Where the arguments say that the daemon is, else where the configuration says
+    /// so, its socket before its address, else the default address.
     ///
     /// # Errors
     /// `--url` is no URL that can be asked.
-    pub(in crate::cli) fn locate(arguments: &DaemonArguments) -> Result<Self, ClientError> {
+    pub(super) fn locate(arguments: &DaemonArguments) -> Result<Self, ClientError> {
         let DaemonArguments { url, socket, ca_file, config } = arguments;
         // Before --url, which a variable may have set.
         if let Some(path) = socket {
@@ -55,45 +72,49 @@ impl DaemonUrl {
             return Self::parse(text, ca_file.as_deref())
                 .map_err(|problem| ClientError::BadUrl { text: text.clone(), problem });
         }
-        let configured = ConfiguredPlaces::read(config);
+        let configured = ConfiguredLocation::read(config);
         if let Some(socket) = configured.socket.filter(|socket| access(socket, Access::WRITE_OK).is_ok()) {
             return Ok(Self::socket_of_config(socket, config));
         }
         let origin = match configured.listen {
-            Some(_) => Origin::Config(config.clone()),
-            None => Origin::Default,
+            Some(_) => format!("from {}", config.display()),
+            None => "the default address".to_owned(),
         };
-        let (host, port) = host_and_port(configured.listen.unwrap_or(DEFAULT_LISTEN));
-        let place = match (configured.speaks_tls, ca_file) {
-            (false, _) => Place::Http { host, port },
-            (true, None) => Place::Https { host, port, trust: Trust::ThisMachine },
-            (true, Some(file)) => Place::Https { host, port, trust: Trust::File(file.clone()) },
+        let trust = match ca_file {
+            _ if !configured.has_tls => None,
+            None => Some(Trust::ThisMachine),
+            Some(file) => Some(Trust::File(file.clone())),
         };
-        Ok(Self { place, prefix: String::new(), origin })
+        Ok(Self::listening_at(configured.listen.unwrap_or(DEFAULT_LISTEN), trust, origin))
     }
 
     /// A daemon of this very process.
-    pub(in crate::cli) fn at(listen: SocketAddr) -> Self {
-        let (host, port) = host_and_port(listen);
-        Self {
-            place: Place::Http { host, port },
-            prefix: String::new(),
-            origin: Origin::Argument("--listen"),
-        }
+    pub(super) fn at(listen: SocketAddr) -> Self {
+        Self::listening_at(listen, None, "from --listen".to_owned())
+    }
+
+    /// A daemon that listens everywhere is asked on loopback.
+    fn listening_at(listen: SocketAddr, trust: Option<Trust>, origin: String) -> Self {
+        let host = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V6(ip) if ip.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let endpoint = Endpoint::Tcp { host, port: listen.port(), trust };
+        Self { endpoint, prefix: String::new(), origin }
     }
 
     /// The socket that `--socket` names.
-    pub(in crate::cli) fn socket_of_argument(path: &Path) -> Self {
-        Self::at_socket(path.to_owned(), Origin::Argument("--socket"))
+    pub(super) fn socket_of_argument(path: &Path) -> Self {
+        let endpoint = Endpoint::Socket(path.to_owned());
+        Self { endpoint, prefix: String::new(), origin: "from --socket".to_owned() }
     }
 
     /// The socket that a configuration names.
-    pub(in crate::cli) fn socket_of_config(path: PathBuf, config: &Path) -> Self {
-        Self::at_socket(path, Origin::Config(config.to_owned()))
-    }
-
-    fn at_socket(path: PathBuf, origin: Origin) -> Self {
-        Self { place: Place::Socket(path), prefix: String::new(), origin }
+    pub(super) fn socket_of_config(path: PathBuf, config: &Path) -> Self {
+        let origin = format!("from {}", config.display());
+        Self { endpoint: Endpoint::Socket(path), prefix: String::new(), origin }
     }
 
     fn parse(text: &str, ca_file: Option<&Path>) -> Result<Self, &'static str> {
@@ -102,10 +123,11 @@ impl DaemonUrl {
             false => format!("http://{text}").parse(),
         }
         .map_err(|_| "this is no URL")?;
-        let usual_port = match uri.scheme_str() {
-            Some("http") if ca_file.is_some() => return Err("--ca-file is for https"),
-            Some("http") => 80,
-            Some("https") => 443,
+        let (usual_port, trust) = match (uri.scheme_str(), ca_file) {
+            (Some("http"), Some(_)) => return Err("--ca-file is for https"),
+            (Some("http"), None) => (80, None),
+            (Some("https"), None) => (443, Some(Trust::System)),
+            (Some("https"), Some(file)) => (443, Some(Trust::File(file.to_owned()))),
             _ => return Err("only http and https are spoken"),
         };
         let authority = uri.authority().ok_or("the host is missing")?;
@@ -121,70 +143,37 @@ impl DaemonUrl {
             None if authority.as_str() == authority.host() => usual_port,
             None => return Err("the port is not one from 1 to 65535"),
         };
-        let host = authority.host().to_owned();
-        let place = match (uri.scheme_str(), ca_file) {
-            (Some("https"), None) => Place::Https { host, port, trust: Trust::System },
-            (Some("https"), Some(file)) => Place::Https { host, port, trust: Trust::File(file.to_owned()) },
-            _ => Place::Http { host, port },
-        };
+        let endpoint = Endpoint::Tcp { host: authority.host().to_owned(), port, trust };
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { place, prefix, origin: Origin::Argument("--url") })
+        Ok(Self { endpoint, prefix, origin: "from --url".to_owned() })
     }
 }
 
-/// A daemon that listens everywhere is asked on loopback.
-fn host_and_port(listen: SocketAddr) -> (String, u16) {
-    let host = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V6(ip) if ip.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    (host, listen.port())
-}
-
-/// What a configuration says of where its daemon is. Everything else in it,
-/// right or wrong, is of no concern here: a daemon can be asked by somebody who
+/// What a configuration says of where its daemon and its store are. Everything else
+/// in it, right or wrong, is of no concern here: a daemon can be asked by somebody who
 /// may not read its keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::cli) struct ConfiguredPlaces {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ConfiguredLocation {
     /// `[server] listen`.
-    pub(in crate::cli) listen: Option<SocketAddr>,
+    listen: Option<SocketAddr>,
     /// `[server] socket`.
-    pub(in crate::cli) socket: Option<PathBuf>,
+    pub(super) socket: Option<PathBuf>,
     /// `[store] path`.
-    pub(in crate::cli) store: Option<PathBuf>,
-    speaks_tls: bool,
+    pub(super) store: Option<PathBuf>,
+    has_tls: bool,
 }
 
-impl ConfiguredPlaces {
+impl ConfiguredLocation {
     /// Reads the file, as far as it can be read.
-    pub(in crate::cli) fn read(config: &Path) -> Self {
-        #[derive(Deserialize)]
-        struct Tables {
-            server: Option<Server>,
-            store: Option<Store>,
-        }
-        #[derive(Deserialize)]
-        struct Server {
-            listen: Option<String>,
-            socket: Option<PathBuf>,
-            tls: Option<IgnoredAny>,
-        }
-        #[derive(Deserialize)]
-        struct Store {
-            path: Option<PathBuf>,
-        }
-        let tables: Option<Tables> =
-            fs::read_to_string(config).ok().and_then(|text| toml::from_str(&text).ok());
-        let Some(Tables { server, store }) = tables else { return Self::default() };
-        let store = store.and_then(|store| store.path);
-        let Some(server) = server else { return Self { store, ..Self::default() } };
+    pub(super) fn read(config: &Path) -> Self {
+        let tables: Option<toml::Table> = fs::read_to_string(config).ok().and_then(|text| text.parse().ok());
+        let value = |table: &str, key: &str| tables.as_ref()?.get(table)?.get(key);
+        let text = |table, key| value(table, key)?.as_str();
         Self {
-            listen: server.listen.and_then(|listen| listen.parse().ok()),
-            socket: server.socket,
-            store,
-            speaks_tls: server.tls.is_some(),
+            listen: text("server", "listen").and_then(|listen| listen.parse().ok()),
+            socket: text("server", "socket").map(PathBuf::from),
+            store: text("store", "path").map(PathBuf::from),
+            has_tls: value("server", "tls").is_some(),
         }
     }
 }
@@ -224,11 +213,11 @@ mod tests {
         let config = directory.join("vitald.toml");
         fs::write(&config, text).expect("write");
         let arguments = DaemonArguments { url: None, socket: None, ca_file: None, config };
-        DaemonUrl::locate(&arguments).expect("a place")
+        DaemonUrl::locate(&arguments).expect("an address")
     }
 
     #[test]
-    fn the_place_is_found_in_a_config_that_has_other_faults() {
+    fn the_address_is_found_in_a_config_that_has_other_faults() {
         let directory = tempfile::tempdir().expect("tempdir");
         let place = |text: &str| located(directory.path(), text).to_string();
         assert_eq!(
@@ -241,7 +230,7 @@ mod tests {
             place("[server]\nlisten = \"[::]:1\"\n[server.tls]\ncertificate = \"x\"\n"),
             "https://[::1]:1"
         );
-        assert_eq!(ConfiguredPlaces::read(&directory.path().join("absent")), ConfiguredPlaces::default());
+        assert_eq!(ConfiguredLocation::read(&directory.path().join("absent")), ConfiguredLocation::default());
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! What the API made: asked of the running daemon over its Unix socket, or read
-//! from the store of a daemon that does not run. `export` and `import` use it.
+//! Access to what the API made, for `export` and `import`: from the running daemon over
+//! its Unix socket, or from the store of a daemon that does not run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DEFAULT_CONFIG;
-use super::client::{Absence, ClientError, ConfiguredPlaces, DaemonUrl};
+use super::client::{ClientError, DaemonUrl};
 use super::exit::CliError;
+use super::locate::{ConfiguredLocation, DEFAULT_CONFIG};
 use crate::catalog::{ApiRecord, Archive};
 use crate::store::{Collection, LocalStore, StateDirectory, StoreError};
 
@@ -21,7 +21,7 @@ const OPEN_A_SOCKET: &str = "vitald is running and can be asked over its Unix so
 
 /// `--socket`, `--store` and `--config`: where the channels of the API are.
 #[derive(Debug, clap::Args)]
-pub(super) struct HoldingsArguments {
+pub(super) struct StoreAccessArguments {
     /// The running daemon's Unix socket; default: the configuration's
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -42,35 +42,35 @@ pub(super) struct HoldingsArguments {
 }
 
 /// Where the channels of the API are.
-pub(super) enum Holdings {
-    /// With a daemon that answers.
+pub(super) enum StoreAccess {
+    /// With a daemon that answers; it handed these out.
     Daemon(DaemonUrl, Archive),
     /// In a directory that no daemon uses.
-    Store(PathBuf),
+    Directory(PathBuf),
 }
 
-impl HoldingsArguments {
+impl StoreAccessArguments {
     /// Asks the daemon if there is one; else finds the store's directory.
     ///
     /// # Errors
     /// Neither is there, or the daemon does not hand its channels out.
-    pub(super) async fn find(&self) -> Result<Holdings, CliError> {
+    pub(super) async fn find(&self) -> Result<StoreAccess, CliError> {
         if let Some(store) = &self.store {
-            return Ok(Holdings::Store(store.clone()));
+            return Ok(StoreAccess::Directory(store.clone()));
         }
         if let Some(socket) = &self.socket {
-            return ask(DaemonUrl::socket_of_argument(socket)).await;
+            return Ok(ask(DaemonUrl::socket_of_argument(socket)).await?);
         }
-        let configured = ConfiguredPlaces::read(&self.config);
+        let configured = ConfiguredLocation::read(&self.config);
         if let Some(socket) = configured.socket {
             match ask(DaemonUrl::socket_of_config(socket, &self.config)).await {
                 // Nobody there: the store may be read instead.
-                Err(CliError::Client(ClientError::Unreachable { absence: Absence::Certain, .. })) => {}
-                answer => return answer,
+                Err(ClientError::Unreachable { is_absent: true, .. }) => {}
+                answer => return Ok(answer?),
             }
         }
         let from_manager = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-        configured.store.or_else(from_manager).map(Holdings::Store).ok_or_else(|| {
+        configured.store.or_else(from_manager).map(StoreAccess::Directory).ok_or_else(|| {
             CliError::Usage(format!(
                 "no daemon and no store: {} names neither a `socket` in [server] that answers nor a `path` in \
                  [store]; name one with --socket or --store",
@@ -80,15 +80,13 @@ impl HoldingsArguments {
     }
 }
 
-async fn ask(daemon: DaemonUrl) -> Result<Holdings, CliError> {
-    let answer = daemon.get("/v1/export", PATIENCE).await?;
-    if answer.status != 200 {
-        let (url, status, text) = (daemon.to_string(), answer.status, answer.error_text());
-        return Err(ClientError::Refused { url, status, text }.into());
+async fn ask(daemon: DaemonUrl) -> Result<StoreAccess, ClientError> {
+    let response = daemon.get("/v1/export", PATIENCE).await?;
+    if response.status != 200 {
+        return Err(daemon.refused(&response));
     }
-    let archive = Archive::parse(&answer.body)
-        .map_err(|error| ClientError::NotVitald { url: daemon.to_string(), problem: error.to_string() })?;
-    Ok(Holdings::Daemon(daemon, archive))
+    let archive = Archive::parse(&response.body).map_err(|error| daemon.not_vitald(error))?;
+    Ok(StoreAccess::Daemon(daemon, archive))
 }
 
 /// A store that this process holds; no daemon can start on it meanwhile.
@@ -117,10 +115,10 @@ impl OfflineStore {
     pub(super) async fn open_or_make(path: &Path) -> Result<Self, CliError> {
         let directory = StateDirectory::open(path).map_err(|error| match error {
             StoreError::Locked { .. } => CliError::Preparation(format!("{error}\n{OPEN_A_SOCKET}")),
-            error => broken(&error),
+            error => error.into(),
         })?;
-        let store = LocalStore::open(&Arc::new(directory)).map_err(|error| broken(&error))?;
-        let contents = store.load().await.map_err(|error| broken(&error))?;
+        let store = LocalStore::open(&Arc::new(directory))?;
+        let contents = store.load().await?;
         let records: Result<Vec<ApiRecord>, _> = contents
             .records
             .iter()
@@ -131,9 +129,4 @@ impl OfflineStore {
             records.map_err(|error| CliError::Preparation(format!("{}: {error}", path.display())))?;
         Ok(Self { store, archive: Archive::of_records(records) })
     }
-}
-
-/// What the store says against it.
-pub(super) fn broken(error: &StoreError) -> CliError {
-    CliError::Preparation(error.to_string())
 }

@@ -1,10 +1,74 @@
-//! What a status means as a whole: the exit code of `vitald status`.
+//! What `vitald status` reads, and what it means as a whole: the exit code.
 //!
-//! The order is that of monitoring plugins: the worst channel decides.
+//! Of the daemon's JSON only the fields that are shown are read and unknown ones passed
+//! over, so that an older client still understands a newer daemon. The verdict is that of
+//! monitoring plugins: the worst channel decides.
 
-use super::document::{ChannelDocument, HealthWord};
+use serde::Deserialize;
+
 use crate::cli::console::printable;
 
+/// `GET /v1/status`.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct StatusDocument {
+    pub(in crate::cli) version: Option<String>,
+    pub(in crate::cli) started_at: Option<String>,
+    pub(in crate::cli) ready: bool,
+    pub(in crate::cli) channels: Vec<ChannelDocument>,
+}
+
+/// One channel, also `GET /v1/channels/{name}`.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct ChannelDocument {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) on_backup: bool,
+    pub(in crate::cli) members: Vec<MemberDocument>,
+}
+
+/// One member.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct MemberDocument {
+    pub(in crate::cli) address: String,
+    #[serde(default)]
+    pub(in crate::cli) group: Option<String>,
+    pub(in crate::cli) backup: bool,
+    pub(in crate::cli) enabled: bool,
+    pub(in crate::cli) weight: u32,
+    pub(in crate::cli) health: HealthWord,
+    pub(in crate::cli) in_rotation: bool,
+    pub(in crate::cli) since: String,
+    #[serde(default)]
+    pub(in crate::cli) last_probe: Option<ProbeDocument>,
+}
+
+/// A member's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::cli) enum HealthWord {
+    Healthy,
+    Unhealthy,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A member's last probe.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct ProbeDocument {
+    pub(in crate::cli) result: ProbeResult,
+    pub(in crate::cli) reason: Option<String>,
+    pub(in crate::cli) detail: Option<String>,
+    pub(in crate::cli) seconds: f64,
+}
+
+/// What the last probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::cli) enum ProbeResult {
+    Success,
+    Failure,
+    #[serde(other)]
+    Inconclusive,
+}
 /// How things are, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
@@ -32,32 +96,32 @@ impl Verdict {
 
 /// A verdict and one line for each thing that led to it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Judgement {
+pub(super) struct Assessment {
     pub(super) verdict: Verdict,
     pub(super) findings: Vec<String>,
 }
 
 /// Judges all channels.
-pub(super) fn judge(ready: bool, channels: &[ChannelDocument]) -> Judgement {
-    let mut judgement = Judgement { verdict: Verdict::Healthy, findings: Vec::new() };
+pub(super) fn assess(ready: bool, channels: &[ChannelDocument]) -> Assessment {
+    let mut assessment = Assessment { verdict: Verdict::Healthy, findings: Vec::new() };
     if channels.is_empty() {
-        judgement.findings.push("no channel is configured".to_owned());
+        assessment.findings.push("no channel is configured".to_owned());
     }
     for channel in channels {
-        let (verdict, finding) = judge_channel(channel);
-        judgement.verdict = judgement.verdict.max(verdict);
-        judgement
+        let (verdict, finding) = assess_channel(channel);
+        assessment.verdict = assessment.verdict.max(verdict);
+        assessment
             .findings
             .extend(finding.map(|finding| format!("{}: {finding}", printable(&channel.name, 64))));
     }
     if !ready {
-        judgement.verdict = judgement.verdict.max(Verdict::Unknown);
-        judgement.findings.push("not ready: some members have no verdict yet".to_owned());
+        assessment.verdict = assessment.verdict.max(Verdict::Unknown);
+        assessment.findings.push("not ready: some members have no verdict yet".to_owned());
     }
-    judgement
+    assessment
 }
 
-fn judge_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
+fn assess_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
     let enabled = channel.members.iter().filter(|member| member.enabled).count();
     let unhealthy = channel.members.iter().filter(|m| m.enabled && m.health == HealthWord::Unhealthy).count();
     let in_rotation = channel.members.iter().any(|member| member.in_rotation);
@@ -90,7 +154,6 @@ fn judge_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::MemberDocument;
     use super::*;
 
     /// `"healthy 5 in"`: health, weight, then `in`, `out` or `off`.
@@ -205,10 +268,10 @@ mod tests {
             ),
         ];
         for (case, ready, channels, verdict, findings) in cases {
-            let judgement = judge(ready, &channels);
-            assert_eq!(judgement.verdict, verdict, "{case}");
-            assert_eq!(judgement.findings, findings, "{case}");
+            let assessment = assess(ready, &channels);
+            assert_eq!(assessment.verdict, verdict, "{case}");
+            assert_eq!(assessment.findings, findings, "{case}");
         }
-        assert_eq!(judge(true, &[]).verdict, Verdict::Healthy);
+        assert_eq!(assess(true, &[]).verdict, Verdict::Healthy);
     }
 }

@@ -1,13 +1,39 @@
-//! `vitald man`: manual pages from the definition of the command line.
+//! What packages install: `vitald completions SHELL` prints a completion script, `vitald
+//! man` manual pages, both from the definition of the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
+use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::console::Console;
 use super::exit::{CliError, Exit};
+
+/// Print a shell completion script
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vitald completions bash > /usr/share/bash-completion/completions/vitald
+  vitald completions zsh  > /usr/share/zsh/vendor-completions/_vitald
+  vitald completions fish > ~/.config/fish/completions/vitald.fish")]
+pub(super) struct CompletionsArguments {
+    /// Which shell
+    shell: Shell,
+}
+
+pub(super) fn print_completions(
+    arguments: &CompletionsArguments,
+    mut command: Command,
+    console: &mut Console,
+) -> Result<Exit, CliError> {
+    // Into memory first: the generator panics on a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "vitald", &mut script);
+    console.print(&script)?;
+    Ok(Exit::Success)
+}
 
 /// Print the manual page, or write all pages into a directory
 #[derive(Debug, Args)]
@@ -26,8 +52,11 @@ pub(super) struct ManArguments {
     out: Option<PathBuf>,
 }
 
-pub(super) fn execute(arguments: &ManArguments, console: &mut Console) -> Result<Exit, CliError> {
-    let mut root = super::Arguments::command();
+pub(super) fn write_pages(
+    arguments: &ManArguments,
+    mut root: Command,
+    console: &mut Console,
+) -> Result<Exit, CliError> {
     // Gives subcommands their full names and the global options.
     root.build();
     if let Some(directory) = &arguments.out {
@@ -60,14 +89,12 @@ fn render(name: &str, command: &Command) -> Result<Vec<u8>, CliError> {
         .source(format!("vitald {}", env!("CARGO_PKG_VERSION")))
         .manual("vitald manual");
     let mut page = Vec::new();
-    man.render(&mut page)
-        .map_err(|source| CliError::Io { what: format!("cannot render the page {name}"), source })?;
+    man.render(&mut page).map_err(CliError::io(format!("cannot render the page {name}")))?;
     Ok(page)
 }
 
 fn write_page(directory: &Path, name: &str, command: &Command) -> Result<(), CliError> {
     let path = directory.join(format!("{name}.8"));
     let page = render(name, command)?;
-    fs::write(&path, page)
-        .map_err(|source| CliError::Io { what: format!("cannot write {}", path.display()), source })
+    fs::write(&path, page).map_err(CliError::io(format!("cannot write {}", path.display())))
 }
