@@ -233,15 +233,15 @@ impl Control {
         // What is durable is in effect first: a reload starts from one state.
         finish_batch(&mut self.channels, &mut self.registrar).await;
         // Bind first: an address in use refuses the reload before anything changed.
-        let moved = self.server.prepare(&config.server, config.api.as_ref());
-        let moved = moved.map_err(|error| error.to_string())?;
+        let prepared = self.server.prepare(&config.server, config.api.as_ref());
+        let prepared = prepared.map_err(|error| error.to_string())?;
         let summary = self.put_in_effect(&config).await?;
         if let (Some(gate), Some(api)) = (self.server.gate(), &config.api)
             && let Err(error) = gate.replace(api)
         {
             tracing::error!(%error, "the old accounts stay: the system has no random numbers");
         }
-        self.server.replace(moved, &config.server);
+        self.server.replace(prepared);
         Ok(summary)
     }
 

@@ -85,15 +85,15 @@ impl Drop for HttpThread {
 pub struct HttpServer {
     thread: HttpThread,
     routes: Routes,
-    /// Whether the address was given on the command line and no reload moves it.
     listen_override: ListenOverride,
     tcp: RunningListener<BoundListener>,
+    /// The certificates of `tcp`.
     tls: Option<Tls>,
     socket: Option<RunningListener<PathBuf>>,
     addresses: watch::Sender<Vec<SocketAddr>>,
 }
 
-/// Something listened on.
+/// A listener that is served, and what it was made of.
 #[derive(Debug)]
 struct RunningListener<P> {
     place: P,
@@ -115,15 +115,23 @@ pub enum ListenOverride {
 pub struct BoundListener {
     /// What was asked for; port 0 stays 0 here.
     asked: SocketAddr,
+    address: SocketAddr,
     listener: std::net::TcpListener,
 }
 
-/// What a new configuration moves, bound and not yet served.
+/// What a new configuration changes, bound and not yet served.
 #[derive(Debug)]
 pub struct PreparedListeners {
-    tcp: Option<BoundListener>,
+    tcp: Option<(BoundListener, Listener)>,
     tls: Option<Tls>,
-    socket: Option<(PathBuf, Option<Listener>)>,
+    socket: SocketChange,
+}
+
+#[derive(Debug)]
+enum SocketChange {
+    None,
+    Close,
+    Open(PathBuf, Listener),
 }
 
 /// The server cannot be as the configuration wants it.
@@ -160,11 +168,13 @@ pub enum BindError {
 ///
 /// # Errors
 /// The address is taken, foreign or not permitted.
-pub fn bind(address: SocketAddr) -> Result<BoundListener, BindError> {
-    let listener = std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| BindError::Address { address, error })?;
-    Ok(BoundListener { asked: address, listener })
+pub fn bind(asked: SocketAddr) -> Result<BoundListener, BindError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(asked)?;
+        listener.set_nonblocking(true)?;
+        Ok(BoundListener { asked, address: listener.local_addr()?, listener })
+    };
+    bind().map_err(|error| BindError::Address { address: asked, error })
 }
 
 /// Whether the API, if there is one, may be offered on an address.
@@ -189,13 +199,13 @@ impl BoundListener {
     /// The address that was really bound.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(self.asked)
+        self.address
     }
 
-    /// The same listener once more, so that it can be served anew.
-    fn again(&self) -> Result<Self, BindError> {
-        let error = |error| BindError::Address { address: self.asked, error };
-        Ok(Self { asked: self.asked, listener: self.listener.try_clone().map_err(error)? })
+    fn try_clone(&self) -> Result<Self, BindError> {
+        let Self { asked, address, listener } = self;
+        let error = |error| BindError::Address { address: *asked, error };
+        Ok(Self { asked: *asked, address: *address, listener: listener.try_clone().map_err(error)? })
     }
 }
 
@@ -213,18 +223,16 @@ impl HttpServer {
         addresses: watch::Sender<Vec<SocketAddr>>,
     ) -> Result<Self, BindError> {
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
-        let socket = match &server.socket {
-            Some(path) => Some((path.clone(), thread.bind_socket(path)?)),
-            None => None,
-        };
-        let router = routes.router(bound.address());
-        addresses.send_replace(vec![bound.address()]);
+        let socket = server.socket.as_deref().map(|path| thread.bind_socket(path)).transpose()?;
+        let listener = thread.listen(&bound, tls.clone())?;
+        let router = routes.router(bound.address);
+        addresses.send_replace(vec![bound.address]);
         let socket = socket.map(|(path, listener)| thread.serve(path, listener, router.clone()));
-        let tcp = thread.serve_tcp(bound, tls.clone(), router)?;
+        let tcp = thread.serve(bound, listener, router);
         Ok(Self { thread, routes, listen_override, tcp, tls, socket, addresses })
     }
 
-    /// Binds whatever the configuration prepared. Nothing is served or closed yet.
+    /// Binds whatever the configuration moved. Nothing is served or closed yet.
     ///
     /// # Errors
     /// An address, a path or a certificate cannot be used.
@@ -233,58 +241,60 @@ impl HttpServer {
         server: &ServerSettings,
         api: Option<&api::ApiSettings>,
     ) -> Result<PreparedListeners, BindError> {
-        let is_moved = self.listen_override == ListenOverride::None && server.listen != self.tcp.place.asked;
-        judge_exposure(api, server, if is_moved { server.listen } else { self.tcp.place.asked })?;
+        let here = &self.tcp.place;
+        let is_moved = self.listen_override == ListenOverride::None && server.listen != here.asked;
+        judge_exposure(api, server, if is_moved { server.listen } else { here.asked })?;
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
-        let tcp = if is_moved { Some(bind(server.listen)?) } else { None };
-        let here = self.socket.as_ref().map(|socket| &socket.place);
-        let socket = match &server.socket {
-            there if there.as_ref() == here => None,
-            Some(path) => Some((path.clone(), Some(self.thread.bind_socket(path)?))),
-            None => Some((PathBuf::new(), None)),
+        let is_toggled = tls.is_some() != self.tls.is_some();
+        let bound = match (is_moved, is_toggled) {
+            (true, _) => Some(bind(server.listen)?),
+            (false, true) => Some(here.try_clone()?),
+            (false, false) => None,
+        };
+        let tcp = match bound {
+            Some(bound) => {
+                let certificates = if is_toggled { &tls } else { &self.tls };
+                let listener = self.thread.listen(&bound, certificates.clone())?;
+                Some((bound, listener))
+            }
+            None => None,
+        };
+        let socket = match (&server.socket, self.socket.as_ref().map(|socket| &socket.place)) {
+            (there, here) if there.as_ref() == here => SocketChange::None,
+            (Some(path), _) => {
+                let (path, listener) = self.thread.bind_socket(path)?;
+                SocketChange::Open(path, listener)
+            }
+            (None, _) => SocketChange::Close,
         };
         Ok(PreparedListeners { tcp, tls, socket })
     }
 
     /// Serves what was prepared and closes what it replaces; open requests there
     /// end within the drain bound, in the background.
-    pub fn replace(&mut self, prepared: PreparedListeners, server: &ServerSettings) {
+    pub fn replace(&mut self, prepared: PreparedListeners) {
         let PreparedListeners { tcp, tls, socket } = prepared;
-        let is_toggled = tls.is_some() != self.tls.is_some();
-        if !is_toggled
-            && let (Some(held), Some(settings)) = (&self.tls, &server.tls)
-            && let Err(error) = held.replace(settings)
-        {
-            // They were good a moment ago.
-            tracing::error!(%error, "the old certificates stay");
+        match (&self.tls, &tls) {
+            (Some(held), Some(new)) => held.replace(new),
+            _ => self.tls = tls,
         }
-        if is_toggled {
-            self.tls = tls;
+        if let Some((bound, listener)) = tcp {
+            let address = bound.address;
+            tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
+            self.addresses.send_replace(vec![address]);
+            let running = self.thread.serve(bound, listener, self.routes.router(address));
+            std::mem::replace(&mut self.tcp, running).stop.cancel();
         }
-        if tcp.is_some() || is_toggled {
-            let bound = match tcp {
-                Some(bound) => Ok(bound),
-                None => self.tcp.place.again(),
-            };
-            let served = bound.and_then(|bound| {
-                let address = bound.address();
-                let router = self.routes.router(address);
-                tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
-                self.addresses.send_replace(vec![address]);
-                self.thread.serve_tcp(bound, self.tls.clone(), router)
-            });
-            match served {
-                Ok(served) => std::mem::replace(&mut self.tcp, served).stop.cancel(),
-                Err(error) => tracing::error!(%error, "the listener stays as it was"),
+        let running = match socket {
+            SocketChange::None => return,
+            SocketChange::Close => None,
+            SocketChange::Open(path, listener) => {
+                Some(self.thread.serve(path, listener, self.routes.router(self.tcp.place.address)))
             }
-        }
-        if let Some((path, listener)) = socket {
-            let router = self.routes.router(self.tcp.place.address());
-            let served = listener.map(|listener| self.thread.serve(path, listener, router));
-            if let Some(old) = std::mem::replace(&mut self.socket, served) {
-                old.stop.cancel();
-                remove_socket(&old.place);
-            }
+        };
+        if let Some(old) = std::mem::replace(&mut self.socket, running) {
+            old.stop.cancel();
+            remove_socket(&old.place);
         }
     }
 
@@ -313,27 +323,19 @@ impl HttpServer {
 }
 
 impl HttpThread {
-    fn bind_socket(&self, path: &Path) -> Result<Listener, BindError> {
+    fn bind_socket(&self, path: &Path) -> Result<(PathBuf, Listener), BindError> {
         // The listener belongs to this thread's event queue.
         let _entered = self.handle.enter();
-        bind_unix(path)
-            .map(Listener::Unix)
-            .map_err(|error| BindError::Socket { path: path.to_owned(), error })
+        let error = |error| BindError::Socket { path: path.to_owned(), error };
+        Ok((path.to_owned(), Listener::Unix(bind_unix(path).map_err(error)?)))
     }
 
-    fn serve_tcp(
-        &self,
-        bound: BoundListener,
-        tls: Option<Tls>,
-        router: axum::Router,
-    ) -> Result<RunningListener<BoundListener>, BindError> {
-        let used = bound.again()?;
-        let listener = {
-            let _entered = self.handle.enter();
-            TcpListener::from_std(used.listener)
-                .map_err(|error| BindError::Address { address: used.asked, error })?
-        };
-        Ok(self.serve(bound, Listener::Tcp(listener, tls), router))
+    /// A listener on what is bound; the bound one stays, to be served anew some day.
+    fn listen(&self, bound: &BoundListener, tls: Option<Tls>) -> Result<Listener, BindError> {
+        let _entered = self.handle.enter();
+        let listener = TcpListener::from_std(bound.try_clone()?.listener);
+        let error = |error| BindError::Address { address: bound.asked, error };
+        Ok(Listener::Tcp(listener.map_err(error)?, tls))
     }
 
     fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> RunningListener<P> {

@@ -151,9 +151,8 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let (peer, machine) = (PeerAddress::UnixSocket, Machine::This);
-                let info = ConnectionInfo { peer, machine, transport: Transport::Plain };
-                Ok((Incoming::Unix(stream), info))
+                let (peer, transport) = (PeerAddress::UnixSocket, Transport::Plain);
+                Ok((Incoming::Unix(stream), ConnectionInfo { peer, is_local: true, transport }))
             }
         }
     }
@@ -164,19 +163,11 @@ impl Listener {
 pub struct ConnectionInfo {
     /// The other end of the connection.
     pub peer: PeerAddress,
-    /// Whether it is on this machine.
-    pub machine: Machine,
+    /// Whether it is on this machine, as far as can be told: a loopback address, or
+    /// the very address that was connected to.
+    pub is_local: bool,
     /// What the connection speaks.
     pub transport: Transport,
-}
-
-/// Where the other end of a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Machine {
-    /// Here: a loopback address, or the very address that was connected to.
-    This,
-    /// On another machine, as far as can be told.
-    Other,
 }
 
 /// The other end of a connection.
@@ -191,10 +182,9 @@ pub enum PeerAddress {
 impl ConnectionInfo {
     pub(super) fn network(peer: SocketAddr, local: Option<SocketAddr>, transport: Transport) -> Self {
         let address = peer.ip().to_canonical();
-        let is_here =
+        let is_local =
             address.is_loopback() || local.is_some_and(|local| local.ip().to_canonical() == address);
-        let machine = if is_here { Machine::This } else { Machine::Other };
-        Self { peer: PeerAddress::Network(peer.ip()), machine, transport }
+        Self { peer: PeerAddress::Network(peer.ip()), is_local, transport }
     }
 
     /// What the server noted; if it noted nothing, a stranger over plain HTTP.

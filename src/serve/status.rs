@@ -17,6 +17,7 @@ use super::app::{App, DaemonHandle, QueryPairs, Selection, Takes, unknown_channe
 use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
+use crate::channel::wire::AsText;
 use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
 use crate::health::{LastProbe, Phases, Timestamp};
 
@@ -229,15 +230,6 @@ impl fmt::Display for Time {
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// Something by the text that people read.
-struct AsText<T>(T);
-
-impl<T: fmt::Display> Serialize for AsText<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
     }
 }
 

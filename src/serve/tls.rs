@@ -49,14 +49,10 @@ impl Tls {
         Ok(Self { settings: Arc::new(RwLock::new(settings_of(tls)?)) })
     }
 
-    /// Shows other certificates from the next handshake on.
-    ///
-    /// # Errors
-    /// They cannot be used; the old ones stay.
-    pub fn replace(&self, tls: &ServerTlsSettings) -> Result<(), TlsError> {
-        let settings = settings_of(tls)?;
+    /// Shows another's certificates from the next handshake on.
+    pub fn replace(&self, other: &Self) {
+        let settings = Arc::clone(&other.settings.read().unwrap_or_else(PoisonError::into_inner));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-        Ok(())
     }
 
     /// Shakes hands, for so long at most.

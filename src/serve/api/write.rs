@@ -21,14 +21,14 @@ use crate::serve::http::json;
 /// Bodies larger than this are read on a thread of their own.
 const LONG_BODY: usize = 64 * 1024;
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
 
 /// A handler that does the call that `make` makes of a request, and answers with
 /// this status if it succeeds.
 pub(super) fn write<B: ApiBackend>(
     status: StatusCode,
     make: impl Fn(&ApiRequest, Body) -> Result<Call, ApiError> + Clone + Send + Sync + 'static,
-) -> impl Fn(State<ApiState<B>>, ApiRequest) -> Answering + Clone + Send + Sync + 'static {
+) -> impl Fn(State<ApiState<B>>, ApiRequest) -> AnswerFuture + Clone + Send + Sync + 'static {
     move |State(api), request| {
         let make = make.clone();
         Box::pin(async move {
@@ -43,7 +43,7 @@ pub(super) fn write<B: ApiBackend>(
 pub(super) fn write_at<B: ApiBackend>(
     status: StatusCode,
     make: impl Fn(ChannelPath, Body) -> Call + Clone + Send + Sync + 'static,
-) -> impl Fn(State<ApiState<B>>, ApiRequest) -> Answering + Clone + Send + Sync + 'static {
+) -> impl Fn(State<ApiState<B>>, ApiRequest) -> AnswerFuture + Clone + Send + Sync + 'static {
     write(status, move |request, body| Ok(make(request.channel_path()?, body)))
 }
 

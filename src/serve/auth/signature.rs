@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -33,6 +34,8 @@ pub const CLOCK_WINDOW: Duration = Duration::from_secs(15 * 60);
 const CLOCK_WINDOW_NANOS: u64 = CLOCK_WINDOW.as_secs() * 1_000_000_000;
 const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
+/// What the canonical form escapes: all but letters, digits and `-._~`.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest access key that is looked up; the vendor's have 20 characters.
 const LONGEST_ACCESS_KEY: usize = 128;
 
@@ -352,12 +355,12 @@ fn canonical_head(head: RequestHead<'_>, credential: &Credential<'_>) -> Result<
 
 /// The whole path is decoded before it is cut at `/`, so an encoded slash is one.
 fn push_canonical_path(path: &str, canonical: &mut String) {
-    let decoded = percent_decoded(path.as_bytes(), Plus::IsItself);
+    let decoded = percent_decoded(path, Plus::IsItself);
     for (position, segment) in decoded.split(|byte| *byte == b'/').enumerate() {
         if position > 0 {
             canonical.push('/');
         }
-        push_encoded(segment, canonical);
+        canonical.extend(percent_encode(segment, ESCAPED));
     }
     if !canonical.ends_with('/') {
         canonical.push('/');
@@ -370,10 +373,7 @@ fn push_canonical_query(query: &str, canonical: &mut String) {
         .filter(|parameter| !parameter.is_empty())
         .map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            (
-                percent_decoded(name.as_bytes(), Plus::IsSpace),
-                percent_decoded(value.as_bytes(), Plus::IsSpace),
-            )
+            (percent_decoded(name, Plus::IsSpace), percent_decoded(value, Plus::IsSpace))
         })
         .collect();
     parameters.sort_unstable();
@@ -381,9 +381,9 @@ fn push_canonical_query(query: &str, canonical: &mut String) {
         if position > 0 {
             canonical.push('&');
         }
-        push_encoded(name, canonical);
+        canonical.extend(percent_encode(name, ESCAPED));
         canonical.push('=');
-        push_encoded(value, canonical);
+        canonical.extend(percent_encode(value, ESCAPED));
     }
 }
 
@@ -394,47 +394,11 @@ enum Plus {
 }
 
 /// A `%` that two hexadecimal digits do not follow stands for itself.
-fn percent_decoded(text: &[u8], plus: Plus) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, after @ ..] = rest {
-        let escaped = match after {
-            [high, low, after @ ..] if *first == b'%' => {
-                digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4 | low, after))
-            }
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((*first, after));
-        let is_plus = escaped.is_none() && byte == b'+' && plus == Plus::IsSpace;
-        decoded.push(if is_plus { b' ' } else { byte });
-        rest = after;
+fn percent_decoded(text: &str, plus: Plus) -> Vec<u8> {
+    match plus {
+        Plus::IsItself => percent_decode_str(text).collect(),
+        Plus::IsSpace => percent_decode_str(&text.replace('+', " ")).collect(),
     }
-    decoded
-}
-
-fn push_encoded(bytes: &[u8], text: &mut String) {
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            text.push(char::from(*byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-}
-
-fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        b'A'..=b'F' => Some(character - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// A query's name or value, decoded; what is not UTF-8 becomes U+FFFD.
-pub(super) fn form_decoded(text: &str) -> String {
-    String::from_utf8_lossy(&percent_decoded(text.as_bytes(), Plus::IsSpace)).into_owned()
 }
 
 /// Lower-case hexadecimal.
@@ -447,15 +411,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// 32 bytes from 64 lower-case hexadecimal digits.
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    let is_form = text.len() == 64 && text.bytes().all(|byte| !byte.is_ascii_uppercase());
-    if !is_form {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
+    let digit = |character: u8| match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    bytes?.try_into().ok()
 }

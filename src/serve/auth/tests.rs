@@ -109,7 +109,7 @@ async fn others_are_answered_in_the_vendors_form() {
     let mut local = Request::get(&own).body(Body::empty()).expect("a request");
     local.extensions_mut().insert(ConnectionInfo {
         peer: PeerAddress::UnixSocket,
-        machine: crate::serve::Machine::This,
+        is_local: true,
         transport: Transport::Plain,
     });
     assert_eq!(send(local).await.2, "local socket ");

@@ -20,6 +20,7 @@ mod tests;
 
 /// How long a token is good (docs/vendor-api.md, "Tokens").
 pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const LIFETIME_NANOS: u64 = LIFETIME.as_secs() * 1_000_000_000;
 /// How long after that it is still known to have expired.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// Tokens of one user. One more, and the user's oldest goes; nobody else's. So
@@ -121,8 +122,11 @@ impl TokenTable {
         }
         own.push_back(hash);
         self.records.insert(hash, TokenRecord { grant, expires: now.monotonic + LIFETIME });
-        let lifetime = u64::try_from(LIFETIME.as_nanos()).unwrap_or(u64::MAX);
-        Issued { token, issued_at: now.wall, expires_at: Timestamp(now.wall.0.saturating_add(lifetime)) }
+        Issued {
+            token,
+            issued_at: now.wall,
+            expires_at: Timestamp(now.wall.0.saturating_add(LIFETIME_NANOS)),
+        }
     }
 
     /// What a token stands for.
@@ -149,18 +153,6 @@ impl TokenTable {
     pub fn retain_users(&mut self, is_wanted: impl Fn(&str) -> bool) {
         self.of_user.retain(|user, _| is_wanted(user));
         self.records.retain(|_, record| is_wanted(&record.grant.user_id));
-    }
-
-    /// How many tokens are held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
     }
 }
 

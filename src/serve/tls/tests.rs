@@ -119,7 +119,7 @@ async fn new_certificates_serve_new_connections_and_open_ones_stay() {
     let mut older = connect(address, &old, None, &[&rustls::version::TLS12]).await.expect("TLS 1.2");
     assert!(ask(&mut older).await.is_ok());
 
-    tls.replace(&new.server(None)).expect("good files");
+    tls.replace(&Tls::new(&new.server(None)).expect("good files"));
     assert!(connect(address, &old, None, &BOTH).await.is_err(), "the old certificate is gone");
     let mut renewed = connect(address, &new, None, &BOTH).await.expect("the new one is there");
     assert!(ask(&mut renewed).await.is_ok());
@@ -127,7 +127,7 @@ async fn new_certificates_serve_new_connections_and_open_ones_stay() {
 
     let mut broken = new.server(None);
     broken.identity.key = old.identity().key;
-    let error = tls.replace(&broken).expect_err("another key").to_string();
+    let error = Tls::new(&broken).expect_err("another key").to_string();
     assert!(error.contains("[server.tls]"), "{error}");
     assert!(connect(address, &new, None, &BOTH).await.is_ok(), "the good ones stay");
     stop.cancel();

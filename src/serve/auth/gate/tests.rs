@@ -74,8 +74,7 @@ fn parts(headers: &[(&str, &str)]) -> Parts {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let origin =
-        ConnectionInfo { peer: PEER, machine: crate::serve::Machine::Other, transport: Transport::Plain };
+    let origin = ConnectionInfo { peer: PEER, is_local: false, transport: Transport::Plain };
     request.extension(origin).body(()).expect("a request").into_parts().0
 }
 
@@ -157,7 +156,7 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
         let mut parts = parts(headers);
         parts.extensions.insert(ConnectionInfo {
             peer: PeerAddress::UnixSocket,
-            machine: crate::serve::Machine::This,
+            is_local: true,
             transport: Transport::Plain,
         });
         parts

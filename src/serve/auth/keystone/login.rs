@@ -174,9 +174,6 @@ fn named_or_id(value: &Value) -> Option<NamedOrId> {
 
 /// The decoded value of a query parameter.
 pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
-    let parameter = query.split('&').find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        (key == name).then_some(value)
-    })?;
-    Some(crate::serve::auth::signature::form_decoded(parameter))
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    parameters.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }

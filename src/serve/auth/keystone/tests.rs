@@ -226,11 +226,7 @@ async fn discovery_names_the_address_that_was_asked() {
     }
     let mut request = axum::http::Request::get("/v3/").body(Body::empty()).expect("a request");
     let peer = PeerAddress::UnixSocket;
-    request.extensions_mut().insert(ConnectionInfo {
-        peer,
-        machine: crate::serve::Machine::Other,
-        transport: Transport::Tls,
-    });
+    request.extensions_mut().insert(ConnectionInfo { peer, is_local: false, transport: Transport::Tls });
     let response = TowerToHyperService::new(router.clone()).call(request).await.expect("infallible");
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     assert!(String::from_utf8_lossy(&bytes).contains("https://127.0.0.1:9650/v3/"));
