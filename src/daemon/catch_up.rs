@@ -1,9 +1,9 @@
-//! When balancers write their long orders again: soon after verdicts, and not after
-//! each of them.
+//! When balancers rewrite their long pick orders: soon after verdicts, but not after each
+//! of them.
 //!
-//! Called by control. A verdict itself is in effect at once, whatever the order says
-//! (`Balancer::advance`). When thousands of members fail together, orders would be
-//! written thousands of times a second, each for a few members more.
+//! Called by control. A verdict is in effect at once, whatever the order contains
+//! (`Balancer::advance`). When thousands of members fail together, an order that is
+//! rewritten after each verdict would be rewritten thousands of times a second.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::catalog::ChannelBalancer;
 
-/// From one time to the next, at least.
+/// The shortest time between two rewrites.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The balancers that have verdicts to catch up with.
+/// The balancers that have had verdicts since their last rewrite.
 #[derive(Debug, Default)]
 pub struct CatchUp {
     /// By channel; few, however many verdicts.
@@ -31,8 +31,8 @@ impl CatchUp {
         }
     }
 
-    /// Waits until there are balancers to catch up: at once after a pause, never as
-    /// long as there are none. Dropping it loses nothing.
+    /// Waits until there is a balancer to rewrite, and a pause has passed since the last
+    /// rewrite. Dropping it loses nothing.
     pub async fn due(&self) {
         if self.waiting.is_empty() {
             std::future::pending::<()>().await;
@@ -42,7 +42,7 @@ impl CatchUp {
         }
     }
 
-    /// The balancers to catch up; the next come after a pause.
+    /// The balancers to rewrite now; the next come after a pause.
     pub fn take(&mut self) -> impl Iterator<Item = ChannelBalancer> + use<> {
         self.last = Some(Instant::now());
         std::mem::take(&mut self.waiting).into_values()

@@ -17,8 +17,8 @@ use crate::catalog::{Channels, ReloadState, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 
-/// A driver that has not begun a turn for so long is stalled. It beats twice a
-/// second when idle.
+/// A driver that has not begun a turn for so long is stalled. An idle one begins two a
+/// second.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a driver may take to show its members.

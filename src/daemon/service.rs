@@ -52,7 +52,7 @@ pub enum Ending {
     Forced(i32),
 }
 
-/// What somebody outside asks for.
+/// What a signal or the stop handle asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalRequest {
     /// SIGHUP: read the configuration again.

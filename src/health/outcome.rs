@@ -136,8 +136,8 @@ pub struct Report {
     pub phases: Phases,
     /// From the start (after resolving) to the outcome.
     pub total: Duration,
-    /// The last part of `total`, in which the prober had said all that it had to
-    /// and only the member was to move; zero where that is not known.
+    /// The last part of `total`, in which the prober had sent all that it had to send
+    /// and only the member was to act; zero where that is not known.
     pub waited: Duration,
     /// The final status code, when a head was read.
     pub status: Option<u16>,
@@ -158,7 +158,7 @@ impl Report {
         Self::before_connecting(Outcome::Inconclusive(reason), detail)
     }
 
-    /// A report of a probe that came to an end before its first packet.
+    /// A report of a probe that ended before its first packet.
     #[must_use]
     pub fn before_connecting(outcome: Outcome, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {

@@ -83,8 +83,8 @@ pub(super) fn first_line(bytes: &[u8]) -> String {
     printable(line.trim_ascii_end())
 }
 
-/// What a failed `socket`, or a failed registration with the runtime, means:
-/// the member was not even called.
+/// What a failed `socket`, or a failed registration with the runtime, means. Nothing has
+/// been sent to the member yet.
 pub(super) fn opening(errno: Errno) -> Finding {
     local_shortage(errno).unwrap_or_else(|| internal("opening a socket", errno))
 }

@@ -117,7 +117,7 @@ pub(super) struct HttpExchange {
     head: HeadReader,
 }
 
-/// How far the request is out.
+/// How much of the request has been sent.
 #[derive(Debug, Default)]
 enum Sending {
     /// Not tried yet.
@@ -127,7 +127,7 @@ enum Sending {
     Sent(usize),
     /// All of it is.
     Complete,
-    /// The connection broke first. An answer may have come before that.
+    /// The connection broke before all of it was. An answer may have come even so.
     Broken(Errno),
 }
 
@@ -146,7 +146,7 @@ impl HttpExchange {
                 self.sending = send_request(socket, plan, member, 0, trace);
                 progress.note_sent();
                 if let Sending::Complete = self.sending {
-                    // Nothing can have been answered yet: skip one read in vain.
+                    // Nothing can have been answered yet: a read would be in vain.
                     return ProbeStep::Wait(Interest::READABLE);
                 }
             }
@@ -280,7 +280,7 @@ impl HeadReader {
         }
     }
 
-    /// A head that drips in is parsed when it may be whole, or has doubled
+    /// A head that comes in small pieces is parsed when it may be whole, or has doubled
     /// (to find garbage early): the work stays proportional to the bytes.
     fn is_worth_parsing(&self, kept: &[u8], new: usize) -> bool {
         let tail = kept.get(kept.len().saturating_sub(new + 3)..).unwrap_or(kept);
@@ -298,7 +298,7 @@ impl HeadReader {
     ) -> Option<Finding> {
         loop {
             match parse(bytes, plan, trace.as_deref_mut()) {
-                // The limit holds however the bytes were cut on their way.
+                // The limit does not depend on how the bytes were split on their way.
                 ParsedHead::Final(_, length) if self.passed + length > HEADS_AT_MOST => {
                     return Some(too_long());
                 }
@@ -413,7 +413,7 @@ fn not_http(error: httparse::Error, bytes: &[u8]) -> Finding {
     }
 }
 
-/// `200 OK`, as the member said it; the usual phrases cost no allocation.
+/// `200 OK`, as the member sent it; the usual phrases cost no allocation.
 fn describe(code: u16, phrase: &str) -> Cow<'static, str> {
     match usual(code) {
         Some(usual) if phrase.is_empty() || usual.get(4..).is_some_and(|own| own == phrase) => usual.into(),

@@ -86,7 +86,7 @@ impl HttpsExchange {
                 Ok(Read::WouldBlock) => return ProbeStep::Wait(interest),
                 Ok(Read::Records) => {}
                 Err(finding) => {
-                    // An alert that says why we leave; the member's log wants it.
+                    // An alert says why the prober leaves, for the member's log.
                     self.flush(socket);
                     return finding.into();
                 }
@@ -101,7 +101,7 @@ impl HttpsExchange {
         }
     }
 
-    /// Says goodbye inside the session, for an orderly end.
+    /// Ends the session in an orderly way.
     pub(super) fn send_close_notify(&mut self, socket: BorrowedFd<'_>) {
         self.session.send_close_notify();
         self.flush(socket);
@@ -142,15 +142,15 @@ impl HttpsExchange {
             return Err(too_much(progress.phase()));
         }
         while !records.is_empty() {
-            // Cannot block or break: the source is memory. It is refused only
-            // when the session's own buffer is full, and that is emptied below.
+            // Reading from memory cannot block or fail. The session refuses bytes only
+            // when its own buffer is full, and that is emptied below.
             if let Err(error) = self.session.read_tls(&mut records) {
                 return Err(Finding::inconclusive(
                     ProberReason::Internal,
                     format!("reading TLS records: {error}"),
                 ));
             }
-            let (processed, seen) = tls::observe(|| self.session.process_new_packets());
+            let (processed, seen) = tls::with_certificate(|| self.session.process_new_packets());
             if let Some(seen) = seen {
                 progress.certificate_not_after = seen.not_after;
                 self.is_self_signed = seen.is_self_signed;
@@ -256,8 +256,8 @@ fn refused(error: &Error, first: &[u8], is_self_signed: bool, progress: &mut Pro
         let detail = format!("the member speaks plain HTTP: \"{}\"", first_line(first));
         return Finding::failure(MemberReason::TlsHandshake, detail);
     }
-    // Over TLS 1.3 a refused client certificate is heard of only after the own
-    // end of the handshake: alerts stay the handshake's.
+    // Over TLS 1.3 the member reports a refused client certificate when the handshake is
+    // over on our side: an alert is always blamed on the handshake.
     if progress.phase() == ProbePhase::Response && !matches!(error, Error::AlertReceived(_)) {
         progress.end_phase();
         return broken_record(error);
@@ -371,7 +371,7 @@ fn broken_record(error: &Error) -> Finding {
 /// An alert by the name of RFC 8446, 6, or by its number.
 fn alert_word(alert: AlertDescription) -> String {
     match alert {
-        // The library spells it in its own way.
+        // The library has a spelling of its own.
         AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
         AlertDescription::Unknown(number) => number.to_string(),
         named => snake_case(&format!("{named:?}")),

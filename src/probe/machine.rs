@@ -171,13 +171,10 @@ impl<'a> ProbeMachine<'a> {
                 Err(step) => return step,
             },
         };
+        let (member, progress) = (self.target.address(), &mut self.progress);
         match exchange {
-            ProtocolExchange::Http(plan, exchange) => {
-                exchange.advance(socket, plan, self.target.address(), &mut self.progress)
-            }
-            ProtocolExchange::Https(plan, exchange) => {
-                exchange.advance(socket, plan, self.target.address(), &mut self.progress)
-            }
+            ProtocolExchange::Http(plan, exchange) => exchange.advance(socket, plan, &member, progress),
+            ProtocolExchange::Https(plan, exchange) => exchange.advance(socket, plan, &member, progress),
         }
     }
 
@@ -209,7 +206,7 @@ impl<'a> ProbeMachine<'a> {
             ProtocolPlan::Https(plan, tls) => {
                 self.progress.enter(ProbePhase::Tls);
                 let exchange =
-                    HttpsExchange::new(tls, self.target.address(), self.peer.ip(), &mut self.progress)?;
+                    HttpsExchange::new(tls, &self.target.address(), self.peer.ip(), &mut self.progress)?;
                 Ok(ProtocolExchange::Https(plan, Box::new(exchange)))
             }
         }

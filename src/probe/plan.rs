@@ -4,7 +4,7 @@
 //! (re)load from checked configuration. Certificates and trust anchors are read here,
 //! and never in a probe.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Plan {
         Ok(Self { timeout: check.timeout(), close: options.close, reference: None, protocol })
     }
 
-    /// The same, with silences held against reference targets.
+    /// The same plan; the reference targets are asked before a silence is believed.
     #[must_use]
     pub fn with_reference(self, reference: Arc<Reference>) -> Self {
         Self { reference: Some(reference), ..self }
@@ -77,9 +77,14 @@ impl Plan {
 /// One member, as a probe needs it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    address: MemberAddress,
-    /// What is known of the host's addresses, if it is a name.
-    name: Option<Arc<NameCell>>,
+    host: TargetHost,
+    port: u16,
+}
+
+#[derive(Debug, Clone)]
+enum TargetHost {
+    Ip(IpAddr),
+    Name(Arc<NameCell>),
 }
 
 impl Target {
@@ -88,30 +93,32 @@ impl Target {
     /// handed to the resolver at once; an address never is.
     #[must_use]
     pub fn new(host: &Host, check_port: u16, resolver: &Resolver) -> Self {
-        let cell = match host {
-            Host::Ip(_) => None,
-            Host::Name(name) => Some(resolver.cell(name)),
+        let host = match host {
+            Host::Ip(ip) => TargetHost::Ip(*ip),
+            Host::Name(name) => TargetHost::Name(resolver.cell(name)),
         };
-        Self { address: MemberAddress { host: host.clone(), port: check_port }, name: cell }
+        Self { host, port: check_port }
     }
 
     /// `host:port` as in the `Host` header.
     #[must_use]
-    pub fn address(&self) -> &MemberAddress {
-        &self.address
+    pub fn address(&self) -> MemberAddress {
+        let host = match &self.host {
+            TargetHost::Ip(ip) => Host::Ip(*ip),
+            TargetHost::Name(cell) => Host::Name(Arc::clone(cell.name())),
+        };
+        MemberAddress { host, port: self.port }
     }
 
     /// The address to probe now; for a name that has never been answered, waits
     /// at most `patience`.
     pub(super) async fn resolve(&self, patience: Duration) -> Result<SocketAddr, Report> {
-        let found = match (&self.address.host, &self.name) {
-            (Host::Ip(ip), _) => Ok(*ip),
-            (Host::Name(_), Some(cell)) => cell.address(patience).await,
-            // `new` makes no such target.
-            (Host::Name(name), None) => Err(format!("no address for {name}")),
+        let ip = match &self.host {
+            TargetHost::Ip(ip) => *ip,
+            TargetHost::Name(cell) => cell.address(patience).await.map_err(|detail| {
+                Report::before_connecting(Outcome::Failure(MemberReason::Resolve), detail)
+            })?,
         };
-        found
-            .map(|ip| SocketAddr::new(ip, self.address.port))
-            .map_err(|detail| Report::before_connecting(Outcome::Failure(MemberReason::Resolve), detail))
+        Ok(SocketAddr::new(ip, self.port))
     }
 }

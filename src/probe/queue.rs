@@ -1,20 +1,20 @@
-//! A thread's own event queue: the the sockets of its probes, their deadlines, and a
-//! waker for other threads.
+//! A thread's own event queue: the sockets of its probes, their deadlines, and a waker
+//! for other threads.
 //!
 //! `daemon` opens one for each driver, whose thread sleeps in it. A probe waits through
 //! the queue of its thread, and where the thread has none through the runtime (`socket`).
 //!
-//! Why not the runtime's queue: there a socket is registered and forgotten again
-//! for every probe, its timers are as coarse as `epoll_wait` (a millisecond, rounded
-//! up), and a socket cannot be used twice. Here
+//! The queue costs less than the runtime's, which registers and forgets a socket for
+//! every probe, cannot use a socket twice, and has timers as coarse as `epoll_wait` (a
+//! millisecond, rounded up):
 //!
-//! - a socket is registered once. A probe that ends in a reset hands it on to the
-//!   next one: `connect` to no address (connect(2), `AF_UNSPEC`) is what the kernel
+//! - A socket is registered once. A probe that ends in a reset leaves its socket to a
+//!   later one: `connect` to no address (connect(2), `AF_UNSPEC`) is what the kernel
 //!   does inside `close` when the linger time is zero, so the member sees the same
-//!   reset, and the next probe is a new connection from a new port. What falls away
-//!   is making and destroying a socket, a sixth of a probe's time;
-//! - one timer of the kernel's, to the nanosecond, serves all deadlines;
-//! - registration is edge-triggered: the queue keeps what the kernel reported of a
+//!   reset, and the next probe is a new connection from a new port. This saves making
+//!   and destroying a socket, a sixth of a probe's time.
+//! - One timer of the kernel, exact to the nanosecond, serves all deadlines.
+//! - Registration is edge-triggered: the queue keeps what the kernel reported of a
 //!   socket until its probe asks.
 
 use std::cell::{Cell, RefCell};
@@ -53,7 +53,7 @@ thread_local! {
     static EVENTS: Cell<Vec<epoll::Event>> = const { Cell::new(Vec::new()) };
 }
 
-/// An event queue, before its thread has it.
+/// An event queue. Its thread gets it by [`EventQueue::install`].
 #[derive(Debug)]
 pub struct EventQueue {
     epoll: OwnedFd,
@@ -117,7 +117,7 @@ impl EventQueue {
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: nobody has to read them to be told again.
+        // Edge-triggered: an event is reported again without a read in between.
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
         epoll::add(&epoll, &event, EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET)?;
         Ok(Self {
@@ -161,15 +161,15 @@ impl Wake for QueueWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.thread.get() != Some(&thread::current().id()) {
-            // It cannot be full: that takes 2^64 writes. It is never read.
+            // Never read, and never full: that takes 2^64 writes.
             let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         }
     }
 }
 
-/// Blocks this thread until one of its sockets is ready, a probe's deadline passes,
-/// the queue's waker is called, or it is `until`; wakes the probes concerned. With `until` in the
-/// past it only looks. A thread without a queue does not wait at all.
+/// Blocks this thread until one of its sockets is ready, a probe's deadline passes, the
+/// queue's waker is called, or it is `until`; wakes the probes concerned. With `until`
+/// in the past it does not block. A thread without a queue does not wait at all.
 pub fn wait_until(until: Instant) {
     with_queue(|queue| queue.wait_until(until));
 }
@@ -212,7 +212,7 @@ fn open_registered(family: AddressFamily, close: CloseMode) -> Result<QueuedSock
 }
 
 fn with_queue<R>(act: impl FnOnce(&mut EventQueue) -> R) -> Option<R> {
-    // A thread that ends has lost it before its last sockets.
+    // When a thread ends, its queue may be dropped before its last sockets.
     HERE.try_with(|here| here.try_borrow_mut().ok().and_then(|mut here| here.as_mut().map(act)))
         .ok()
         .flatten()
@@ -222,7 +222,7 @@ impl EventQueue {
     fn take_spare(&mut self, family: AddressFamily) -> Option<QueuedSocket> {
         let index = self.spares.iter().rposition(|spare| spare.family == family)?;
         let spare = self.spares.swap_remove(index);
-        // The end of its last connection was reported meanwhile.
+        // The kernel has meanwhile reported the end of its last connection.
         self.reset(spare.token);
         Some(spare)
     }
@@ -359,7 +359,7 @@ impl QueuedSocket {
         }
         let data = EventData::new_u64(u64::from(self.token));
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        // What is ready now is reported anew.
+        // The kernel reports anew what is ready now.
         with_queue(|queue| epoll::modify(&queue.epoll, &self.socket, data, flags))
             .unwrap_or(Err(Errno::BADF))?;
         self.is_watched_both_ways = true;
@@ -391,7 +391,7 @@ impl QueuedSocket {
             Some(Poll::Pending)
         })
         .flatten()
-        // Of another thread's queue: nobody would ever wake it.
+        // A socket of another thread's queue, which would never wake this probe.
         .unwrap_or(Poll::Ready(()))
     }
 
@@ -410,13 +410,13 @@ impl QueuedSocket {
                 queue.spares.push(socket);
             }
         });
-        // One too many is closed here, where the queue is not borrowed.
+        // A socket too many is closed here, where the queue is not borrowed.
     }
 }
 
 impl Drop for QueuedSocket {
     fn drop(&mut self) {
-        // Closing takes it out of the kernel's queue: there is no second descriptor.
+        // Closing the only descriptor takes the socket out of the kernel's queue.
         with_queue(|queue| {
             queue.reset(self.token);
             queue.free.push(self.token);

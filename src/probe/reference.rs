@@ -1,13 +1,13 @@
 //! The optional self-check: does anything beyond this machine still answer?
 //!
-//! When the prober's own network is gone every member falls silent at once, and
-//! no probe can tell. [`super::run`] asks here before it believes such a silence:
-//! when no reference target answers either, the probe proves nothing and ends as
-//! `local_network`.
+//! When the prober's own network is gone, all members fall silent at once, and no single
+//! probe can tell why. A probe that meets such a silence therefore connects to the
+//! reference targets. When none of them answers either, the silence says nothing of the
+//! member, and the probe ends as `local_network`.
 //!
-//! Nothing is asked while members answer. The first suspicious failure asks, the
-//! others wait for the same answer, so mass failure costs one connection a target
-//! and [`FRESH`]. `daemon` sets the targets at each (re)load.
+//! Nothing is checked while members answer. The first suspicious failure starts a check
+//! and the others wait for its result, so a mass failure costs one connection for each
+//! target and [`FRESH`]. `daemon` sets the targets at each (re)load.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,44 +20,44 @@ use tokio::time::{Instant, timeout};
 
 use crate::health::{MemberReason, Outcome, ProberReason, Report};
 
-/// How long a target may take to answer. A judged probe ends later by no more.
+/// How long a target may take to answer. The check makes a probe longer by no more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// For how long one answer serves all probes.
+/// For how long one result serves all probes.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The reference targets and what they last said. Shared by all channels.
+/// The reference targets and the last check of them. Shared by all channels.
 #[derive(Debug, Default)]
 pub struct Reference {
     targets: RwLock<Arc<[SocketAddr]>>,
-    /// Held while somebody asks: whoever waits finds the answer.
+    /// Held during a check: whoever waits for it finds the result.
     last: Mutex<Option<NetworkCheck>>,
 }
 
 #[derive(Debug, Clone)]
 struct NetworkCheck {
     targets: Arc<[SocketAddr]>,
-    asked_at: Instant,
-    network: Network,
+    began: Instant,
+    network: NetworkState,
 }
 
 #[derive(Debug, Clone)]
-enum Network {
+enum NetworkState {
     Works,
-    /// What the first target met.
+    /// Why the first target did not answer.
     Lost(Arc<str>),
 }
 
 impl Reference {
-    /// From now on the network is judged by these; without any it never is.
+    /// Sets the targets; without any, no failure is held against the network.
     pub fn replace(&self, targets: impl Into<Arc<[SocketAddr]>>) {
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = targets.into();
     }
 
     /// Withdraws a failure that the loss of our own network explains.
     ///
-    /// A target that refuses the connection proves the network as well as one
-    /// that accepts it. Cancel-safe: a question given up is asked by the next.
+    /// A target that refuses the connection proves that the network works, as one that
+    /// accepts it does. Cancel-safe: the next probe repeats a check that was given up.
     pub(super) async fn judge(&self, mut report: Report) -> Report {
         let Outcome::Failure(reason) = report.outcome else { return report };
         if !network_may_be_at_fault(reason) {
@@ -66,9 +66,9 @@ impl Reference {
         let targets = Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner));
         let Some(first) = targets.first() else { return report };
         let now = Instant::now();
-        // Boxed: every probe would carry the room for this question.
+        // Boxed, so that a probe is no larger for a check that it may never make.
         let started = now.checked_sub(report.total).unwrap_or(now);
-        if let Network::Lost(why) = Box::pin(self.network(started, &targets)).await {
+        if let NetworkState::Lost(why) = Box::pin(self.network(started, &targets)).await {
             report.detail = format!(
                 "no reference target answers either ({first}: {why}); {}: {}",
                 reason.word(),
@@ -80,36 +80,36 @@ impl Reference {
         report
     }
 
-    async fn network(&self, started: Instant, targets: &Arc<[SocketAddr]>) -> Network {
+    async fn network(&self, started: Instant, targets: &Arc<[SocketAddr]>) -> NetworkState {
         let mut last = self.last.lock().await;
-        if let Some(answer) = &*last
-            && Arc::ptr_eq(&answer.targets, targets)
-            && answer.serves(started, Instant::now())
+        let began = Instant::now();
+        if let Some(check) = &*last
+            && Arc::ptr_eq(&check.targets, targets)
+            && check.serves(started, began)
         {
-            return answer.network.clone();
+            return check.network.clone();
         }
-        let asked_at = Instant::now();
-        let network = ask(targets).await;
-        *last = Some(NetworkCheck { targets: Arc::clone(targets), asked_at, network: network.clone() });
+        let network = connect_to_any(targets).await;
+        *last = Some(NetworkCheck { targets: Arc::clone(targets), began, network: network.clone() });
         network
     }
 }
 
 impl NetworkCheck {
-    /// A working network counts only for probes that were running then: it may
-    /// have come back since an earlier one. A loss serves all of its second.
+    /// Whether the result holds for a probe of this start. "It works" holds only for
+    /// probes that were running then: it may have been gone in an earlier one.
     fn serves(&self, started: Instant, now: Instant) -> bool {
-        let fresh = now.saturating_duration_since(self.asked_at) < FRESH;
-        fresh
-            && match self.network {
-                Network::Works => self.asked_at >= started,
-                Network::Lost(_) => true,
-            }
+        let is_fresh = now.saturating_duration_since(self.began) < FRESH;
+        let holds = match self.network {
+            NetworkState::Works => self.began >= started,
+            NetworkState::Lost(_) => true,
+        };
+        is_fresh && holds
     }
 }
 
-/// Silence and missing routes. Whoever refuses, closes, resets or answers was
-/// reached.
+/// True for silence and missing routes. A member that refuses, closes, resets or answers
+/// was reached.
 fn network_may_be_at_fault(reason: MemberReason) -> bool {
     use MemberReason as R;
     match reason {
@@ -125,25 +125,25 @@ fn network_may_be_at_fault(reason: MemberReason) -> bool {
     }
 }
 
-/// Asks all targets at once; the first that answers settles it.
-async fn ask(targets: &[SocketAddr]) -> Network {
-    let mut questions = JoinSet::new();
-    for (place, &target) in targets.iter().enumerate() {
-        questions.spawn(async move { (place, reach(target).await) });
+/// Connects to all targets at once, until the first answers.
+async fn connect_to_any(targets: &[SocketAddr]) -> NetworkState {
+    let mut connecting = JoinSet::new();
+    for (index, &target) in targets.iter().enumerate() {
+        connecting.spawn(async move { (index, connect(target).await) });
     }
     let mut first = None;
-    while let Some(ended) = questions.join_next().await {
+    while let Some(ended) = connecting.join_next().await {
         match ended {
-            Ok((_, Ok(()))) => return Network::Works,
+            Ok((_, Ok(()))) => return NetworkState::Works,
             Ok((0, Err(why))) => first = Some(why),
-            // Another target's silence is not shown; a question never panics.
+            // Why the other targets do not answer is not shown; a task never panics.
             Ok(_) | Err(_) => {}
         }
     }
-    Network::Lost(first.unwrap_or_else(|| "no answer".into()))
+    NetworkState::Lost(first.unwrap_or_else(|| "no answer".into()))
 }
 
-async fn reach(target: SocketAddr) -> Result<(), Arc<str>> {
+async fn connect(target: SocketAddr) -> Result<(), Arc<str>> {
     match timeout(PATIENCE, TcpStream::connect(target)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),

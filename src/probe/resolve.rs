@@ -1,23 +1,20 @@
 //! Names to addresses, off the probe path.
 //!
-//! The daemon makes one [`Resolver`] and runs its [`Refresher`] beside the
-//! drivers; `vitald probe` does the same for its few probes. A target asks
-//! its name's cell, which answers at once when the name has ever had an
-//! address.
+//! The daemon makes one [`Resolver`] and runs its [`Refresher`] beside the drivers;
+//! `vitald probe` does the same for its few probes. Every target of a name shares the
+//! name's cell, and gets the address from it at once if the name has ever had one.
 //!
 //! - At most [`LOOKUPS_AT_MOST`] look-ups run at once: `getaddrinfo` cannot be
-//!   cancelled, and each holds a thread. When all are taken, names wait their
-//!   turn; what was known stays known.
-//! - An answer is kept until a newer good one comes. A name that stops
-//!   resolving keeps its last address: whether somebody is still there is for
-//!   the probe to say.
-//! - Of several addresses one is used, and stays in use while the answer holds
-//!   it, so that a shuffled answer is not a new member every time.
-//! - A name is looked up every `interval`, one that has never been answered
-//!   sooner, and none that nobody holds any more.
+//!   cancelled, and each call holds a thread. Further names wait; their last address
+//!   stays in use.
+//! - An answer is kept until a newer good one comes. A name that stops resolving keeps
+//!   its last address: the probe finds out whether somebody is still there.
+//! - Of several addresses one is used, and stays in use while the answers contain it, so
+//!   that a shuffled answer is not a new member every time.
+//! - A name is looked up every `interval`, and sooner while it has never had an address.
+//!   A name without targets is forgotten.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -70,7 +67,7 @@ pub struct Resolver {
     table: Arc<NameTable>,
 }
 
-/// The names somebody holds, and those the refresher has not met yet. Both are
+/// The names that targets hold, and those that are new to the refresher. Both are
 /// bounded by the number of names in use.
 #[derive(Debug, Default)]
 struct NameTable {
@@ -83,19 +80,9 @@ struct NameTable {
 #[derive(Debug)]
 pub(super) struct NameCell {
     name: Arc<str>,
-    /// Written by the refresher only.
-    resolution: watch::Sender<Resolution>,
-}
-
-/// What is known of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Resolution {
-    /// The first look-up has not come back.
-    Nothing,
-    /// It has never had an address; why not.
-    Failed(Arc<str>),
-    /// The address in use.
-    Address(IpAddr),
+    /// The address in use, or why there has never been one; none before the first
+    /// answer. Written by the refresher only.
+    known: watch::Sender<Option<Result<IpAddr, Arc<str>>>>,
 }
 
 impl Resolver {
@@ -107,23 +94,20 @@ impl Resolver {
             table: Arc::clone(&table),
             lookup: Arc::new(lookup),
             interval,
-            due: BinaryHeap::new(),
-            next_ticket: 0,
+            due: BTreeMap::new(),
+            arrivals: 0,
             running: JoinSet::new(),
         };
         (Self { table }, refresher)
     }
 
-    /// The cell of a name; made, and looked up soon, if nobody holds it yet.
+    /// The cell of a name. If no target holds it yet it is made, and looked up soon.
     pub(super) fn cell(&self, name: &Arc<str>) -> Arc<NameCell> {
         let mut names = lock(&self.table.names);
         if let Some(cell) = names.get(name).and_then(Weak::upgrade) {
             return cell;
         }
-        let cell = Arc::new(NameCell {
-            name: Arc::clone(name),
-            resolution: watch::Sender::new(Resolution::Nothing),
-        });
+        let cell = Arc::new(NameCell { name: Arc::clone(name), known: watch::Sender::new(None) });
         names.insert(Arc::clone(name), Arc::downgrade(&cell));
         lock(&self.table.fresh).push((Arc::clone(name), Arc::downgrade(&cell)));
         self.table.arrived.notify_one();
@@ -138,73 +122,66 @@ impl Resolver {
 }
 
 impl NameCell {
-    /// The address in use; a name that has never been answered is waited for,
-    /// at most `patience`. The error is one line for people.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The address in use. Waits for the first answer, at most `patience`. The error is
+    /// one line for people.
     pub(super) async fn address(&self, patience: Duration) -> Result<IpAddr, String> {
         let name = &self.name;
-        let known = self.resolution.borrow().clone();
+        let known = self.known.borrow().clone();
         let known = match known {
-            Resolution::Nothing => {
-                let mut changes = self.resolution.subscribe();
-                match timeout(patience, changes.wait_for(|known| *known != Resolution::Nothing)).await {
-                    Ok(Ok(known)) => known.clone(),
-                    // The sender lives in the cell we hold, so the second case
-                    // is the timeout.
-                    Ok(Err(_)) | Err(_) => {
-                        return Err(format!("no answer for {name} from the resolver within {patience:?}"));
-                    }
-                }
+            Some(known) => known,
+            None => {
+                let mut changes = self.known.subscribe();
+                // The sender is part of this cell, so only the time can run out.
+                let first = timeout(patience, changes.wait_for(Option::is_some)).await;
+                let first = first.ok().and_then(Result::ok).and_then(|known| known.clone());
+                first.ok_or_else(|| format!("no answer for {name} from the resolver within {patience:?}"))?
             }
-            known => known,
         };
-        match known {
-            Resolution::Address(ip) => Ok(ip),
-            Resolution::Failed(why) => Err(format!("no address for {name}: {why}")),
-            Resolution::Nothing => Err(format!("no answer for {name}")),
-        }
+        known.map_err(|why| format!("no address for {name}: {why}"))
     }
-}
 
-impl NameCell {
-    /// Takes an answer; a bad one changes nothing that is known.
+    /// Takes an answer; a bad one does not replace an address.
     fn learn(&self, answer: Addresses) {
-        let (addresses, why) = match answer {
-            Ok(addresses) => (addresses, "the answer holds no address".to_owned()),
-            Err(why) => (Vec::new(), why),
-        };
-        self.resolution.send_if_modified(|known| {
-            let next = match (&*known, addresses.first()) {
-                (Resolution::Address(current), Some(_)) if addresses.contains(current) => return false,
-                (_, Some(first)) => Resolution::Address(*first),
-                (Resolution::Address(_), None) => return false,
-                (Resolution::Nothing | Resolution::Failed(_), None) => Resolution::Failed(why.into()),
+        let answer = answer.and_then(|addresses| match addresses.first() {
+            Some(first) => Ok((*first, addresses)),
+            None => Err("the answer holds no address".to_owned()),
+        });
+        self.known.send_if_modified(|known| {
+            let next = match (&*known, answer) {
+                (Some(Ok(_)), Err(_)) => return false,
+                (Some(Ok(current)), Ok((_, addresses))) if addresses.contains(current) => return false,
+                (_, Ok((first, _))) => Ok(first),
+                (_, Err(why)) => Err(why.into()),
             };
-            let is_news = *known != next;
-            *known = next;
+            let is_news = known.as_ref() != Some(&next);
+            *known = Some(next);
             is_news
         });
     }
 
     fn has_address(&self) -> bool {
-        matches!(*self.resolution.borrow(), Resolution::Address(_))
+        matches!(*self.known.borrow(), Some(Ok(_)))
     }
 }
 
-/// Keeps the names of a [`Resolver`] fresh. Dropping it stops that.
+/// Looks the names of a [`Resolver`] up, again and again until it is dropped.
 pub struct Refresher {
     table: Arc<NameTable>,
     lookup: Arc<dyn Lookup>,
     interval: Duration,
-    /// Names by when they are due. One entry per name; none while its look-up runs.
-    due: BinaryHeap<Reverse<Due>>,
-    next_ticket: u64,
-    running: JoinSet<Due>,
+    /// Names by when they are due, then by arrival. One entry per name; none while its
+    /// look-up runs.
+    due: BTreeMap<(Instant, u64), DueName>,
+    /// How many entries have been made.
+    arrivals: u64,
+    running: JoinSet<DueName>,
 }
 
-/// A name in the queue. Ordered by time, then by arrival.
-struct Due {
-    at: Instant,
-    ticket: u64,
+struct DueName {
     name: Arc<str>,
     cell: Weak<NameCell>,
     /// The wait before it is tried again if it still has no address.
@@ -224,9 +201,8 @@ impl Refresher {
         loop {
             self.admit_fresh();
             self.start_due();
-            let next = (self.running.len() < LOOKUPS_AT_MOST)
-                .then(|| self.due.peek().map(|Reverse(due)| due.at))
-                .flatten();
+            let first = self.due.first_key_value().map(|((at, _), _)| *at);
+            let next = first.filter(|_| self.running.len() < LOOKUPS_AT_MOST);
             tokio::select! {
                 // Cancel-safe: a notification that is not received stays stored.
                 () = table.arrived.notified() => {}
@@ -247,22 +223,22 @@ impl Refresher {
         let at = Instant::now();
         let retry = FIRST_RETRY.min(self.interval);
         for (name, cell) in fresh {
-            self.queue(Due { at, ticket: 0, name, cell, retry });
+            self.queue(at, DueName { name, cell, retry });
         }
     }
 
-    fn queue(&mut self, mut due: Due) {
-        self.next_ticket += 1;
-        due.ticket = self.next_ticket;
-        self.due.push(Reverse(due));
+    fn queue(&mut self, at: Instant, due: DueName) {
+        self.arrivals += 1;
+        self.due.insert((at, self.arrivals), due);
     }
 
     fn start_due(&mut self) {
         let now = Instant::now();
         while self.running.len() < LOOKUPS_AT_MOST
-            && self.due.peek().is_some_and(|Reverse(due)| due.at <= now)
-            && let Some(Reverse(due)) = self.due.pop()
+            && let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
         {
+            let due = first.remove();
             if due.cell.strong_count() == 0 {
                 self.table.forget(&due.name);
                 continue;
@@ -283,7 +259,7 @@ impl Refresher {
     }
 
     /// Back into the queue: an interval later, or sooner while there is no address.
-    fn requeue(&mut self, due: Due) {
+    fn requeue(&mut self, due: DueName) {
         let Some(cell) = due.cell.upgrade() else {
             self.table.forget(&due.name);
             return;
@@ -293,7 +269,7 @@ impl Refresher {
         } else {
             (due.retry, (2 * due.retry).min(self.interval))
         };
-        self.queue(Due { at: Instant::now() + wait, retry, ..due });
+        self.queue(Instant::now() + wait, DueName { retry, ..due });
     }
 }
 
@@ -307,27 +283,7 @@ impl NameTable {
     }
 }
 
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.ticket).cmp(&(other.at, other.ticket))
-    }
-}
-
-/// The maps stay whole whatever panicked while holding them.
+/// No code that holds one of these locks panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

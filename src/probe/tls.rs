@@ -1,4 +1,4 @@
-//! TLS settings of a channel, certificates, and what went wrong with them.
+//! TLS settings of a channel, and the certificates of its members.
 //!
 //! `plan` builds one [`TlsPlan`] per channel; `https` runs sessions with it.
 //!
@@ -8,8 +8,8 @@
 //! - Verification is off by default: members are addresses, and the documented
 //!   check is about reachability. The member must still prove that it holds
 //!   the key of the certificate it shows.
-//! - The certificate is looked at before it is verified, so its expiry is known
-//!   even when verification refuses it.
+//! - The certificate is read before it is verified, so its expiry is known even when
+//!   verification refuses it.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -83,7 +83,8 @@ impl TlsPlan {
     pub(super) fn new(present: ClientCertificate, options: &ProbeOptions) -> Result<Self, PlanError> {
         let tls = &options.tls;
         let provider = Arc::new(provider());
-        let verifier = Witness { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
+        let verifier =
+            RecordingVerifier { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(tls.min_version))
             .map_err(|error| PlanError::Tls(error.to_string()))?
@@ -240,14 +241,14 @@ fn unusable(file: &PemFile, message: &dyn std::fmt::Display) -> PlanError {
 }
 
 thread_local! {
-    /// The certificate that the running call of the TLS library has met. A
-    /// verifier is shared by all sessions of a channel and is not told which
-    /// one calls; the call is synchronous, so the thread tells.
-    static MET: Cell<Option<Seen>> = const { Cell::new(None) };
+    /// The certificate that the member has shown in the running call of the TLS library.
+    /// All sessions of a channel share one verifier, which is not told the session it is
+    /// called for; as the call is synchronous, the thread identifies the session.
+    static SHOWN: Cell<Option<ShownCertificate>> = const { Cell::new(None) };
 }
 
-/// A member's certificate, looked at before it was verified.
-pub(super) struct Seen {
+/// A member's certificate, read before it is verified.
+pub(super) struct ShownCertificate {
     /// End of validity, seconds since the Unix epoch; none when unreadable.
     pub(super) not_after: Option<i64>,
     /// It names itself as its issuer.
@@ -255,14 +256,15 @@ pub(super) struct Seen {
     certificate: CertificateDer<'static>,
 }
 
-/// Runs one call into the TLS library; returns the certificate it met, if any.
-pub(super) fn observe<R>(call: impl FnOnce() -> R) -> (R, Option<Seen>) {
-    MET.take();
+/// Runs one call into the TLS library; also returns the certificate that the member has
+/// shown in it, if any.
+pub(super) fn with_certificate<R>(call: impl FnOnce() -> R) -> (R, Option<ShownCertificate>) {
+    SHOWN.take();
     let result = call();
-    (result, MET.take())
+    (result, SHOWN.take())
 }
 
-impl Seen {
+impl ShownCertificate {
     fn of(certificate: &CertificateDer<'_>) -> Self {
         // Extensions are not read: nothing here needs them, and they are most of the work.
         let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
@@ -293,22 +295,23 @@ impl Seen {
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(printable(name.as_bytes())),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-        },
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            ip.ok().map(|ip| ip.to_string())
+        }
         _ => None,
     }
 }
 
-/// Looks at the certificate, then lets `inner` verify it, if there is one.
+/// Records the certificate, then lets `inner` verify it, if there is one.
 #[derive(Debug)]
-struct Witness {
+struct RecordingVerifier {
     inner: Option<Arc<dyn ServerCertVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -317,7 +320,7 @@ impl ServerCertVerifier for Witness {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        MET.set(Some(Seen::of(end_entity)));
+        SHOWN.set(Some(ShownCertificate::of(end_entity)));
         match &self.inner {
             Some(inner) => {
                 inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
@@ -353,7 +356,7 @@ impl ServerCertVerifier for Witness {
     }
 }
 
-impl Witness {
+impl RecordingVerifier {
     /// A second try for certificates that the TLS library cannot read, such as
     /// the version 1 ones of many home-made members: the signature is checked
     /// against the bare key. Only where nothing else is verified.
