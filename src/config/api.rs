@@ -1,12 +1,20 @@
-//! What `[api]` says: who may use the management API, on which project.
+//! `[api]`: who may use the management API, on which project; and how it is read.
 //!
-//! Types and one pure rule, [`judge_exposure`]; `api_tables` reads them. Nothing
+//! Secrets come from files or systemd credentials. The one exception, an inline
+//! `password_hash`, is never repeated in an error; `diagnostics` hides its line. Nothing
 //! secret in here has a text form.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use super::password::PasswordHash;
-use super::secret::Secret;
+use super::password::{PasswordHash, PasswordHashError};
+use super::secret::{Secret, SecretPlaces};
+use super::settings::parsed;
+use crate::channel::reader::ViolationLog;
+use crate::channel::reader::section::{Case, FieldReader, TableReader};
+use crate::channel::violation::quoted;
+use crate::channel::{FieldPath, Rule, Violation};
 
 /// `[api]`, switched on and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,69 +227,266 @@ pub fn judge_exposure(api: &ApiSettings, listen: SocketAddr, transport: Transpor
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) const API_KEYS: [&str; 7] = [
+    "enabled",
+    "project",
+    "instances",
+    "users",
+    "access_keys",
+    "quotas",
+    "insecure_allow_remote_without_tls",
+];
+pub(super) const QUOTA_KEYS: [&str; 3] = ["channels", "members", "groups"];
+pub(super) const PROJECT_KEYS: [&str; 2] = ["id", "name"];
+pub(super) const INSTANCE_KEYS: [&str; 3] = ["id", "name", "features"];
+pub(super) const USER_KEYS: [&str; 5] = ["name", "domain", "password_hash", "password_hash_file", "role"];
+pub(super) const ACCESS_KEY_KEYS: [&str; 3] = ["id", "secret_file", "role"];
+pub(super) const FEATURE_KEYS: [&str; 4] = {
+    let [modifiable, health, certificate, backup] = FeatureName::ALL;
+    [modifiable.word(), health.word(), certificate.word(), backup.word()]
+};
 
-    const TLS: Transport = Transport::Tls;
-    const PLAIN: Transport = Transport::Plain;
+const ROLES: [(&str, AccountRole); 2] = [("admin", AccountRole::Admin), ("viewer", AccountRole::Viewer)];
+const SWITCHES: [(&str, bool); 2] = [("on", true), ("off", false)];
+const ID_REMEDY: &str = "write the 32 hexadecimal digits that requests have in their path";
 
-    fn api(clear_text: ClearText, accounts: usize) -> ApiSettings {
-        let key = |number| AccessKey {
-            id: format!("AK{number}"),
-            secret_key: Secret::new(b"hidden-value".to_vec()),
-            role: AccountRole::Admin,
-        };
-        ApiSettings {
-            project: Project::default(),
-            instances: Vec::new(),
-            users: Vec::new(),
-            access_keys: (0..accounts).map(key).collect(),
-            clear_text,
-            quotas: Quotas::default(),
+/// Reads `[api]`; none when there is none or it is switched off. What is wrong
+/// in a table that is switched off is reported all the same.
+pub(super) fn read(
+    root: &TableReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<ApiSettings> {
+    let field = root.field("api")?;
+    let section = field.section("API table", log)?;
+    section.refuse_unknown_keys(&API_KEYS, log);
+    let enabled = section.field("enabled").and_then(|field| field.boolean(log)).unwrap_or(true);
+    let insecure = section.field("insecure_allow_remote_without_tls");
+    let clear_text = match insecure.and_then(|field| field.boolean(log)) {
+        Some(true) => ClearText::EverywhereInsecurely,
+        Some(false) | None => ClearText::LoopbackOnly,
+    };
+    let project = section.field("project").and_then(|field| project_of(&field, log)).unwrap_or_default();
+    let quotas = section.field("quotas").map(|field| quotas_of(&field, log)).unwrap_or_default();
+    let id = |instance: &InstanceSettings| instance.id.clone();
+    let instances = entries(&section, "instances", ("instances", "id"), id, instance_of, log);
+    let login = |user: &User| format!("{}@{}", user.name, user.domain);
+    let read = |field: &FieldReader<'_>, log: &mut ViolationLog<'_>| user_of(field, places, log);
+    let users = entries(&section, "users", ("users", "name"), login, read, log);
+    let id = |key: &AccessKey| key.id.clone();
+    let read = |field: &FieldReader<'_>, log: &mut ViolationLog<'_>| access_key_of(field, places, log);
+    let access_keys = entries(&section, "access_keys", ("access keys", "id"), id, read, log);
+    let api = ApiSettings { project, instances, users, access_keys, clear_text, quotas };
+    enabled.then_some(api)
+}
+
+/// The good entries of a list of tables. No two may have the same identity, which stands
+/// under a key of theirs.
+fn entries<T>(
+    section: &TableReader<'_>,
+    list: &str,
+    (noun, key): (&str, &str),
+    identity: impl Fn(&T) -> String,
+    read: impl Fn(&FieldReader<'_>, &mut ViolationLog<'_>) -> Option<T>,
+    log: &mut ViolationLog<'_>,
+) -> Vec<T> {
+    let (mut entries, mut seen) = (Vec::new(), HashMap::new());
+    let Some(field) = section.field(list) else { return entries };
+    for item in field.items(log).into_iter().flatten() {
+        let Some(entry) = read(&item, log) else { continue };
+        let identity = identity(&entry);
+        if let Some(first) = seen.get(&identity).copied() {
+            log.report(Violation {
+                rule: Rule::Conflict,
+                path: FieldPath::default().key("api").key(key),
+                place: item.place(),
+                message: format!("two {noun} are {}", quoted(&identity)),
+                remedy: "rename or remove one of them".to_owned(),
+                related: Some((first, "the first one".to_owned())),
+            });
+        } else {
+            seen.insert(identity, item.place());
         }
+        entries.push(entry);
     }
+    entries
+}
 
-    #[test]
-    fn other_machines_need_tls_and_an_account() {
-        use ClearText::{EverywhereInsecurely as Insecure, LoopbackOnly as Safe};
-        let remote = "192.0.2.1:9650";
-        let at = |address: &str| -> SocketAddr { address.parse().expect(address) };
-        let no_tls = Err(Exposure::WithoutTls(at(remote)));
-        let nobody = Err(Exposure::WithoutAccounts(at(remote)));
-        let cases = [
-            (remote, PLAIN, Safe, 1, no_tls),
-            (remote, PLAIN, Safe, 0, no_tls),
-            (remote, TLS, Safe, 0, nobody),
-            (remote, TLS, Safe, 1, Ok(())),
-            (remote, PLAIN, Insecure, 1, Ok(())),
-            (remote, PLAIN, Insecure, 0, nobody),
-            ("127.0.0.1:9650", PLAIN, Safe, 0, Ok(())),
-            ("127.8.9.10:9650", PLAIN, Safe, 0, Ok(())),
-            ("[::1]:9650", PLAIN, Safe, 0, Ok(())),
-            ("[::ffff:127.0.0.1]:9650", PLAIN, Safe, 0, Ok(())),
-        ];
-        for (listen, transport, clear_text, accounts, expected) in cases {
-            let verdict = judge_exposure(&api(clear_text, accounts), at(listen), transport);
-            assert_eq!(verdict, expected, "{listen} {transport:?} {clear_text:?} {accounts}");
-        }
-        for everywhere in ["0.0.0.0:9650", "[::]:9650"] {
-            let verdict = judge_exposure(&api(Safe, 1), at(everywhere), PLAIN);
-            assert_eq!(verdict, Err(Exposure::WithoutTls(at(everywhere))));
-        }
-    }
+fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Project> {
+    let section = field.section("project", log)?;
+    section.refuse_unknown_keys(&PROJECT_KEYS, log);
+    let id = section.required("id", ID_REMEDY, log).and_then(|field| {
+        let id = |text: &str| is_hexadecimal(text).then(|| text.to_owned());
+        parsed(&field, id, "project id", "write 32 lower-case hexadecimal digits", log)
+    });
+    let name = name_or(&section, "name", &Project::default().name, log);
+    Some(Project { id: id?, name: name? })
+}
 
-    #[test]
-    fn nothing_secret_is_printed() {
-        let mut api = api(ClearText::LoopbackOnly, 2);
-        api.users.push(User {
-            name: "ops".to_owned(),
-            domain: "local".to_owned(),
-            password: PasswordHash::cheap(b"hidden-value"),
-            role: AccountRole::Viewer,
-        });
-        let text = format!("{api:?} {api:#?}");
-        assert!(text.contains("ops") && text.contains("AK1"), "{text}");
-        assert!(!text.contains("hidden") && !text.contains("$argon2"), "{text}");
+/// Up to what has been measured: a body of 12 MiB holds about 100,000 members.
+const MOST_OF_ANYTHING: u32 = 1_000_000;
+
+fn quotas_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Quotas {
+    let default = Quotas::default();
+    let Some(section) = field.section("quotas table", log) else { return default };
+    section.refuse_unknown_keys(&QUOTA_KEYS, log);
+    let mut limit = |key| {
+        let limit = section.field(key)?.number(1..=MOST_OF_ANYTHING, log)?;
+        usize::try_from(limit).ok()
+    };
+    Quotas {
+        channels: limit("channels").unwrap_or(default.channels),
+        members: limit("members").unwrap_or(default.members),
+        groups: limit("groups").unwrap_or(default.groups),
     }
 }
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && is_hexadecimal(&text.replace('-', ""))
+}
+
+fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<InstanceSettings> {
+    let section = field.section("instance", log)?;
+    section.refuse_unknown_keys(&INSTANCE_KEYS, log);
+    let id = section.required("id", ID_REMEDY, log).and_then(|field| {
+        let id = |text: &str| (is_hexadecimal(text) || is_uuid(text)).then(|| text.to_owned());
+        parsed(&field, id, "instance id", "write 32 lower-case hexadecimal digits, or a UUID", log)
+    });
+    let name = name_or(&section, "name", "local", log);
+    let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, log));
+    Some(InstanceSettings { id: id?, name: name?, features })
+}
+
+fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(FeatureName, bool)> {
+    let Some(section) = field.section("features table", log) else { return Vec::new() };
+    section.refuse_unknown_keys(&FEATURE_KEYS, log);
+    let switch =
+        |name: FeatureName| Some((name, section.field(name.word())?.word(&SWITCHES, Case::Exact, log)?));
+    FeatureName::ALL.into_iter().filter_map(switch).collect()
+}
+
+fn name_or(
+    section: &TableReader<'_>,
+    key: &str,
+    default: &str,
+    log: &mut ViolationLog<'_>,
+) -> Option<String> {
+    section.field(key).map_or_else(|| Some(default.to_owned()), |field| name_of(&field, log))
+}
+
+/// A name of 1 to 64 characters that no header or log line breaks on.
+fn name_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+    let text = field.text(log)?;
+    let length = text.chars().count();
+    if !(1..=64).contains(&length) {
+        let message = format!("`{}` has {length} characters", field.key());
+        field.report(Rule::WrongLength, message, "write 1 to 64 characters", log);
+        return None;
+    }
+    if text.chars().any(char::is_control) {
+        let message = format!("`{}` is {}, with control characters", field.key(), quoted(text));
+        field.report(Rule::WrongFormat, message, "write printable characters", log);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn user_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLog<'_>) -> Option<User> {
+    let section = field.section("user", log)?;
+    section.refuse_unknown_keys(&USER_KEYS, log);
+    let name = section
+        .required("name", "write the name that the user logs in with", log)
+        .and_then(|field| name_of(&field, log));
+    let domain = name_or(&section, "domain", "local", log);
+    let password = password_of(&section, places, log);
+    let role = role_of(&section, log);
+    Some(User { name: name?, domain: domain?, password: password?, role: role? })
+}
+
+fn password_of(
+    section: &TableReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<PasswordHash> {
+    let (inline, file) = (section.field("password_hash"), section.field("password_hash_file"));
+    let field = match (inline, file) {
+        (Some(_), Some(file)) => {
+            let message = "a user has one password: `password_hash` or `password_hash_file`".to_owned();
+            file.report(Rule::Conflict, message, "remove one of the two", log);
+            return None;
+        }
+        (Some(inline), None) => inline,
+        (None, Some(file)) => file,
+        (None, None) => {
+            let remedy = "make a hash with `vitald hash-password` and name its file here";
+            section.report_missing("password_hash_file", remedy, log);
+            return None;
+        }
+    };
+    let text = field.text(log)?;
+    let hash = if field.key() == "password_hash" {
+        PasswordHash::parse(text)
+    } else {
+        let secret = secret_of(text, &field, places, log)?;
+        let text = std::str::from_utf8(secret.expose()).map_err(|_| PasswordHashError::Form);
+        text.and_then(PasswordHash::parse)
+    };
+    match hash {
+        Ok(hash) => Some(hash),
+        Err(error) => {
+            let message = format!("`{}`: {error}", field.key());
+            let remedy = "run `vitald hash-password`, type the password, and keep what it prints";
+            field.report(Rule::WrongFormat, message, remedy, log);
+            None
+        }
+    }
+}
+
+fn access_key_of(
+    field: &FieldReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<AccessKey> {
+    let section = field.section("access key", log)?;
+    section.refuse_unknown_keys(&ACCESS_KEY_KEYS, log);
+    let id = section.required("id", "write the access key that clients sign with", log).and_then(|field| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let is_id = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(is_plain);
+        let remedy = "write 1 to 128 letters, digits, hyphens and underscores";
+        parsed(&field, |text| is_id(text).then(|| text.to_owned()), "access key", remedy, log)
+    });
+    let secret_key = section
+        .required("secret_file", "name the file that holds the secret key", log)
+        .and_then(|field| secret_of(field.text(log)?, &field, places, log));
+    let role = role_of(&section, log);
+    Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
+}
+
+fn role_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<AccountRole> {
+    section.required("role", "write \"admin\" or \"viewer\"", log)?.word(&ROLES, Case::Exact, log)
+}
+
+fn secret_of(
+    file: &str,
+    field: &FieldReader<'_>,
+    places: &SecretPlaces,
+    log: &mut ViolationLog<'_>,
+) -> Option<Secret> {
+    match places.read(Path::new(file)) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            let message = format!("`{}`: {error}", field.key());
+            field.report(Rule::BadFile, message, error.remedy(), log);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,15 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::api::{Transport, judge_exposure};
-use super::certificates::{Disk, LoadContext, read_regular_file};
-use super::diagnostics::{Diagnostic, Diagnostics, Related};
+use super::api::{self, Transport, judge_exposure};
+use super::certificates::{Disk, LoadContext, plain_error, read_regular_file};
+use super::diagnostics::{Diagnostic, Diagnostics, Related, SourceText};
 use super::secret::SecretPlaces;
-use super::source::SourceText;
-use super::tables::{self, DaemonIdentity, MainSettings, Pattern};
-use super::{Config, FileChannel, api_tables, json, toml};
+use super::settings::{self, Config, FileChannel, Pattern};
+use super::{json, toml};
 use crate::channel::document::{Kind, Place, Value};
 use crate::channel::reader::ViolationLog;
 use crate::channel::reader::section::{FieldReader, TableReader};
@@ -45,7 +43,7 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
 /// Every error of the file.
 pub fn load_channel(path: &Path) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    loader.read_channel_file(path, &LoadContext::default());
+    loader.read_channel_file(path);
     loader.finish()
 }
 
@@ -70,7 +68,7 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics>
 pub fn parse_included(path: &Path, text: &str) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
     let source = loader.add_source(SourceText::new(path.display().to_string(), text));
-    loader.read_channel(source, path, &LoadContext::default());
+    loader.read_channel(source, path);
     loader.finish()
 }
 
@@ -79,6 +77,7 @@ struct Loader {
     sources: Vec<SourceText>,
     errors: Vec<Diagnostic>,
     config: Config,
+    context: LoadContext,
     /// Where each channel name was first given.
     names: HashMap<String, (usize, Place)>,
     /// Rules whose breaches may only follow from another error.
@@ -116,12 +115,8 @@ impl Loader {
             Ok(bytes) => bytes,
             Err(problem) => {
                 let source = self.add_source(SourceText::new(name, ""));
-                self.report_file(
-                    source,
-                    None,
-                    format!("cannot read the file: {problem}"),
-                    "name a file that the daemon may read",
-                );
+                let message = format!("cannot read the file: {problem}");
+                self.report_file(source, None, message, "name a file that the daemon may read");
                 return None;
             }
         };
@@ -133,55 +128,41 @@ impl Loader {
                 let source = self.add_source(SourceText::new(name, text));
                 // The replacement character takes three bytes.
                 let place = Place { start: at, end: at + 3 };
-                let remedy = "save the file as UTF-8";
-                let violation = Violation {
-                    rule: Rule::Syntax,
-                    path: FieldPath::default(),
-                    place,
-                    message: "not UTF-8".to_owned(),
-                    remedy: remedy.to_owned(),
-                    related: None,
-                };
-                self.report(vec![violation], source);
+                let (message, remedy) = ("not UTF-8".to_owned(), "save the file as UTF-8");
+                self.report_problem(source, Rule::Syntax, Some(place), message, remedy);
                 None
             }
         }
     }
 
     fn report_file(&mut self, source: usize, place: Option<Place>, message: String, remedy: &str) {
-        self.errors.push(Diagnostic {
-            rule: Rule::BadFile,
-            path: FieldPath::default(),
-            message,
-            remedy: remedy.to_owned(),
-            place,
-            related: None,
-            source,
-        });
+        self.report_problem(source, Rule::BadFile, place, message, remedy);
+    }
+
+    fn report_problem(
+        &mut self,
+        source: usize,
+        rule: Rule,
+        place: Option<Place>,
+        message: String,
+        remedy: &str,
+    ) {
+        let (path, remedy) = (FieldPath::default(), remedy.to_owned());
+        self.errors.push(Diagnostic { rule, path, message, remedy, place, related: None, source });
     }
 
     fn read_main(&mut self, source: usize, path: &Path, base: &Path) {
         let (document, syntax) = toml::read(self.text_of(source));
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
-        let mut context = LoadContext::default();
         let mut violations = Vec::new();
         let mut log = ViolationLog::new(Dialect::File, &mut violations);
         let Some(root) = TableReader::root(&document, "configuration", &mut log) else { return };
-        let MainSettings { server, prober, store, include, daemon_identity, ecs } =
-            tables::read(&root, &Disk { base, context: &context }, &mut log);
-        match daemon_identity {
-            DaemonIdentity::Good(identity) => context.daemon_identity = Some(identity),
-            DaemonIdentity::Broken => self.hushed.push(Rule::NoClientCertificate),
-            DaemonIdentity::None => {}
-        }
-        context.ecs = ecs;
-        self.config.server = server;
-        self.config.prober = prober;
-        self.config.store = store;
-        self.config.backend_client_certificate.clone_from(&context.daemon_identity);
-        self.config.ecs.clone_from(&context.ecs);
-        self.config.api = api_tables::read(&root, &SecretPlaces::of_environment(base), &mut log);
+        let disk = Disk { base, context: &self.context };
+        let include = settings::read(&root, &disk, &mut self.config, &mut self.hushed, &mut log);
+        self.context.daemon_identity.clone_from(&self.config.backend_client_certificate);
+        self.context.ecs.clone_from(&self.config.ecs);
+        self.config.api = api::read(&root, &SecretPlaces::of_environment(base), &mut log);
         self.judge_exposure(&root, &mut log);
         let mut named = Vec::new();
         if let Some(field) = root.field("channels")
@@ -189,10 +170,8 @@ impl Loader {
         {
             for item in items {
                 named.extend(name_of(&item));
-                let channel = read_channel_field(&item, &Disk { base, context: &context }, &mut log);
-                self.config.channels.extend(
-                    channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }),
-                );
+                let channel = read_channel_field(&item, &Disk { base, context: &self.context }, &mut log);
+                self.config.channels.extend(channel.map(|channel| FileChannel::new(channel, path)));
             }
         }
         // What a broken file seems to say beyond its syntax is not worth reading;
@@ -207,7 +186,7 @@ impl Loader {
             }
         }
         for file in self.included_files(&include, source, path, base) {
-            self.read_channel_file(&file, &context);
+            self.read_channel_file(&file);
         }
     }
 
@@ -221,14 +200,14 @@ impl Loader {
         }
     }
 
-    fn read_channel_file(&mut self, path: &Path, context: &LoadContext) {
+    fn read_channel_file(&mut self, path: &Path) {
         if let Some(source) = self.read_file(path) {
-            self.read_channel(source, path, context);
+            self.read_channel(source, path);
         }
     }
 
     /// Reads an included file's one channel.
-    fn read_channel(&mut self, source: usize, path: &Path, context: &LoadContext) {
+    fn read_channel(&mut self, source: usize, path: &Path) {
         let (document, syntax) = if is_json(path) {
             json::read(self.text_of(source))
         } else {
@@ -240,16 +219,14 @@ impl Loader {
         let Some(document) = document.filter(|_| is_whole) else { return };
         let mut violations = Vec::new();
         let mut log = ViolationLog::new(Dialect::File, &mut violations);
-        let disk = Disk { base: path.parent().unwrap_or(Path::new("")), context };
+        let disk = Disk { base: path.parent().unwrap_or(Path::new("")), context: &self.context };
         let field = FieldReader::document(&document, "channel");
         let channel = read_channel_field(&field, &disk, &mut log);
         self.report(violations, source);
         if let Some((name, place)) = name_of(&field) {
             self.claim_name(name, source, place);
         }
-        self.config
-            .channels
-            .extend(channel.map(|channel| FileChannel { channel: Arc::new(channel), file: path.to_owned() }));
+        self.config.channels.extend(channel.map(|channel| FileChannel::new(channel, path)));
     }
 
     /// Channel names are unique over all files.
@@ -258,20 +235,19 @@ impl Loader {
             self.names.insert(name, (source, place));
             return;
         };
-        let label = "the first one".to_owned();
-        let mut error = Diagnostic::of(
-            Violation {
-                rule: Rule::DuplicateChannel,
-                path: FieldPath::default().key("name"),
-                place,
-                message: format!("two channels are named {}", quoted(&name)),
-                remedy: "rename or remove one of them".to_owned(),
-                related: None,
-            },
+        self.errors.push(Diagnostic {
+            rule: Rule::DuplicateChannel,
+            path: FieldPath::default().key("name"),
+            message: format!("two channels are named {}", quoted(&name)),
+            remedy: "rename or remove one of them".to_owned(),
+            place: Some(place),
+            related: Some(Related {
+                place: first_place,
+                label: "the first one".to_owned(),
+                source: first_source,
+            }),
             source,
-        );
-        error.related = Some(Related { place: first_place, label, source: first_source });
-        self.errors.push(error);
+        });
     }
 
     /// The files that the patterns name: by path, each once, never the main file
@@ -294,12 +270,8 @@ impl Loader {
                     files.push(file);
                 } else {
                     let message = format!("{} is neither a .toml nor a .json file", quoted(&pattern.text));
-                    self.report_file(
-                        source,
-                        Some(pattern.place),
-                        message,
-                        "rename the file by what it holds",
-                    );
+                    let remedy = "rename the file by what it holds";
+                    self.report_file(source, Some(pattern.place), message, remedy);
                 }
                 continue;
             }
@@ -315,17 +287,10 @@ impl Loader {
                     Ok(file) if is_toml(&file) || is_json(&file) => files.push(file),
                     Ok(_) => {}
                     Err(error) => {
-                        let problem = super::certificates::plain_error(error.error());
-                        let message = format!(
-                            "cannot look into {}: {problem}",
-                            quoted(&error.path().to_string_lossy())
-                        );
-                        self.report_file(
-                            source,
-                            Some(pattern.place),
-                            message,
-                            "make the directory readable to the daemon",
-                        );
+                        let place = quoted(&error.path().to_string_lossy());
+                        let message = format!("cannot look into {place}: {}", plain_error(error.error()));
+                        let remedy = "make the directory readable to the daemon";
+                        self.report_file(source, Some(pattern.place), message, remedy);
                     }
                 }
             }
