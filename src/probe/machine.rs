@@ -108,6 +108,10 @@ async fn probe(
         ProbeStep::Done(finding) => finding,
         ProbeStep::Wait(mut interest) => {
             let mut deadline = machine.progress.started + plan.timeout();
+            socket = match socket.watched(interest, deadline) {
+                Ok(socket) => socket,
+                Err(finding) => return machine.report(finding, Instant::now()),
+            };
             poll_fn(|cx| {
                 loop {
                     if let Err(finding) = ready!(socket.poll_ready(cx, interest, deadline)) {

@@ -33,10 +33,21 @@ thread_local! {
 
 /// The socket, and who watches it.
 pub(super) enum ProbeSocket {
-    /// The event queue of this thread.
+    /// The event queue of this thread, from the start.
     Queued(QueuedSocket),
-    /// The runtime, which also watches the deadline.
-    Runtime(AsyncFd<OwnedFd>, Pin<Box<Sleep>>),
+    /// Nobody: no probe has had to wait for it yet.
+    Unwatched(OwnedFd),
+    /// The runtime.
+    Runtime(RuntimeSocket),
+}
+
+pub(super) struct RuntimeSocket {
+    socket: AsyncFd<OwnedFd>,
+    /// A connected socket with nothing left to send is watched for reading alone: else
+    /// it would only report that it is writable.
+    is_watched_both_ways: bool,
+    /// Boxed: a probe of a driver has no use for it.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl ProbeSocket {
@@ -64,17 +75,23 @@ impl ProbeSocket {
         }
         let socket = queue::open(family, close).map_err(finding::opening)?;
         connect(socket.as_fd())?;
-        let socket = watch(socket).map_err(|error| match Errno::from_io_error(&error) {
-            Some(errno) => finding::opening(errno),
-            None => Finding::inconclusive(ProberReason::Internal, format!("watching a socket: {error}")),
-        })?;
-        Ok(Self::Runtime(socket, Box::pin(sleep_until(Instant::now()))))
+        Ok(Self::Unwatched(socket))
+    }
+
+    /// The socket, watched; before the first [`ProbeSocket::poll_ready`].
+    pub(super) fn watched(self, interest: Interest, deadline: Instant) -> Result<Self, Finding> {
+        let Self::Unwatched(socket) = self else { return Ok(self) };
+        let is_watched_both_ways = interest.is_writable();
+        let socket = watch(socket, is_watched_both_ways)?;
+        let timer = Box::pin(sleep_until(deadline));
+        Ok(Self::Runtime(RuntimeSocket { socket, is_watched_both_ways, timer }))
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Queued(socket) => socket.as_fd(),
-            Self::Runtime(socket, _) => socket.as_fd(),
+            Self::Unwatched(socket) => socket.as_fd(),
+            Self::Runtime(watched) => watched.socket.as_fd(),
         }
     }
 
@@ -94,26 +111,10 @@ impl ProbeSocket {
                 }
                 socket.poll_ready(cx, interest, deadline).map(Ok)
             }
-            Self::Runtime(socket, timer) => {
-                let ended = |_| Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending");
-                // Both directions are polled before either is looked at, so that both
-                // wake us: a member may answer before it has read the whole request.
-                let write = interest.is_writable().then(|| socket.poll_write_ready(cx));
-                let read = interest.is_readable().then(|| socket.poll_read_ready(cx));
-                let mut is_ready = false;
-                for direction in [write, read].into_iter().flatten() {
-                    if let Poll::Ready(ready) = direction {
-                        ready.map_err(ended)?.clear_ready();
-                        is_ready = true;
-                    }
-                }
-                if is_ready {
-                    return Poll::Ready(Ok(()));
-                }
-                if timer.deadline() != deadline {
-                    timer.as_mut().reset(deadline);
-                }
-                timer.as_mut().poll(cx).map(Ok)
+            Self::Runtime(watched) => watched.poll_ready(cx, interest, deadline),
+            Self::Unwatched(_) => {
+                let detail = "the probe waits for a socket that nobody watches";
+                Poll::Ready(Err(Finding::inconclusive(ProberReason::Internal, detail)))
             }
         }
     }
@@ -126,12 +127,55 @@ impl ProbeSocket {
     }
 }
 
+impl RuntimeSocket {
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        deadline: Instant,
+    ) -> Poll<Result<(), Finding>> {
+        if interest.is_writable() && !self.is_watched_both_ways {
+            let again = self.socket.get_ref().try_clone().map_err(not_watched)?;
+            self.socket = watch(again, true)?;
+            self.is_watched_both_ways = true;
+        }
+        let ended = |_| Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending");
+        // Both directions are polled before either is looked at, so that both wake the
+        // probe: a member may answer before it has read the whole request.
+        let write = interest.is_writable().then(|| self.socket.poll_write_ready(cx));
+        let read = interest.is_readable().then(|| self.socket.poll_read_ready(cx));
+        let mut is_ready = false;
+        for direction in [write, read].into_iter().flatten() {
+            if let Poll::Ready(ready) = direction {
+                ready.map_err(ended)?.clear_ready();
+                is_ready = true;
+            }
+        }
+        if is_ready {
+            return Poll::Ready(Ok(()));
+        }
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx).map(Ok)
+    }
+}
+
 #[expect(
     deprecated,
     reason = "its successor is unsafe for the sake of types whose descriptor may change; an owned one does not"
 )]
-fn watch(socket: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::new(socket)
+fn watch(socket: OwnedFd, both_ways: bool) -> Result<AsyncFd<OwnedFd>, Finding> {
+    let read = Interest::READABLE;
+    let interest = if both_ways { read.add(Interest::WRITABLE) } else { read };
+    AsyncFd::with_interest(socket, interest).map_err(not_watched)
+}
+
+fn not_watched(error: std::io::Error) -> Finding {
+    Errno::from_io_error(&error).map_or_else(
+        || Finding::inconclusive(ProberReason::Internal, format!("watching a socket: {error}")),
+        finding::opening,
+    )
 }
 
 /// Reads once into `buffer`: no byte is the end of the stream, none that nothing is
