@@ -1,6 +1,7 @@
 //! The balancer: the handle that everyone shares.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -45,23 +46,13 @@ use crate::channel::{Health, MemberStatus, Strategy, Tier};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Balancer<A> {
     id: u64,
     core: Arc<Core<A>>,
     writer: Arc<Mutex<TableWriter<A>>>,
     /// Tells threads that keep a picker whether the balancer still has a handle.
     life: Arc<()>,
-}
-
-impl<A> Clone for Balancer<A> {
-    fn clone(&self) -> Self {
-        Self {
-            id: self.id,
-            core: Arc::clone(&self.core),
-            writer: Arc::clone(&self.writer),
-            life: Arc::clone(&self.life),
-        }
-    }
 }
 
 impl<A> fmt::Debug for Balancer<A> {
@@ -89,8 +80,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ) -> Result<Self, UpdateError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let members: Vec<_> = members.into_iter().collect();
-        let (mut writer, first) = TableWriter::new();
-        let core = Core::new(strategy, options, first, members.len());
+        let core = Core::new(strategy, options, members.len());
+        let mut writer = TableWriter::new(&core);
         writer.update(&core, members)?;
         Ok(Self {
             id: NEXT.fetch_add(1, Relaxed),
@@ -170,7 +161,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         let writer = lock(&self.writer);
         let snapshot = self.core.newest();
         let (active, method) = (snapshot.members.active(), &self.core.method);
-        let (counters, draws) = (&self.core.counters, &Draws::new(0));
+        let (counters, draws) = (&self.core.counters, &Draws(Cell::new(0)));
         let row = active.pool().and_then(|pool| {
             let search = Search { request, members: &snapshot.members, pool, counters, draws };
             method.explain(snapshot.table(pool), &search)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::counters::PickCounters;
 use super::member_table::MemberTable;
 use super::options::Options;
-use super::pool::{ByPool, MemberPool};
+use super::pool::{Active, ByPool, MemberPool};
 use super::strategy::{Counting, Method, PoolTable};
 use super::sync::{AtomicU64, Mutex, Ordering, Padded, lock};
-use crate::channel::Strategy;
+use crate::channel::{NobodyReason, Strategy};
 
 /// Everything that a pick reads, but for counters and the least-connections order.
 /// Published whole and replaced whole.
@@ -27,7 +27,7 @@ impl<A> Snapshot<A> {
 
     /// Bytes of tables on the heap, without the members' addresses.
     pub(super) fn heap_bytes(&self) -> usize {
-        let bits = self.members.len().div_ceil(64) * 16;
+        let bits = self.members.rows.len().div_ceil(64) * 16;
         bits + self.pools.iter().flatten().map(|table| table.heap_bytes()).sum::<usize>()
     }
 }
@@ -45,12 +45,15 @@ pub(super) struct Core<A> {
 }
 
 impl<A> Core<A> {
-    pub(super) fn new(strategy: Strategy, options: Options, first: Arc<Snapshot<A>>, rows: usize) -> Self {
+    /// Without members yet, and with counters for so many.
+    pub(super) fn new(strategy: Strategy, options: Options, rows: usize) -> Self {
+        let members = Arc::new(MemberTable::new(Box::default(), Active::Nobody(NobodyReason::NoMembers)));
+        let empty = Snapshot { generation: 0, members, pools: ByPool::default() };
         Self {
             method: Method::new(strategy, options),
             epoch: Padded(AtomicU64::new(0)),
-            generation: AtomicU64::new(first.generation),
-            published: Mutex::new(first),
+            generation: AtomicU64::new(0),
+            published: Mutex::new(Arc::new(empty)),
             counters: PickCounters::new(rows),
         }
     }
@@ -79,7 +82,6 @@ impl<A> Core<A> {
         Arc::clone(&lock(&self.published))
     }
 
-    /// Called by the one writer.
     pub(super) fn publish(&self, snapshot: Arc<Snapshot<A>>) {
         let generation = snapshot.generation;
         let old = std::mem::replace(&mut *lock(&self.published), snapshot);

@@ -6,6 +6,8 @@
 //! ends on another thread is subtracted in that thread's shard, or in the
 //! shared counters: single counters may run below zero, their sum does not.
 
+#![expect(clippy::indexing_slicing, reason = "blocks are as many as rows of 32 bits can need")]
+
 use std::sync::{Arc, OnceLock};
 
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
@@ -21,55 +23,49 @@ const GROWTH: usize = 26;
 
 /// One wrapping counter per row. Grows without moving what is there.
 #[derive(Debug)]
-pub(super) struct RowCounters {
+struct RowCounters {
     base: Box<[AtomicU32]>,
     more: [OnceLock<Box<[AtomicU32]>>; GROWTH],
 }
 
 impl RowCounters {
-    /// Counters for at least `rows` rows.
-    pub(super) fn new(rows: usize) -> Self {
+    /// Counters that need not grow for so many rows.
+    fn new(rows: usize) -> Self {
         let base = zeroes(rows.next_power_of_two().max(SMALLEST));
         Self { base, more: [const { OnceLock::new() }; GROWTH] }
     }
 
-    /// The counter of a row; none beyond 2^32 rows, which cannot be made.
     #[inline(always)]
-    pub(super) fn at(&self, row: u32) -> Option<&AtomicU32> {
+    fn at(&self, row: u32) -> &AtomicU32 {
         match self.base.get(row as usize) {
-            Some(counter) => Some(counter),
+            Some(counter) => counter,
             None => self.grown(row as usize),
         }
     }
 
     #[cold]
-    fn grown(&self, row: usize) -> Option<&AtomicU32> {
-        let block = (row / self.base.len()).checked_ilog2()?;
+    fn grown(&self, row: usize) -> &AtomicU32 {
+        let block = (row / self.base.len()).ilog2();
         let start = self.base.len() << block;
-        let block = self.more.get(block as usize)?.get_or_init(|| zeroes(start));
-        block.get(row - start)
+        &self.more[block as usize].get_or_init(|| zeroes(start))[row - start]
     }
 
-    /// The counter's value now.
     #[inline]
-    pub(super) fn value(&self, row: u32) -> u32 {
-        self.at(row).map_or(0, |counter| counter.load(Ordering::Acquire))
+    fn value(&self, row: u32) -> u32 {
+        self.at(row).load(Ordering::Acquire)
     }
 
     /// Adds from any thread. Wraps, so that adding `u32::MAX` subtracts one.
     #[inline]
-    pub(super) fn add(&self, row: u32, amount: u32) {
-        if let Some(counter) = self.at(row) {
-            counter.fetch_add(amount, Ordering::AcqRel);
-        }
+    fn add(&self, row: u32, amount: u32) {
+        self.at(row).fetch_add(amount, Ordering::AcqRel);
     }
 
     /// Adds from the only thread that writes these counters.
     #[inline(always)]
     fn add_alone(&self, row: u32, amount: u32) {
-        if let Some(counter) = self.at(row) {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
-        }
+        let counter = self.at(row);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
     }
 
     fn blocks(&self) -> impl Iterator<Item = &AtomicU32> {
@@ -107,7 +103,7 @@ impl CounterShard {
         self.open.add_alone(row, u32::MAX);
     }
 
-    /// A pick whose open count is kept elsewhere.
+    /// A pick begins whose open count is kept elsewhere.
     #[inline(always)]
     pub(super) fn count(&self) {
         self.picks.store(self.picks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -137,7 +133,6 @@ impl PickCounters {
         }
     }
 
-    /// A shard for a new picker.
     pub(super) fn shard(&self, rows: usize) -> Arc<CounterShard> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let shard = Arc::new(CounterShard { number, open: RowCounters::new(rows), picks: AtomicU64::new(0) });
@@ -163,14 +158,13 @@ impl PickCounters {
     /// by at most what began or ended during the sum.
     pub(super) fn open(&self, row: u32) -> u32 {
         let shards = lock(&self.shards);
-        let sum =
-            shards.iter().fold(self.shared.value(row), |sum, shard| sum.wrapping_add(shard.open.value(row)));
+        let shared = self.shared.value(row);
+        let sum = shards.iter().fold(shared, |sum, shard| sum.wrapping_add(shard.open.value(row)));
         // A pick that ended in a shard already read and began in one read later
         // may leave the sum below zero for a moment.
         if sum > u32::MAX / 2 { 0 } else { sum }
     }
 
-    /// Picks since the balancer was made.
     pub(super) fn picks(&self) -> u64 {
         let shards = lock(&self.shards);
         shards.iter().fold(self.shared_picks.load(Ordering::Relaxed), |sum, shard| {
@@ -178,13 +172,13 @@ impl PickCounters {
         })
     }
 
-    /// Open picks counted in the shared counters of a row.
+    /// Open picks of a row in the shared counters.
     #[inline]
     pub(super) fn shared_open_at(&self, row: u32) -> u32 {
         self.shared.value(row)
     }
 
-    /// Open picks counted in all shared counters.
+    /// Open picks of all rows in the shared counters.
     #[inline]
     pub(super) fn shared_open(&self) -> u64 {
         self.shared_open.load(Ordering::Acquire)

@@ -12,23 +12,19 @@ use std::fmt;
 use super::member::MemberId;
 use super::pool::{Active, MemberPool};
 use super::sync::{AtomicU8, AtomicU64, Ordering};
+use crate::channel::{MemberStatus, Standing};
 
 /// One bit per row.
 #[derive(Debug)]
 pub(super) struct RowBits(Box<[AtomicU64]>);
 
 impl RowBits {
-    fn new(rows: usize) -> Self {
-        Self((0..rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
-    }
-
     #[inline(always)]
     pub(super) fn contains(&self, row: u32) -> bool {
         self.0.get(row as usize / 64).is_some_and(|word| word.load(Ordering::Acquire) >> (row % 64) & 1 == 1)
     }
 
-    /// Called by the one writer.
-    pub(super) fn set(&self, row: u32, value: bool) {
+    fn set(&self, row: u32, value: bool) {
         let bit = 1 << (row % 64);
         if let Some(word) = self.0.get(row as usize / 64) {
             let old = word.load(Ordering::Relaxed);
@@ -49,26 +45,17 @@ pub(super) struct TableRow<A> {
 pub(super) struct MemberTable<A> {
     active: AtomicU8,
     /// Enabled and not unhealthy.
-    pub(super) eligible: RowBits,
+    eligible: RowBits,
     /// Enabled; what counts when failing open.
-    pub(super) enabled: RowBits,
+    enabled: RowBits,
     /// None where a member has left.
-    rows: Box<[Option<TableRow<A>>]>,
+    pub(super) rows: Box<[Option<TableRow<A>>]>,
 }
 
 impl<A> MemberTable<A> {
     pub(super) fn new(rows: Box<[Option<TableRow<A>>]>, active: Active) -> Self {
-        let count = rows.len();
-        Self {
-            active: AtomicU8::new(active.to_byte()),
-            eligible: RowBits::new(count),
-            enabled: RowBits::new(count),
-            rows,
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        let bits = || RowBits((0..rows.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect());
+        Self { active: AtomicU8::new(active.to_byte()), eligible: bits(), enabled: bits(), rows }
     }
 
     #[inline(always)]
@@ -76,9 +63,13 @@ impl<A> MemberTable<A> {
         Active::from_byte(self.active.load(Ordering::Acquire))
     }
 
-    /// Called by the one writer.
     pub(super) fn set_active(&self, active: Active) {
         self.active.store(active.to_byte(), Ordering::Release);
+    }
+
+    pub(super) fn set_standing(&self, row: u32, standing: Standing) {
+        self.eligible.set(row, standing.is_eligible());
+        self.enabled.set(row, standing.status == MemberStatus::Enabled);
     }
 
     /// The bits that say who may take picks from a pool.
@@ -118,7 +109,6 @@ impl<A> PickedMember<A> {
 }
 
 impl<A: fmt::Debug> PickedMember<A> {
-    /// Shows a pick of it.
     pub(super) fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pick").field("id", &self.id()).field("address", &self.address).finish()
     }

@@ -15,6 +15,7 @@ use hashbrown::hash_table::Entry;
 
 use super::hash::Hashing;
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
+use super::member_table::RowBits;
 use super::pool::{MemberPool, pools_of};
 use crate::channel::{Health, MemberStatus, Role, Standing};
 
@@ -32,7 +33,7 @@ pub enum UpdateError {
 /// The most members of one balancer; 16 million.
 pub const MAX_MEMBERS: usize = 1 << 24;
 
-/// What the writer knows of a row.
+/// What the writer knows of the member in a row.
 #[derive(Debug)]
 pub(super) struct MemberEntry<A> {
     pub(super) identity: Box<str>,
@@ -43,18 +44,12 @@ pub(super) struct MemberEntry<A> {
     /// How much of its weight it takes, in steps of `FULL_RAMP`.
     pub(super) ramp: u32,
     pub(super) weight: u16,
-    presence: Presence,
+    /// False once it has left, and the row waits for its open picks to end.
+    pub(super) is_member: bool,
     pub(super) role: Role,
     pub(super) status: MemberStatus,
     pub(super) drain: Drain,
     pub(super) health: Health,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Member,
-    /// Left; the row waits for its open picks to end.
-    Left,
 }
 
 impl<A> MemberEntry<A> {
@@ -66,7 +61,7 @@ impl<A> MemberEntry<A> {
             serial,
             ramp: FULL_RAMP,
             weight: member.weight.min(MAX_WEIGHT),
-            presence: Presence::Member,
+            is_member: true,
             role: member.role,
             status: member.status,
             drain: Drain::Off,
@@ -82,10 +77,6 @@ impl<A> MemberEntry<A> {
         self.address = member.address;
     }
 
-    pub(super) fn is_member(&self) -> bool {
-        self.presence == Presence::Member
-    }
-
     /// A draining member stands as disabled.
     pub(super) fn standing(&self) -> Standing {
         let status = match self.drain {
@@ -95,7 +86,6 @@ impl<A> MemberEntry<A> {
         Standing { role: self.role, status, health: self.health }
     }
 
-    /// The share of its weight that slow start lets it take, in percent.
     pub(super) fn ramp_percent(&self) -> u8 {
         (self.ramp * 100 / FULL_RAMP) as u8
     }
@@ -127,7 +117,6 @@ impl<A> MemberEntry<A> {
     }
 }
 
-/// All rows.
 #[derive(Debug)]
 pub(super) struct Membership<A> {
     entries: Vec<MemberEntry<A>>,
@@ -137,29 +126,20 @@ pub(super) struct Membership<A> {
     left: Vec<u32>,
 }
 
-impl<A> Membership<A> {
-    pub(super) fn new() -> Self {
+impl<A> Default for Membership<A> {
+    fn default() -> Self {
         Self { entries: Vec::new(), index: HashTable::new(), left: Vec::new() }
     }
+}
 
-    /// Rows given out so far, those of members that have left included.
-    pub(super) fn rows(&self) -> usize {
-        self.entries.len()
-    }
-
+impl<A> Membership<A> {
     /// Every row's entry, in order, also of members that have left.
     pub(super) fn entries(&self) -> &[MemberEntry<A>] {
         &self.entries
     }
 
-    /// Rows and entries of those who are members, in the order of rows.
     pub(super) fn members(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
-        (0..).zip(&self.entries).filter(|(_, entry)| entry.is_member())
-    }
-
-    /// Rows and entries of the members of a pool, able or not, in the order of rows.
-    pub(super) fn pooled(&self, pool: MemberPool) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
-        self.members().filter(move |(_, entry)| entry.pools_if_able().contains(&pool))
+        (0..).zip(&self.entries).filter(|(_, entry)| entry.is_member)
     }
 
     pub(super) fn entry(&self, row: u32) -> Option<&MemberEntry<A>> {
@@ -172,19 +152,17 @@ impl<A> Membership<A> {
 
     pub(super) fn entry_of(&mut self, id: MemberId) -> Result<&mut MemberEntry<A>, UnknownMember> {
         let entry = self.entries.get_mut(id.row as usize);
-        entry.filter(|entry| entry.is_member() && entry.serial == id.serial).ok_or(UnknownMember)
+        entry.filter(|entry| entry.is_member && entry.serial == id.serial).ok_or(UnknownMember)
     }
 
-    /// The id of an identity.
     pub(super) fn id_of(&self, hashing: &Hashing, identity: &str) -> Option<MemberId> {
         let row = self.find(hashing.identity(identity), identity)?;
-        self.entry(row).map(|entry| MemberId { row, serial: entry.serial })
+        Some(MemberId { row, serial: self.entries[row as usize].serial })
     }
 
     fn find(&self, hash: u64, identity: &str) -> Option<u32> {
-        let is_it = |row: &u32| {
-            self.entry(*row).is_some_and(|entry| entry.hash == hash && *entry.identity == *identity)
-        };
+        let entry = |row: &u32| &self.entries[*row as usize];
+        let is_it = |row: &u32| entry(row).hash == hash && *entry(row).identity == *identity;
         self.index.find(hash, is_it).copied()
     }
 
@@ -200,31 +178,23 @@ impl<A> Membership<A> {
         }
         let hashes: Vec<u64> = members.iter().map(|member| hashing.identity(&member.identity)).collect();
         let mut index = index_of(&members, &hashes)?;
-        let rows = self.rows_of(&members, &hashes);
+        // The rows that these members have already.
+        let known = |(member, &hash): (&Member<A>, _)| self.find(hash, &member.identity);
+        let rows: Vec<Option<u32>> = members.iter().zip(&hashes).map(known).collect();
         self.dismiss(&rows);
-        let mut free = self.take_free(is_free);
+        let (mut free, left): (Vec<u32>, _) = self.left.drain(..).partition(|row| is_free(*row));
+        self.left = left;
+        // The last is the smallest, so that tables stay dense.
+        free.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
         let newcomers = rows.iter().filter(|row| row.is_none()).count();
         self.entries.reserve(newcomers.saturating_sub(free.len()));
-        let rows: Vec<u32> = members
-            .into_iter()
-            .zip(hashes)
-            .zip(rows)
-            .map(|((member, hash), row)| self.enter(member, hash, row, &mut free))
-            .collect();
+        let placed = members.into_iter().zip(hashes).zip(rows);
+        let rows: Vec<u32> =
+            placed.map(|((member, hash), row)| self.enter(member, hash, row, &mut free)).collect();
         self.left.extend(free);
-        for position in &mut index {
-            *position = rows[*position as usize];
-        }
+        index.iter_mut().for_each(|position| *position = rows[*position as usize]);
         self.index = index;
         Ok(())
-    }
-
-    /// The rows that these members have already.
-    fn rows_of(&self, members: &[Member<A>], hashes: &[u64]) -> Vec<Option<u32>> {
-        if self.index.is_empty() {
-            return vec![None; members.len()];
-        }
-        members.iter().zip(hashes).map(|(member, &hash)| self.find(hash, &member.identity)).collect()
     }
 
     /// Marks the members that keep none of these rows as left.
@@ -232,22 +202,13 @@ impl<A> Membership<A> {
         let mut stays = vec![false; self.entries.len()];
         kept.iter().flatten().for_each(|row| stays[*row as usize] = true);
         for ((row, entry), stays) in (0..).zip(&mut self.entries).zip(stays) {
-            if !stays && entry.is_member() {
-                entry.presence = Presence::Left;
+            if !stays && entry.is_member {
+                entry.is_member = false;
                 // Its health may change no more, and a successor starts anew.
                 entry.ramp = FULL_RAMP;
                 self.left.push(row);
             }
         }
-    }
-
-    /// Rows to give out again. The last is the smallest, so that tables stay dense.
-    fn take_free(&mut self, is_free: impl Fn(u32) -> bool) -> Vec<u32> {
-        let (mut free, waiting): (Vec<u32>, Vec<u32>) =
-            std::mem::take(&mut self.left).into_iter().partition(|row| is_free(*row));
-        free.sort_unstable_by(|left, right| right.cmp(left));
-        self.left = waiting;
-        free
     }
 
     /// Gives a member its row: the one it has, a free one, or a new one.
@@ -264,6 +225,21 @@ impl<A> Membership<A> {
         self.entries.push(MemberEntry::new(member, hash, 0));
         // Far below 2^32: there are `MAX_MEMBERS` and those that left with picks open.
         (self.entries.len() - 1) as u32
+    }
+}
+
+/// The members of a pool, as its table is made of them.
+pub(super) struct PoolMembers<'m, A> {
+    pub(super) membership: &'m Membership<A>,
+    pub(super) pool: MemberPool,
+    /// Who of them may take picks.
+    pub(super) able: &'m RowBits,
+}
+
+impl<A> PoolMembers<'_, A> {
+    /// Rows and entries, able or not, in the order of rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
+        self.membership.members().filter(|(_, entry)| entry.pools_if_able().contains(&self.pool))
     }
 }
 

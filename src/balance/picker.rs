@@ -29,7 +29,8 @@ const SEARCHES: usize = 64;
 /// rotation, and dropping it costs a pass over its counters.
 pub struct Picker<A> {
     core: Arc<Core<A>>,
-    shard: Arc<CounterShard>,
+    /// Where it counts.
+    pub(super) shard: Arc<CounterShard>,
     counting: Counting,
     turns: ClaimedTurns<A>,
     draws: Draws,
@@ -47,31 +48,20 @@ struct PickerCache<A> {
     snapshot: Arc<Snapshot<A>>,
     /// The snapshot's, one step nearer.
     members: Arc<MemberTable<A>>,
-    /// The table of the active pool, if the key alone decides.
-    keyed: Option<Arc<PoolTable>>,
+    /// The table of the active pool.
+    table: Option<Arc<PoolTable>>,
 }
 
 impl<A> PickerCache<A> {
-    fn newest(core: &Core<A>) -> Self {
-        Self::of(core, core.newest())
-    }
-
-    fn of(core: &Core<A>, snapshot: Arc<Snapshot<A>>) -> Self {
+    fn of(snapshot: Arc<Snapshot<A>>) -> Self {
         let members = Arc::clone(&snapshot.members);
-        let active = members.active().pool().filter(|_| core.method.key_decides());
-        let keyed = active.and_then(|pool| snapshot.pools[pool].clone());
-        Self { snapshot, members, keyed }
+        let table = members.active().pool().and_then(|pool| snapshot.pools[pool].clone());
+        Self { snapshot, members, table }
     }
 
-    /// Catches up with the writer. The epoch is read before, so that what is
-    /// remembered is never older than it.
     fn refresh(&mut self, core: &Core<A>) {
-        let snapshot = if self.snapshot.generation == core.generation() {
-            Arc::clone(&self.snapshot)
-        } else {
-            core.newest()
-        };
-        *self = Self::of(core, snapshot);
+        let is_newest = self.snapshot.generation == core.generation();
+        *self = Self::of(if is_newest { Arc::clone(&self.snapshot) } else { core.newest() });
     }
 }
 
@@ -102,11 +92,6 @@ impl<A> Drop for Picker<A> {
 }
 
 impl<A> Picker<A> {
-    /// Where it counts.
-    pub(super) fn shard(&self) -> &Arc<CounterShard> {
-        &self.shard
-    }
-
     /// Ends a pick on the thread that owns this picker.
     #[inline(always)]
     fn end(&self, row: u32) {
@@ -120,15 +105,15 @@ impl<A> Picker<A> {
 impl<A: Clone> Picker<A> {
     pub(super) fn new(core: &Arc<Core<A>>) -> Self {
         let epoch = core.epoch();
-        let cache = Box::new(PickerCache::newest(core));
-        let shard = core.counters.shard(cache.members.len());
+        let cache = Box::new(PickerCache::of(core.newest()));
+        let shard = core.counters.shard(cache.members.rows.len());
         Self {
             core: Arc::clone(core),
             affinity: ShardAffinity::new(shard.number),
             counting: core.method.counting,
             turns: ClaimedTurns::new(),
             // Differs between pickers, so that their redirects do not run in step.
-            draws: Draws::new(fold((shard.number + 1).wrapping_mul(GOLDEN), GOLDEN)),
+            draws: Draws(Cell::new(fold((shard.number + 1).wrapping_mul(GOLDEN), GOLDEN))),
             shard,
             epoch: Cell::new(epoch),
             cache: Cell::new(Some(cache)),
@@ -176,7 +161,7 @@ impl<A: Clone> Picker<A> {
         let key = self.core.method.key(request)?;
         let guard = CacheGuard { place: &self.cache, cache: Some(self.cache.take()?) };
         let cache = guard.cache.as_deref()?;
-        self.counted(&cache.members, cache.keyed.as_deref()?.hit(key)?)
+        self.counted(&cache.members, cache.table.as_deref()?.hit(key)?)
     }
 
     /// Counts a pick in this picker's counters.
@@ -195,7 +180,11 @@ impl<A: Clone> Picker<A> {
             // Nothing may change between the look and the pick.
             Counting::Ordered => self.begin_ordered(request),
             Counting::Sharded => self.with_cache(|cache| {
-                if let Some(picked) = self.prepared(cache, request) {
+                // Members that were tried need a look.
+                let table = cache.table.as_deref().filter(|_| request.tried.is_empty());
+                let prepare =
+                    |table: &PoolTable| table.prepare(&self.core.method, &self.turns, &cache.members);
+                if let Some(picked) = table.and_then(prepare) {
                     self.shard.open(picked.row);
                     return Some(picked);
                 }
@@ -210,23 +199,14 @@ impl<A: Clone> Picker<A> {
         picked.ok_or_else(|| self.with_cache(|cache| NoPick::because(cache.members.active(), request)))
     }
 
-    /// The next member of an order in which everyone is able; it makes more of them
-    /// ready for the picks to come.
-    fn prepared(&self, cache: &PickerCache<A>, request: &Request<'_>) -> Option<PickedMember<A>> {
-        if !request.tried.is_empty() {
-            return None;
-        }
-        let table = cache.snapshot.table(cache.members.active().pool()?)?;
-        table.prepare(&self.core.method, &self.turns, &cache.members)
-    }
-
     /// Runs with a cache that is not older than this call.
     #[inline]
     fn with_cache<R>(&self, work: impl FnOnce(&PickerCache<A>) -> R) -> R {
         let Some(mut cache) = self.cache.take() else {
             // A pick inside a pick.
-            return work(&PickerCache::newest(&self.core));
+            return work(&PickerCache::of(self.core.newest()));
         };
+        // Read before the tables, so that what is cached is never older than it.
         let epoch = self.core.epoch();
         if self.epoch.get() != epoch {
             self.turns.forget();
@@ -236,7 +216,7 @@ impl<A: Clone> Picker<A> {
         let guard = CacheGuard { place: &self.cache, cache: Some(cache) };
         match &guard.cache {
             Some(cache) => work(cache),
-            None => work(&PickerCache::newest(&self.core)),
+            None => work(&PickerCache::of(self.core.newest())),
         }
     }
 

@@ -6,6 +6,8 @@
 //! of weight 0 form pools of their own: they take part only when no eligible member
 //! of their tier has a weight, and then count as equal.
 
+#![expect(clippy::indexing_slicing, reason = "pools are below the length of what they index")]
+
 use std::ops::{Index, IndexMut};
 
 use crate::channel::{FailOpen, MemberStatus, NobodyReason, Role, Standing, Tier};
@@ -43,18 +45,15 @@ impl MemberPool {
         }
     }
 
-    /// The pool a member belongs to when the balancer fails open.
     pub(super) fn open_of(weight: u32) -> Self {
         if weight == 0 { Self::EveryoneWeightless } else { Self::Everyone }
     }
 
-    /// Whether this is a fail-open pool.
     #[inline]
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Everyone | Self::EveryoneWeightless)
     }
 
-    /// Whether this is a pool of those without a weight.
     pub(super) fn is_weightless(self) -> bool {
         matches!(self, Self::PrimaryWeightless | Self::BackupWeightless | Self::EveryoneWeightless)
     }
@@ -84,20 +83,18 @@ impl<T> ByPool<T> {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "a pool's index is below `COUNT`")]
 impl<T> Index<MemberPool> for ByPool<T> {
     type Output = T;
 
     #[inline(always)]
     fn index(&self, pool: MemberPool) -> &T {
-        &self.0[pool.index()]
+        &self.0[pool as usize]
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "a pool's index is below `COUNT`")]
 impl<T> IndexMut<MemberPool> for ByPool<T> {
     fn index_mut(&mut self, pool: MemberPool) -> &mut T {
-        &mut self.0[pool.index()]
+        &mut self.0[pool as usize]
     }
 }
 
@@ -121,15 +118,10 @@ impl Active {
     #[inline(always)]
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
-            0 => Self::Pool(MemberPool::Primary),
-            1 => Self::Pool(MemberPool::PrimaryWeightless),
-            2 => Self::Pool(MemberPool::Backup),
-            3 => Self::Pool(MemberPool::BackupWeightless),
-            4 => Self::Pool(MemberPool::Everyone),
-            5 => Self::Pool(MemberPool::EveryoneWeightless),
             6 => Self::Nobody(NobodyReason::NoMembers),
             7 => Self::Nobody(NobodyReason::AllDisabled),
-            _ => Self::Nobody(NobodyReason::AllUnhealthy),
+            8 => Self::Nobody(NobodyReason::AllUnhealthy),
+            pool => Self::Pool(MemberPool::ALL[pool as usize]),
         }
     }
 
@@ -140,7 +132,6 @@ impl Active {
         }
     }
 
-    /// Whether the balancer fails open.
     pub(super) fn is_open(self) -> bool {
         self.pool().is_some_and(MemberPool::is_open)
     }
@@ -163,7 +154,6 @@ pub(super) struct TierCounts {
 }
 
 impl TierCounts {
-    /// A member joins the count.
     pub(super) fn add(&mut self, standing: Standing, weight: u32) {
         self.members += 1;
         for pool in pools_of(standing, weight).into_iter().flatten() {
@@ -171,7 +161,6 @@ impl TierCounts {
         }
     }
 
-    /// A member leaves the count, with what it was added with.
     pub(super) fn remove(&mut self, standing: Standing, weight: u32) {
         self.members -= 1;
         for pool in pools_of(standing, weight).into_iter().flatten() {

@@ -139,20 +139,14 @@ impl<A> Search<'_, A> {
 }
 
 /// Numbers of a picker for choices that have no order of their own: redirected picks,
-/// samples, requests without a key.
-pub(super) struct Draws(Cell<u64>);
+/// samples, requests without a key. Different seeds do not run in step.
+pub(super) struct Draws(pub(super) Cell<u64>);
 
 impl Draws {
-    /// Different seeds do not run in step.
-    pub(super) fn new(seed: u64) -> Self {
-        Self(Cell::new(seed))
-    }
-
     /// The next number; successive ones lie evenly spread over 64 bits.
     #[inline]
     pub(super) fn next(&self) -> u64 {
-        let draw = self.0.get().wrapping_add(GOLDEN);
-        self.0.set(draw);
-        draw
+        self.0.set(self.0.get().wrapping_add(GOLDEN));
+        self.0.get()
     }
 }

@@ -20,10 +20,9 @@ use self::key_table::KeyTable;
 use self::least_connections::{LeastConnections, Sampled};
 use self::round_robin::RoundRobin;
 use super::hash::{GOLDEN, Hashing, fold};
-use super::member_table::{MemberTable, PickedMember, RowBits};
-use super::membership::Membership;
+use super::member_table::{MemberTable, PickedMember};
+use super::membership::PoolMembers;
 use super::options::{LeastRule, Options};
-use super::pool::MemberPool;
 use super::request::{Request, Search};
 use super::sync::{AtomicU64, Padded};
 use crate::channel::Strategy;
@@ -78,14 +77,6 @@ impl Method {
         }
     }
 
-    /// Whether the key alone decides who is picked: then [`PoolTable::hit`] has the answer.
-    pub(super) fn key_decides(&self) -> bool {
-        match self.strategy {
-            Strategy::SourceHash | Strategy::UriHash => self.counting == Counting::Sharded,
-            Strategy::WeightedRoundRobin | Strategy::WeightedLeastConnections => false,
-        }
-    }
-
     /// Whether another weight is a word in the tables, as long as the member stays in its
     /// pools. Otherwise the tables are built anew.
     pub(super) fn weighs_in_place(&self) -> bool {
@@ -96,25 +87,16 @@ impl Method {
         }
     }
 
-    /// The table of a pool of so many members, of whom those of `able` may take picks;
-    /// none if it has none, or if the strategy needs no table.
-    pub(super) fn table<A>(
-        &self,
-        membership: &Membership<A>,
-        pool: MemberPool,
-        size: usize,
-        able: &RowBits,
-    ) -> Option<PoolTable> {
+    /// The table of a pool; none if the strategy needs none.
+    pub(super) fn table<A>(&self, pool: &PoolMembers<'_, A>) -> Option<PoolTable> {
         match (self.strategy, self.options.least) {
-            (Strategy::WeightedRoundRobin, _) => {
-                RoundRobin::new(membership, pool, size, able).map(PoolTable::RoundRobin)
-            }
+            (Strategy::WeightedRoundRobin, _) => RoundRobin::new(pool).map(PoolTable::RoundRobin),
             (Strategy::WeightedLeastConnections, LeastRule::Sampled(samples)) => {
-                Sampled::new(membership, pool, samples.get()).map(PoolTable::Sampled)
+                Sampled::new(pool, samples.get()).map(PoolTable::Sampled)
             }
             (Strategy::WeightedLeastConnections, LeastRule::Exact | LeastRule::IdleFirst) => None,
             (Strategy::SourceHash | Strategy::UriHash, _) => {
-                KeyTable::new(membership, pool, &self.options.hash).map(PoolTable::Keyed)
+                KeyTable::new(pool, &self.options.hash).map(PoolTable::Keyed)
             }
         }
     }
@@ -141,7 +123,7 @@ impl Method {
     pub(super) fn explain<A>(&self, table: Option<&PoolTable>, search: &Search<'_, A>) -> Option<u32> {
         match table {
             None if self.counting == Counting::Ordered => {
-                self.least.lock_all().least_where(|row| !search.was_tried(row))
+                self.least.lock_all().least_from(0, |row| !search.was_tried(row))
             }
             None => None,
             Some(PoolTable::Sampled(table)) => table.least_loaded(search),
@@ -162,10 +144,7 @@ impl PoolTable {
     /// The member that a key hits, whoever it is.
     #[inline(always)]
     pub(super) fn hit(&self, key: u64) -> Option<u32> {
-        match self {
-            Self::Keyed(table) => table.hit(key),
-            Self::RoundRobin(_) | Self::Sampled(_) => None,
-        }
+        if let Self::Keyed(table) = self { table.placement.hit(key) } else { None }
     }
 
     /// The next member, if no member needs a look; those of more picks are made ready
@@ -176,61 +155,36 @@ impl PoolTable {
         turns: &ClaimedTurns<A>,
         members: &MemberTable<A>,
     ) -> Option<PickedMember<A>> {
-        match self {
-            Self::RoundRobin(table) => table.prepare(turns, members, &method.cursor.0),
-            Self::Sampled(_) | Self::Keyed(_) => None,
-        }
+        let Self::RoundRobin(table) = self else { return None };
+        turns.prepare(table, members, &method.cursor.0)
     }
 
     /// A member weighs this from now on; 0 while it may not take picks. Called by the
-    /// one writer.
+    /// one writer. Tables that keep no weights have the pick ask the member table.
     pub(super) fn set_weight(&self, row: u32, weight: u32) {
-        match self {
-            Self::Keyed(table) => table.set_weight(row, weight),
-            // Their picks ask the member table who may be picked.
-            Self::RoundRobin(_) | Self::Sampled(_) => {}
+        if let Self::Keyed(table) = self {
+            table.set_weight(row, weight);
         }
     }
 
-    /// The table that takes this one's place when others of its members are able now, if
+    /// The table that takes this one's place when others of the pool are able now, if
     /// any. `written` counts the slots written since the last advance.
-    pub(super) fn after_flip<A>(
-        &self,
-        membership: &Membership<A>,
-        pool: MemberPool,
-        able: &RowBits,
-        written: &mut u64,
-    ) -> Option<Self> {
-        match self {
-            Self::RoundRobin(table) => {
-                table.after_flip(membership, pool, able, written).map(Self::RoundRobin)
-            }
-            Self::Sampled(_) | Self::Keyed(_) => None,
-        }
+    pub(super) fn after_flip<A>(&self, pool: &PoolMembers<'_, A>, written: &mut u64) -> Option<Self> {
+        let Self::RoundRobin(table) = self else { return None };
+        table.after_flip(pool, written).map(Self::RoundRobin)
     }
 
     /// Does what was put off: the table that takes this one's place, if any.
-    pub(super) fn caught_up<A>(
-        &self,
-        membership: &Membership<A>,
-        pool: MemberPool,
-        able: &RowBits,
-    ) -> Option<Self> {
-        match self {
-            Self::RoundRobin(table) => table.caught_up(membership, pool, able).map(Self::RoundRobin),
-            Self::Sampled(_) => None,
-            Self::Keyed(_) => {
-                self.tune();
-                None
-            }
-        }
+    pub(super) fn caught_up<A>(&self, pool: &PoolMembers<'_, A>) -> Option<Self> {
+        self.tune();
+        let Self::RoundRobin(table) = self else { return None };
+        table.caught_up(pool).map(Self::RoundRobin)
     }
 
     /// Makes searches as short as the weights of now allow.
     pub(super) fn tune(&self) {
-        match self {
-            Self::Keyed(table) => table.tune(),
-            Self::RoundRobin(_) | Self::Sampled(_) => {}
+        if let Self::Keyed(table) = self {
+            table.placement.tune();
         }
     }
 
@@ -246,13 +200,10 @@ impl PoolTable {
 #[cfg(test)]
 impl PoolTable {
     pub(super) fn order(&self) -> Option<&round_robin::Sequence> {
-        match self {
-            Self::RoundRobin(table) => Some(table.current()),
-            Self::Sampled(_) | Self::Keyed(_) => None,
-        }
+        if let Self::RoundRobin(table) = self { Some(&table.current) } else { None }
     }
 
     pub(super) fn is_tuned(&self) -> bool {
-        matches!(self, Self::Keyed(table) if table.is_tuned())
+        matches!(self, Self::Keyed(table) if table.placement.is_tuned())
     }
 }

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use super::core::Core;
@@ -74,7 +75,7 @@ impl TakenPickers {
     ) -> R {
         let picker = Picker::new(core);
         let done = work(&picker);
-        let shard = Arc::clone(picker.shard());
+        let shard = Arc::clone(&picker.shard);
         let entry = ThreadPicker { id, life: Arc::downgrade(life), shard, picker: Box::new(picker) };
         keep(&mut self.0.get_or_insert_default().0, entry);
         done
@@ -105,29 +106,20 @@ fn place(id: u64, length: usize) -> usize {
 }
 
 #[cold]
-fn keep(pickers: &mut Vec<Option<ThreadPicker>>, entry: ThreadPicker) {
+#[expect(clippy::indexing_slicing, reason = "places are below the length that they are made with")]
+fn keep(pickers: &mut Vec<Option<ThreadPicker>>, new: ThreadPicker) {
     let mut all: Vec<ThreadPicker> =
         pickers.drain(..).flatten().filter(|old| old.life.strong_count() > 0).collect();
-    all.push(entry);
-    // The first length at which all have a place of their own; ids differ, so
-    // there is one.
+    all.push(new);
+    // The first length at which all have a place of their own; ids differ, so there is one.
     let mut length = all.len().next_power_of_two();
-    loop {
-        let mut taken = vec![false; length];
-        let fits = all.iter().all(|entry| {
-            let place = taken.get_mut(place(entry.id, length));
-            place.is_some_and(|taken| !std::mem::replace(taken, true))
-        });
-        if fits {
-            break;
-        }
+    let places = |length| all.iter().map(|picker| place(picker.id, length)).collect::<BTreeSet<_>>();
+    while places(length).len() < all.len() {
         length *= 2;
     }
     pickers.resize_with(length, || None);
-    for entry in all {
-        let place = place(entry.id, length);
-        if let Some(slot) = pickers.get_mut(place) {
-            *slot = Some(entry);
-        }
+    for picker in all {
+        let place = place(picker.id, length);
+        pickers[place] = Some(picker);
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use super::core::{Core, Snapshot};
 use super::member::{FIRST_STEP, FULL_RAMP, Member, MemberId, UnknownMember};
 use super::member_table::{MemberTable, TableRow};
-use super::membership::{MemberEntry, Membership, UpdateError};
+use super::membership::{MemberEntry, Membership, PoolMembers, UpdateError};
 use super::options::SlowStart;
 use super::pool::{Active, ByPool, MemberPool, TierCounts, pools_of};
 use super::strategy::{Counting, PoolTable};
-use crate::channel::{FailOpen, Health, MemberStatus, Standing};
+use crate::channel::{FailOpen, Health, Standing};
 
 /// The writer's state, behind the balancer's lock.
 #[derive(Debug)]
@@ -30,20 +30,16 @@ pub(super) struct TableWriter<A> {
 }
 
 impl<A: Clone> TableWriter<A> {
-    /// A writer without members, and the snapshot that says so.
-    pub(super) fn new() -> (Self, Arc<Snapshot<A>>) {
-        let counts = TierCounts::default();
-        let members = Arc::new(MemberTable::new(Box::default(), counts.active(FailOpen::Closed)));
-        let snapshot = Arc::new(Snapshot { generation: 0, members, pools: ByPool::default() });
-        let writer = Self {
-            membership: Membership::new(),
-            counts,
+    /// The writer of a balancer without members.
+    pub(super) fn new(core: &Core<A>) -> Self {
+        Self {
+            membership: Membership::default(),
+            counts: TierCounts::default(),
             now: Duration::ZERO,
             written: 0,
             ramping: BTreeMap::new(),
-            snapshot: Arc::clone(&snapshot),
-        };
-        (writer, snapshot)
+            snapshot: core.newest(),
+        }
     }
 
     pub(super) fn membership(&self) -> &Membership<A> {
@@ -54,7 +50,6 @@ impl<A: Clone> TableWriter<A> {
         self.snapshot.members.active()
     }
 
-    /// Bytes of the tables.
     pub(super) fn heap_bytes(&self, core: &Core<A>) -> usize {
         self.snapshot.heap_bytes() + core.method.least.lock_all().heap_bytes()
     }
@@ -67,7 +62,6 @@ impl<A: Clone> TableWriter<A> {
         Ok(())
     }
 
-    /// Changes one member and makes that visible before it returns.
     pub(super) fn change(
         &mut self,
         core: &Core<A>,
@@ -78,21 +72,10 @@ impl<A: Clone> TableWriter<A> {
         let before = (entry.standing(), entry.effective());
         edit(entry);
         let after = (entry.standing(), entry.effective());
-        if before == after {
-            return Ok(());
-        }
-        self.recount(before, after);
-        if before.1 == after.1 {
-            self.flip(core, id.row, before.0, after.0, after.1);
-        } else {
-            self.reweigh(core, id.row, before.1, after.1);
+        if before != after {
+            self.apply(core, id.row, before, after);
         }
         Ok(())
-    }
-
-    fn recount(&mut self, before: (Standing, u32), after: (Standing, u32)) {
-        self.counts.remove(before.0, before.1);
-        self.counts.add(after.0, after.1);
     }
 
     /// A verdict: may start a slow start.
@@ -128,9 +111,8 @@ impl<A: Clone> TableWriter<A> {
         self.written = 0;
         let next = core.method.options.slow_start.and_then(|slow| self.ramp_up(core, slow));
         for pool in MemberPool::ALL {
-            let able = self.snapshot.members.able(pool);
             let table = self.snapshot.table(pool);
-            if let Some(table) = table.and_then(|table| table.caught_up(&self.membership, pool, able)) {
+            if let Some(table) = table.and_then(|table| table.caught_up(&self.pooled(pool))) {
                 self.replace(core, pool, table);
             }
         }
@@ -142,7 +124,7 @@ impl<A: Clone> TableWriter<A> {
         let mut changed = false;
         for (row, since) in std::mem::take(&mut self.ramping) {
             // Who went down or left is at full again: no longer in slow start.
-            let ramping = |entry: &&mut MemberEntry<A>| entry.is_member() && entry.ramp < FULL_RAMP;
+            let ramping = |entry: &&mut MemberEntry<A>| entry.is_member && entry.ramp < FULL_RAMP;
             let Some(entry) = self.membership.entry_mut(row).filter(ramping) else { continue };
             let reached = slow.steps(self.now.saturating_sub(since));
             if reached < FULL_RAMP {
@@ -153,12 +135,11 @@ impl<A: Clone> TableWriter<A> {
             if reached == entry.ramp {
                 continue;
             }
-            let (standing, before) = (entry.standing(), entry.effective());
+            let before = (entry.standing(), entry.effective());
             entry.ramp = reached;
-            let after = entry.effective();
-            self.recount((standing, before), (standing, after));
+            let after = (entry.standing(), entry.effective());
             if core.method.weighs_in_place() {
-                self.reweigh(core, row, before, after);
+                self.apply(core, row, before, after);
             } else {
                 changed = true;
             }
@@ -170,24 +151,38 @@ impl<A: Clone> TableWriter<A> {
         next
     }
 
-    /// Standing changed, weight did not: words, no new tables.
-    fn flip(&mut self, core: &Core<A>, row: u32, before: Standing, after: Standing, weight: u32) {
+    /// Brings another standing or weight of a member into effect: by words where the
+    /// tables allow it.
+    fn apply(&mut self, core: &Core<A>, row: u32, before: (Standing, u32), after: (Standing, u32)) {
+        self.counts.remove(before.0, before.1);
+        self.counts.add(after.0, after.1);
         let active = self.counts.active(core.method.options.fail_open);
         if core.method.counting == Counting::Ordered {
             return core.method.least.relink(&self.membership, &self.snapshot.members, row, active);
         }
-        let (old, new) = (pools_of(before, weight), pools_of(after, weight));
-        let joins = new.iter().flatten().count() > old.iter().flatten().count();
-        self.write_words(core, row, active, joins);
+        let is_reweighed = before.1 != after.1;
+        if is_reweighed && !(core.method.weighs_in_place() && (before.1 == 0) == (after.1 == 0)) {
+            return self.rebuild(core);
+        }
+        let (old, new) = (pools_of(before.0, before.1), pools_of(after.0, after.1));
+        self.write_words(core, row, active, new.iter().flatten().count() > old.iter().flatten().count());
+        if is_reweighed {
+            self.snapshot.pools.iter().flatten().for_each(|table| table.tune());
+        }
         for (old, new) in old.into_iter().zip(new) {
             let Some(pool) = old.or(new).filter(|_| old != new) else { continue };
-            let able = self.snapshot.members.able(pool);
-            let table = self.snapshot.table(pool);
-            let after = |table: &PoolTable| table.after_flip(&self.membership, pool, able, &mut self.written);
-            if let Some(table) = table.and_then(after) {
+            let mut written = self.written;
+            let after = |table: &PoolTable| table.after_flip(&self.pooled(pool), &mut written);
+            let table = self.snapshot.table(pool).and_then(after);
+            self.written = written;
+            if let Some(table) = table {
                 self.replace(core, pool, table);
             }
         }
+    }
+
+    fn pooled(&self, pool: MemberPool) -> PoolMembers<'_, A> {
+        PoolMembers { membership: &self.membership, pool, able: self.snapshot.members.able(pool) }
     }
 
     /// Writes one member's words: the active pool before it leaves, after it joins.
@@ -197,9 +192,7 @@ impl<A: Clone> TableWriter<A> {
         if !joins {
             members.set_active(active);
         }
-        let standing = entry.standing();
-        members.eligible.set(row, standing.is_eligible());
-        members.enabled.set(row, standing.status == MemberStatus::Enabled);
+        members.set_standing(row, entry.standing());
         for pool in entry.pools_if_able() {
             if let Some(table) = self.snapshot.table(pool) {
                 let able = entry.pools().contains(&Some(pool));
@@ -212,46 +205,27 @@ impl<A: Clone> TableWriter<A> {
         core.touch();
     }
 
-    /// A weight changed, perhaps with the standing: in place where the tables allow it.
-    fn reweigh(&mut self, core: &Core<A>, row: u32, before: u32, after: u32) {
-        let same_pools = (before == 0) == (after == 0);
-        let active = self.counts.active(core.method.options.fail_open);
-        if core.method.counting == Counting::Ordered {
-            core.method.least.relink(&self.membership, &self.snapshot.members, row, active);
-        } else if core.method.weighs_in_place() && same_pools {
-            let joins = self.membership.entry(row).is_some_and(|entry| entry.standing().is_eligible());
-            self.write_words(core, row, active, joins);
-            self.snapshot.pools.iter().flatten().for_each(|table| table.tune());
-        } else {
-            self.rebuild(core);
-        }
-    }
-
     /// Builds everything anew from the entries, and publishes it.
     fn rebuild(&mut self, core: &Core<A>) {
         let method = &core.method;
         self.counts = TierCounts::default();
-        // Members of each pool, able or not: most pools are empty, and need no pass.
-        let mut sizes = ByPool::<usize>::default();
+        // Most pools have no members, and need no pass over all.
+        let mut used = ByPool::<bool>::default();
         for (_, entry) in self.membership.members() {
             self.counts.add(entry.standing(), entry.effective());
-            entry.pools_if_able().into_iter().for_each(|pool| sizes[pool] += 1);
+            entry.pools_if_able().into_iter().for_each(|pool| used[pool] = true);
         }
         let active = self.counts.active(method.options.fail_open);
         let rows = self.membership.entries().iter().map(|entry| {
-            entry.is_member().then(|| TableRow { address: entry.address.clone(), serial: entry.serial })
+            entry.is_member.then(|| TableRow { address: entry.address.clone(), serial: entry.serial })
         });
         let members = MemberTable::new(rows.collect(), active);
-        for (row, entry) in self.membership.members() {
-            let standing = entry.standing();
-            members.eligible.set(row, standing.is_eligible());
-            members.enabled.set(row, standing.status == MemberStatus::Enabled);
-        }
+        self.membership.members().for_each(|(row, entry)| members.set_standing(row, entry.standing()));
         let open_needed = method.options.fail_open == FailOpen::AllEnabled;
         let pools = ByPool::from_fn(|pool| {
-            let needed = sizes[pool] > 0 && (open_needed || !pool.is_open());
-            let table = || method.table(&self.membership, pool, sizes[pool], members.able(pool));
-            needed.then(table).flatten().map(Arc::new)
+            let needed = used[pool] && (open_needed || !pool.is_open());
+            let pooled = PoolMembers { membership: &self.membership, pool, able: members.able(pool) };
+            needed.then(|| method.table(&pooled)).flatten().map(Arc::new)
         });
         let members = Arc::new(members);
         let snapshot = Arc::new(Snapshot { generation: self.snapshot.generation + 1, members, pools });
@@ -263,7 +237,6 @@ impl<A: Clone> TableWriter<A> {
         }
     }
 
-    /// Publishes another table of a pool.
     fn replace(&mut self, core: &Core<A>, pool: MemberPool, table: PoolTable) {
         let mut pools = self.snapshot.pools.clone();
         pools[pool] = Some(Arc::new(table));

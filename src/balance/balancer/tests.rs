@@ -23,7 +23,7 @@ fn pickers_write_nothing_that_they_share() {
             }
         }
         let order = snapshot.table(MemberPool::Primary).and_then(PoolTable::order);
-        let step = order.map_or(0, |order| order.step());
+        let step = order.map_or(0, |order| order.step);
         // 50 blocks of 64 for each of the two.
         assert_eq!(balancer.core.method.cursor.0.load(Relaxed), step.wrapping_mul(6400), "{strategy:?}");
         assert_eq!(step != 0, strategy == Strategy::WeightedRoundRobin);

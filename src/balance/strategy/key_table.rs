@@ -11,20 +11,18 @@
 )]
 
 mod placement;
-mod slots;
 
 use self::placement::{PlacedMember, Placement};
 use crate::balance::member::FULL_RAMP;
-use crate::balance::membership::Membership;
+use crate::balance::membership::PoolMembers;
 use crate::balance::options::HashOptions;
-use crate::balance::pool::MemberPool;
 use crate::balance::request::Search;
 use crate::balance::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Key placement over a pool.
 #[derive(Debug)]
 pub(in crate::balance) struct KeyTable {
-    placement: Placement,
+    pub(super) placement: Placement,
     bound: Option<LoadBound>,
 }
 
@@ -43,28 +41,21 @@ impl KeyTable {
     /// Everyone in the pool's tier has a column, also those who weigh too little or too
     /// much for the pool. So a weight that goes to 0 and comes back stops and starts a
     /// column, and moves nobody else's.
-    pub(super) fn new<A>(
-        membership: &Membership<A>,
-        pool: MemberPool,
-        options: &HashOptions,
-    ) -> Option<Self> {
-        let mut placed = Vec::with_capacity(membership.rows());
-        placed.extend(membership.members().filter(|(_, entry)| pool.has_role(entry.role)).map(
-            |(row, entry)| PlacedMember {
-                row,
-                identity: entry.hash,
-                weight: if pool.is_weightless() { FULL_RAMP } else { entry.full() },
-            },
-        ));
+    pub(super) fn new<A>(pool: &PoolMembers<'_, A>, options: &HashOptions) -> Option<Self> {
+        let rows = pool.membership.entries().len();
+        let mut placed = Vec::with_capacity(rows);
+        let tier = pool.membership.members().filter(|(_, entry)| pool.pool.has_role(entry.role));
+        placed.extend(tier.map(|(row, entry)| {
+            let weight = if pool.pool.is_weightless() { FULL_RAMP } else { entry.full() };
+            PlacedMember { row, identity: entry.hash, weight }
+        }));
         let placement = Placement::new(&placed, options.reserve_members)?;
-        let bound = options.bounded_load.map(|factor| LoadBound::new(factor, membership.rows()));
-        let table = Self { placement, bound };
-        for (row, entry) in membership.pooled(pool) {
-            if entry.pools().contains(&Some(pool)) {
-                table.set_weight(row, entry.weight_in_pool());
-            }
+        let table =
+            Self { placement, bound: options.bounded_load.map(|factor| LoadBound::new(factor, rows)) };
+        for (row, entry) in pool.iter().filter(|(row, _)| pool.able.contains(*row)) {
+            table.set_weight(row, entry.weight_in_pool());
         }
-        table.tune();
+        table.placement.tune();
         Some(table)
     }
 
@@ -74,17 +65,6 @@ impl KeyTable {
             bound.set(row, weight);
         }
         self.placement.set_weight(row, weight);
-    }
-
-    /// Makes searches as short as the weights of now allow. Called by the one writer.
-    pub(super) fn tune(&self) {
-        self.placement.tune();
-    }
-
-    /// The member of a key, whoever it is.
-    #[inline(always)]
-    pub(in crate::balance) fn hit(&self, key: u64) -> Option<u32> {
-        self.placement.hit(key)
     }
 
     /// The member of a key among those that were not tried and have room.
@@ -108,12 +88,6 @@ impl KeyTable {
     pub(super) fn heap_bytes(&self) -> usize {
         self.placement.heap_bytes() + self.bound.as_ref().map_or(0, |bound| size_of_val(&*bound.weights))
     }
-
-    /// Whether searches are as short as can be.
-    #[cfg(test)]
-    pub(in crate::balance) fn is_tuned(&self) -> bool {
-        self.placement.is_tuned()
-    }
 }
 
 impl LoadBound {
@@ -134,7 +108,6 @@ impl LoadBound {
         u64::try_from(cap).unwrap_or(u64::MAX).max(1)
     }
 
-    /// The rows that take anything, and their weights.
     fn able(&self) -> impl Iterator<Item = (u32, u32)> {
         let weights = self.weights.iter().map(|weight| weight.load(Ordering::Relaxed));
         (0..).zip(weights).filter(|(_, weight)| *weight > 0)

@@ -19,7 +19,7 @@ use self::classes::Idle;
 pub(in crate::balance) use self::shards::{LeastConnections, ShardAffinity};
 use crate::balance::hash::{GOLDEN, fold, scale};
 use crate::balance::member_table::MemberTable;
-use crate::balance::membership::{MemberEntry, Membership};
+use crate::balance::membership::{MemberEntry, Membership, PoolMembers};
 use crate::balance::options::LeastRule;
 use crate::balance::pool::{Active, MemberPool};
 use crate::balance::request::Search;
@@ -81,7 +81,7 @@ fn places<A>(membership: &Membership<A>, active: Active) -> Vec<Option<(MemberPo
 fn place<A>(entry: &MemberEntry<A>, active: Active) -> Option<(MemberPool, u32)> {
     let [own, open] = entry.pools();
     let pool = if active.is_open() { open } else { own };
-    pool.filter(|_| entry.is_member()).map(|pool| (pool, entry.weight_in_pool()))
+    pool.filter(|_| entry.is_member).map(|pool| (pool, entry.weight_in_pool()))
 }
 
 /// The members of a pool that are drawn from, and their weights.
@@ -93,14 +93,12 @@ pub(in crate::balance) struct Sampled {
 }
 
 impl Sampled {
-    /// None if the pool has no members.
-    pub(super) fn new<A>(membership: &Membership<A>, pool: MemberPool, samples: usize) -> Option<Self> {
-        let weighed = membership.pooled(pool).map(|(row, entry)| (row, entry.weight_in_pool()));
+    pub(super) fn new<A>(pool: &PoolMembers<'_, A>, samples: usize) -> Option<Self> {
+        let weighed = pool.iter().map(|(row, entry)| (row, entry.weight_in_pool()));
         let candidates: Box<[(u32, u32)]> = weighed.collect();
         (!candidates.is_empty()).then_some(Self { candidates, samples })
     }
 
-    /// The least loaded of a few members drawn at random.
     pub(super) fn choose<A>(&self, search: &Search<'_, A>) -> Option<u32> {
         let draw = || fold(search.draws.next(), GOLDEN);
         let count = self.candidates.len() as u64;

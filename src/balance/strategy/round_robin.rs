@@ -21,9 +21,8 @@ use std::sync::Arc;
 
 pub(super) use self::sequence::Sequence;
 use self::spread::Part;
-use crate::balance::member_table::{MemberTable, PickedMember, RowBits};
-use crate::balance::membership::Membership;
-use crate::balance::pool::MemberPool;
+use crate::balance::member_table::{MemberTable, PickedMember};
+use crate::balance::membership::PoolMembers;
 use crate::balance::request::Search;
 use crate::balance::sync::{AtomicU64, Ordering};
 
@@ -42,7 +41,8 @@ const WRITTEN_AT_ONCE: u64 = 1 << 16;
 #[derive(Debug, Clone)]
 pub(in crate::balance) struct RoundRobin {
     /// What picks follow: `full`, or an order of those who were able lately.
-    current: Sequence,
+    pub(super) current: Sequence,
+    is_full: bool,
     /// Whether everyone in `current` is able. A change of who is able publishes
     /// another table, so that picks need not look as long as they have this one.
     steady: bool,
@@ -56,69 +56,41 @@ pub(in crate::balance) struct RoundRobin {
 
 impl RoundRobin {
     /// The order of a pool's members; none if there are none.
-    pub(super) fn new<A>(
-        membership: &Membership<A>,
-        pool: MemberPool,
-        size: usize,
-        able: &RowBits,
-    ) -> Option<Self> {
-        let parts = parts(membership, pool, size);
+    pub(super) fn new<A>(pool: &PoolMembers<'_, A>) -> Option<Self> {
+        let parts = parts(pool);
         let full = Sequence::new(&parts)?;
         let rows = parts.iter().map(|part| part.row).collect();
-        let everyone = Self { current: full.clone(), steady: false, lags: false, full, rows };
-        Some(everyone.among(parts, able))
+        let table = Self { current: full.clone(), is_full: true, steady: false, lags: false, full, rows };
+        Some(table.among(parts, pool))
     }
 
     /// The same members with an order of those who are able. If that is everyone, or
     /// nobody, there is nothing to write.
-    fn among(&self, mut parts: Vec<Part>, able: &RowBits) -> Self {
-        parts.retain(|part| able.contains(part.row));
-        let some = parts.len() < self.rows.len();
-        let current = some.then(|| Sequence::new(&parts)).flatten().unwrap_or_else(|| self.full.clone());
-        Self { current, steady: !parts.is_empty(), lags: false, ..self.clone() }
+    fn among<A>(&self, mut parts: Vec<Part>, pool: &PoolMembers<'_, A>) -> Self {
+        parts.retain(|part| pool.able.contains(part.row));
+        let some = if parts.len() < self.rows.len() { Sequence::new(&parts) } else { None };
+        let is_full = some.is_none();
+        let current = some.unwrap_or_else(|| self.full.clone());
+        Self { current, is_full, steady: !parts.is_empty(), lags: false, ..self.clone() }
     }
 
     /// The table after a change of who is able, if it is another one. `written` counts
     /// the slots written at once since the last advance.
-    pub(super) fn after_flip<A>(
-        &self,
-        membership: &Membership<A>,
-        pool: MemberPool,
-        able: &RowBits,
-        written: &mut u64,
-    ) -> Option<Self> {
+    pub(super) fn after_flip<A>(&self, pool: &PoolMembers<'_, A>, written: &mut u64) -> Option<Self> {
         // Members cost a look each, slots a store each.
-        let cost = self.full.length().saturating_add(membership.rows() as u64);
+        let cost = self.full.length.saturating_add(pool.membership.entries().len() as u64);
         if self.full.is_small() && *written + cost <= WRITTEN_AT_ONCE {
             *written += cost;
-            return Some(self.among(parts(membership, pool, self.rows.len()), able));
+            return Some(self.among(parts(pool), pool));
         }
-        (!self.lags).then(|| Self { current: self.full.clone(), steady: false, lags: true, ..self.clone() })
+        let late =
+            || Self { current: self.full.clone(), is_full: true, steady: false, lags: true, ..self.clone() };
+        (!self.lags).then(late)
     }
 
     /// The table with an order of those who are able now, if writing it was put off.
-    pub(super) fn caught_up<A>(
-        &self,
-        membership: &Membership<A>,
-        pool: MemberPool,
-        able: &RowBits,
-    ) -> Option<Self> {
-        self.lags.then(|| self.among(parts(membership, pool, self.rows.len()), able))
-    }
-
-    /// The member of the next turn, while the order is steady; those of more turns are
-    /// made ready.
-    pub(super) fn prepare<A: Clone>(
-        &self,
-        turns: &ClaimedTurns<A>,
-        members: &MemberTable<A>,
-        cursor: &AtomicU64,
-    ) -> Option<PickedMember<A>> {
-        if !self.steady {
-            return None;
-        }
-        turns.prepare(&self.current, members, cursor);
-        turns.next()
+    pub(super) fn caught_up<A>(&self, pool: &PoolMembers<'_, A>) -> Option<Self> {
+        self.lags.then(|| self.among(parts(pool), pool))
     }
 
     /// The member whose turn is next. If it is out of rotation or was tried, another
@@ -130,7 +102,7 @@ impl RoundRobin {
         turns: &ClaimedTurns<A>,
         cursor: &AtomicU64,
     ) -> Option<u32> {
-        let row = self.current.at(turns.next_time(self.current.step(), cursor));
+        let row = self.current.at(turns.next_time(self.current.step, cursor));
         if search.accepts(row) { Some(row) } else { self.redirect(search) }
     }
 
@@ -142,22 +114,14 @@ impl RoundRobin {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let current = if self.current.is_same(&self.full) { 0 } else { self.current.heap_bytes() };
+        let current = if self.is_full { 0 } else { self.current.heap_bytes() };
         self.full.heap_bytes() + current + size_of_val(&*self.rows)
     }
 }
 
-#[cfg(test)]
-impl RoundRobin {
-    pub(in crate::balance) fn current(&self) -> &Sequence {
-        &self.current
-    }
-}
-
-/// What each member of a pool has of its order, able or not.
-fn parts<A>(membership: &Membership<A>, pool: MemberPool, size: usize) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(size);
-    parts.extend(membership.pooled(pool).map(|(row, entry)| Part { row, weight: entry.weight_in_pool() }));
+fn parts<A>(pool: &PoolMembers<'_, A>) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(pool.membership.entries().len());
+    parts.extend(pool.iter().map(|(row, entry)| Part { row, weight: entry.weight_in_pool() }));
     parts
 }
 
@@ -204,16 +168,25 @@ impl<A> ClaimedTurns<A> {
         self.block.get((BLOCK.wrapping_sub(ready) % BLOCK) as usize)?.take()
     }
 
-    /// Makes members of this sequence ready; one at least.
-    fn prepare(&self, sequence: &Sequence, members: &MemberTable<A>, cursor: &AtomicU64)
+    /// The member of the next turn, while the order of a table is steady; those of more
+    /// turns are made ready.
+    pub(super) fn prepare(
+        &self,
+        table: &RoundRobin,
+        members: &MemberTable<A>,
+        cursor: &AtomicU64,
+    ) -> Option<PickedMember<A>>
     where
         A: Clone,
     {
+        if !table.steady {
+            return None;
+        }
         self.forget();
-        let step = sequence.step();
+        let (sequence, step) = (&table.current, table.current.step);
         self.claim_if_empty(step, cursor);
         let count = self.rest.get();
-        let Some(places) = self.block.get(BLOCK.saturating_sub(count) as usize..) else { return };
+        let places = self.block.get(BLOCK.saturating_sub(count) as usize..)?;
         sequence.for_turns(self.time.get(), places, |place, row| place.set(members.pick(row)));
         // A clone that panics or picks has left the turns claimed or taken.
         if self.rest.get() == count {
@@ -222,6 +195,7 @@ impl<A> ClaimedTurns<A> {
             self.step.set(step);
             self.time.set(self.time.get().wrapping_add(step.wrapping_mul(count.into())));
         }
+        self.next()
     }
 
     /// Drops the members that are ready, as the order has changed. Their turns remain.

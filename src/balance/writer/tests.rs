@@ -6,8 +6,8 @@ use crate::channel::{Role, Strategy};
 
 fn made(strategy: Strategy, members: u32) -> (Core<u32>, TableWriter<u32>) {
     let options = Options::default();
-    let (mut writer, first) = TableWriter::new();
-    let core = Core::new(strategy, options, first, members as usize);
+    let core = Core::new(strategy, options, members as usize);
+    let mut writer = TableWriter::new(&core);
     writer.update(&core, (0..members).map(Member::new).collect()).unwrap();
     (core, writer)
 }
@@ -32,7 +32,7 @@ fn members_that_flip_together_rewrite_a_short_order_a_few_times() {
     let order = |core: &Core<u32>| {
         let snapshot = core.newest();
         let order = snapshot.table(MemberPool::Primary).and_then(PoolTable::order);
-        order.map(|order| (order.length(), order.at(0))).expect("an order of the primaries")
+        order.map(|order| (order.length, order.at(0))).expect("an order of the primaries")
     };
     assert_eq!(order(&core), (1, 0));
     // And the next flips are written at once again.
@@ -51,7 +51,11 @@ fn rows_are_given_out_again_when_empty_and_never_under_an_old_id() {
         let names = (0..10).map(|member| Member::new(100 * round + member));
         writer.update(&core, names.collect()).unwrap();
         assert!(writer.membership.members().all(|(row, _)| row != 0), "row 0 is not empty");
-        assert!(writer.membership.rows() <= 21, "{} rows for 10 members", writer.membership.rows());
+        assert!(
+            writer.membership.entries().len() <= 21,
+            "{} rows for 10 members",
+            writer.membership.entries().len()
+        );
         assert_eq!(writer.set_health(&core, old, Health::Unhealthy), Err(UnknownMember));
     }
     core.counters.close_shared(0);

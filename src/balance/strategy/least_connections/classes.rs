@@ -54,13 +54,11 @@ pub(super) fn rank(idle: Idle, open: u32, weight: u32, turn: u64) -> Rank {
     Rank::from(quotient.to_bits()) << 64 | Rank::from(turn)
 }
 
-/// The load of a rank.
 #[inline(always)]
 pub(super) fn load_of(rank: Rank) -> u64 {
     (rank >> 64) as u64
 }
 
-/// The turn of a rank.
 #[inline(always)]
 pub(super) fn turn_of(rank: Rank) -> u64 {
     rank as u64
@@ -73,16 +71,11 @@ pub(super) struct Leaders {
     /// The winner of every `FAN` slots, then of every `FAN` of those, and so on
     /// until `FAN` are left.
     levels: Vec<Vec<u32>>,
-    leader: u32,
+    /// The slot with the smallest rank; without classes one that does not exist.
+    pub(super) leader: u32,
 }
 
 impl Leaders {
-    /// The slot with the smallest rank; without classes one that does not exist.
-    #[inline(always)]
-    pub(super) fn leader(&self) -> u32 {
-        self.leader
-    }
-
     #[inline(always)]
     pub(super) fn rank(&self, slot: u32) -> Rank {
         self.ranks.get(slot as usize).copied().unwrap_or(VACANT)
@@ -94,13 +87,11 @@ impl Leaders {
         turn_of(self.rank(slot))
     }
 
-    /// The smallest rank.
     #[inline(always)]
     pub(super) fn least(&self) -> Rank {
         self.rank(self.leader)
     }
 
-    /// One slot more, vacant.
     pub(super) fn push(&mut self) {
         self.ranks.push(VACANT);
         if self.ranks.len() % FAN == 1 {
@@ -157,7 +148,6 @@ impl Leaders {
         self.leader = winner;
     }
 
-    /// Compares everything.
     pub(super) fn replay(&mut self) {
         self.levels.clear();
         let mut length = self.ranks.len();
@@ -176,7 +166,6 @@ impl Leaders {
         };
     }
 
-    /// The best slot of a group of slots.
     fn best_slot(&self, group: usize) -> u32 {
         let start = group * FAN;
         start as u32 + first_of(&self.ranks[start..self.ranks.len().min(start + FAN)])
@@ -187,21 +176,11 @@ impl Leaders {
         let level = &self.levels[height];
         let start = group * FAN;
         let group = &level[start..level.len().min(start + FAN)];
-        group[1..].iter().fold(
-            group[0],
-            |best, &slot| {
-                if self.rank(slot) < self.rank(best) { slot } else { best }
-            },
-        )
+        let better = |best, slot| if self.rank(slot) < self.rank(best) { slot } else { best };
+        group.iter().copied().fold(group[0], better)
     }
 
-    /// Gives spare room back.
-    pub(super) fn shrink(&mut self) {
-        self.ranks.shrink_to_fit();
-    }
-
-    /// Bytes on the heap.
-    pub(super) fn heap_bytes(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         let levels: usize = self.levels.iter().map(|level| 4 * level.capacity()).sum();
         size_of::<Rank>() * self.ranks.capacity() + levels + size_of::<Vec<u32>>() * self.levels.capacity()
     }
@@ -248,17 +227,12 @@ impl PoolClasses {
     /// A slot for a weight that has none, after this turn.
     pub(super) fn add(&mut self, weight: u32, turn: u64) -> u32 {
         let class = Class { weight, first: NONE };
-        let slot = match self.vacant.pop() {
-            Some(slot) => {
-                self.classes[slot as usize] = class;
-                slot
-            }
-            None => {
-                self.classes.push(class);
-                self.leaders.push();
-                self.classes.len() as u32 - 1
-            }
-        };
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.classes.push(class);
+            self.leaders.push();
+            self.classes.len() as u32 - 1
+        });
+        self.classes[slot as usize] = class;
         // No two classes wait equally long. Vacant until a member has entered.
         self.leaders.set(slot, VACANT << 64 | Rank::from(turn));
         slot
@@ -270,13 +244,11 @@ impl PoolClasses {
         self.vacant.push(slot);
     }
 
-    /// Gives spare room back.
     pub(super) fn shrink(&mut self) {
         self.classes.shrink_to_fit();
-        self.leaders.shrink();
+        self.leaders.ranks.shrink_to_fit();
     }
 
-    /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         self.classes.capacity() * size_of::<Class>() + self.leaders.heap_bytes() + self.vacant.capacity() * 4
     }
@@ -291,7 +263,6 @@ impl ClassIndex {
         self.0.find(hash(weight), |slot| group.classes[*slot as usize].weight == weight).copied()
     }
 
-    /// Notes a slot of the group.
     pub(super) fn insert(&mut self, group: &PoolClasses, slot: u32) {
         let hash_of = |slot: &u32| hash(group.classes[*slot as usize].weight);
         self.0.insert_unique(hash_of(&slot), slot, hash_of);
@@ -322,20 +293,20 @@ mod tests {
                 // No two are equal, as no two turns are.
                 let rank = if rank < 100 { VACANT } else { rank << 64 | turn as u128 };
                 let lower = rank < ranks[slot];
-                let before = leaders.leader();
+                let before = leaders.leader;
                 ranks[slot] = rank;
                 if lower {
                     let changed = leaders.lower(slot as u32, rank);
-                    prop_assert_eq!(changed, leaders.leader() != before);
+                    prop_assert_eq!(changed, leaders.leader != before);
                 } else {
                     leaders.settle(slot as u32, rank);
                 }
                 let least = ranks.iter().min().unwrap();
-                prop_assert_eq!(ranks[leaders.leader() as usize], *least);
+                prop_assert_eq!(ranks[leaders.leader as usize], *least);
             }
-            let leader = leaders.leader();
+            let leader = leaders.leader;
             leaders.replay();
-            prop_assert_eq!(ranks[leader as usize], ranks[leaders.leader() as usize]);
+            prop_assert_eq!(ranks[leader as usize], ranks[leaders.leader as usize]);
         }
     }
 }

@@ -60,8 +60,8 @@ pub(super) struct Order {
     /// By pool; as far as pools were used.
     groups: Vec<PoolClasses>,
     idle: Idle,
-    /// Counts turns; among equals the class whose last turn is longest ago leads.
-    turn: u64,
+    /// Turns so far; among equals the class whose last turn is longest ago leads.
+    pub(super) turn: u64,
 }
 
 impl Order {
@@ -69,7 +69,6 @@ impl Order {
         Self { nodes: Vec::new(), blocks: Vec::new(), free: NONE, groups: Vec::new(), idle, turn: 0 }
     }
 
-    /// Makes room for rows below `rows`.
     pub(super) fn reserve_rows(&mut self, rows: usize) {
         if self.nodes.len() < rows {
             self.nodes.resize(rows, OrderNode::UNLINKED);
@@ -89,9 +88,9 @@ impl Order {
             self.unlink(row);
         }
         if let Some((pool, weight)) = place {
-            let slot = self.slot(pool, weight);
+            let slot = self.slot(pool, weight, None);
             self.enter(row, pool, slot);
-            self.settle(pool, slot);
+            self.resettle(pool, slot);
         }
     }
 
@@ -104,13 +103,13 @@ impl Order {
         let mut slots: [ClassIndex; MemberPool::COUNT] = Default::default();
         for (row, place) in (0..).zip(places) {
             self.reserve_rows(row as usize + 1);
-            let Some(place) = place else { continue };
+            let Some((pool, weight)) = place else { continue };
             let slot = match last {
                 Some((other, slot)) if other == place => slot,
-                _ => self.indexed_slot(&mut slots[place.0.index()], place),
+                _ => self.slot(pool, weight, Some(&mut slots[pool.index()])),
             };
             last = Some((place, slot));
-            self.enter(row, place.0, slot);
+            self.enter(row, pool, slot);
         }
         for pool in MemberPool::ALL {
             let Some(group) = self.groups.get_mut(pool.index()) else { continue };
@@ -130,9 +129,7 @@ impl Order {
 
     /// Takes everyone out of rotation; open picks stay.
     fn clear(&mut self) {
-        for node in &mut self.nodes {
-            node.block = NONE;
-        }
+        self.nodes.iter_mut().for_each(|node| node.block = NONE);
         self.blocks.clear();
         self.free = NONE;
         self.groups.clear();
@@ -175,7 +172,7 @@ impl Order {
     #[inline(always)]
     pub(super) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
         let group = self.groups.get_mut(pool.index())?;
-        let slot = group.leaders.leader();
+        let slot = group.leaders.leader;
         let first = group.classes.get(slot as usize)?.first;
         let Some(block) = self.blocks.get(first as usize).copied() else {
             return self.raise_solo(first).map(|row| (row, true));
@@ -191,7 +188,6 @@ impl Order {
         Some((block.head, ends))
     }
 
-    /// Opens a pick of a member that is linked.
     pub(super) fn open_pick(&mut self, row: u32) {
         let from = self.nodes[row as usize].block;
         let Some(block) = self.blocks.get(from as usize).copied() else {
@@ -247,11 +243,9 @@ impl Order {
             node.open = open;
             self.blocks[from as usize].open = open;
         } else {
-            let to = if joins {
-                block.prev
-            } else {
-                self.insert_block(block.pool, block.slot, open, block.prev, from)
-            };
+            let insert =
+                |order: &mut Self| order.insert_block(block.pool, block.slot, open, block.prev, from);
+            let to = if joins { block.prev } else { insert(self) };
             self.detach(row, from);
             self.append(to, row, open);
         }
@@ -302,11 +296,8 @@ impl Order {
             self.blocks[from as usize].open = open;
             return;
         }
-        let to = if joins {
-            block.next
-        } else {
-            self.insert_block(block.pool, block.slot, open, from, block.next)
-        };
+        let insert = |order: &mut Self| order.insert_block(block.pool, block.slot, open, from, block.next);
+        let to = if joins { block.next } else { insert(self) };
         self.detach(row, from);
         self.append(to, row, open);
     }
@@ -327,7 +318,7 @@ impl Order {
         if group.classes[slot as usize].first == NONE {
             group.vacate(slot);
         }
-        self.settle(pool, slot);
+        self.resettle(pool, slot);
     }
 
     /// Takes a member out of its block, and the block out if it is then empty.
@@ -396,22 +387,20 @@ impl Order {
         self.blocks[index as usize].next = std::mem::replace(&mut self.free, index);
     }
 
-    /// The slot of a weight in a pool, made if need be.
-    fn slot(&mut self, pool: MemberPool, weight: u32) -> u32 {
+    /// The slot of a weight in a pool, made if need be; found by an index of the slots in
+    /// this pool, if there is one.
+    fn slot(&mut self, pool: MemberPool, weight: u32, index: Option<&mut ClassIndex>) -> u32 {
         let group = group_of(&mut self.groups, pool);
-        group.slot_of(weight).unwrap_or_else(|| {
-            self.turn += 1;
-            group.add(weight, self.turn)
-        })
-    }
-
-    /// As `slot`, by an index of the slots in this pool.
-    fn indexed_slot(&mut self, index: &mut ClassIndex, (pool, weight): (MemberPool, u32)) -> u32 {
-        let group = group_of(&mut self.groups, pool);
-        index.slot_of(group, weight).unwrap_or_else(|| {
+        let found = match &index {
+            Some(index) => index.slot_of(group, weight),
+            None => group.slot_of(weight),
+        };
+        found.unwrap_or_else(|| {
             self.turn += 1;
             let slot = group.add(weight, self.turn);
-            index.insert(group, slot);
+            if let Some(index) = index {
+                index.insert(group, slot);
+            }
             slot
         })
     }
@@ -420,23 +409,23 @@ impl Order {
     #[inline(always)]
     fn end_turn(&mut self, pool: MemberPool, slot: u32) {
         self.turn += 1;
-        let group = &mut self.groups[pool.index()];
-        let Class { weight, first } = group.classes[slot as usize];
-        let open = fewest(&self.blocks, &self.nodes, first).unwrap_or(0);
-        let rank = rank(self.idle, open, weight, self.turn);
-        group.leaders.settle(slot, rank);
-        group.left = 0;
+        self.settle(pool, slot, self.turn);
     }
 
-    /// A class has gained or lost a member.
-    fn settle(&mut self, pool: MemberPool, slot: u32) {
+    /// Compares a class, whose last turn was then, with the others of its pool.
+    #[inline(always)]
+    fn settle(&mut self, pool: MemberPool, slot: u32, turn: u64) {
         let group = &mut self.groups[pool.index()];
         let Class { weight, first } = group.classes[slot as usize];
-        let turn = group.leaders.turn(slot);
         let open = fewest(&self.blocks, &self.nodes, first);
         let rank = open.map_or(VACANT, |open| rank(self.idle, open, weight, turn));
         group.leaders.settle(slot, rank);
         group.left = 0;
+    }
+
+    fn resettle(&mut self, pool: MemberPool, slot: u32) {
+        let turn = self.groups[pool.index()].leaders.turn(slot);
+        self.settle(pool, slot, turn);
     }
 
     /// What the next pick from a pool has to carry, by weight; the largest number when
@@ -444,11 +433,6 @@ impl Order {
     #[inline(always)]
     pub(super) fn load(&self, pool: MemberPool) -> u64 {
         self.groups.get(pool.index()).map_or(u64::MAX, |group| load_of(group.leaders.least()))
-    }
-
-    /// Turns so far.
-    pub(super) fn turn(&self) -> u64 {
-        self.turn
     }
 
     /// The turn that the leader of a pool had last: later than a moment if everyone
@@ -464,7 +448,6 @@ impl Order {
         self.nodes = open.map(|open| OrderNode { open, ..OrderNode::UNLINKED }).collect();
     }
 
-    /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let groups = self.groups.iter().map(PoolClasses::heap_bytes);
         self.nodes.capacity() * size_of::<OrderNode>()

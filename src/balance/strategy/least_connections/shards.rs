@@ -41,8 +41,8 @@ const SMALLEST: usize = 64;
 #[cfg(vitald_loom)]
 const SMALLEST: usize = 1;
 
-/// Moves of a picker during which it leaves alone what others have at affinity, after it
-/// has met one. Not for long: the others may rest, and their shards are not to be left out.
+/// Moves of a picker during which it avoids shards that others prefer, after it has met
+/// one of them. Not for long: the others may rest, and their shards are not to be left out.
 const AVOIDS: u32 = 64;
 
 /// Shards tried before a pick takes all locks. Each failed one means that
@@ -52,7 +52,7 @@ const TRIES: usize = 16;
 /// The load of nobody.
 const NOBODY: u64 = u64::MAX;
 
-/// Where a picker is.
+/// The shard that a picker prefers.
 #[derive(Debug)]
 pub(in crate::balance) struct ShardAffinity {
     /// The picker's number; not 0.
@@ -60,7 +60,7 @@ pub(in crate::balance) struct ShardAffinity {
     shard: Cell<u32>,
     /// The turn of the shard's order when the picker came.
     since: Cell<u64>,
-    /// Whether everyone there who ties has had a turn.
+    /// Whether every member there that ties has had a turn.
     all_had_turn: Cell<bool>,
     /// Moves left during which it avoids others.
     avoids: Cell<u32>,
@@ -69,7 +69,6 @@ pub(in crate::balance) struct ShardAffinity {
 }
 
 impl ShardAffinity {
-    /// The affinity of the picker with this number.
     pub(in crate::balance) fn new(number: u64) -> Self {
         let picker = (number % 0xFFFF_FFFF) as u32 + 1;
         Self {
@@ -90,7 +89,7 @@ pub(in crate::balance) struct LeastConnections {
     shift: Padded<AtomicU32>,
     /// What each shard's next pick in the active pool has to carry.
     loads: Padded<[AtomicU64; SHARDS]>,
-    /// The picker that has a shard at affinity; 0: none.
+    /// The picker that prefers a shard; 0: none.
     owners: Padded<[AtomicU32; SHARDS]>,
     shards: [Padded<BriefMutex<OrderShard>>; SHARDS],
 }
@@ -104,10 +103,6 @@ struct OrderShard {
 }
 
 impl OrderShard {
-    fn new(idle: Idle) -> Self {
-        Self { order: Order::new(idle), active: None }
-    }
-
     /// What the next pick has to carry.
     #[inline(always)]
     fn load(&self) -> u64 {
@@ -129,7 +124,8 @@ impl LeastConnections {
             shift: Padded(AtomicU32::new(0)),
             loads: Padded([const { NOBODY }; SHARDS].map(AtomicU64::new)),
             owners: Padded([const { 0 }; SHARDS].map(AtomicU32::new)),
-            shards: [(); SHARDS].map(|()| Padded(BriefMutex::new(OrderShard::new(idle)))),
+            shards: [(); SHARDS]
+                .map(|()| Padded(BriefMutex::new(OrderShard { order: Order::new(idle), active: None }))),
         }
     }
 
@@ -237,7 +233,7 @@ impl LeastConnections {
             if !stays {
                 affinity.avoids.set(affinity.avoids.get().saturating_sub(1));
                 affinity.shard.set(shard);
-                affinity.since.set(inner.order.turn());
+                affinity.since.set(inner.order.turn);
                 affinity.all_had_turn.set(false);
                 let owner = &self.owners.0[shard as usize % SHARDS];
                 if owner.load(Ordering::Relaxed) != affinity.picker {
@@ -249,7 +245,6 @@ impl LeastConnections {
         None
     }
 
-    /// Every shard, under its lock.
     pub(in crate::balance) fn lock_all(&self) -> AllShards<'_> {
         AllShards { least: self, shards: std::array::from_fn(|shard| lock(&self.shards[shard].0)) }
     }
@@ -295,8 +290,8 @@ impl LockedShard<'_> {
     #[inline(never)]
     fn end_turn(&self, pool: MemberPool, affinity: &ShardAffinity) {
         self.least.publish(self.shard, self.inner.load());
-        let is_home = affinity.shard.get() & ((1 << self.shift) - 1) == self.shard;
-        if is_home && self.inner.order.last_turn(pool) > affinity.since.get() {
+        let is_preferred = affinity.shard.get() & ((1 << self.shift) - 1) == self.shard;
+        if is_preferred && self.inner.order.last_turn(pool) > affinity.since.get() {
             affinity.all_had_turn.set(true);
         }
     }
@@ -309,7 +304,6 @@ pub(in crate::balance) struct AllShards<'l> {
 }
 
 impl AllShards<'_> {
-    /// The shards in use.
     fn used(&self) -> impl Iterator<Item = (u32, &OrderShard)> {
         let shards = self.shards.iter().take(1 << self.least.shift());
         (0..).zip(shards.map(|inner| &**inner))
@@ -334,7 +328,6 @@ impl AllShards<'_> {
         }
     }
 
-    /// As [`LeastConnections::link`].
     pub(in crate::balance) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
         let (shard, own) = self.shard_of(row);
         shard.order.link(own, place);
@@ -392,12 +385,9 @@ impl AllShards<'_> {
         Some(row)
     }
 
-    /// The least loaded of the members of the active pool that `accept` takes.
-    pub(in crate::balance) fn least_where(&self, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        self.least_from(0, accept)
-    }
-
-    fn least_from(&self, start: u32, accept: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The least loaded of the members of the active pool that `accept` takes; among
+    /// equals the first from a shard on.
+    pub(in crate::balance) fn least_from(&self, start: u32, accept: impl Fn(u32) -> bool) -> Option<u32> {
         let shift = self.least.shift();
         let mask = (1 << shift) - 1;
         let found = self.used().filter_map(|(shard, inner)| {
@@ -408,14 +398,12 @@ impl AllShards<'_> {
         found.min().map(|(.., row)| row)
     }
 
-    /// Bytes on the heap.
     pub(in crate::balance) fn heap_bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.order.heap_bytes()).sum()
     }
 }
 
 impl Drop for AllShards<'_> {
-    /// Lets everyone know what the next picks have to carry.
     fn drop(&mut self) {
         for (shard, inner) in self.used() {
             self.least.publish(shard, inner.load());

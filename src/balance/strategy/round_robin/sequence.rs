@@ -41,11 +41,11 @@ const FEW: usize = 32;
 /// One cycle of picks.
 #[derive(Debug, Clone)]
 pub(in crate::balance) struct Sequence {
-    /// What a cursor advances by.
-    step: u64,
+    /// Virtual time per pick.
+    pub(in crate::balance) step: u64,
     /// Picks of the cycle.
-    length: u64,
-    kind: CycleLayout,
+    pub(in crate::balance) length: u64,
+    layout: CycleLayout,
 }
 
 /// Shared, so that a copy of a sequence is cheap and its slots are one step away.
@@ -60,36 +60,30 @@ enum CycleLayout {
 impl Sequence {
     /// The sequence of these members, given in the order of their rows; none of none.
     pub(super) fn new(parts: &[Part]) -> Option<Self> {
-        let divisor = parts.iter().fold(0, |divisor, part| gcd(divisor, part.weight));
+        let divisor = parts.iter().fold(0, |divisor, part| gcd(divisor, part.weight.into()));
         if divisor == 0 {
             return None;
         }
-        let length: u64 = parts.iter().map(|part| u64::from(part.weight / divisor)).sum();
+        let length: u64 = parts.iter().map(|part| u64::from(part.weight) / divisor).sum();
         let step = (u64::MAX / length).wrapping_add(1);
         if length > LISTED_LIMIT {
-            let kind = CycleLayout::Spread(Arc::new(Spread::new(parts, divisor)));
-            return Some(Self { step, length, kind });
+            let layout = CycleLayout::Spread(Arc::new(Spread::new(parts, divisor)));
+            return Some(Self { step, length, layout });
         }
         let order = listed(parts, divisor, length);
-        let kind = if parts.iter().all(|part| part.row <= u32::from(u16::MAX)) {
+        let layout = if parts.iter().all(|part| part.row <= u32::from(u16::MAX)) {
             CycleLayout::Short(order.iter().map(|&row| row as u16).collect())
         } else {
             CycleLayout::Listed(order.into())
         };
-        Some(Self { step, length, kind })
-    }
-
-    /// What a cursor advances by per pick.
-    #[inline]
-    pub(in crate::balance) fn step(&self) -> u64 {
-        self.step
+        Some(Self { step, length, layout })
     }
 
     /// Gives each place the row whose turn comes, from this virtual time on.
     #[inline]
     pub(super) fn for_turns<P>(&self, time: u64, places: &[P], give: impl Fn(&P, u32)) {
         let first = scale(time, self.length) as usize;
-        match &self.kind {
+        match &self.layout {
             CycleLayout::Short(order) => give_turns(order, first, places, give),
             CycleLayout::Listed(order) => give_turns(order, first, places, give),
             CycleLayout::Spread(spread) => {
@@ -106,26 +100,11 @@ impl Sequence {
     #[inline]
     pub(in crate::balance) fn at(&self, cursor: u64) -> u32 {
         let slot = scale(cursor, self.length);
-        match &self.kind {
+        match &self.layout {
             CycleLayout::Short(order) => u32::from(order[slot as usize]),
             CycleLayout::Listed(order) => order[slot as usize],
             CycleLayout::Spread(spread) => spread.at(slot),
         }
-    }
-
-    /// Whether both are the same copy.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (&self.kind, &other.kind) {
-            (CycleLayout::Short(one), CycleLayout::Short(other)) => Arc::ptr_eq(one, other),
-            (CycleLayout::Listed(one), CycleLayout::Listed(other)) => Arc::ptr_eq(one, other),
-            (CycleLayout::Spread(one), CycleLayout::Spread(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        }
-    }
-
-    /// Picks of the cycle.
-    pub(in crate::balance) fn length(&self) -> u64 {
-        self.length
     }
 
     /// Whether writing it again takes a few microseconds at most.
@@ -133,9 +112,8 @@ impl Sequence {
         self.length <= SMALL
     }
 
-    /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        match &self.kind {
+        match &self.layout {
             CycleLayout::Short(order) => size_of_val(&**order),
             CycleLayout::Listed(order) => size_of_val(&**order),
             CycleLayout::Spread(spread) => spread.heap_bytes(),
@@ -155,15 +133,8 @@ fn give_turns<S: Copy + Into<u32>, P>(order: &[S], first: usize, places: &[P], g
     }
 }
 
-fn gcd(mut left: u32, mut right: u32) -> u32 {
-    while right != 0 {
-        (left, right) = (right, left % right);
-    }
-    left
-}
-
 /// The order of one cycle.
-fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
+fn listed(parts: &[Part], divisor: u64, length: u64) -> Vec<u32> {
     let mut by_weight: Vec<(u32, u32)> = parts.iter().map(|part| (part.weight, part.row)).collect();
     // Heavy first, as ties go to the first; equals stay in the order of their rows.
     by_weight.sort_by_key(|&(weight, _)| std::cmp::Reverse(weight));
@@ -171,8 +142,8 @@ fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
     let alone = by_weight.len() <= FEW;
     let classes: Vec<&[(u32, u32)]> = by_weight.chunk_by(|left, right| left.0 == right.0 && !alone).collect();
     let weights: Vec<u64> =
-        classes.iter().map(|class| u64::from(class[0].0 / divisor) * class.len() as u64).collect();
-    let repeats = weights.iter().copied().reduce(gcd64).unwrap_or(1);
+        classes.iter().map(|class| u64::from(class[0].0) / divisor * class.len() as u64).collect();
+    let repeats = weights.iter().copied().fold(0, gcd);
     let rates: Vec<u64> = weights.iter().map(|weight| weight / repeats).collect();
     let order = tijdeman(&rates, length / repeats);
     let mut turns = vec![0_usize; classes.len()];
@@ -188,7 +159,7 @@ fn listed(parts: &[Part], divisor: u32, length: u64) -> Vec<u32> {
     rows
 }
 
-fn gcd64(mut left: u64, mut right: u64) -> u64 {
+fn gcd(mut left: u64, mut right: u64) -> u64 {
     while right != 0 {
         (left, right) = (right, left % right);
     }
@@ -219,9 +190,6 @@ fn tijdeman(rates: &[u64], length: u64) -> Vec<u32> {
         let deadline = (((u128::from(picks + 1) * wide - 1) * u128::from(length)) << FRACTION) / unit;
         Window { picks, release: release as u64, deadline: deadline as u64 }
     };
-    if rates.len() == 1 {
-        return vec![0; length as usize];
-    }
     if rates.len() <= FEW {
         search_few(rates.len(), length, window)
     } else {

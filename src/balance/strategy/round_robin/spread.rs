@@ -2,19 +2,19 @@
 //!
 //! The cycle is laid out as *groups* of equal weight (as equal as whole numbers
 //! allow), each at least as heavy as the heaviest member. Members fill the groups
-//! in the order of their rows; who does not fit into the rest of one goes on in
-//! the next, so that a member is in two groups at most.
+//! in the order of their rows. A member that does not fit into the rest of a group is
+//! *cut*: it goes on in the next group, and so is in two groups at most.
 //!
 //! - Groups rotate. Some are heavier by one than the others: these *long* groups
-//!   rotate among themselves, and so do the short ones, and both kinds alternate
-//!   in proportion.
-//! - Inside a group a binary tree splits its turns. Of the turns of a node the
-//!   first child takes its share, rounded to the nearest: never off by more than
-//!   half a turn. Cut members come first, then the heavier half, and so on.
+//!   rotate among themselves, and so do the short ones; both kinds alternate in
+//!   proportion.
+//! - Inside a group a binary tree splits its turns. The first child of a node takes its
+//!   share of the node's turns, rounded to the nearest: never off by more than half a
+//!   turn. Cut members are split off first, then the heavier half, and so on.
 //!
-//! Together nobody is ever 2.5 picks away from its share. A group is off by
-//! less than one turn. A split adds half a turn, and passes on what came from above
-//! in proportion to the child. A cut member has two parts: half a turn, and half
+//! No member is ever 2.5 picks away from its share. A group is off by less than one
+//! turn. A split adds half a turn, and passes on what came from above in proportion to
+//! the child. A cut member has two parts: one adds half a turn, the other half a turn
 //! plus at most another half; what comes from the groups adds up to at most one,
 //! as the member is not heavier than a group. For a whole member the splits above
 //! it add up to 1.5 at most: below the two cut members a child is a leaf, or has
@@ -75,7 +75,7 @@ pub(super) struct Spread {
     nodes: Box<[Split]>,
 }
 
-/// GroupRing that rotate.
+/// Groups that rotate.
 #[derive(Debug, Clone, Copy)]
 struct GroupRing {
     /// The first of them among the roots.
@@ -104,35 +104,35 @@ impl GroupRing {
 
 impl Spread {
     /// The order of these members, weights divided by the divisor.
-    pub(super) fn new(parts: &[Part], divisor: u32) -> Self {
-        let weight = |part: &Part| u64::from(part.weight / divisor);
+    pub(super) fn new(parts: &[Part], divisor: u64) -> Self {
+        let weight = |part: &Part| u64::from(part.weight) / divisor;
         let total: u64 = parts.iter().map(weight).sum();
         let heaviest = parts.iter().map(weight).fold(1, u64::max);
         let count = (total / heaviest).max(1);
         let (least, long) = (total / count, total % count);
-        let mut trees = Trees {
-            roots: Vec::with_capacity(count as usize),
-            // Every group and every cut adds a piece, every group takes one root.
-            nodes: Vec::with_capacity(parts.len()),
-        };
-        let mut group = GroupParts::default();
-        let mut room = least + u64::from(long > 0);
+        // Every group and every cut adds a part, every group takes one root.
+        let mut nodes = Vec::with_capacity(parts.len());
+        let mut roots = Vec::with_capacity(count as usize);
+        // The parts of a group: of members that are also in the group before or behind,
+        // and of others.
+        let (mut cut, mut whole): (Vec<GroupPart>, Vec<GroupPart>) = (Vec::new(), Vec::new());
+        let mut size = least + u64::from(long > 0);
+        let mut room = size;
         for part in parts {
             let mut rest = weight(part);
-            let mut cut = false;
             while rest > 0 {
-                let piece = GroupPart { weight: rest.min(room) as u32, row: part.row };
-                rest -= u64::from(piece.weight);
-                room -= u64::from(piece.weight);
-                if cut || rest > 0 {
-                    group.cut.push(piece);
-                } else {
-                    group.whole.push(piece);
-                }
-                cut = true;
+                let taken = rest.min(room);
+                let is_whole = taken == weight(part);
+                let parts = if is_whole { &mut whole } else { &mut cut };
+                parts.push(GroupPart { weight: taken, row: part.row });
+                rest -= taken;
+                room -= taken;
                 if room == 0 {
-                    trees.plant(&mut group);
-                    room = least + u64::from((trees.roots.len() as u64) < long);
+                    whole.sort_by_key(|part| std::cmp::Reverse(part.weight));
+                    roots.push(tree(&mut nodes, &cut, &whole, size));
+                    (cut.clear(), whole.clear());
+                    size = least + u64::from((roots.len() as u64) < long);
+                    room = size;
                 }
             }
         }
@@ -142,8 +142,8 @@ impl Spread {
             long_share: (long_slots / u128::from(total.max(1))) as u64,
             long: GroupRing::new(0, long),
             short: GroupRing::new(long, count - long),
-            roots: trees.roots.into(),
-            nodes: trees.nodes.into(),
+            roots: roots.into(),
+            nodes: nodes.into(),
         }
     }
 
@@ -169,7 +169,6 @@ impl Spread {
         ((u128::from(slots) * u128::from(self.long_share) + (1 << 63)) >> 64) as u64
     }
 
-    /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.roots) + size_of_val(&*self.nodes)
     }
@@ -178,88 +177,35 @@ impl Spread {
 /// What a member has in a group.
 #[derive(Debug, Clone, Copy)]
 struct GroupPart {
-    weight: u32,
+    weight: u64,
     row: u32,
 }
 
-/// The pieces of a group.
-#[derive(Debug, Default)]
-struct GroupParts {
-    /// Of members that are also in the group before or behind.
-    cut: Vec<GroupPart>,
-    whole: Vec<GroupPart>,
-}
-
-/// The trees of all groups so far.
-#[derive(Debug)]
-struct Trees {
-    roots: Vec<u32>,
-    nodes: Vec<Split>,
-}
-
-impl Trees {
-    /// Turns the group into a tree, and leaves it empty.
-    fn plant(&mut self, group: &mut GroupParts) {
-        group.whole.sort_by_key(|piece| std::cmp::Reverse(piece.weight));
-        let mut total: u64 = group.cut.iter().chain(&group.whole).map(|piece| u64::from(piece.weight)).sum();
-        let mut cut = std::mem::take(&mut group.cut);
-        let root = if group.whole.is_empty() { cut.pop().map(leaf) } else { None };
-        // Each cut piece against the rest; the last of them, where nobody is
-        // whole, is the rest itself.
-        let mut parent: Option<usize> = None;
-        let mut top = None;
-        for piece in cut.drain(..) {
-            let node = self.push(u64::from(piece.weight), total, leaf(piece));
-            total -= u64::from(piece.weight);
-            self.hang(parent, &mut top, node as u32);
-            parent = Some(node);
-        }
-        let rest = root.unwrap_or_else(|| self.tree(&group.whole, total));
-        self.hang(parent, &mut top, rest);
-        self.roots.push(top.unwrap_or(rest));
-        group.cut = cut;
-        group.whole.clear();
-    }
-
-    fn hang(&mut self, parent: Option<usize>, top: &mut Option<u32>, child: u32) {
-        match parent {
-            Some(parent) => self.nodes[parent].second = child,
-            None => *top = Some(child),
-        }
-    }
-
-    /// A node that has its second child yet to come.
-    fn push(&mut self, weight: u64, total: u64, first: u32) -> usize {
-        // Rounded to the nearest; below 2^32 as the first is lighter than all.
-        let share = ((weight << 32) + total / 2) / total;
-        self.nodes.push(Split { share: share as u32, first, second: LEAF });
-        self.nodes.len() - 1
-    }
-
-    /// The tree of pieces in descending order: halves as equal as can be.
-    fn tree(&mut self, pieces: &[GroupPart], total: u64) -> u32 {
-        if let [piece] = pieces {
-            return leaf(*piece);
-        }
-        let mut taken = 0;
-        let mut count = 0;
-        for piece in &pieces[..pieces.len() - 1] {
-            let more = taken + u64::from(piece.weight);
+/// Adds the tree that splits so many turns between parts. Each cut part is split off
+/// first; then whole parts, in descending order, are halved as equally as can be.
+fn tree(nodes: &mut Vec<Split>, cut: &[GroupPart], whole: &[GroupPart], turns: u64) -> u32 {
+    let (first, second, taken) = match (cut, whole) {
+        ([part], []) | ([], [part]) => return part.row | LEAF,
+        ([part, rest @ ..], _) => ((&cut[..1], &whole[..0]), (rest, whole), part.weight),
+        ([], _) => {
+            let mut taken = whole[0].weight;
+            let mut count = 1;
             // The first half ends where it is nearest to the half.
-            if count > 0 && (2 * more).abs_diff(total) >= (2 * taken).abs_diff(total) {
-                break;
+            while count + 1 < whole.len() {
+                let more = taken + whole[count].weight;
+                if (2 * more).abs_diff(turns) >= (2 * taken).abs_diff(turns) {
+                    break;
+                }
+                (taken, count) = (more, count + 1);
             }
-            taken = more;
-            count += 1;
+            ((cut, &whole[..count]), (cut, &whole[count..]), taken)
         }
-        let (heavy, light) = pieces.split_at(count);
-        let node = self.push(taken, total, LEAF);
-        self.nodes[node].first = self.tree(heavy, taken);
-        self.nodes[node].second = self.tree(light, total - taken);
-        node as u32
-    }
-}
-
-fn leaf(piece: GroupPart) -> u32 {
-    piece.row | LEAF
+    };
+    let node = nodes.len();
+    // Rounded to the nearest; below 2^32 as the first is lighter than all.
+    let share = ((taken << 32) + turns / 2) / turns;
+    nodes.push(Split { share: share as u32, first: LEAF, second: LEAF });
+    nodes[node].first = tree(nodes, first.0, first.1, taken);
+    nodes[node].second = tree(nodes, second.0, second.1, turns - taken);
+    node as u32
 }

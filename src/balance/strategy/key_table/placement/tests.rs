@@ -248,3 +248,106 @@ proptest! {
         prop_assert!(moved < 3000 / 3, "{} moved between others", moved);
     }
 }
+
+fn raced(slownesses: &[u32]) -> Placement {
+    let slot = |(row, slowness): (u32, &u32)| KeySlot { slowness: AtomicU32::new(*slowness), row };
+    let slots = (100..).zip(slownesses).map(slot).collect();
+    let table = Placement { slots, range: AtomicU64::new(0), slot_of_row: Box::default() };
+    table.tune();
+    table
+}
+
+/// By the definition: every throw of a long time, and the least wait.
+fn least(slownesses: &[u32], key: u64, accept: impl Fn(u32) -> bool) -> Option<u32> {
+    let throws = (0..20_000).flat_map(|number| [dice(key, number), dice(key, number) >> 32]);
+    let mut time = 0;
+    let waits = throws.filter_map(|throw| {
+        time += u128::from(gap(throw as u32));
+        let slot = throw as usize % slownesses.len();
+        let takes = slownesses[slot] > 0 && accept(slot as u32 + 100);
+        takes.then(|| (time * u128::from(slownesses[slot]), slot))
+    });
+    waits.min_by_key(|(wait, _)| *wait).map(|(_, slot)| slot as u32 + 100)
+}
+
+fn slownesses() -> impl Strategy<Value = u32> {
+    let weight = prop_oneof![1_u32..400, 1_u32..200_000, Just(20)];
+    prop_oneof![2 => Just(0), 5 => weight.prop_map(|weight| u32::MAX / weight)]
+}
+
+proptest! {
+    #[test]
+    fn a_search_finds_who_waits_least(
+        slownesses in prop::collection::vec(slownesses(), 32),
+        key in any::<u64>(),
+        banned in 100_u32..132,
+    ) {
+        let table = raced(&slownesses);
+        let accept = |row: u32| row != banned && !row.is_multiple_of(3);
+        let Some(SlownessRange { fastest, is_even }) = table.tuned_range() else { return Ok(()) };
+        let expected = least(&slownesses, key, |_| true);
+        // What is known of the weights may be anything that is not too slow.
+        for known in [fastest, fastest / 2, 1] {
+            let range = SlownessRange { fastest: known, is_even: is_even && known == fastest };
+            table.range.store(range.to_bits(), Ordering::Release);
+            prop_assert_eq!(table.hit(key), expected);
+            prop_assert_eq!(table.hit_from(key, RaceState::START), expected);
+            prop_assert_eq!(table.find(key, |_| true), expected);
+            prop_assert_eq!(table.find(key, accept), least(&slownesses, key, accept));
+        }
+    }
+
+    #[test]
+    fn of_equals_the_first_hit_waits_least(up in prop::collection::vec(any::<bool>(), 32), key in any::<u64>()) {
+        let slownesses: Vec<u32> = up.iter().map(|up| u32::from(*up) * 1000).collect();
+        let table = raced(&slownesses);
+        if let Some(hit) = table.hit_even(key) {
+            prop_assert_eq!(Some(hit), least(&slownesses, key, |_| true));
+        }
+    }
+}
+
+#[test]
+fn the_last_resort_follows_weights_and_moves_no_other_keys() {
+    let weights = [1, 2, 3, 4, 0, 10];
+    let slownesses: Vec<u32> =
+        weights.iter().chain(&[0, 0]).map(|&weight| u32::MAX.checked_div(weight * 20).unwrap_or(0)).collect();
+    let table = raced(&slownesses);
+    let owners = |table: &Placement| -> Vec<Option<u32>> {
+        (0..40_000_u64)
+            .map(|key| table.find_among_all(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), |_| true))
+            .collect()
+    };
+    let before = owners(&table);
+    for (row, weight) in (100..).zip(weights) {
+        let share = before.iter().filter(|owner| **owner == Some(row)).count() as f64 / 40_000.0;
+        assert!((share - f64::from(weight) / 20.0).abs() < 0.01, "{row}: {share}");
+    }
+    table.slots[3].slowness.store(0, Ordering::Release);
+    for (old, new) in before.iter().zip(owners(&table)) {
+        assert!(*old == new || *old == Some(103));
+    }
+}
+
+#[test]
+fn a_search_that_gives_up_says_who_is_there() {
+    // One column among so many that most searches do not meet it in time.
+    let table = raced(&vec![0; 1 << 23]);
+    assert_eq!(table.hit(5), None);
+    table.slots[77].slowness.store(1000, Ordering::Release);
+    table.tune();
+    assert_eq!(table.hit(5), Some(177));
+    assert_eq!(table.find(5, |_| false), None);
+}
+
+#[test]
+fn gaps_are_exponential() {
+    let sum: f64 = GAPS.iter().map(|gap| f64::from(*gap)).sum();
+    assert!((sum / GAP_COUNT as f64 / MEAN_GAP - 1.0).abs() < 1e-4, "{sum}");
+    for (index, gap) in GAPS.iter().enumerate() {
+        let [shortest, longest] =
+            [index + 1, index].map(|end| -(end as f64 / GAP_COUNT as f64).ln() * MEAN_GAP);
+        let gap = f64::from(*gap);
+        assert!(gap + 0.5 >= shortest && gap - 0.5 <= longest, "{index}: {gap}");
+    }
+}

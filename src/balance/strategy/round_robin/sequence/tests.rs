@@ -14,7 +14,7 @@ fn cycle(sequence: &Sequence, picks: usize) -> Vec<u32> {
     (0..picks)
         .map(|_| {
             let row = sequence.at(cursor);
-            cursor = cursor.wrapping_add(sequence.step());
+            cursor = cursor.wrapping_add(sequence.step);
             row
         })
         .collect()
@@ -82,7 +82,7 @@ fn heavy_and_light_together_stay_smooth() {
     sets.push((0..800).map(|member| 1 + (member * 7919) % 10_000).collect());
     for weights in sets {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
-        assert!(!matches!(sequence.kind, CycleLayout::Spread(_)));
+        assert!(!matches!(sequence.layout, CycleLayout::Spread(_)));
         let order = cycle(&sequence, sequence.length as usize);
         let worst = deviation(order.into_iter(), &weights);
         assert!(worst <= 1.0, "{worst} for {} members", weights.len());
@@ -114,7 +114,7 @@ fn long_cycles_deviate_by_less_than_three_picks() {
     sets.push((0..2_000).map(|member| (1 + random(10_000)) * (20 - member % 19)).collect());
     for weights in sets {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
-        assert!(matches!(sequence.kind, CycleLayout::Spread(_)));
+        assert!(matches!(sequence.layout, CycleLayout::Spread(_)));
         let worst = deviation(cycle(&sequence, 5_000_000).into_iter(), &weights);
         println!("{} members: {worst}", weights.len());
         assert!(worst < 2.5, "{worst} for {} members", weights.len());
@@ -130,14 +130,14 @@ proptest! {
         offset in any::<u64>(),
     ) {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
-        let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight));
+        let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight.into()));
         let mut cursor = offset;
         let mut counts = vec![0; weights.len()];
         for _ in 0..sequence.length {
             counts[sequence.at(cursor) as usize] += 1;
-            cursor = cursor.wrapping_add(sequence.step());
+            cursor = cursor.wrapping_add(sequence.step);
         }
-        let expected: Vec<u32> = weights.iter().map(|weight| weight / divisor).collect();
+        let expected: Vec<u32> = weights.iter().map(|weight| weight / divisor as u32).collect();
         prop_assert_eq!(counts, expected);
     }
 
@@ -182,7 +182,7 @@ proptest! {
     ) {
         let sequence = Sequence::new(&parts(&weights)).unwrap();
         let order = cycle(&sequence, (sequence.length as usize).min(300_000));
-        let bound = if matches!(sequence.kind, CycleLayout::Spread(_)) { 2.5 } else { 1.0 };
+        let bound = if matches!(sequence.layout, CycleLayout::Spread(_)) { 2.5 } else { 1.0 };
         let worst = deviation(order.into_iter(), &weights);
         prop_assert!(worst <= bound, "{} for {:?}", worst, weights);
     }
