@@ -130,6 +130,7 @@ fn snapshot(members: u32) -> Snapshot {
         channels: Arc::new(Channels { entries: vec![Arc::new(entry)] }),
         drivers: vec![driver],
         reload: ReloadState { successful: true, last_success: START },
+        writes: Vec::new(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use vitald::channel::Health;
-use vitald::health::Timestamp;
+use vitald::health::{Resumed, Timestamp};
 use vitald::store::{
     Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, VerdictFile,
     VerdictRecord,
@@ -72,7 +72,7 @@ async fn writes(path: &Path, writers: usize) {
     let mut batch = Batch::new();
     (0..10_000).for_each(|number| put(&mut batch, number));
     store.write(batch).await.unwrap();
-    let before = store.state();
+    let before = store.monitor().state();
     let start = Instant::now();
     let tasks: Vec<_> = (0..writers)
         .map(|writer| {
@@ -98,11 +98,11 @@ async fn writes(path: &Path, writers: usize) {
         times.extend(task.await.unwrap());
     }
     let seconds = start.elapsed().as_secs_f64();
-    let state = store.state();
+    let state = store.monitor().state();
     let per_second =
         |count: u64| format!("{:.0}", u32::try_from(count).map_or(f64::MAX, f64::from) / seconds);
     let millis = |share| percentile(times.clone(), share).as_secs_f64() * 1e3;
-    let (batches, commits) = (state.batches - before.batches, state.commits - before.commits);
+    let (batches, commits) = (state.durable - before.durable, state.commits - before.commits);
     let (batches, commits) = (per_second(batches), per_second(commits));
     println!("{writers:<24}{batches:>12}{commits:>12}{:>14.2}{:>14.2}", millis(50), millis(99));
 }
@@ -149,10 +149,12 @@ fn verdicts(path: &Path, members: u64) {
     let records = (0..members).map(|number| VerdictRecord {
         // One key for all: what counts is the cost of making it.
         key: vitald::store::VerdictKey::of(definition, &channel, member),
-        health: Health::Healthy,
-        consecutive_successes: 7,
-        consecutive_failures: 0,
-        since: Timestamp(number),
+        resumed: Resumed {
+            health: Health::Healthy,
+            consecutive_successes: 7,
+            consecutive_failures: 0,
+            since: Timestamp(number),
+        },
         unconfirmed: Duration::ZERO,
     });
     let verdicts = SavedVerdicts { saved_at: SavedAt::default(), records: records.collect() };

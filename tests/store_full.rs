@@ -55,7 +55,7 @@ async fn check_full(store: &LocalStore, path: &Path, held: &StoreContents, error
         store.write(put(number, 500_000)).await.expect_err("the disk is still full");
         assert_eq!(store.load().await.expect("reading needs no space").records, held.records);
     }
-    assert!(store.state().failure.is_some());
+    assert!(store.monitor().state().failure.is_some());
 }
 
 /// The child of the test below, with a limit on the size of its files.
@@ -69,7 +69,7 @@ async fn limited() {
     let limit = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit }).unwrap();
     store.write(put(30_000, 500_000)).await.expect("there is space again");
-    assert!(store.state().failure.is_none());
+    assert!(store.monitor().state().failure.is_none());
     let after = store.load().await.unwrap();
     assert_eq!(after.records.len(), held.records.len() + 1);
     drop(store);
@@ -149,7 +149,7 @@ async fn a_full_disk_fails_writes_and_nothing_else() {
     check_full(&store, &disk.state(), &held, &error, ENOSPC).await;
     std::fs::remove_file(&filler).unwrap();
     store.write(put(30_000, 100_000)).await.expect("there is space again");
-    assert!(store.state().failure.is_none());
+    assert!(store.monitor().state().failure.is_none());
     let after = store.load().await.unwrap();
     drop(store);
     assert_eq!(open(&disk.state()).unwrap().load().await.unwrap(), after);

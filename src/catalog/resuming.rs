@@ -18,14 +18,8 @@ impl Resuming {
         let Some(definition) = DefinitionHash::of(channel) else { return Vec::new() };
         let known = positions.iter().filter_map(|position| {
             let member = channel.members().get(*position)?;
-            let record = self.0.find(VerdictKey::of(definition, channel, member))?;
-            let resumed = Resumed {
-                health: record.health,
-                consecutive_successes: record.consecutive_successes,
-                consecutive_failures: record.consecutive_failures,
-                since: record.since,
-            };
-            Some((*position, resumed))
+            let record = self.0.records.get(&VerdictKey::of(definition, channel, member))?;
+            Some((*position, record.resumed))
         });
         known.collect()
     }

@@ -11,6 +11,7 @@ use crate::balance::{Balancer, MemberId, UpdateError};
 use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, Standing, Tier};
 use crate::health::time::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
+use crate::store::{StoredKind, WriteState};
 
 /// Where a channel comes from; only its own source may change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +114,8 @@ pub struct Snapshot {
     pub drivers: Vec<DriverSnapshot>,
     /// The last reload.
     pub reload: ReloadState,
+    /// How writes into the state directory fare, by what is written.
+    pub writes: Vec<(StoredKind, WriteState)>,
 }
 
 impl Snapshot {

@@ -145,7 +145,13 @@ async fn picture(
             let answer = daemon.get(&path, PATIENCE).await?;
             let channel: ChannelDocument = read(daemon, &answer)?;
             let ready = daemon.get("/readyz", PATIENCE).await?.status == 200;
-            let status = StatusDocument { version: None, started_at: None, ready, channels: vec![channel] };
+            let status = StatusDocument {
+                version: None,
+                started_at: None,
+                ready,
+                store: Vec::new(),
+                channels: vec![channel],
+            };
             (answer.body, status)
         }
     };
@@ -202,6 +208,10 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, 
     text.push('\n');
     for finding in &assessment.findings {
         text.push_str(&format!("  {finding}\n"));
+    }
+    for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
+        let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));
+        text.push_str(&format!("  {}\n", paint(colour, Tone::Bad, &line)));
     }
     text.push('\n');
     text.push_str(&table(&status.channels, now, colour));

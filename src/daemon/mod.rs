@@ -137,15 +137,19 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let state = StateLocation::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
     let directory = state.open()?;
+    let mut writes = Vec::new();
     let registrar = match (&config.api, &directory) {
         (Some(api), Some(directory)) => {
             let store = LocalStore::open(directory)?;
+            writes.push(store.monitor().clone());
             Some(Registrar::open(store, &config, api, clock, calls).await?)
         }
         _ => None,
     };
     let limit = config.store.verdict_age_limit;
     let recall = directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, limit));
+    let saver = directory.map(|directory| VerdictSaver::new(&directory, recall.clone(), clock));
+    writes.extend(saver.as_ref().map(|saver| saver.monitor().clone()));
 
     let file_limit = process::raise_file_limit();
     let concurrency = process::concurrency(config.prober.max_in_flight, file_limit);
@@ -154,7 +158,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
     tokio::spawn(refresher.run());
     let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver);
-    catalog.set_recall(recall.clone());
+    catalog.set_recall(recall);
 
     let (channels_published, channel_reader) = watch::channel(Arc::new(Channels::default()));
     let (reload_state, reload_reader) =
@@ -169,6 +173,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         reload_state: reload_reader,
         drivers: pool.handles().to_vec(),
         reloads: reload_queue,
+        writes,
         lost_log_lines: options.lost_log_lines,
     }));
     let mut channels = ChannelControl { catalog, pool, file_limit, published: channels_published };
@@ -178,7 +183,6 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let summary = channels.replace_all(wanted, concurrency).await.map_err(DaemonError::Channels)?;
     // Who comes later was not there before the restart.
     channels.catalog.set_recall(None);
-    let saver = directory.map(|directory| VerdictSaver::start(&directory, recall, clock)).transpose()?;
     // Served only now: who asks finds every channel, and readiness means something.
     let (addresses, address_reader) = watch::channel(Vec::new());
     let api = match (&config.api, &registrar) {

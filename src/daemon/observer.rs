@@ -16,6 +16,7 @@ use super::driver_pool::DriverHandle;
 use crate::catalog::{Channels, ReloadState, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+use crate::store::WriteMonitor;
 
 /// A driver that has not begun a turn for so long is stalled. An idle one begins two a
 /// second.
@@ -46,6 +47,8 @@ pub struct ObserverState {
     pub drivers: Vec<DriverHandle>,
     /// Reload requests to control; bounded, a full queue makes the client wait.
     pub reloads: mpsc::Sender<ReloadRequest>,
+    /// How writes into the state directory fare.
+    pub writes: Vec<WriteMonitor>,
     /// Counts the log lines that nobody took.
     pub lost_log_lines: Option<ErrorCounter>,
 }
@@ -101,6 +104,7 @@ impl DaemonHandle for Observer {
             channels: Arc::clone(&shared.channels.borrow()),
             drivers,
             reload: *shared.reload_state.borrow(),
+            writes: shared.writes.iter().map(|monitor| (monitor.stored(), monitor.state())).collect(),
         })
     }
 

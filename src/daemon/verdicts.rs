@@ -1,7 +1,7 @@
 //! Verdicts over a restart: found at the start, saved every few seconds.
 //!
-//! Called by control. Collecting runs on a thread of the blocking pool, writing
-//! on the keeper's own; whoever probes waits for neither.
+//! Called by control. Collecting and writing run on a thread of the blocking pool:
+//! nobody who probes waits for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use crate::catalog::{ChannelSlot, Entry, MemberSlot, Snapshot};
-use crate::health::{MemberState, Outcome, Timestamp};
+use crate::health::{MemberState, Outcome, Resumed, Timestamp};
 use crate::store::{
-    DefinitionHash, Recall, SavedAt, SavedVerdicts, StateDirectory, StoreError, VerdictFile, VerdictKey,
-    VerdictRecord, VerdictWriter,
+    DefinitionHash, Recall, SavedAt, SavedVerdicts, StateDirectory, StoredKind, VerdictFile, VerdictKey,
+    VerdictRecord, WriteMonitor,
 };
 
 /// How often verdicts are saved.
@@ -32,8 +32,8 @@ pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) ->
     };
     match verdicts.recall(&clock.saved_at(), limit) {
         Ok(recall) => {
-            let age_seconds = recall.age().as_secs();
-            tracing::info!(members = recall.len(), age_seconds, "going on with saved verdicts");
+            let age_seconds = recall.age.as_secs();
+            tracing::info!(members = recall.records.len(), age_seconds, "going on with saved verdicts");
             Some(Arc::new(recall))
         }
         Err(refusal) => {
@@ -46,8 +46,9 @@ pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) ->
 /// Saves verdicts now and then, and at the end.
 #[derive(Debug)]
 pub struct VerdictSaver {
-    keeper: Arc<VerdictWriter>,
-    known: Arc<Mutex<Known>>,
+    file: VerdictFile,
+    monitor: WriteMonitor,
+    remembered: Arc<Mutex<Remembered>>,
     clock: Clock,
     /// The save under way.
     saving: Option<JoinHandle<()>>,
@@ -55,7 +56,7 @@ pub struct VerdictSaver {
 
 /// What the saver remembers from one save to the next.
 #[derive(Debug, Default)]
-struct Known {
+struct Remembered {
     /// What was gone on with at the start, until the first save.
     recalled: Option<(Arc<Recall>, Timestamp)>,
     channels: HashMap<ChannelSlot, KnownChannel>,
@@ -76,22 +77,24 @@ struct KnownMember {
 }
 
 impl VerdictSaver {
-    /// Starts the thread that writes. `recalled` is what members went on with.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start(
-        directory: &Arc<StateDirectory>,
-        recalled: Option<Arc<Recall>>,
-        clock: Clock,
-    ) -> Result<Self, StoreError> {
-        let keeper = VerdictWriter::start(VerdictFile::of(directory))?;
+    /// Saves nothing yet. `recalled` is what members went on with.
+    pub fn new(directory: &Arc<StateDirectory>, recalled: Option<Arc<Recall>>, clock: Clock) -> Self {
         let recalled = recalled.map(|recall| (recall, clock.now().wall));
-        let known = Known { recalled, channels: HashMap::new() };
-        Ok(Self { keeper: Arc::new(keeper), known: Arc::new(Mutex::new(known)), clock, saving: None })
+        Self {
+            file: VerdictFile::of(directory),
+            monitor: WriteMonitor::new(StoredKind::Verdicts),
+            remembered: Arc::new(Mutex::new(Remembered { recalled, channels: HashMap::new() })),
+            clock,
+            saving: None,
+        }
     }
 
-    /// Whether the last save was collected, so that the next one may begin.
+    /// How saving fares.
+    pub fn monitor(&self) -> &WriteMonitor {
+        &self.monitor
+    }
+
+    /// Whether the last save has ended, so that the next one may begin.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.saving.as_ref().is_none_or(JoinHandle::is_finished)
@@ -99,11 +102,15 @@ impl VerdictSaver {
 
     /// Has the verdicts of a snapshot saved, soon.
     pub fn save(&mut self, snapshot: Snapshot) {
-        let (keeper, known) = (Arc::clone(&self.keeper), Arc::clone(&self.known));
+        let (file, monitor) = (self.file.clone(), self.monitor.clone());
+        let remembered = Arc::clone(&self.remembered);
         let saved_at = self.clock.saved_at();
         self.saving = Some(tokio::task::spawn_blocking(move || {
-            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            keeper.offer(known.collect(&snapshot, saved_at));
+            let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            let verdicts = remembered.collect(&snapshot, saved_at);
+            // The drivers copy the pages they write to while it is held.
+            drop(snapshot);
+            monitor.note(1, file.save(&verdicts).as_ref().map(drop));
         }));
     }
 
@@ -116,16 +123,13 @@ impl VerdictSaver {
         if let Some(snapshot) = snapshot {
             self.save(snapshot);
         }
-        let saving = self.saving.take();
-        if let Some(saving) = saving {
+        if let Some(saving) = self.saving.take() {
             let _ = saving.await;
         }
-        // Going, the keeper writes what was offered, which may take the disk's time.
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }
 
-impl Known {
+impl Remembered {
     fn collect(&mut self, snapshot: &Snapshot, saved_at: SavedAt) -> SavedVerdicts {
         let mut before = std::mem::take(&mut self.channels);
         let mut records = Vec::new();
@@ -157,7 +161,8 @@ impl Known {
             // Another generation was asked something else in between.
             Some(member) => member.confirmed.filter(|_| member.slot == slot),
             None => self.recalled.as_ref().and_then(|(recall, at)| {
-                let unconfirmed = u64::try_from(recall.find(key)?.unconfirmed.as_nanos()).unwrap_or(u64::MAX);
+                let unconfirmed =
+                    u64::try_from(recall.records.get(&key)?.unconfirmed.as_nanos()).unwrap_or(u64::MAX);
                 Some(Timestamp(at.0.saturating_sub(unconfirmed)))
             }),
         };
@@ -178,6 +183,12 @@ impl KnownMember {
             self.confirmed = Some(last.at);
         }
         let unconfirmed = Duration::from_nanos(now.0.saturating_sub(self.confirmed?.0));
-        Some(VerdictRecord::of(self.key, state, unconfirmed))
+        let resumed = Resumed {
+            health: state.health,
+            consecutive_successes: state.consecutive_successes,
+            consecutive_failures: state.consecutive_failures,
+            since: state.since,
+        };
+        Some(VerdictRecord { key: self.key, resumed, unconfirmed })
     }
 }

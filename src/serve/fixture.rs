@@ -12,6 +12,7 @@ use crate::health::{
     ChannelStats, DriverSnapshot, Durations, LastProbe, MemberReason, MemberState, Outcome, Phases,
     ProberReason, ResultCounts, Timestamp,
 };
+use crate::store::{StoreError, StoredKind, WriteState};
 
 /// 2026-01-01T00:00:00Z.
 pub(super) const START: u64 = 1_767_225_600_000_000_000;
@@ -73,6 +74,13 @@ fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Snapshot {
         channels: Arc::new(Channels { entries }),
         drivers: vec![driver(first, 1), driver(second, 2)],
         reload: ReloadState { successful: true, last_success: Timestamp(START + SECOND / 8) },
+        writes: vec![
+            (
+                StoredKind::Channels,
+                WriteState { failure: Some(StoreError::Closed), failed: 3, ..WriteState::default() },
+            ),
+            (StoredKind::Verdicts, WriteState::default()),
+        ],
     }
 }
 

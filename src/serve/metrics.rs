@@ -27,11 +27,16 @@ use super::app::{App, DaemonHandle, MetricsDetail, QueryPairs, Selection, Takes}
 use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, Snapshot};
+use crate::store::WriteState;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const LOG_LINES_LOST: MetricFamily =
     counter("vitald_log_lines_lost_total", "Log lines dropped because nobody read the log.");
+const STORE_UP: MetricFamily =
+    gauge("vitald_store_up", "Whether the last write into the state directory succeeded.");
+const STORE_FAILURES: MetricFamily =
+    counter("vitald_store_write_failures_total", "Writes into the state directory that failed.");
 const IN_FLIGHT: MetricFamily = gauge("vitald_probes_in_flight", "Probes running now.");
 const SKIPPED: MetricFamily = counter(
     "vitald_probes_skipped_total",
@@ -74,6 +79,7 @@ fn write(
         MetricsDetail::Member => Some(buffer.gather(&snapshot, entries)),
         MetricsDetail::Channel => None,
     };
+    write_store(text, &snapshot)?;
     text.single(IN_FLIGHT, snapshot.in_flight())?;
     text.single(SKIPPED, SampleValue::Count(snapshot.skipped()))?;
     text.family(LAG);
@@ -84,4 +90,15 @@ fn write(
     let written = members.write(text);
     buffer.keep(members);
     written
+}
+
+fn write_store(text: &mut Text<'_>, snapshot: &Snapshot) -> io::Result<()> {
+    let mut family = |family: MetricFamily, value: fn(&WriteState) -> SampleValue| {
+        text.family(family);
+        snapshot.writes.iter().try_for_each(|(stored, state)| {
+            text.sample(family.name, &format!("kind=\"{}\"", stored.word()), value(state))
+        })
+    };
+    family(STORE_UP, |state| state.failure.is_none().into())?;
+    family(STORE_FAILURES, |state| SampleValue::Count(state.failed))
 }

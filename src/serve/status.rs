@@ -20,6 +20,7 @@ use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::wire::AsText;
 use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
 use crate::health::{LastProbe, Phases, Timestamp};
+use crate::store::{StoredKind, WriteState};
 
 const CONTENT_TYPE: &str = "application/json";
 
@@ -62,6 +63,7 @@ pub(super) fn write_status(
         version: env!("CARGO_PKG_VERSION"),
         started_at: Time(snapshot.started_at),
         ready: snapshot.ready,
+        store: snapshot.writes.iter().map(StoreBody::of).collect(),
     };
     open(text, &head, "channels")?;
     for (position, entry) in entries.iter().enumerate() {
@@ -122,6 +124,26 @@ struct StatusHead {
     version: &'static str,
     started_at: Time,
     ready: bool,
+    store: Vec<StoreBody>,
+}
+
+#[derive(Serialize)]
+struct StoreBody {
+    kind: &'static str,
+    up: bool,
+    write_failures: u64,
+    error: Option<String>,
+}
+
+impl StoreBody {
+    fn of((stored, state): &(StoredKind, WriteState)) -> Self {
+        Self {
+            kind: stored.word(),
+            up: state.failure.is_none(),
+            write_failures: state.failed,
+            error: state.failure.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 #[derive(Serialize)]

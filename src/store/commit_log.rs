@@ -55,11 +55,6 @@ impl CommitLog {
         }
     }
 
-    /// The last acknowledged batch.
-    pub(super) fn revision(&self) -> Revision {
-        self.revision
-    }
-
     /// Reads everything.
     pub(super) fn contents(&mut self) -> Result<StoreContents, StoreError> {
         self.reopen()?;

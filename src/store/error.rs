@@ -7,8 +7,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::verdict::SavedVerdictsError;
-
 /// Why records cannot be read or written. Cheap to clone: all callers of a
 /// commit get the same.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,7 +73,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: SavedVerdictsError,
+        why: String,
     },
     /// A batch holds what no store can keep.
     #[error("the store cannot keep {0}")]

@@ -4,16 +4,16 @@
 //! many writers share the cost of a flush. Each caller hears of its batch after
 //! the commit that holds it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreState;
 use super::commit_log::CommitLog;
 use super::database::{Medium, StoreFile};
 use super::directory::StateDirectory;
 use super::error::StoreError;
+use super::monitor::{StoredKind, WriteMonitor};
 use super::record::{Batch, Revision, StoreContents};
 
 /// Calls waiting for the writer thread. When it is full, callers wait in line:
@@ -39,7 +39,7 @@ enum StoreCall {
 #[derive(Debug)]
 pub struct LocalStore {
     calls: Option<mpsc::Sender<StoreCall>>,
-    state: Arc<Mutex<StoreState>>,
+    monitor: WriteMonitor,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -63,10 +63,9 @@ impl LocalStore {
     ) -> Result<Self, StoreError> {
         let path = medium.path().to_owned();
         let log = CommitLog::open(medium)?;
-        let state = StoreState { revision: log.revision(), ..StoreState::default() };
-        let state = Arc::new(Mutex::new(state));
+        let monitor = WriteMonitor::new(StoredKind::Channels);
         let (calls, queue) = mpsc::channel(QUEUE);
-        let writer = Writer { log, state: Arc::clone(&state), queue };
+        let writer = Writer { log, monitor: monitor.clone(), queue };
         let thread = std::thread::Builder::new().name("store".to_owned());
         let handle = thread
             .spawn(move || {
@@ -74,7 +73,7 @@ impl LocalStore {
                 drop(directory);
             })
             .map_err(|error| StoreError::io("start the writer of", path, error))?;
-        Ok(Self { calls: Some(calls), state, writer: Some(handle) })
+        Ok(Self { calls: Some(calls), monitor, writer: Some(handle) })
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
@@ -109,10 +108,9 @@ impl LocalStore {
         self.call(|answer| StoreCall::Write(batch, answer)).await
     }
 
-    /// How the store fares. Answers at once.
-    #[must_use]
-    pub fn state(&self) -> StoreState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How its writes fare.
+    pub fn monitor(&self) -> &WriteMonitor {
+        &self.monitor
     }
 
     /// Writes what is queued and closes the file.
@@ -138,7 +136,7 @@ impl Drop for LocalStore {
 /// The thread that owns the file.
 struct Writer {
     log: CommitLog,
-    state: Arc<Mutex<StoreState>>,
+    monitor: WriteMonitor,
     queue: mpsc::Receiver<StoreCall>,
 }
 
@@ -183,33 +181,11 @@ impl Writer {
             }
         }
         let result = self.log.commit(&batches);
-        self.note(batches.len() as u64, &result);
+        self.monitor.note(batches.len() as u64, result.as_ref().map(drop));
         for (behind, answer) in (0..).zip(answers.into_iter().rev()) {
             let _ = answer.send(result.clone().map(|last| last.before(behind)));
         }
         next
-    }
-
-    /// Keeps the state, and logs when writes begin to fail and when they work again.
-    fn note(&self, batches: u64, result: &Result<Revision, StoreError>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(revision) => {
-                if state.failure.take().is_some() {
-                    tracing::info!("the store can be written again");
-                }
-                state.revision = *revision;
-                state.batches += batches;
-                state.commits += 1;
-            }
-            Err(error) => {
-                if state.failure.is_none() {
-                    tracing::error!(%error, "the store cannot be written; API changes are refused");
-                }
-                state.failure = Some(error.clone());
-                state.failed_batches += batches;
-            }
-        }
     }
 }
 

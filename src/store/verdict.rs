@@ -1,55 +1,90 @@
-//! Verdicts as bytes, and how old is too old.
+//! Verdicts that outlive the daemon: whose they are, their bytes and their file,
+//! and how old is too old.
+//!
+//! A verdict is found again only by a member of the same channel at the same
+//! place that is asked the same. Whatever differs makes another key, so that the
+//! member starts at unknown.
 //!
 //! The file is written whole each time, so it is flat: a head, records of one
-//! length, a checksum. 37 bytes a member: 3.7 MB for 100,000.
+//! length, a checksum. 37 bytes a member: 3.7 MB for 100,000. It is written
+//! beside the old one, flushed, and moved into its place, so that a crash leaves
+//! one of the two.
 
 use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::identity::VerdictKey;
-use crate::channel::Health;
-use crate::health::{MemberState, Timestamp};
+use super::directory::StateDirectory;
+use super::error::StoreError;
+use crate::channel::{Channel, Health, Member};
+use crate::health::{Resumed, Timestamp};
 
+const FILE: &str = "verdicts";
 /// How the file begins; its last two bytes are the version, little-endian.
 const MAGIC: &[u8; 14] = b"vitald-verdict";
 const VERSION: u16 = 1;
 const RECORD: usize = 16 + 1 + 4 + 4 + 8 + 4;
 const CHECKSUM: usize = 32;
 
+/// The hash of a channel's check with its options. Made once per channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefinitionHash([u8; 32]);
+
+impl DefinitionHash {
+    /// The hash of what the channel asks its members; none when it asks nothing.
+    #[must_use]
+    pub fn of(channel: &Channel) -> Option<Self> {
+        channel.active_check()?;
+        Some(Self(Sha256::digest(channel.check_definition().as_bytes()).into()))
+    }
+}
+
+/// Finds a member's verdict again after a restart. SHA-256, because std's hashers
+/// may change with the compiler; cut to 128 bits, which no two of millions of
+/// members share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VerdictKey([u8; 16]);
+
+impl VerdictKey {
+    /// The key of a member of that channel, whose check has that hash.
+    #[must_use]
+    pub fn of(definition: DefinitionHash, channel: &Channel, member: &Member) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(definition.0);
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        let identity = channel.host_identity(member);
+        text(channel.name());
+        text(identity.group());
+        text(&identity.server());
+        hash.update(identity.port().to_le_bytes());
+        hash.update(channel.check_port(member).get().to_le_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut key = [0; 16];
+        key.copy_from_slice(digest.split_at(16).0);
+        Self(key)
+    }
+}
+
 /// What is kept of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerdictRecord {
     /// Whose it is.
     pub key: VerdictKey,
-    /// The verdict; unknown members are kept for their counts.
-    pub health: Health,
-    /// Successes in a row up to the last conclusive probe.
-    pub consecutive_successes: u32,
-    /// Failures in a row up to the last conclusive probe.
-    pub consecutive_failures: u32,
-    /// When `health` became what it is.
-    pub since: Timestamp,
+    /// The verdict and its counts; unknown members are kept for their counts.
+    pub resumed: Resumed,
     /// How long before the saving the last conclusive probe was; kept in whole
     /// seconds, rounded up. A verdict that was resumed and not probed since goes
     /// on ageing: restarts alone never make it young again.
     pub unconfirmed: Duration,
-}
-
-impl VerdictRecord {
-    /// What is kept of that state.
-    #[must_use]
-    pub fn of(key: VerdictKey, state: &MemberState, unconfirmed: Duration) -> Self {
-        Self {
-            key,
-            health: state.health,
-            consecutive_successes: state.consecutive_successes,
-            consecutive_failures: state.consecutive_failures,
-            since: state.since,
-            unconfirmed,
-        }
-    }
 }
 
 /// When verdicts were saved, by the clocks of `daemon`.
@@ -93,17 +128,6 @@ pub struct SavedVerdicts {
     pub records: Vec<VerdictRecord>,
 }
 
-/// Why bytes are no verdicts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SavedVerdictsError {
-    /// They are not as they were written.
-    #[error("it is damaged: {0}")]
-    Damaged(&'static str),
-    /// Written by a newer vitald.
-    #[error("it has version {0}, this vitald reads version {VERSION}")]
-    Newer(u16),
-}
-
 impl SavedVerdicts {
     /// As bytes.
     #[must_use]
@@ -117,23 +141,16 @@ impl SavedVerdicts {
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.boot_id).to_le_bytes());
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.nanos).to_le_bytes());
         for record in &self.records {
-            let VerdictRecord {
-                key,
-                health,
-                consecutive_successes,
-                consecutive_failures,
-                since,
-                unconfirmed,
-            } = record;
+            let VerdictRecord { key, resumed, unconfirmed } = record;
             bytes.extend_from_slice(&key.0);
-            bytes.push(match health {
+            bytes.push(match resumed.health {
                 Health::Unknown => 0,
                 Health::Healthy => 1,
                 Health::Unhealthy => 2,
             });
-            bytes.extend_from_slice(&consecutive_successes.to_le_bytes());
-            bytes.extend_from_slice(&consecutive_failures.to_le_bytes());
-            bytes.extend_from_slice(&since.0.to_le_bytes());
+            bytes.extend_from_slice(&resumed.consecutive_successes.to_le_bytes());
+            bytes.extend_from_slice(&resumed.consecutive_failures.to_le_bytes());
+            bytes.extend_from_slice(&resumed.since.0.to_le_bytes());
             let seconds = unconfirmed.as_secs().saturating_add((unconfirmed.subsec_nanos() > 0).into());
             bytes.extend_from_slice(&u32::try_from(seconds).unwrap_or(u32::MAX).to_le_bytes());
         }
@@ -145,22 +162,24 @@ impl SavedVerdicts {
     /// Reads what [`SavedVerdicts::encode`] wrote.
     ///
     /// # Errors
-    /// A newer version, or anything that is not as it was written.
-    pub fn decode(bytes: &[u8]) -> Result<Self, SavedVerdictsError> {
-        let cut_off = || SavedVerdictsError::Damaged("it is cut off");
+    /// A newer version, or anything that is not as it was written; the text goes
+    /// on after "cannot be used: ".
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let damaged = |what: &str| format!("it is damaged: {what}");
+        let cut_off = || damaged("it is cut off");
         let mut head = ByteReader(bytes);
         if head.take() != Some(*MAGIC) {
-            return Err(SavedVerdictsError::Damaged("it does not begin as verdicts do"));
+            return Err(damaged("it does not begin as verdicts do"));
         }
         match head.take().map(u16::from_le_bytes).ok_or_else(cut_off)? {
             VERSION => {}
-            0 => return Err(SavedVerdictsError::Damaged("it has version 0")),
-            version => return Err(SavedVerdictsError::Newer(version)),
+            0 => return Err(damaged("it has version 0")),
+            newer => return Err(format!("it has version {newer}, this vitald reads version {VERSION}")),
         }
         let end = bytes.len().checked_sub(CHECKSUM).ok_or_else(cut_off)?;
         let (content, checksum) = bytes.split_at(end);
         if Sha256::digest(content).as_slice() != checksum {
-            return Err(SavedVerdictsError::Damaged("its checksum is wrong"));
+            return Err(damaged("its checksum is wrong"));
         }
         let (head, records) = head.0.split_at_checked(8 + 1 + 16 + 8).ok_or_else(cut_off)?;
         let records = records.split_at_checked(records.len().saturating_sub(CHECKSUM)).ok_or_else(cut_off)?.0;
@@ -176,7 +195,7 @@ impl SavedVerdicts {
         }
         let records: Option<Vec<VerdictRecord>> =
             records.iter().map(|record| ByteReader(record).record()).collect();
-        let records = records.ok_or(SavedVerdictsError::Damaged("a record has an unknown verdict"))?;
+        let records = records.ok_or_else(|| damaged("a record has an unknown verdict"))?;
         Ok(Self { saved_at: SavedAt { wall, boot }, records })
     }
 
@@ -217,37 +236,73 @@ pub enum Refusal {
     FromTheFuture,
 }
 
-/// Kept verdicts by key, young enough to go on with.
+/// Kept verdicts, young enough to go on with.
 #[derive(Debug, Clone, Default)]
 pub struct Recall {
-    records: HashMap<VerdictKey, VerdictRecord>,
-    age: Duration,
+    /// By key, with `unconfirmed` as of now. A member has none when it, its
+    /// channel or its check is new or changed.
+    pub records: HashMap<VerdictKey, VerdictRecord>,
+    /// How long ago they were saved.
+    pub age: Duration,
 }
 
-impl Recall {
-    /// What is known of the member, with `unconfirmed` as of now; none when it,
-    /// its channel or its check is new or changed.
+/// The file of verdicts in a state directory.
+#[derive(Debug, Clone)]
+pub struct VerdictFile {
+    directory: Arc<StateDirectory>,
+    path: PathBuf,
+}
+
+impl VerdictFile {
+    /// The file of that directory; it need not be there yet.
     #[must_use]
-    pub fn find(&self, key: VerdictKey) -> Option<&VerdictRecord> {
-        self.records.get(&key)
+    pub fn of(directory: &Arc<StateDirectory>) -> Self {
+        Self { directory: Arc::clone(directory), path: directory.path().join(FILE) }
     }
 
-    /// How many members are known.
+    /// Where it is.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Whether nobody is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+    /// What was saved last; none when nothing ever was. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::Verdicts`]. Neither is a reason not
+    /// to start: say so and start at unknown. The
+    /// next save replaces the file.
+    pub fn load(&self) -> Result<Option<SavedVerdicts>, StoreError> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &self.path, error)),
+        };
+        SavedVerdicts::decode(&bytes)
+            .map(Some)
+            .map_err(|why| StoreError::Verdicts { path: self.path.clone(), why })
     }
 
-    /// How long ago they were saved.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        self.age
+    /// Replaces what was saved, durably. Blocks.
+    ///
+    /// # Errors
+    /// The system refused; what was saved before is still there.
+    pub fn save(&self, verdicts: &SavedVerdicts) -> Result<(), StoreError> {
+        let draft = self.path.with_extension("new");
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            file.write_all(&verdicts.encode())?;
+            // Before the rename, or a loss of power may leave an empty file.
+            file.sync_all()?;
+            fs::rename(&draft, &self.path)?;
+            self.directory.sync()
+        };
+        write().map_err(|error| {
+            // What is there of it only takes up the space that is missing.
+            let _ = fs::remove_file(&draft);
+            StoreError::io("write", &self.path, error)
+        })
     }
 }
 
@@ -268,14 +323,14 @@ impl ByteReader<'_> {
             [2] => Health::Unhealthy,
             _ => return None,
         };
-        Some(VerdictRecord {
-            key,
+        let resumed = Resumed {
             health,
             consecutive_successes: u32::from_le_bytes(self.take()?),
             consecutive_failures: u32::from_le_bytes(self.take()?),
             since: Timestamp(u64::from_le_bytes(self.take()?)),
-            unconfirmed: Duration::from_secs(u32::from_le_bytes(self.take()?).into()),
-        })
+        };
+        let unconfirmed = Duration::from_secs(u32::from_le_bytes(self.take()?).into());
+        Some(VerdictRecord { key, resumed, unconfirmed })
     }
 }
 

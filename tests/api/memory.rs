@@ -179,6 +179,7 @@ impl ApiBackend for Memory {
             channels: Arc::new(channels),
             drivers: vec![DriverSnapshot { pages: pages.collect(), ..DriverSnapshot::empty() }],
             reload: ReloadState { successful: true, last_success: Timestamp(0) },
+            writes: Vec::new(),
         }))
     }
 

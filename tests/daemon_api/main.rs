@@ -205,7 +205,16 @@ fn a_full_disk_is_told_and_changes_nothing() {
     assert_eq!((refused.status, text(&refused.json(), "/error_code")), (500, "APIG.9999"));
     assert!(refused.text.contains("store.redb"), "{}", refused.text);
     let before = names(&daemon);
+    let metrics = daemon.send("GET", "/metrics", "", "").text;
+    assert!(metrics.contains("vitald_store_up{kind=\"channels\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("vitald_store_write_failures_total{kind=\"channels\"} 1\n"), "{metrics}");
     let known = daemon.send("GET", "/v1/status", "", "").json();
+    assert_eq!((&known["store"][0]["up"], &known["store"][0]["write_failures"]), (&json!(false), &json!(1)));
+    assert!(text(&known, "/store/0/error").contains("store.redb"), "{known}");
+    let mut command = std::process::Command::new(vitald.get_program());
+    let status = command.args(["status", "--url", &format!("http://{}", daemon.address())]).output();
+    let shown = String::from_utf8(status.expect("the binary runs").stdout).expect("UTF-8");
+    assert!(shown.contains("channels are not saved: cannot write "), "{shown}");
     assert_eq!(known["channels"].as_array().map(Vec::len), Some(before.len()));
     daemon.kill();
     assert_eq!(names(&home.start()), before);

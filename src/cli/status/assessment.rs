@@ -14,7 +14,16 @@ pub(in crate::cli) struct StatusDocument {
     pub(in crate::cli) version: Option<String>,
     pub(in crate::cli) started_at: Option<String>,
     pub(in crate::cli) ready: bool,
+    #[serde(default)]
+    pub(in crate::cli) store: Vec<StoreDocument>,
     pub(in crate::cli) channels: Vec<ChannelDocument>,
+}
+
+/// How writes of one kind into the state directory fare.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct StoreDocument {
+    pub(in crate::cli) kind: String,
+    pub(in crate::cli) error: Option<String>,
 }
 
 /// One channel, also `GET /v1/channels/{name}`.

@@ -81,7 +81,7 @@ fn a_write_that_fails_anywhere_has_not_happened() {
             assert_eq!(error.errno(), Some(ENOSPC), "{error}");
             assert!(error.to_string().starts_with("cannot write /disk/store.redb: No space left"), "{error}");
             assert_eq!(held(&mut log).unwrap(), model, "{operations} {failure:?}");
-            let before = log.revision();
+            let before = log.revision;
             let after = commit(&mut log, &mut model, &mixed(7)).unwrap();
             assert!(after > before);
             assert_eq!(held(&mut log).unwrap(), model, "{operations} {failure:?}");
@@ -120,7 +120,7 @@ fn power_may_fail_at_any_moment() {
     let (disk, mut model) = filled(10);
     let mut log = CommitLog::open(Box::new(disk.clone())).unwrap();
     let base = disk.journal().len();
-    let first = log.revision();
+    let first = log.revision;
     // What each revision holds, and how much had been done when it was acknowledged.
     let mut history = vec![(base, model.clone())];
     for seed in 0..8 {
@@ -134,7 +134,7 @@ fn power_may_fail_at_any_moment() {
         for _ in 0..6 {
             let image = after_power_loss(&journal[..moment]);
             let mut log = CommitLog::open(Box::new(image)).unwrap();
-            let found = usize::try_from(log.revision().0 - first.0).unwrap();
+            let found = usize::try_from(log.revision.0 - first.0).unwrap();
             let acknowledged = history.iter().rposition(|(done, _)| *done <= moment).unwrap();
             assert!((acknowledged..=acknowledged + 1).contains(&found), "{found}, not {acknowledged}");
             assert_eq!(held(&mut log).unwrap(), history[found].1, "at {moment}");

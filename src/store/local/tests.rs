@@ -63,10 +63,11 @@ async fn writers_that_wait_share_a_commit() {
     let mut revisions: Vec<u64> = results.into_iter().map(|result| result.unwrap().0).collect();
     revisions.sort_unstable();
     assert!(revisions.into_iter().eq(1..=QUEUE as u64 * 3), "each batch has its own revision");
-    let state = store.state();
-    assert_eq!((state.batches, state.revision), (QUEUE as u64 * 3, Revision(QUEUE as u64 * 3)));
-    assert!(state.commits < state.batches / 2, "{} commits", state.commits);
-    assert_eq!(store.load().await.unwrap().records.len(), QUEUE * 3);
+    let state = store.monitor().state();
+    assert_eq!(state.durable, QUEUE as u64 * 3);
+    assert!(state.commits < state.durable / 2, "{} commits", state.commits);
+    let held = store.load().await.unwrap();
+    assert_eq!((held.records.len(), held.revision), (QUEUE * 3, Revision(QUEUE as u64 * 3)));
 }
 
 #[tokio::test]
@@ -76,12 +77,12 @@ async fn a_failure_is_told_and_forgotten_once_a_write_succeeds() {
     store.write(put(1)).await.unwrap();
     disk.fail_after(0, Failure::UntilHealed);
     store.write(put(2)).await.expect_err("full");
-    let state = store.state();
-    assert_eq!((state.failed_batches, state.revision), (1, Revision(1)));
+    let state = store.monitor().state();
+    assert_eq!((state.failed, state.durable), (1, 1));
     assert!(state.failure.is_some_and(|error| error.to_string().contains("No space left")));
     disk.heal();
     store.write(put(3)).await.unwrap();
-    assert!(store.state().failure.is_none());
+    assert!(store.monitor().state().failure.is_none());
     let held: Vec<Vec<u8>> =
         store.load().await.unwrap().records.into_iter().map(|held| held.key.id).collect();
     assert_eq!(held, [b"1", b"3"]);
@@ -94,7 +95,7 @@ async fn what_cannot_be_kept_is_refused_alone() {
     batch.put(RecordKey::new(Collection::Users, Vec::new()), Vec::new());
     let error = store.write(batch).await.expect_err("no id");
     assert_eq!(error.to_string(), "the store cannot keep an id of 0 bytes; 1 to 1024 can be kept");
-    assert!(store.state().failure.is_none());
+    assert!(store.monitor().state().failure.is_none());
 }
 
 /// Every future at once, on this task.

@@ -1,18 +1,24 @@
-//! Round trips, damage, age.
+//! Keys, round trips, damage, age, the file.
+
+use std::collections::HashSet;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel::fixture::{channel, member};
+use crate::channel::{HttpCheck, Method, Protocol};
 
 const SECOND: u64 = 1_000_000_000;
 
 fn record(number: u64) -> VerdictRecord {
     VerdictRecord {
         key: VerdictKey(u128::from(number).to_le_bytes()),
-        health: Health::ALL[usize::try_from(number % 3).unwrap()],
-        consecutive_successes: u32::MAX,
-        consecutive_failures: 3,
-        since: Timestamp(1_767_225_605_123_456_789 + number),
+        resumed: Resumed {
+            health: Health::ALL[usize::try_from(number % 3).unwrap()],
+            consecutive_successes: u32::MAX,
+            consecutive_failures: 3,
+            since: Timestamp(1_767_225_605_123_456_789 + number),
+        },
         unconfirmed: Duration::from_secs(number),
     }
 }
@@ -70,7 +76,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    let damaged = |text| Err(SavedVerdictsError::Damaged(text));
+    let damaged = |text: &str| Err(format!("it is damaged: {text}"));
     let mut newer = verdicts(1).encode();
     newer[14] = 2;
     let mut flipped = verdicts(1).encode();
@@ -79,7 +85,10 @@ fn what_is_wrong_is_said() {
     assert_eq!(SavedVerdicts::decode(b"#!/bin/sh\necho hello"), damaged("it does not begin as verdicts do"));
     assert_eq!(SavedVerdicts::decode(&flipped), damaged("its checksum is wrong"));
     assert_eq!(SavedVerdicts::decode(MAGIC), damaged("it is cut off"));
-    assert_eq!(SavedVerdicts::decode(&newer), Err(SavedVerdictsError::Newer(2)));
+    assert_eq!(
+        SavedVerdicts::decode(&newer),
+        Err("it has version 2, this vitald reads version 1".to_owned())
+    );
 }
 
 proptest! {
@@ -127,10 +136,92 @@ fn the_limit_is_the_last_age_that_counts() {
     let recall = saved(limit).expect("young enough");
     let found = VerdictRecord { unconfirmed: limit, ..record(0) };
     // The other one was probed a second earlier, and so is too old.
-    assert_eq!((recall.find(record(0).key), recall.find(record(1).key)), (Some(&found), None));
-    assert_eq!((recall.len(), recall.age()), (1, limit));
+    assert_eq!(
+        (recall.records.get(&record(0).key), recall.records.get(&record(1).key)),
+        (Some(&found), None)
+    );
+    assert_eq!((recall.records.len(), recall.age), (1, limit));
     let age = limit + Duration::from_nanos(1);
     assert_eq!(saved(age).map(|_| ()), Err(Refusal::TooOld { age, limit }));
     let future = verdicts(1).recall(&SavedAt::default(), limit);
     assert_eq!(future.map(|_| ()), Err(Refusal::FromTheFuture));
+}
+
+fn key(name: &str, protocol: Protocol, member: Member) -> VerdictKey {
+    let channel = channel(name, Some(protocol), vec![member]);
+    let definition = DefinitionHash::of(&channel).expect("probed");
+    VerdictKey::of(definition, &channel, &channel.members()[0])
+}
+
+#[test]
+fn every_part_of_the_identity_matters() {
+    let http = HttpCheck { path: "/".to_owned(), method: Method::Get, codes: Default::default() };
+    let group: Arc<str> = "blue".into();
+    let keys = [
+        key("web", Protocol::Tcp, member("192.0.2.1")),
+        key("web2", Protocol::Tcp, member("192.0.2.1")),
+        key("web", Protocol::Http(http), member("192.0.2.1")),
+        key("web", Protocol::Tcp, member("192.0.2.2")),
+        key("web", Protocol::Tcp, member("name.example")),
+        key("web", Protocol::Tcp, member("192.0.2.1").on_port(8081)),
+        key("web", Protocol::Tcp, member("192.0.2.1").in_group(&group)),
+    ];
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+}
+
+#[test]
+fn what_only_balancing_minds_does_not_matter() {
+    let plain = key("web", Protocol::Tcp, member("192.0.2.1"));
+    for other in [
+        member("192.0.2.1").on_port(8080),
+        member("192.0.2.1").weighing(7),
+        member("192.0.2.1").standby(),
+        member("192.0.2.1").disabled(),
+    ] {
+        assert_eq!(key("web", Protocol::Tcp, other), plain);
+    }
+}
+
+/// Kept on disk: a changed key forgets every verdict once.
+#[test]
+fn keys_are_those_of_version_1() {
+    let key = key("web", Protocol::Tcp, member("192.0.2.1"));
+    let shown: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(shown, "bf293589623def9218154b2d235d7b07");
+}
+
+#[test]
+fn members_that_are_not_probed_have_no_verdict() {
+    assert_eq!(DefinitionHash::of(&channel("web", None, Vec::new())), None);
+}
+
+fn file() -> (tempfile::TempDir, VerdictFile) {
+    let place = tempfile::tempdir().unwrap();
+    let directory = Arc::new(StateDirectory::open(&place.path().join("state")).unwrap());
+    (place, VerdictFile::of(&directory))
+}
+
+#[test]
+fn a_file_holds_what_was_saved_last() {
+    let (_place, file) = file();
+    assert_eq!(file.load().unwrap(), None);
+    file.save(&verdicts(1)).unwrap();
+    // A directory in the draft's place fails for root too.
+    let draft = file.path().with_extension("new");
+    fs::create_dir(&draft).unwrap();
+    let error = file.save(&verdicts(2)).expect_err("there is a directory").to_string();
+    assert!(error.contains("verdicts") && error.contains("os error"), "{error}");
+    assert_eq!(file.load().unwrap(), Some(verdicts(1)));
+    fs::remove_dir(&draft).unwrap();
+    file.save(&verdicts(3)).unwrap();
+    assert_eq!(file.load().unwrap(), Some(verdicts(3)));
+}
+
+#[test]
+fn a_damaged_file_is_reported_and_left_alone() {
+    let (_place, file) = file();
+    fs::write(file.path(), "scribble").unwrap();
+    let error = file.load().expect_err("no verdicts").to_string();
+    assert!(error.contains("it does not begin as verdicts do"), "{error}");
+    assert_eq!(fs::read(file.path()).unwrap(), b"scribble");
 }
