@@ -17,11 +17,13 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use vitald::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot, Source};
-use vitald::channel::{Channel, Health};
+use vitald::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
+use vitald::channel::reader::{ClientIdentityError, ReadContext};
+use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
+use vitald::probe::{Resolver, SystemLookup};
 use vitald::serve::{self, Liveness, ReloadSummary, SnapshotError};
 
 const ROUNDS: usize = 5;
@@ -112,12 +114,37 @@ fn memory_kib(field: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// Channels of files ask for nothing.
+struct NoContext;
+
+impl ReadContext for NoContext {
+    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
+        Err("no files here".to_owned())
+    }
+
+    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
+        Err(ClientIdentityError::Mismatch)
+    }
+
+    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        None
+    }
+
+    fn ecs_address(&self, _: &str) -> Option<Host> {
+        None
+    }
+}
+
 /// One channel of healthy members on one driver.
 fn snapshot(members: u32) -> Snapshot {
-    let slots = (0..members).map(|slot| MemberSlot { driver: 0, index: slot, generation: 0 }).collect();
-    let source = Source::File("vitald.toml".into());
-    let entry =
-        Entry::new(Arc::new(channel(members)), source, ChannelSlot(0), slots).expect("balanced members");
+    let (resolver, _) = Resolver::new(SystemLookup, Duration::from_secs(30));
+    let mut catalog = Catalog::new(1, 0, resolver);
+    let mut transaction = Transaction::new(catalog.channels().resources.clone(), &NoContext);
+    let channel = Arc::new(channel(members));
+    transaction.put_files([(&channel, Path::new("vitald.toml"))].into_iter(), UnixSeconds(0)).unwrap();
+    let (changes, resources) = transaction.finish();
+    let prepared = catalog.prepare(&changes, resources).unwrap();
+    let channels = catalog.commit(prepared).channels;
     let states: Vec<MemberState> = (0..members).map(state).collect();
     let mut driver = DriverSnapshot::empty();
     driver.pages =
@@ -127,7 +154,7 @@ fn snapshot(members: u32) -> Snapshot {
         taken_at: START,
         started_at: START,
         ready: true,
-        channels: Arc::new(Channels { entries: vec![Arc::new(entry)] }),
+        channels,
         drivers: vec![driver],
         reload: ReloadState { successful: true, last_success: START },
         writes: Vec::new(),

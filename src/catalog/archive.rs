@@ -6,11 +6,9 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::body::{self, field, list_field, text_field};
+use super::entry::Resource;
 use super::instance::Instance;
 use super::record::{ApiRecord, ChannelRecord, FORMAT, InstanceRecord, RecordError, damaged};
-use super::resource::Resource;
-use super::state::Registry;
-use crate::catalog::Source;
 use crate::channel::document::Kind;
 
 /// Instances and channels, without those of files.
@@ -51,17 +49,6 @@ impl Serialize for ArchiveRecords<'_> {
 }
 
 impl Archive {
-    /// What a registry holds. Copies no channel, so it takes little time.
-    #[must_use]
-    pub fn of(registry: &Registry) -> Self {
-        let made = registry.channels(None).filter(|resource| resource.source == Source::Api);
-        Self {
-            project: Some(registry.project().id.clone()),
-            instances: registry.instances().cloned().collect(),
-            channels: made.cloned().collect(),
-        }
-    }
-
     /// Records as a store held them; the oldest instance first.
     #[must_use]
     pub fn of_records(records: Vec<ApiRecord>) -> Self {

@@ -1,56 +1,76 @@
 //! Which channels exist, what the management API knows of them, and where each
 //! member's state lives.
 //!
-//! The daemon's control loop is the one writer; everybody else reads a
-//! published [`Channels`]. `serve` reads a [`Snapshot`]: these and the drivers'
-//! snapshots, taken together. Ids, times and everything else from outside are
-//! arguments.
+//! ```text
+//! files, calls, store ──> Transaction ──> ChangeSet ──> store (its records)
+//!                         (plan)              │
+//!                                             └──> Catalog (writer) ──> commands to drivers
+//!                                                      └──> Channels, published
+//! readers <── Snapshot: the channels, and the drivers' states beside them
+//! ```
+//!
+//! The daemon's control loop is the one writer. Ids, times and everything else from
+//! outside are arguments.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `entry` | one channel: configured with its ids, and as it runs |
+//! | `instance` | instances and their features |
+//! | `microservice` | `microservice_info`, kept and answered |
+//! | `ids` | ids and times |
+//! | `change` | what changes together, and its records |
+//! | `resources` | everything as configured, with its indexes |
+//! | `transaction` | changes being planned; reference channels follow |
+//! | `plan` | the calls of clients |
+//! | `sources` | files, configured instances, what the store held |
+//! | `record` | what the store keeps, opaque to it |
+//! | `archive` | everything the API made, as one text |
+//! | `writer` | from changes to what runs |
+//! | `drivers` | who has which slot, and what drivers are told |
+//! | `snapshot` | what readers get |
+//! | `query` | filters, order, paging |
+//! | `body` | JSON to the tree that the rules read |
+//! | `fault` | why a call was refused, with the vendor's codes |
+//! | `sorted_map` | a map whose copies share what they have in common |
 
 mod archive;
-mod balancing;
 mod body;
 mod change;
-mod delta;
-mod desk;
-mod draft;
+mod drivers;
+mod entry;
 mod fault;
-mod files;
 mod ids;
 mod instance;
 mod microservice;
 mod plan;
 mod query;
 mod record;
-mod resource;
-mod restore;
-mod resuming;
-mod seating;
-mod slots;
+mod resources;
 mod snapshot;
-mod state;
+mod sorted_map;
+mod sources;
+mod transaction;
+mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use archive::Archive;
-pub use balancing::set_health;
 pub use body::Body;
-pub use change::{Changes, DriverCommand, MemberProbe, ReloadSummary};
-pub use delta::{Cause, ChannelEdit, Delta, InstanceEdit, RecordEdit};
-pub use desk::{Desk, Effect, Published, ReadGuard};
+pub use change::{Cause, Change, ChangeSet};
+pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
+pub use entry::{
+    ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberRow, MemberSlot, Members, Resource, Source, Tag,
+};
 pub use fault::{Fault, FaultDetail};
-pub use files::NameClash;
 pub use ids::{Fresh, Id, InstanceId, UnixSeconds};
 pub use instance::{BackendCertificate, Feature, FeatureName, FeatureSetting, Instance, Project, Quotas};
 pub use microservice::{Cce, CceService, Cse, Microservice, Nacos, NacosServer, NacosUser, Service};
-pub use plan::{Call, ChannelPath, PathFamily, Planned, Reply};
+pub use plan::{Call, ChannelPath, PathFamily, Reply};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
 pub use record::{ApiRecord, RecordError};
-pub use resource::{GroupTag, Members, Resource, Tag};
-pub use restore::InstanceSetting;
-pub use seating::{Catalog, CatalogError, ChannelError, Edit, Prepared, Wanted};
-pub use snapshot::{
-    ChannelBalancer, ChannelSlot, ChannelSnapshot, Channels, Entry, MemberCounts, MemberSlot, MemberSnapshot,
-    ReloadState, Snapshot, Source,
-};
-pub use state::Registry;
+pub use resources::Resources;
+pub use snapshot::{ChannelSnapshot, Channels, MemberCounts, MemberSnapshot, ReloadState, Snapshot};
+pub use sources::SourceError;
+pub use transaction::Transaction;
+pub use writer::{Catalog, CatalogError, ChannelError, Committed, Prepared};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::entry::Resource;
 use super::fault::Fault;
 use super::ids::Id;
 use super::instance::{FeatureName, Instance};
-use super::resource::Resource;
-use super::state::Registry;
+use super::resources::Resources;
 use crate::channel::{ChannelKind, Host, Member};
 
 /// Which part of a list is wanted.
@@ -180,7 +180,7 @@ pub struct InstanceFilter {
     pub status: Option<String>,
 }
 
-impl Registry {
+impl Resources {
     /// Lists the channels of an instance, or of the project.
     ///
     /// # Errors

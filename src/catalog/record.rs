@@ -10,11 +10,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::body::{self, field, list_field, text_field};
+use super::entry::{GroupTag, Members, Resource, Source, Tag};
 use super::ids::{Id, UnixSeconds};
 use super::instance::{FeatureName, FeatureSetting, Instance};
 use super::microservice::{Microservice, Service};
-use super::resource::{GroupTag, Members, Resource, Tag};
-use crate::catalog::Source;
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use crate::channel::wire::{AsText, WireObject};
@@ -28,7 +27,7 @@ pub(super) const FORMAT: i128 = 1;
 #[derive(Debug, Clone)]
 pub enum ApiRecord {
     /// A channel; what is in effect is not computed yet, see
-    /// [`super::Registry::restore`].
+    /// [`super::Transaction::restore`].
     Channel(Box<Resource>),
     /// An instance.
     Instance(Box<Instance>),

@@ -1,92 +1,63 @@
-//! The channels and the drivers' snapshots, joined for readers.
+//! What readers get: the channels as published, and the drivers' states beside them.
 //!
 //! Rotation is computed here, from the verdicts in the very snapshot that is
 //! shown, so an answer never contradicts itself.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::balancing::Balancing;
-use crate::balance::{Balancer, MemberId, UpdateError};
-use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, Standing, Tier};
+use super::entry::{Entry, MemberRow, MemberSlot};
+use super::ids::Id;
+use super::resources::Resources;
+use super::sorted_map::SortedMap;
+use crate::channel::{Health, Member, MemberAddress, MemberStatus, Standing, Tier};
 use crate::health::time::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 use crate::store::{StoredKind, WriteState};
 
-/// Where a channel comes from; only its own source may change it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A configuration file.
-    File(PathBuf),
-    /// The management API; kept in the store.
-    Api,
-}
-
-/// The position of a channel's counters in every driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChannelSlot(pub u32);
-
-/// Where a member's state lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MemberSlot {
-    /// Which driver.
-    pub driver: u16,
-    /// Which slot of that driver.
-    pub index: u32,
-    /// Which of the members that used the slot one after another.
-    pub generation: u32,
-}
-
-/// One of the channels.
+/// Every channel, by its id and by the name it is known by. What is published is
+/// replaced whole, never changed.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// The channel.
-    pub channel: Arc<Channel>,
-    /// Where it comes from.
-    pub source: Source,
-    /// Where its counters are.
-    pub slot: ChannelSlot,
-    /// Where its members' states are, in the order of `channel.members()`.
-    pub members: Vec<MemberSlot>,
-    /// Picks among its members; shared by all entries the channel has over time,
-    /// as long as its strategy stays.
-    pub balancer: ChannelBalancer,
-    /// What the balancer calls the members, in the order of `channel.members()`.
-    pub balancer_ids: Vec<Option<MemberId>>,
-}
-
-impl Entry {
-    /// An entry with a balancer of its own.
-    ///
-    /// # Errors
-    /// The members cannot be balanced.
-    pub fn new(
-        channel: Arc<Channel>,
-        source: Source,
-        slot: ChannelSlot,
-        members: Vec<MemberSlot>,
-    ) -> Result<Self, UpdateError> {
-        let (balancer, balancer_ids) = Balancing::prepare(&channel, None)?.settle(&channel);
-        Ok(Self { channel, source, slot, members, balancer, balancer_ids })
-    }
-}
-
-/// A channel's balancer: a pick hands out `host:port`.
-pub type ChannelBalancer = Balancer<MemberAddress>;
-
-/// All channels, in name order. Replaced whole, never edited.
-#[derive(Debug, Clone, Default)]
 pub struct Channels {
-    /// The channels.
-    pub entries: Vec<Arc<Entry>>,
+    /// As they are configured, and the instances they belong to.
+    pub resources: Resources,
+    /// As they run, by the name of the channel in effect; one for each resource.
+    entries: SortedMap<Arc<str>, Arc<Entry>>,
 }
 
 impl Channels {
-    /// The channel of that name.
+    /// Nothing runs yet.
+    pub(super) fn of(resources: Resources) -> Self {
+        Self { resources, entries: SortedMap::default() }
+    }
+
+    /// The channels in the order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    /// The channel that is known by that name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Entry>> {
-        let position = self.entries.binary_search_by(|entry| entry.channel.name().cmp(name)).ok()?;
-        self.entries.get(position)
+        self.entries.get_by(|held| (**held).cmp(name))
+    }
+
+    /// The channel of that id.
+    #[must_use]
+    pub fn entry(&self, id: Id) -> Option<&Arc<Entry>> {
+        self.find(self.resources.resource(id)?.effective.name())
+    }
+
+    /// The same channels running, for resources that changed.
+    pub(super) fn with_resources(&self, resources: Resources) -> Self {
+        Self { resources, entries: self.entries.clone() }
+    }
+
+    pub(super) fn insert(&mut self, entry: Arc<Entry>) {
+        self.entries.insert(entry.channel().name().into(), entry);
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.entries.remove_by(|held| (**held).cmp(entry.channel().name()));
     }
 }
 
@@ -124,7 +95,7 @@ impl Snapshot {
     pub fn channel<'a>(&'a self, entry: &'a Entry) -> ChannelSnapshot<'a> {
         let tier = Tier::of(
             self.states(entry).map(|(member, state)| standing(member, state)),
-            entry.channel.balance().fail_open,
+            entry.channel().balance().fail_open,
         );
         ChannelSnapshot { snapshot: self, entry, tier }
     }
@@ -151,15 +122,17 @@ impl Snapshot {
         self.drivers.iter().map(|driver| driver.skipped).sum()
     }
 
+    /// What a driver knows of a member; none in the turn before the driver has seen it.
+    #[must_use]
+    pub fn state(&self, slot: MemberSlot) -> Option<&MemberState> {
+        self.drivers.get(usize::from(slot.driver))?.member(slot.index, slot.generation)
+    }
+
     fn states<'a>(
         &'a self,
         entry: &'a Entry,
     ) -> impl Iterator<Item = (&'a Member, Option<&'a MemberState>)> + 'a {
-        entry.channel.members().iter().zip(&entry.members).map(|(member, slot)| (member, self.state(slot)))
-    }
-
-    fn state(&self, slot: &MemberSlot) -> Option<&MemberState> {
-        self.drivers.get(usize::from(slot.driver))?.member(slot.index, slot.generation)
+        entry.members().map(|(member, row)| (member, self.state(row.slot)))
     }
 }
 
@@ -174,31 +147,21 @@ pub struct ChannelSnapshot<'a> {
 }
 
 impl<'a> ChannelSnapshot<'a> {
-    /// The members, in the order of the configuration.
+    /// The members, in the order of the channel.
     pub fn members(self) -> impl Iterator<Item = MemberSnapshot<'a>> + 'a {
-        let ids = self.entry.balancer_ids.iter().copied();
-        self.snapshot.states(self.entry).zip(ids).map(move |((member, state), id)| MemberSnapshot {
+        self.entry.members().map(move |(member, row)| MemberSnapshot {
             channel: self,
             member,
-            state,
-            id,
+            row,
+            state: self.snapshot.state(row.slot),
         })
-    }
-
-    /// The member at a position of the configuration.
-    #[must_use]
-    pub fn member(self, position: usize) -> Option<MemberSnapshot<'a>> {
-        let member = self.entry.channel.members().get(position)?;
-        let state = self.snapshot.state(self.entry.members.get(position)?);
-        let id = self.entry.balancer_ids.get(position).copied().flatten();
-        Some(MemberSnapshot { channel: self, id, member, state })
     }
 
     /// The channel's counters, summed over drivers.
     #[must_use]
     pub fn stats(self) -> ChannelStats {
         let mut sum = ChannelStats::default();
-        let slot = usize::try_from(self.entry.slot.0).unwrap_or(usize::MAX);
+        let slot = self.entry.slot.0 as usize;
         for stats in self.snapshot.drivers.iter().filter_map(|driver| driver.channels.get(slot)) {
             sum.merge(stats);
         }
@@ -240,8 +203,8 @@ pub struct MemberCounts {
 #[derive(Debug, Clone, Copy)]
 pub struct MemberSnapshot<'a> {
     channel: ChannelSnapshot<'a>,
-    id: Option<MemberId>,
-    /// The member as configured.
+    row: &'a MemberRow,
+    /// The member in effect.
     pub member: &'a Member,
     /// What its driver knows; none in the turn before the driver has seen it.
     pub state: Option<&'a MemberState>,
@@ -257,13 +220,13 @@ impl MemberSnapshot<'_> {
     /// `host:port` with the traffic port.
     #[must_use]
     pub fn address(&self) -> MemberAddress {
-        self.channel.entry.channel.member_address(self.member)
+        self.channel.entry.channel().member_address(self.member)
     }
 
     /// The effective weight.
     #[must_use]
     pub fn weight(&self) -> u16 {
-        self.channel.entry.channel.effective_weight(self.member)
+        self.channel.entry.channel().effective_weight(self.member)
     }
 
     /// Whether it takes traffic.
@@ -275,7 +238,7 @@ impl MemberSnapshot<'_> {
     /// Picks of the balancer that have begun and not ended.
     #[must_use]
     pub fn open_picks(&self) -> u32 {
-        self.id.map_or(0, |id| self.channel.entry.balancer.open_picks(id))
+        self.row.balancer_id.map_or(0, |id| self.channel.entry.balancer.open_picks(id))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The control loop: the one writer of which channels exist.
+//! The control loop: everything that happens to the daemon, one after another.
 //!
 //! It takes transitions from the drivers and logs them, reload requests from
 //! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,20 +13,14 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
-use super::driver_pool::DriverPool;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
-use super::process;
-use super::registrar::{Registrar, Step, Stored};
+use super::registrar::Registrar;
 use super::service::{self, ConfigSource, Ending, SignalRequest, Signals, StateLocation};
 use super::shortage::{self, ShortageWatch};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{
-    Catalog, Changes, Channels, MemberCounts, MemberSlot, Prepared, ReloadState, ReloadSummary, Snapshot,
-    Source, Wanted, set_health,
-};
+use crate::catalog::{MemberCounts, MemberSlot, ReloadState, ReloadSummary, Snapshot};
 use crate::channel::Health;
-use crate::config::Config;
 use crate::health::{Outcome, Timestamp, Transition};
 use crate::serve::{DaemonHandle as _, Liveness};
 
@@ -52,64 +45,12 @@ pub struct TransitionEvent {
     pub at: Timestamp,
 }
 
-/// The channels in effect: what they are, who probes them, who is told.
-pub struct ChannelControl {
-    /// Which channels exist.
-    pub catalog: Catalog,
-    /// The drivers.
-    pub pool: DriverPool,
-    /// Open files the system allows; bounds the probes at once.
-    pub file_limit: usize,
-    /// Publishes the channels.
-    pub published: watch::Sender<Arc<Channels>>,
-}
-
-impl ChannelControl {
-    /// Puts exactly these channels into effect: drivers first, then readers.
-    ///
-    /// # Errors
-    /// Probes that cannot be prepared; nothing has changed then.
-    pub async fn replace_all(
-        &mut self,
-        wanted: Vec<Wanted>,
-        concurrency: usize,
-    ) -> Result<ReloadSummary, String> {
-        let changes = self.catalog.replace_all(wanted).map_err(|error| error.to_string())?;
-        self.pool.set_concurrency(concurrency).await;
-        Ok(self.spread(changes).await)
-    }
-
-    /// Puts edits into effect that were prepared.
-    async fn commit(&mut self, prepared: Prepared) {
-        if !prepared.is_empty() {
-            let changes = self.catalog.commit(prepared);
-            self.spread(changes).await;
-        }
-    }
-
-    async fn spread(&self, changes: Changes) -> ReloadSummary {
-        self.pool.apply(changes.drivers).await;
-        self.published.send_replace(changes.channels);
-        changes.summary
-    }
-}
-
-/// The channels of files alone.
-pub fn wanted_of_files(config: &Config) -> Vec<Wanted> {
-    let files = config.channels.iter();
-    let wanted = files
-        .map(|file| Wanted { channel: Arc::clone(&file.channel), source: Source::File(file.file.clone()) });
-    wanted.collect()
-}
-
 /// Everything the loop owns.
 pub struct Control {
     /// Where the configuration comes from.
     pub config: ConfigSource,
     /// The channels in effect.
-    pub channels: ChannelControl,
-    /// Calls of the management API, if there is one.
-    pub registrar: Option<Registrar>,
+    pub registrar: Registrar,
     /// Where state is kept; fixed at the start.
     pub state: StateLocation,
     /// Saves verdicts, if there is a state directory.
@@ -150,7 +91,7 @@ impl Control {
                     let _ = answer.send(result);
                 }
                 // Cancel-safe: see Registrar::step.
-                step = next_step(&mut self.registrar) => self.handle_step(step).await,
+                step = self.registrar.step() => self.registrar.handle_step(step).await,
                 // Cancel-safe: a signal stays pending until it is returned.
                 request = signals.next() => match request {
                     SignalRequest::Reload => drop(self.handle_reload().await),
@@ -172,7 +113,7 @@ impl Control {
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
         service::stopping();
         tracing::info!("stopping");
-        let Self { mut channels, mut registrar, saver, server, observer, .. } = self;
+        let Self { mut registrar, saver, server, observer, .. } = self;
         let orderly = async {
             let mut closing = pin!(server.close());
             // Calls that came in before are still answered.
@@ -181,17 +122,15 @@ impl Control {
                     // Cancel-safe: the closing goes on with the next turn.
                     () = &mut closing => break,
                     // Cancel-safe: see Registrar::step.
-                    step = next_step(&mut registrar) => settle(&mut channels, &mut registrar, step).await,
+                    step = registrar.step() => registrar.handle_step(step).await,
                 }
             }
-            finish_batch(&mut channels, &mut registrar).await;
-            if let Some(registrar) = &registrar {
-                registrar.close().await;
-            }
+            registrar.finish_batch().await;
+            registrar.close_store().await;
             if let Some(saver) = saver {
                 saver.finish(observer.observe().await.ok()).await;
             }
-            channels.pool.stop().await;
+            registrar.stop().await;
         };
         tokio::select! {
             // Not resumed after the other arm: the process ends.
@@ -231,11 +170,11 @@ impl Control {
         let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
         self.state.judge(&config)?;
         // What is durable is in effect first: a reload starts from one state.
-        finish_batch(&mut self.channels, &mut self.registrar).await;
+        self.registrar.finish_batch().await;
         // Bind first: an address in use refuses the reload before anything changed.
         let prepared = self.server.prepare(&config.server, config.api.as_ref());
         let prepared = prepared.map_err(|error| error.to_string())?;
-        let summary = self.put_in_effect(&config).await?;
+        let summary = self.registrar.reconfigure(&config).await?;
         if let (Some(gate), Some(api)) = (self.server.gate(), &config.api)
             && let Err(error) = gate.replace(api)
         {
@@ -245,44 +184,17 @@ impl Control {
         Ok(summary)
     }
 
-    /// Puts a new configuration into effect, all or nothing.
-    async fn put_in_effect(&mut self, config: &Config) -> Result<ReloadSummary, String> {
-        let result = self.replace_channels(config).await;
-        if result.is_ok() {
-            self.channels.catalog.reference().replace(config.prober.reference.clone());
-        }
-        result
-    }
-
-    async fn replace_channels(&mut self, config: &Config) -> Result<ReloadSummary, String> {
-        let concurrency = process::concurrency(config.prober.max_in_flight, self.channels.file_limit);
-        let (Some(registrar), Some(api)) = (&mut self.registrar, &config.api) else {
-            return self.channels.replace_all(wanted_of_files(config), concurrency).await;
-        };
-        registrar.reconfigure(config, api).await?;
-        let result = self.channels.replace_all(registrar.wanted(), concurrency).await;
-        match &result {
-            Ok(_) => registrar.commit(),
-            Err(_) => registrar.roll_back(),
-        }
-        result
-    }
-
-    async fn handle_step(&mut self, step: Step) {
-        settle(&mut self.channels, &mut self.registrar, step).await;
-    }
-
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
         for transition in batch {
             let slot = MemberSlot { driver, index: transition.slot, generation: transition.generation };
             // A member that went while its transition was under way is nobody's news.
-            let Some((entry, position)) = self.channels.catalog.occupant(slot) else { continue };
-            let Some(member) = entry.channel.members().get(position) else { continue };
-            set_health(entry, position, transition.to);
-            self.catch_up.add(entry.channel.name(), &entry.balancer);
+            let Some((entry, position)) = self.registrar.occupant(slot) else { continue };
+            let Some(member) = entry.channel().members().get(position) else { continue };
+            entry.set_health(position, transition.to);
+            self.catch_up.add(entry.channel().name(), &entry.balancer);
             let event = TransitionEvent {
-                channel: entry.channel.name().to_owned(),
-                member: entry.channel.member_address(member).to_string(),
+                channel: entry.channel().name().to_owned(),
+                member: entry.channel().member_address(member).to_string(),
                 from: transition.from,
                 to: transition.to,
                 outcome: transition.outcome,
@@ -349,7 +261,9 @@ impl Control {
 fn status_text(snapshot: Option<&Snapshot>) -> String {
     let Some(snapshot) = snapshot else { return "A driver does not answer".to_owned() };
     let mut sum = MemberCounts::default();
-    for entry in &snapshot.channels.entries {
+    let mut channels = 0;
+    for entry in snapshot.channels.entries() {
+        channels += 1;
         let counts = snapshot.channel(entry).member_counts();
         sum.healthy += counts.healthy;
         sum.unhealthy += counts.unhealthy;
@@ -357,48 +271,9 @@ fn status_text(snapshot: Option<&Snapshot>) -> String {
         sum.disabled += counts.disabled;
     }
     format!(
-        "{} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
-        snapshot.channels.entries.len(),
-        sum.healthy,
-        sum.unhealthy,
-        sum.unknown,
-        sum.disabled
+        "{channels} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
+        sum.healthy, sum.unhealthy, sum.unknown, sum.disabled
     )
-}
-
-/// The next step of the management API's calls; never, without one. Cancel-safe
-/// as [`Registrar::step`] is.
-async fn next_step(registrar: &mut Option<Registrar>) -> Step {
-    match registrar {
-        Some(registrar) => registrar.step().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Does what a step asks of the one who has the catalog.
-async fn settle(channels: &mut ChannelControl, registrar: &mut Option<Registrar>, step: Step) {
-    let Some(registrar) = registrar else { return };
-    match step {
-        Step::Planned(planned) => registrar.store(planned, &channels.catalog),
-        Step::Stored(Stored { answers, prepared }) => {
-            let result = match prepared {
-                Ok(prepared) => {
-                    channels.commit(prepared).await;
-                    Ok(())
-                }
-                Err(fault) => Err(fault),
-            };
-            registrar.settle(answers, result);
-        }
-    }
-}
-
-/// Ends the batch under way, if there is one.
-async fn finish_batch(channels: &mut ChannelControl, registrar: &mut Option<Registrar>) {
-    while registrar.as_ref().is_some_and(Registrar::is_busy) {
-        let step = next_step(registrar).await;
-        settle(channels, registrar, step).await;
-    }
 }
 
 /// Three times as often as the manager asks, so that one late beat is no failure;

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::Backend;
 use super::observer::Observer;
 use super::process;
+use super::registrar::Backend;
 use crate::config::ServerSettings;
 use crate::config::api::{self, Transport};
 use crate::serve::auth::{self, AuthGate, keystone};

@@ -2,13 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `control` | the one writer: transitions, reloads, the end |
+//! | `control` | the loop: transitions, reloads, the end |
 //! | `driver` | a thread's turn: start what is due, collect, judge stalls |
 //! | `executor` | a driver's running probes |
 //! | `driver_pool` | the drivers' threads |
 //! | `observer` | snapshots for the HTTP server |
-//! | `backend` | the daemon as the management API sees it |
-//! | `registrar` | calls of the management API: planned, stored, put in effect |
+//! | `registrar` | the one writer of channels: calls of the management API, reloads |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `http_server` | the HTTP server: thread, listeners, their change on reload |
 //! | `catch_up` | when balancers write long orders again |
@@ -17,7 +16,6 @@
 //! | `service` | signals, the state directory, what the service manager is told |
 //! | `shortage` | says when descriptors or ports run out |
 
-pub mod backend;
 pub mod catch_up;
 pub mod clock;
 pub mod control;
@@ -42,20 +40,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use self::backend::{Backend, Recent};
 use self::catch_up::CatchUp;
 use self::clock::Clock;
+use self::control::Control;
 pub use self::control::TransitionEvent;
-use self::control::{ChannelControl, Control};
 use self::driver_pool::DriverPool;
 use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, ObserverState};
-use self::registrar::{CALL_QUEUE, Registrar, RestoreError};
+use self::registrar::{Backend, CALL_QUEUE, Registrar, SharedSnapshot};
 pub use self::service::{ConfigSource, Ending};
 use self::service::{Signals, StateLocation};
 use self::shortage::ShortageWatch;
 use self::verdicts::VerdictSaver;
-use crate::catalog::{Catalog, Channels, ReloadState};
+use crate::catalog::{Catalog, ReloadState, SourceError};
 use crate::config::{self, Config, Diagnostics};
 use crate::probe::{Resolver, SystemLookup};
 use crate::serve::auth::AuthGate;
@@ -98,7 +95,7 @@ pub enum DaemonError {
     Store(#[from] StoreError),
     /// What the store holds cannot be taken over.
     #[error(transparent)]
-    Restore(#[from] RestoreError),
+    Restore(#[from] SourceError),
     /// The probes of a channel cannot be prepared.
     #[error("{0}")]
     Channels(String),
@@ -138,11 +135,11 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
     let directory = state.open()?;
     let mut writes = Vec::new();
-    let registrar = match (&config.api, &directory) {
-        (Some(api), Some(directory)) => {
+    let api = match (&config.api, &directory) {
+        (Some(_), Some(directory)) => {
             let store = LocalStore::open(directory)?;
             writes.push(store.monitor().clone());
-            Some(Registrar::open(store, &config, api, clock, calls).await?)
+            Some((store, calls))
         }
         _ => None,
     };
@@ -160,7 +157,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver);
     catalog.set_recall(recall);
 
-    let (channels_published, channel_reader) = watch::channel(Arc::new(Channels::default()));
+    let (published, channel_reader) = watch::channel(Arc::clone(catalog.channels()));
     let (reload_state, reload_reader) =
         watch::channel(ReloadState { successful: true, last_success: now.wall });
     let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
@@ -176,35 +173,25 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         writes,
         lost_log_lines: options.lost_log_lines,
     }));
-    let mut channels = ChannelControl { catalog, pool, file_limit, published: channels_published };
-    channels.catalog.reference().replace(config.prober.reference.clone());
-    let wanted =
-        registrar.as_ref().map_or_else(|| control::wanted_of_files(&config), Registrar::wanted_at_start);
-    let summary = channels.replace_all(wanted, concurrency).await.map_err(DaemonError::Channels)?;
-    // Who comes later was not there before the restart.
-    channels.catalog.set_recall(None);
+    catalog.reference().replace(config.prober.reference.clone());
+    let (registrar, summary) =
+        Registrar::open(&config, api, clock, (catalog, pool, file_limit), published).await?;
     // Served only now: who asks finds every channel, and readiness means something.
     let (addresses, address_reader) = watch::channel(Vec::new());
-    let api = match (&config.api, &registrar) {
-        (Some(api), Some(registrar)) => {
-            let published = registrar.published();
-            let backend = Backend {
-                observer: observer.clone(),
-                published,
-                calls: call_queue,
-                addresses: address_reader,
-                recent: Recent::default(),
-            };
+    let api = match &config.api {
+        Some(api) => {
+            let recent = SharedSnapshot::default();
+            let backend =
+                Backend { observer: observer.clone(), calls: call_queue, addresses: address_reader, recent };
             Some((gate(api, clock)?, backend))
         }
-        _ => None,
+        None => None,
     };
     let routes = Routes { observer: observer.clone(), api };
     let server =
         HttpServer::open(HttpThread::start()?, bound, listen_override, &config.server, routes, addresses)?;
     let control = Control {
         config: options.config,
-        channels,
         registrar,
         state,
         saver,

@@ -133,16 +133,14 @@ impl Remembered {
     fn collect(&mut self, snapshot: &Snapshot, saved_at: SavedAt) -> SavedVerdicts {
         let mut before = std::mem::take(&mut self.channels);
         let mut records = Vec::new();
-        for entry in &snapshot.channels.entries {
+        for entry in snapshot.channels.entries() {
             let channel = match before.remove(&entry.slot) {
                 Some(known) if Arc::ptr_eq(&known.entry, entry) => Some(known),
                 old => self.meet(entry, old),
             };
             let Some(mut channel) = channel else { continue };
             for member in &mut channel.members {
-                let driver = snapshot.drivers.get(usize::from(member.slot.driver));
-                let state =
-                    driver.and_then(|driver| driver.member(member.slot.index, member.slot.generation));
+                let state = snapshot.state(member.slot);
                 records.extend(state.and_then(|state| member.record(state, saved_at.wall)));
             }
             self.channels.insert(entry.slot, channel);
@@ -153,7 +151,7 @@ impl Remembered {
 
     /// A channel that is new or changed; none when its members are not probed.
     fn meet(&self, entry: &Arc<Entry>, old: Option<KnownChannel>) -> Option<KnownChannel> {
-        let channel = &entry.channel;
+        let channel = entry.channel();
         let definition = DefinitionHash::of(channel)?;
         let old: HashMap<VerdictKey, KnownMember> =
             old.into_iter().flat_map(|old| old.members).map(|member| (member.key, member)).collect();
@@ -166,9 +164,9 @@ impl Remembered {
                 Some(Timestamp(at.0.saturating_sub(unconfirmed)))
             }),
         };
-        let members = channel.members().iter().zip(&entry.members).map(|(member, slot)| {
+        let members = entry.members().map(|(member, row)| {
             let key = VerdictKey::of(definition, channel, member);
-            KnownMember { slot: *slot, key, confirmed: known(key, *slot) }
+            KnownMember { slot: row.slot, key, confirmed: known(key, row.slot) }
         });
         Some(KnownChannel { members: members.collect(), entry: Arc::clone(entry) })
     }

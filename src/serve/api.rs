@@ -24,7 +24,7 @@ use self::call::{ApiError, ApiState};
 use self::write::{write, write_at};
 use super::http::{BodyReader, PageError, identify, json_bytes};
 use super::server::{ConnectionInfo, PeerAddress};
-use crate::catalog::{Archive, Call, PathFamily};
+use crate::catalog::{Call, PathFamily};
 use crate::channel::MemberStatus;
 
 /// The API's own description, checked by hand and by a fuzzing client.
@@ -135,7 +135,7 @@ async fn answer_export<B: ApiBackend>(
             "the export holds private keys: ask for it over the daemon's Unix socket, [server] socket";
         return Err(PageError::new(StatusCode::FORBIDDEN, remedy));
     }
-    let archive = Archive::of(&backend.registry().read());
+    let archive = backend.channels().resources.archive();
     let failed = |problem: String| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
     // 100,000 members take a while to write down; requests are answered meanwhile.
     let text = tokio::task::spawn_blocking(move || archive.to_json()).await;

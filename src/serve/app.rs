@@ -150,7 +150,7 @@ impl Selection {
     /// of a name.
     pub(super) fn entries(&self, directory: &Channels) -> Result<Vec<Arc<Entry>>, PageError> {
         if self.channels.is_empty() {
-            return Ok(directory.entries.clone());
+            return Ok(directory.entries().cloned().collect());
         }
         let mut names: Vec<&str> = self.channels.iter().map(String::as_str).collect();
         names.sort_unstable();

@@ -1,11 +1,11 @@
 //! A hand-made snapshot for the tests of this room: every shape that the
 //! texts tell apart, on two drivers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot};
+use crate::catalog::tests::in_effect;
+use crate::catalog::{ReloadState, Snapshot};
 use crate::channel::fixture::{channel, member};
 use crate::channel::{Channel, CodeSet, Health, HttpCheck, Method, Protocol};
 use crate::health::{
@@ -46,32 +46,29 @@ pub(super) fn snapshot() -> Snapshot {
         .with_group("green \"new\"\\", None),
     ];
     let states = [unhealthy_by_certificate(), healthy(443), healthy(0), failing(), healthy(2), unhealthy()];
-    place(channels.to_vec(), &states)
+    place(channels.to_vec(), states)
 }
 
-/// Seats every member in turn on two drivers. Members beyond the given states
-/// (the last two of `web`) are not known to any driver; `idle` has a fresh state.
-fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Snapshot {
-    let [certificate, secure, primary, other_group, standby, disabled] = states.clone();
+/// Members beyond the given states (the last two of `web`) are not known to any
+/// driver; `idle` has a fresh state.
+fn place(channels: Vec<Channel>, states: [MemberState; 6]) -> Snapshot {
+    let channels = in_effect(channels, 2);
+    let [certificate, secure, primary, other_group, standby, disabled] = states;
     let idle = MemberState::new(0, Health::Unknown, Timestamp(START));
-    let first = vec![certificate, secure, idle, primary];
-    let second = vec![other_group, standby, disabled];
-    let slots = [
-        vec![slot(0, 0), slot(0, 1)],
-        vec![slot(0, 2)],
-        vec![slot(0, 3), slot(1, 0), slot(1, 1), slot(1, 2), slot(1, 3)],
-    ];
-    let entries = channels
-        .into_iter()
-        .zip(slots)
-        .zip(0..)
-        .map(|((channel, members), position)| Arc::new(entry(channel, ChannelSlot(position), members)))
-        .collect();
+    let states = [certificate, secure, idle, primary, other_group, standby, disabled];
+    // Nobody has this generation.
+    let nobody = MemberState::new(u32::MAX, Health::Unknown, Timestamp(START));
+    let mut pages = [vec![nobody.clone(); 8], vec![nobody; 8]];
+    let rows = channels.entries().flat_map(|entry| entry.rows.iter());
+    for (row, state) in rows.zip(states) {
+        pages[usize::from(row.slot.driver)][row.slot.index as usize] = state;
+    }
+    let [first, second] = pages;
     Snapshot {
         taken_at: Timestamp(START + 60 * SECOND),
         started_at: Timestamp(START),
         ready: false,
-        channels: Arc::new(Channels { entries }),
+        channels,
         drivers: vec![driver(first, 1), driver(second, 2)],
         reload: ReloadState { successful: true, last_success: Timestamp(START + SECOND / 8) },
         writes: vec![
@@ -88,19 +85,7 @@ fn place(channels: Vec<Channel>, states: &[MemberState; 6]) -> Snapshot {
 pub(super) fn large(members: u32) -> Snapshot {
     let address = |number| member(&std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).to_string());
     let channel = channel("large", None, (0..members).map(address).collect());
-    let entry = entry(channel, ChannelSlot(0), (0..members).map(|index| slot(0, index)).collect());
-    let channels = Arc::new(Channels { entries: vec![Arc::new(entry)] });
-    Snapshot { channels, drivers: Vec::new(), ..snapshot() }
-}
-
-/// An entry whose balancer knows all members as healthy as they are configured.
-fn entry(channel: Channel, slot: ChannelSlot, members: Vec<MemberSlot>) -> Entry {
-    let source = crate::catalog::Source::File(PathBuf::from("vitald.toml"));
-    Entry::new(Arc::new(channel), source, slot, members).expect("members that can be balanced")
-}
-
-fn slot(driver: u16, slot: u32) -> MemberSlot {
-    MemberSlot { driver, index: slot, generation: 0 }
+    Snapshot { channels: in_effect(vec![channel], 1), drivers: Vec::new(), ..snapshot() }
 }
 
 fn driver(members: Vec<MemberState>, in_flight: usize) -> DriverSnapshot {

@@ -62,8 +62,7 @@ fn explain(entry: &Entry, asked: &Asked) -> Value {
     let explanation = entry.balancer.explain_pick(&request);
     let (member, reason) = match explanation.member {
         Ok(view) => {
-            let position = entry.balancer_ids.iter().position(|id| *id == Some(view.id));
-            let member = position.and_then(|position| entry.channel.members().get(position));
+            let member = entry.member_of(view.id);
             let body = json!({
                 "address": view.address.to_string(),
                 "group": member.and_then(|member| member.group()),
@@ -77,7 +76,7 @@ fn explain(entry: &Entry, asked: &Asked) -> Value {
         Err(nobody) => (Value::Null, Some(nobody.to_string())),
     };
     json!({
-        "channel": entry.channel.name(),
+        "channel": entry.channel().name(),
         "strategy": explanation.strategy.word(),
         "tier": tier_word(explanation.tier),
         // Text, because JSON readers round numbers of 64 bits.

@@ -75,8 +75,8 @@ async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Result<Response, P
 /// How many probed members are unknown, and how many are probed at all.
 fn without_verdict(snapshot: &Snapshot) -> (usize, usize) {
     let (mut waiting, mut probed) = (0, 0);
-    for entry in &snapshot.channels.entries {
-        let check = entry.channel.health_check();
+    for entry in snapshot.channels.entries() {
+        let check = entry.channel().health_check();
         if check.is_none_or(|check| check.status() == CheckStatus::Off) {
             continue;
         }

@@ -79,8 +79,8 @@ pub(super) fn write_channel(text: &mut Text<'_>, snapshot: &Snapshot, entry: &En
     let view = snapshot.channel(entry);
     let counts = view.member_counts();
     let head = ChannelHead {
-        name: entry.channel.name(),
-        strategy: entry.channel.strategy().word(),
+        name: entry.channel().name(),
+        strategy: entry.channel().strategy().word(),
         on_backup: view.tier == Tier::Backup,
         tier: tier_word(view.tier),
         healthy: counts.healthy,
@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn the_whole_document_is_the_documented_one() {
         let snapshot = snapshot();
-        let text = collect(|text| write_status(text, &snapshot, &snapshot.channels.entries));
+        let entries: Vec<_> = snapshot.channels.entries().cloned().collect();
+        let text = collect(|text| write_status(text, &snapshot, &entries));
         let golden = include_str!("testdata/status.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
         assert_golden(&text, &golden);
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");

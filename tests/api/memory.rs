@@ -4,24 +4,28 @@
 //! the real daemon does, but for the store and the drivers; verdicts are set by
 //! hand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use vitald::catalog::{
-    ApiRecord, Call, Desk, Fault, FeatureName, FeatureSetting, Fresh, Id, InstanceSetting, Project,
-    Published, Quotas, RecordEdit, Registry, Reply, UnixSeconds,
+    Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
+    Snapshot, Transaction, UnixSeconds,
 };
-use vitald::catalog::{ChannelSlot, Channels, Entry, MemberSlot, ReloadState, Snapshot, Source};
 use vitald::channel::reader::{ClientIdentityError, ReadContext};
 use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
+use vitald::config::api::InstanceSettings;
+use vitald::health::snapshot::PAGE;
 use vitald::health::{DriverSnapshot, MemberState, Timestamp};
+use vitald::probe::{Resolver, SystemLookup};
 use vitald::serve::SnapshotError;
 use vitald::serve::api::ApiBackend;
+use vitald::store::{Record, RecordChange, RecordKey, StoreContents};
 
 pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const FIRST: &str = "eddc4d25480b4cd6b512f270a1b8b341";
@@ -33,9 +37,8 @@ const NOW: u64 = 1_700_000_000;
 /// The backend; clones share everything.
 #[derive(Clone)]
 pub(crate) struct Memory {
-    desk: Arc<Mutex<Desk>>,
-    published: Published,
-    store: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    catalog: Arc<Mutex<Catalog>>,
+    store: Arc<Mutex<BTreeMap<RecordKey, Vec<u8>>>>,
     /// Verdicts by `host:port`; others are unknown.
     verdicts: Arc<Mutex<HashMap<String, Health>>>,
 }
@@ -73,26 +76,23 @@ impl ReadContext for Nowhere {
 impl Memory {
     /// Two instances; the second one's names are fixed, as project calls need it.
     pub(crate) fn new(quotas: Quotas, files: &[Arc<Channel>]) -> Self {
-        let project = Project { id: PROJECT.to_owned(), name: "cn-north-4".to_owned() };
-        let off = FeatureSetting::read(FeatureName::VpcNameModifiable, false, "off").expect("a good setting");
-        let settings = [
-            InstanceSetting { id: FIRST.into(), name: "local".to_owned(), features: vec![] },
-            InstanceSetting { id: SECOND.into(), name: "second".to_owned(), features: vec![off] },
-        ];
-        let order = settings.iter().map(|setting| Arc::clone(&setting.id)).collect();
-        let mut clock = Clock(NOW);
-        let mut desk = Desk::new(Registry::new(project, quotas, order));
-        let instances = desk.working().with_instances(&settings, &mut clock);
-        desk.submit_delta(instances);
+        let fixed = vec![(FeatureName::VpcNameModifiable, false)];
+        let settings = [(FIRST, "local", vec![]), (SECOND, "second", fixed)];
+        let settings = settings.map(|(id, name, features)| InstanceSettings {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            features,
+        });
+        let (resolver, _) = Resolver::new(SystemLookup, Duration::from_secs(30));
+        let catalog = Arc::new(Mutex::new(Catalog::new(1, 0, resolver)));
+        let memory = Self { catalog, store: Arc::default(), verdicts: Arc::default() };
+        let mut transaction = Transaction::new(resources(quotas), &Nowhere);
+        transaction.put_instances(&settings, &mut Clock(NOW)).expect("good settings");
         let file = std::path::Path::new("/etc/vitald/vitald.toml");
-        let delta = desk
-            .working()
-            .with_files(files.iter().map(|channel| (channel, file)), clock.now())
-            .expect("no name is taken");
-        desk.submit_delta(delta);
-        desk.commit();
-        let published = desk.published();
-        Self { desk: Arc::new(Mutex::new(desk)), published, store: Arc::default(), verdicts: Arc::default() }
+        let files = files.iter().map(|channel| (channel, file));
+        transaction.put_files(files, Clock(NOW).now()).expect("no name is taken");
+        memory.put_in_effect(&mut memory.catalog(), transaction);
+        memory
     }
 
     /// Sets what the prober would have found of `host:port`.
@@ -100,83 +100,81 @@ impl Memory {
         self.verdicts.lock().expect("not poisoned").insert(address.to_owned(), health);
     }
 
-    /// The registry as a restart would find it.
-    pub(crate) fn restarted(&self) -> Registry {
+    /// Everything as a restart would find it.
+    pub(crate) fn restarted(&self) -> Resources {
         let records = self.store.lock().expect("not poisoned");
-        let records =
-            records.values().map(|bytes| ApiRecord::decode(bytes).expect("a good record")).collect();
-        let project = Project { id: PROJECT.to_owned(), name: "cn-north-4".to_owned() };
-        let mut registry = Registry::new(project, Quotas::default(), vec![FIRST.into(), SECOND.into()]);
-        registry.restore(records, &Nowhere);
-        registry
+        let records = records.iter().map(|(key, value)| Record { key: key.clone(), value: value.clone() });
+        let contents = StoreContents { records: records.collect(), ..StoreContents::default() };
+        let mut transaction = Transaction::new(resources(Quotas::default()), &Nowhere);
+        transaction.restore(&contents).expect("good records");
+        transaction.put_files(std::iter::empty(), Clock(NOW).now()).expect("no files");
+        transaction.finish().1
     }
 
-    fn channels(&self) -> (Channels, Vec<MemberState>) {
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().expect("not poisoned")
+    }
+
+    /// Stores what was planned, and has it in effect.
+    fn put_in_effect(&self, catalog: &mut Catalog, transaction: Transaction<'_>) {
+        let (changes, resources) = transaction.finish();
+        let prepared = catalog.prepare(&changes, resources).expect("good channels");
+        let mut store = self.store.lock().expect("not poisoned");
+        for change in changes.records().expect("JSON").edits() {
+            match change {
+                RecordChange::Put(record) => drop(store.insert(record.key.clone(), record.value.clone())),
+                RecordChange::Remove(key) => drop(store.remove(key)),
+            }
+        }
+        catalog.commit(prepared);
+    }
+
+    /// What the driver would know of all members.
+    fn states(&self, channels: &Channels) -> Vec<MemberState> {
         let verdicts = self.verdicts.lock().expect("not poisoned");
-        let published = self.published.read();
         let mut states = Vec::new();
-        let mut entries: Vec<Arc<Entry>> = published
-            .channels(None)
-            .zip(0..)
-            .map(|(resource, slot)| {
-                let channel = &resource.effective;
-                let members = channel.members().iter().map(|member| {
-                    let health = verdicts.get(&channel.member_address(member).to_string());
-                    let slot = u32::try_from(states.len()).expect("few members");
-                    states.push(MemberState::new(0, health.copied().unwrap_or_default(), Timestamp(0)));
-                    MemberSlot { driver: 0, index: slot, generation: 0 }
-                });
-                let members = members.collect();
-                let source = Source::File("memory".into());
-                let entry = Entry::new(Arc::clone(channel), source, ChannelSlot(slot), members);
-                Arc::new(entry.expect("members that can be balanced"))
-            })
-            .collect();
-        entries.sort_by(|a, b| a.channel.name().cmp(b.channel.name()));
-        (Channels { entries }, states)
+        for entry in channels.entries() {
+            for (member, row) in entry.members() {
+                let index = row.slot.index as usize;
+                if states.len() <= index {
+                    states.resize(index + 1, MemberState::new(u32::MAX, Health::Unknown, Timestamp(0)));
+                }
+                let health = verdicts.get(&entry.channel().member_address(member).to_string());
+                let health = health.copied().unwrap_or_default();
+                states[index] = MemberState::new(row.slot.generation, health, Timestamp(0));
+            }
+        }
+        states
     }
 }
 
+fn resources(quotas: Quotas) -> Resources {
+    let project = Project { id: PROJECT.to_owned(), name: "cn-north-4".to_owned() };
+    Resources::new(project, quotas, vec![FIRST.into(), SECOND.into()])
+}
+
 impl ApiBackend for Memory {
-    fn registry(&self) -> Published {
-        self.published.clone()
+    fn channels(&self) -> Arc<Channels> {
+        Arc::clone(self.catalog().channels())
     }
 
     async fn write(&self, call: Call) -> Result<Reply, Fault> {
-        let mut clock = Clock(NOW);
-        let mut desk = self.desk.lock().expect("not poisoned");
-        let outcome = desk.submit(&call, &Nowhere, &mut clock)?;
-        let mut store = self.store.lock().expect("not poisoned");
-        for edit in desk.records() {
-            match edit {
-                RecordEdit::PutChannel(resource) => {
-                    let bytes = ApiRecord::encode_channel(resource).expect("JSON");
-                    store.insert(format!("channel/{}", resource.id), bytes);
-                }
-                RecordEdit::RemoveChannel(id) => {
-                    store.remove(&format!("channel/{id}"));
-                }
-                RecordEdit::PutInstance(instance) => {
-                    let bytes = ApiRecord::encode_instance(instance).expect("JSON");
-                    store.insert(format!("instance/{}", instance.id), bytes);
-                }
-                RecordEdit::RemoveInstance(id) => {
-                    store.remove(&format!("instance/{id}"));
-                }
-            }
-        }
-        desk.commit();
-        Ok(outcome)
+        let mut catalog = self.catalog();
+        let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
+        let reply = transaction.plan(&call, &mut Clock(NOW))?;
+        self.put_in_effect(&mut catalog, transaction);
+        Ok(reply)
     }
 
     async fn observe(&self) -> Result<Arc<Snapshot>, SnapshotError> {
-        let (channels, states) = self.channels();
-        let pages = states.chunks(vitald::health::snapshot::PAGE).map(|page| Arc::new(page.to_vec()));
+        let channels = self.channels();
+        let states = self.states(&channels);
+        let pages = states.chunks(PAGE).map(|page| Arc::new(page.to_vec()));
         Ok(Arc::new(Snapshot {
             taken_at: Timestamp(0),
             started_at: Timestamp(0),
             ready: true,
-            channels: Arc::new(channels),
+            channels,
             drivers: vec![DriverSnapshot { pages: pages.collect(), ..DriverSnapshot::empty() }],
             reload: ReloadState { successful: true, last_success: Timestamp(0) },
             writes: Vec::new(),

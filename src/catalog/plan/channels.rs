@@ -1,19 +1,16 @@
-//! Create, update and delete a channel.
+//! Create, update and delete a channel, and replace its health check.
 
 use std::sync::Arc;
 
 use super::super::body::{self, Body, field};
-use super::super::draft::Draft;
+use super::super::entry::{Members, Resource, Source, group_tags, member_tags, new_tag};
 use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
-use super::super::resource::{Members, Resource};
-use super::matching::{OldMembers, group_tags, new_tag, new_tags};
-use super::{ChannelPath, Context, PathFamily, Planned, Reply, blame, checked, refuse_file, shared_id};
-use crate::catalog::Source;
+use super::{ChannelPath, PathFamily, Planner, Reply, blame, checked, refuse_file};
 use crate::channel::document::Value;
-use crate::channel::reader::read_channel;
+use crate::channel::reader::{read_channel, read_health_check};
 use crate::channel::{Channel, ChannelKind, MemberType};
 
 /// Whether an update may give a channel another name.
@@ -25,129 +22,131 @@ pub(super) enum Renaming {
     Never,
 }
 
-pub(super) fn create(context: &mut Context<'_>, instance: &str, body: &Body) -> Result<Planned, Fault> {
-    let instance = context.registry.instance(instance)?;
+pub(super) fn create(planner: &mut Planner<'_, '_>, instance: &str, body: &Body) -> Result<Reply, Fault> {
+    let instance = planner.instance(instance)?;
     let object = body.object()?;
-    let mut draft = Draft::new(context.registry, context.surroundings);
-    let made = make(context, instance, object)?;
-    refuse_taken_name(context, instance, made.configured.name(), None)?;
-    refuse_full_instance(context, instance)?;
-    let resource = draft.put(made)?;
-    Ok(Planned { delta: draft.finish(), outcome: Reply::Channel(resource) })
+    let made = make(planner, &instance, object)?;
+    refuse_taken_name(planner, &instance, made.configured.name(), None)?;
+    refuse_full_instance(planner, &instance)?;
+    planner.transaction.put(made).map(Reply::Channel)
 }
 
 pub(super) fn update(
-    context: &mut Context<'_>,
+    planner: &mut Planner<'_, '_>,
     family: PathFamily,
     at: &ChannelPath,
     body: &Body,
-) -> Result<Planned, Fault> {
-    let old = context.writable(at)?;
+) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
     let object = body.object()?;
-    let mut draft = Draft::new(context.registry, context.surroundings);
-    let changed = change(context, family, old, object, Renaming::ByFeature)?;
-    refuse_taken_name(
-        context,
-        context.registry.instance(&at.instance)?,
-        changed.configured.name(),
-        Some(old.id),
-    )?;
-    let resource = draft.put(changed)?;
-    Ok(Planned { delta: draft.finish(), outcome: Reply::Channel(resource) })
+    let instance = planner.instance(&at.instance)?;
+    let changed = change(planner, family, &instance, &old, object, Renaming::ByFeature)?;
+    refuse_taken_name(planner, &instance, changed.configured.name(), Some(old.id))?;
+    planner.transaction.put(changed).map(Reply::Channel)
 }
 
-pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath) -> Result<Planned, Fault> {
-    let old = context.writable(at)?;
-    if let Some(referrer) = context.registry.referrers(old.id).find(|id| *id != old.id) {
-        let name = context.registry.resource(referrer).map(|resource| resource.configured.name().to_owned());
-        return Err(Fault::Referenced(name.unwrap_or_default()));
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
+    let state = planner.state();
+    let others = state.referrers(old.id).filter(|id| *id != old.id);
+    if let Some(referrer) = others.filter_map(|id| state.resource(id)).next() {
+        return Err(Fault::Referenced(referrer.configured.name().to_owned()));
     }
-    let mut draft = Draft::new(context.registry, context.surroundings);
-    draft.remove(old.id);
-    Ok(Planned { delta: draft.finish(), outcome: Reply::Nothing })
+    planner.transaction.remove(old.id);
+    Ok(Reply::Nothing)
+}
+
+/// Replaces the whole health check; makes one where there was none.
+pub(super) fn update_health_check(
+    planner: &mut Planner<'_, '_>,
+    at: &ChannelPath,
+    body: &Body,
+) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
+    let object = body.object()?;
+    let context = planner.context(&old.instance)?;
+    let check = checked(|dialect, violations| {
+        read_health_check(object, dialect, old.configured.probe(), &context, violations)
+    })?;
+    let configured = Channel::clone(&old.configured).with_health_check(Some(check));
+    let check = Some(old.check.unwrap_or_else(|| new_tag(planner.fresh)));
+    planner.transaction.put(Resource { check, ..old.reconfigured(configured) }).map(Reply::HealthCheck)
 }
 
 /// A new channel of an instance from a VpcCreate object.
 pub(super) fn make(
-    context: &mut Context<'_>,
+    planner: &mut Planner<'_, '_>,
     instance: &Instance,
     object: &Value,
 ) -> Result<Resource, Fault> {
-    let around = context.around(&instance.id)?;
-    let channel = checked(|dialect, violations| read_channel(object, dialect, &around, violations))?;
-    check_sizes(context, &channel)?;
-    let fresh = &mut *context.fresh;
-    let now = fresh.now();
+    let context = planner.context(&instance.id)?;
+    let channel = checked(|dialect, violations| read_channel(object, dialect, &context, violations))?;
+    check_sizes(planner, &channel)?;
     let service = service_of(&channel, object);
     refuse_fixed_weights(&channel, service.as_ref())?;
-    let microservice =
-        service.map(|service| Arc::new(Microservice { id: fresh.id(), created: now, updated: now, service }));
-    let configured = Arc::new(channel);
-    Ok(Resource {
-        id: fresh.id(),
-        instance: shared_id(instance),
-        source: Source::Api,
-        created: now,
-        effective: Arc::clone(&configured),
-        microservice,
-        groups: group_tags(None, configured.groups(), fresh),
-        members: Arc::new(Members::new(new_tags(&configured, fresh))),
-        check: configured.health_check().map(|_| new_tag(fresh)),
-        configured,
-    })
+    Ok(resource_of(planner, instance, Arc::new(channel), service, None))
 }
 
 /// A channel after a VpcCreate object has replaced what it may replace: name,
 /// port, strategy, groups and members; the health check if there is one in the
 /// object. Kind and `member_type` stay (docs/vendor-api.md, "Update a channel").
 pub(super) fn change(
-    context: &mut Context<'_>,
+    planner: &mut Planner<'_, '_>,
     family: PathFamily,
+    instance: &Instance,
     old: &Resource,
     object: &Value,
     renaming: Renaming,
 ) -> Result<Resource, Fault> {
     refuse_file(old)?;
-    let instance = context.registry.instance(&old.instance)?;
-    let around = context.around(&old.instance)?;
+    let context = planner.context(&old.instance)?;
     let object = with_what_stays(old, object)?;
-    let channel = checked(|dialect, violations| read_channel(&object, dialect, &around, violations))?;
+    let channel = checked(|dialect, violations| read_channel(&object, dialect, &context, violations))?;
     let channel = with_what_is_kept(family, old, channel, &object)?;
     let is_renamed = channel.name() != old.configured.name();
     if is_renamed && renaming == Renaming::ByFeature && !instance.has(FeatureName::VpcNameModifiable) {
         return Err(Fault::FeatureOff("vpc_name_modifiable is off: channels keep their names"));
     }
-    check_sizes(context, &channel)?;
-    let fresh = &mut *context.fresh;
-    let now = fresh.now();
+    check_sizes(planner, &channel)?;
     let service = service_of(&channel, &object);
     refuse_fixed_weights(&channel, service.as_ref())?;
-    let microservice = match (service, &old.microservice) {
-        (Some(service), Some(before)) if before.service == service => Some(Arc::clone(before)),
-        (Some(service), Some(before)) => {
+    Ok(resource_of(planner, instance, Arc::new(channel), service, Some(old)))
+}
+
+/// A channel of an instance with the ids of its parts. What the old one had, too,
+/// keeps its ids and times.
+pub(super) fn resource_of(
+    planner: &mut Planner<'_, '_>,
+    instance: &Instance,
+    configured: Arc<Channel>,
+    service: Option<Service>,
+    old: Option<&Resource>,
+) -> Resource {
+    let fresh = &mut *planner.fresh;
+    let now = fresh.now();
+    let before = old.and_then(|old| old.microservice.as_ref());
+    let microservice = match (service, before) {
+        (Some(service), Some(before)) if before.service != service => {
             Some(Arc::new(Microservice { updated: now, service, ..Microservice::clone(before) }))
         }
         (Some(service), None) => {
             Some(Arc::new(Microservice { id: fresh.id(), created: now, updated: now, service }))
         }
-        (None, before) => before.clone(),
+        (_, before) => before.cloned(),
     };
-    let configured = Arc::new(channel);
-    let members = OldMembers::of(old).tags(&configured, fresh);
-    let check = match (configured.health_check(), old.check) {
-        (Some(_), Some(tag)) => Some(tag),
-        (Some(_), None) => Some(new_tag(fresh)),
-        (None, _) => None,
-    };
-    Ok(Resource {
-        groups: group_tags(Some(old), configured.groups(), fresh),
-        members: Arc::new(Members::new(members)),
-        check,
-        microservice,
+    let check = configured.health_check();
+    Resource {
+        id: old.map_or_else(|| fresh.id(), |old| old.id),
+        instance: Arc::clone(&instance.id),
+        source: Source::Api,
+        created: old.map_or(now, |old| old.created),
         effective: Arc::clone(&configured),
+        microservice,
+        groups: group_tags(old, configured.groups(), fresh),
+        members: Arc::new(Members::new(member_tags(old, &configured, fresh))),
+        check: check.map(|_| old.and_then(|old| old.check).unwrap_or_else(|| new_tag(fresh))),
         configured,
-        ..old.clone()
-    })
+    }
 }
 
 /// The object with what an update cannot change set to what it is.
@@ -211,8 +210,8 @@ fn with_what_is_kept(
 }
 
 /// The quotas on the parts of a channel.
-pub(super) fn check_sizes(context: &Context<'_>, channel: &Channel) -> Result<(), Fault> {
-    let quotas = context.registry.quotas();
+pub(super) fn check_sizes(planner: &Planner<'_, '_>, channel: &Channel) -> Result<(), Fault> {
+    let quotas = planner.state().quotas();
     if channel.members().len() > quotas.members {
         return Err(Fault::MemberQuota(quotas.members));
     }
@@ -224,21 +223,21 @@ pub(super) fn check_sizes(context: &Context<'_>, channel: &Channel) -> Result<()
 
 /// Refuses a name that another channel of the instance has.
 pub(super) fn refuse_taken_name(
-    context: &Context<'_>,
+    planner: &Planner<'_, '_>,
     instance: &Instance,
     name: &str,
     own: Option<Id>,
 ) -> Result<(), Fault> {
-    match context.registry.by_name(&instance.id, name) {
+    match planner.state().by_name(&instance.id, name) {
         Some(other) if Some(other.id) != own => Err(Fault::NameTaken(name.to_owned())),
         _ => Ok(()),
     }
 }
 
 /// Refuses one more channel when the quota is reached.
-pub(super) fn refuse_full_instance(context: &Context<'_>, instance: &Instance) -> Result<(), Fault> {
-    let limit = context.registry.quotas().channels;
-    if context.registry.made_by_api(&instance.id) >= limit {
+pub(super) fn refuse_full_instance(planner: &Planner<'_, '_>, instance: &Instance) -> Result<(), Fault> {
+    let limit = planner.state().quotas().channels;
+    if planner.state().made_by_api(&instance.id)? >= limit {
         return Err(Fault::ChannelQuota(limit));
     }
     Ok(())

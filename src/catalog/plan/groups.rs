@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use super::super::body::{Body, field};
-use super::super::draft::Draft;
+use super::super::entry::{GroupTag, Members, Resource, Tag, new_tag, updated};
 use super::super::fault::Fault;
 use super::super::ids::Id;
-use super::super::resource::{GroupTag, Members, Resource, Tag};
 use super::channels::{check_sizes, refuse_fixed_weights};
-use super::matching::{new_tag, shared_name, updated};
-use super::{ChannelPath, Context, Planned, Reply, blame, checked};
+use super::{ChannelPath, Planner, Reply, blame, checked};
 use crate::channel::reader::{read_group, read_groups};
 use crate::channel::{Member, MemberGroup};
 
 /// Upsert by name: groups that are there are replaced in place, others join at
 /// the end.
-pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> Result<Planned, Fault> {
-    let old = context.writable(at)?;
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
     let list = field(body.object()?, "member_groups").ok_or(Fault::Missing("member_groups"))?;
     let asked = checked(|dialect, violations| read_groups(list, dialect, violations))?;
     if asked.is_empty() {
@@ -25,7 +23,7 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
     let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let mut touched = Vec::with_capacity(asked.len());
-    let now = context.fresh.now();
+    let now = planner.fresh.now();
     for group in asked {
         let place = groups.iter().position(|there| there.name() == group.name());
         let slot = place.and_then(|place| groups.get_mut(place).zip(tags.get_mut(place)));
@@ -38,23 +36,23 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
             _ => {
                 touched.push(groups.len());
                 groups.push(group);
-                tags.push(GroupTag { tag: new_tag(context.fresh), updated: now });
+                tags.push(GroupTag { tag: new_tag(planner.fresh), updated: now });
             }
         }
     }
     let members = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(context, old, (groups, tags), members, |resource| Reply::Groups(resource, touched))
+    finish(planner, &old, (groups, tags), members, |resource| Reply::Groups(resource, touched))
 }
 
 /// Replaces a group; its members follow a new name.
 pub(super) fn update(
-    context: &mut Context<'_>,
+    planner: &mut Planner<'_, '_>,
     at: &ChannelPath,
     group: &str,
     body: &Body,
-) -> Result<Planned, Fault> {
-    let old = context.writable(at)?;
-    let place = position(old, group)?;
+) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
+    let place = position(&old, group)?;
     let object = body.object()?;
     let asked = checked(|dialect, violations| read_group(object, dialect, violations))?;
     let mut groups = old.configured.groups().to_vec();
@@ -69,58 +67,51 @@ pub(super) fn update(
         return Err(Fault::NoGroup(group.to_owned()));
     };
     let before = std::mem::replace(there, asked);
-    tag.updated = updated(&before, there, *tag, context.fresh.now());
-    let new_name = shared_name(there.name());
+    tag.updated = updated(&before, there, *tag, planner.fresh.now());
+    let new_name = Arc::<str>::from(there.name());
     let members = old.members().map(|(member, tag)| {
         let member = member.clone();
         let follows = member.group() == Some(before.name()) && before.name() != &*new_name;
         (if follows { member.with_group(Some(Arc::clone(&new_name))) } else { member }, tag)
     });
     let members = members.collect();
-    finish(context, old, (groups, tags), members, |resource| Reply::Group(resource, place))
+    finish(planner, &old, (groups, tags), members, |resource| Reply::Group(resource, place))
 }
 
 /// Removes a group and its members, as an update with fewer groups does
 /// (docs/vendor-api.md, "Delete a group").
-pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, group: &str) -> Result<Planned, Fault> {
-    let old = context.writable(at)?;
-    let place = position(old, group)?;
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, group: &str) -> Result<Reply, Fault> {
+    let old = planner.writable(at)?;
+    let place = position(&old, group)?;
     let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let gone = groups.remove(place);
     tags.remove(place);
     let stay = old.members().filter(|(member, _)| member.group() != Some(gone.name()));
     let members = stay.map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(context, old, (groups, tags), members, |_| Reply::Nothing)
+    finish(planner, &old, (groups, tags), members, |_| Reply::Nothing)
 }
 
 fn position(old: &Resource, group: &str) -> Result<usize, Fault> {
     Id::parse(group).and_then(|id| old.group_position(id)).ok_or_else(|| Fault::NoGroup(group.to_owned()))
 }
 
-/// The channel with other groups, as the whole change of a call.
+/// Puts the channel with other groups.
 fn finish(
-    context: &Context<'_>,
+    planner: &mut Planner<'_, '_>,
     old: &Resource,
     (groups, group_tags): (Vec<MemberGroup>, Vec<GroupTag>),
     members: Vec<(Member, Tag)>,
-    outcome: impl FnOnce(Arc<Resource>) -> Reply,
-) -> Result<Planned, Fault> {
+    reply: impl FnOnce(Arc<Resource>) -> Reply,
+) -> Result<Reply, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = members.into_iter().unzip();
     // Only a group's port can make two addresses one.
     let configured = old.configured.with_parts(groups, members).map_err(blame("microservice_port"))?;
     refuse_fixed_weights(&configured, old.microservice.as_ref().map(|held| &held.service))?;
     if configured.groups().len() > old.groups.len() {
-        check_sizes(context, &configured)?;
+        check_sizes(planner, &configured)?;
     }
-    let configured = Arc::new(configured);
-    let mut draft = Draft::new(context.registry, context.surroundings);
-    let resource = draft.put(Resource {
-        effective: Arc::clone(&configured),
-        configured,
-        groups: group_tags,
-        members: Arc::new(Members::new(tags)),
-        ..old.clone()
-    })?;
-    Ok(Planned { delta: draft.finish(), outcome: outcome(resource) })
+    let members = Arc::new(Members::new(tags));
+    let resource = Resource { groups: group_tags, members, ..old.reconfigured(configured) };
+    planner.transaction.put(resource).map(reply)
 }

@@ -4,27 +4,25 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::body::{Body, field};
-use super::super::draft::Draft;
+use super::super::entry::{Members, OldMembers, Resource, Tag, new_tag};
 use super::super::fault::Fault;
 use super::super::ids::Id;
-use super::super::resource::{Members, Resource, Tag};
 use super::channels::check_sizes;
-use super::matching::{OldMembers, new_tag};
-use super::{ChannelPath, Context, Planned, Reply, blame, checked};
+use super::{ChannelPath, Planner, Reply, blame, checked};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{MemberContext, read_members};
-use crate::channel::{Channel, Member, MemberStatus};
+use crate::channel::{Member, MemberStatus};
 
 /// Upsert: members that are there are updated in place, others join at the end.
-pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> Result<Planned, Fault> {
-    let old = context.with_own_members(at)?;
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+    let old = planner.with_own_members(at)?;
     let list = member_list(body)?;
     if matches!(&list.kind, Kind::Array(items) if items.is_empty()) {
         return Err(Fault::Missing("members"));
     }
-    let asked = read(context, old, list)?;
+    let asked = read(planner, &old, list)?;
     let mut parts: Vec<(Member, Tag)> = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
-    let mut known = OldMembers::of(old);
+    let mut known = OldMembers::of(&old);
     let mut touched = Vec::with_capacity(asked.len());
     for member in asked {
         match known.take(&old.configured, &member) {
@@ -38,21 +36,21 @@ pub(super) fn add(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> R
             }
             None => {
                 touched.push(parts.len());
-                parts.push((member, new_tag(context.fresh)));
+                parts.push((member, new_tag(planner.fresh)));
             }
         }
     }
-    finish(context, old, parts, "members", |resource| Reply::Members(resource, touched))
+    finish(planner, &old, parts, "members", |resource| Reply::Members(resource, touched))
 }
 
 /// Replaces all members, or those of one group (docs/vendor-api.md, "Replace members").
-pub(super) fn replace(context: &mut Context<'_>, at: &ChannelPath, body: &Body) -> Result<Planned, Fault> {
-    let old = context.with_own_members(at)?;
-    let group = group_name(body, old)?;
+pub(super) fn replace(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+    let old = planner.with_own_members(at)?;
+    let group = group_name(body, &old)?;
     let list = member_list(body)?;
-    let asked = read(context, old, list)?;
+    let asked = read(planner, &old, list)?;
     let is_replaced = |member: &Member| group.is_none() || member.group() == group.as_deref();
-    let mut known = OldMembers::of(old);
+    let mut known = OldMembers::of(&old);
     let mut parts: Vec<(Member, Tag)> = old
         .members()
         .filter(|(member, _)| !is_replaced(member))
@@ -62,78 +60,65 @@ pub(super) fn replace(context: &mut Context<'_>, at: &ChannelPath, body: &Body) 
     for member in asked.into_iter().filter(is_replaced) {
         let place = known.take(&old.configured, &member);
         let tag = place.and_then(|place| old.members.tags().get(place).copied());
-        parts.push((member, tag.unwrap_or_else(|| new_tag(context.fresh))));
+        parts.push((member, tag.unwrap_or_else(|| new_tag(planner.fresh))));
     }
     let touched = (kept..parts.len()).collect();
-    finish(context, old, parts, "members", |resource| Reply::Members(resource, touched))
+    finish(planner, &old, parts, "members", |resource| Reply::Members(resource, touched))
 }
 
-pub(super) fn delete(context: &mut Context<'_>, at: &ChannelPath, member: &str) -> Result<Planned, Fault> {
-    let old = context.with_own_members(at)?;
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, member: &str) -> Result<Reply, Fault> {
+    let old = planner.with_own_members(at)?;
     let unknown = || Fault::NoMember(member.to_owned());
     let id = Id::parse(member).ok_or_else(unknown)?;
     let place = old.members.position(id).ok_or_else(unknown)?;
     let mut parts: Vec<(Member, Tag)> = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
     parts.remove(place);
-    finish(context, old, parts, "members", |_| Reply::Nothing)
+    finish(planner, &old, parts, "members", |_| Reply::Nothing)
 }
 
 /// Switches members on or off. Ids that no member has are passed over, so that a
 /// client may repeat a call after members have gone (docs/vendor-api.md, "Enable and disable members").
 pub(super) fn switch(
-    context: &mut Context<'_>,
+    planner: &mut Planner<'_, '_>,
     at: &ChannelPath,
     status: MemberStatus,
     body: &Body,
-) -> Result<Planned, Fault> {
-    let old = context.with_own_members(at)?;
+) -> Result<Reply, Fault> {
+    let old = planner.with_own_members(at)?;
     let places: HashSet<usize> =
         member_ids(body)?.into_iter().filter_map(|id| old.members.position(id)).collect();
     let is_switched = |place: &usize, member: &Member| places.contains(place) && member.status() != status;
     if !old.configured.members().iter().enumerate().any(|(place, member)| is_switched(&place, member)) {
-        let delta = Draft::new(context.registry, context.surroundings).finish();
-        return Ok(Planned { delta, outcome: Reply::Nothing });
+        return Ok(Reply::Nothing);
     }
     let parts = old.members().enumerate().map(|(place, (member, tag))| {
         let member = member.clone();
         let member = if places.contains(&place) { member.with_status(status) } else { member };
         (member, tag)
     });
-    finish(context, old, parts.collect(), "member_ids", |_| Reply::Nothing)
+    finish(planner, &old, parts.collect(), "member_ids", |_| Reply::Nothing)
 }
 
-/// The channel with other members, as the whole change of a call.
+/// Puts the channel with other members.
 fn finish(
-    context: &Context<'_>,
+    planner: &mut Planner<'_, '_>,
     old: &Resource,
     parts: Vec<(Member, Tag)>,
     blamed: &'static str,
-    outcome: impl FnOnce(Arc<Resource>) -> Reply,
-) -> Result<Planned, Fault> {
+    reply: impl FnOnce(Arc<Resource>) -> Reply,
+) -> Result<Reply, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = parts.into_iter().unzip();
     let configured =
         old.configured.with_parts(old.configured.groups().to_vec(), members).map_err(blame(blamed))?;
     if configured.members().len() > old.configured.members().len() {
-        check_sizes(context, &configured)?;
+        check_sizes(planner, &configured)?;
     }
-    let mut draft = Draft::new(context.registry, context.surroundings);
-    let resource = draft.put(with_members(old, configured, tags))?;
-    Ok(Planned { delta: draft.finish(), outcome: outcome(resource) })
+    let members = Arc::new(Members::new(tags));
+    planner.transaction.put(Resource { members, ..old.reconfigured(configured) }).map(reply)
 }
 
-/// The resource with another channel and the tags of its members.
-pub(super) fn with_members(old: &Resource, configured: Channel, tags: Vec<Tag>) -> Resource {
-    let configured = Arc::new(configured);
-    Resource {
-        effective: Arc::clone(&configured),
-        configured,
-        members: Arc::new(Members::new(tags)),
-        ..old.clone()
-    }
-}
-
-fn read(context: &Context<'_>, old: &Resource, list: &Value) -> Result<Vec<Member>, Fault> {
-    let around = context.around(&old.instance)?;
+fn read(planner: &Planner<'_, '_>, old: &Resource, list: &Value) -> Result<Vec<Member>, Fault> {
+    let context = planner.context(&old.instance)?;
     let channel = &old.configured;
     let rules = MemberContext {
         member_type: channel.member_type(),
@@ -141,7 +126,7 @@ fn read(context: &Context<'_>, old: &Resource, list: &Value) -> Result<Vec<Membe
         port: channel.port(),
         groups: channel.groups(),
     };
-    checked(|dialect, violations| read_members(list, dialect, rules, &around, violations))
+    checked(|dialect, violations| read_members(list, dialect, rules, &context, violations))
 }
 
 fn member_list(body: &Body) -> Result<&Value, Fault> {

@@ -1,30 +1,29 @@
 //! The calls that change something: one function each, all or nothing.
 //!
-//! A call looks at the state, the body and a source of ids and times, and gives
-//! the change and what to answer, or the reason why not. Nothing here changes
-//! the registry. The order of the checks (docs/vendor-api.md, "Order of the checks") is instance,
+//! A call looks at the transaction's state, the body and a source of ids and times,
+//! and puts its changes into the transaction and says what to answer, or says why
+//! not. The order of the checks (docs/vendor-api.md, "Order of the checks") is instance,
 //! channel, kind, body, uniqueness, quota.
 
 mod channels;
-mod features;
 mod groups;
-mod health_check;
-mod matching;
+mod instances;
 mod members;
-mod project;
 
 use std::sync::Arc;
 
 use super::body::Body;
-use super::delta::Delta;
+use super::entry::{Resource, Source};
 use super::fault::Fault;
-use super::ids::{Fresh, InstanceId};
+use super::ids::Fresh;
 use super::instance::{FeatureName, Instance};
-use super::resource::Resource;
-use super::state::Registry;
-use crate::catalog::Source;
+use super::resources::Resources;
+use super::transaction::{Transaction, wants_certificate};
 use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext};
-use crate::channel::{ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation};
+use crate::channel::{
+    Channel, ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation,
+};
+use crate::probe::{Plan, PlanError};
 
 /// Which of the vendor's two families of paths a call came by; few rules differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,15 +79,6 @@ pub struct ChannelPath {
     pub channel: String,
 }
 
-/// What a call does, once it is clear that it can.
-#[derive(Debug)]
-pub struct Planned {
-    /// What changes.
-    pub delta: Delta,
-    /// What to answer.
-    pub outcome: Reply,
-}
-
 /// What to answer: resources as they are after the call.
 #[derive(Debug, Clone)]
 pub enum Reply {
@@ -111,55 +101,79 @@ pub enum Reply {
 }
 
 /// What every call may use.
-pub(super) struct Context<'c> {
-    pub(super) registry: &'c Registry,
-    pub(super) surroundings: &'c dyn ReadContext,
-    pub(super) fresh: &'c mut dyn Fresh,
+struct Planner<'p, 'c> {
+    transaction: &'p mut Transaction<'c>,
+    fresh: &'p mut dyn Fresh,
 }
 
-impl Registry {
-    /// Works out what a call would do.
+impl Transaction<'_> {
+    /// Plans a call on what the calls before it leave.
     ///
     /// # Errors
-    /// Why it cannot be done.
-    pub fn plan(
-        &self,
-        write: &Call,
-        surroundings: &dyn ReadContext,
-        fresh: &mut dyn Fresh,
-    ) -> Result<Planned, Fault> {
-        let mut context = Context { registry: self, surroundings, fresh };
-        let context = &mut context;
-        match write {
-            Call::CreateChannel { instance, body } => channels::create(context, instance, body),
-            Call::UpdateChannel { family, at, body } => channels::update(context, *family, at, body),
-            Call::DeleteChannel { at } => channels::delete(context, at),
-            Call::AddMembers { at, body } => members::add(context, at, body),
-            Call::ReplaceMembers { at, body } => members::replace(context, at, body),
-            Call::DeleteMember { at, member } => members::delete(context, at, member),
-            Call::SwitchMembers { at, status, body } => members::switch(context, at, *status, body),
-            Call::UpdateHealthCheck { at, body } => health_check::update(context, at, body),
-            Call::AddGroups { at, body } => groups::add(context, at, body),
-            Call::UpdateGroup { at, group, body } => groups::update(context, at, group, body),
-            Call::DeleteGroup { at, group } => groups::delete(context, at, group),
-            Call::CreateProjectChannels { body } => project::create(context, body),
-            Call::UpdateProjectChannels { body } => project::update(context, body),
-            Call::SyncProjectChannels { body } => project::sync(context, body),
-            Call::SetFeature { instance, body } => features::set(context, instance, body),
+    /// Why it cannot be done; it has changed nothing then.
+    pub fn plan(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
+        self.attempt(|transaction| transaction.plan_in_attempt(call, fresh))
+    }
+
+    pub(super) fn plan_in_attempt(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
+        let reply = dispatch(&mut Planner { transaction: self, fresh }, call)?;
+        // What only preparing the probes shows is found here, so that it fails this
+        // call and not its whole batch.
+        for resource in self.current().channels().filter_map(|change| change.after.as_ref()) {
+            check_certificate(&resource.effective)
+                .map_err(|error| Fault::Invalid("enable_client_ssl", error.to_string()))?;
         }
+        Ok(reply)
     }
 }
 
-impl<'c> Context<'c> {
+fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<Reply, Fault> {
+    match call {
+        Call::CreateChannel { instance, body } => channels::create(planner, instance, body),
+        Call::UpdateChannel { family, at, body } => channels::update(planner, *family, at, body),
+        Call::DeleteChannel { at } => channels::delete(planner, at),
+        Call::AddMembers { at, body } => members::add(planner, at, body),
+        Call::ReplaceMembers { at, body } => members::replace(planner, at, body),
+        Call::DeleteMember { at, member } => members::delete(planner, at, member),
+        Call::SwitchMembers { at, status, body } => members::switch(planner, at, *status, body),
+        Call::UpdateHealthCheck { at, body } => channels::update_health_check(planner, at, body),
+        Call::AddGroups { at, body } => groups::add(planner, at, body),
+        Call::UpdateGroup { at, group, body } => groups::update(planner, at, group, body),
+        Call::DeleteGroup { at, group } => groups::delete(planner, at, group),
+        Call::CreateProjectChannels { body } => instances::create(planner, body),
+        Call::UpdateProjectChannels { body } => instances::update(planner, body),
+        Call::SyncProjectChannels { body } => instances::sync(planner, body),
+        Call::SetFeature { instance, body } => instances::set_feature(planner, instance, body),
+    }
+}
+
+/// Whether a channel's checks can present the certificate that they are to
+/// present. The rest of a channel of the API cannot fail to be prepared.
+pub(super) fn check_certificate(channel: &Channel) -> Result<(), PlanError> {
+    match channel.health_check().filter(|_| wants_certificate(channel)) {
+        Some(check) => Plan::new(check, channel.probe()).map(drop),
+        None => Ok(()),
+    }
+}
+
+impl Planner<'_, '_> {
+    fn state(&self) -> &Resources {
+        self.transaction.state()
+    }
+
+    fn instance(&self, id: &str) -> Result<Arc<Instance>, Fault> {
+        self.state().instance(id).cloned()
+    }
+
     /// The channel, if the API may write it.
-    fn writable(&self, at: &ChannelPath) -> Result<&'c Arc<Resource>, Fault> {
-        let resource = self.registry.channel(&at.instance, &at.channel)?;
+    fn writable(&self, at: &ChannelPath) -> Result<Arc<Resource>, Fault> {
+        let resource = self.state().channel(&at.instance, &at.channel)?;
         refuse_file(resource)?;
-        Ok(resource)
+        Ok(Arc::clone(resource))
     }
 
     /// The channel, if the API may write it and it has members of its own.
-    fn with_own_members(&self, at: &ChannelPath) -> Result<&'c Arc<Resource>, Fault> {
+    fn with_own_members(&self, at: &ChannelPath) -> Result<Arc<Resource>, Fault> {
         let resource = self.writable(at)?;
         if resource.configured.kind() == ChannelKind::Reference {
             return Err(Fault::WrongKind(
@@ -170,8 +184,8 @@ impl<'c> Context<'c> {
     }
 
     /// What the rules of bodies need to know outside the body.
-    fn around(&self, instance: &str) -> Result<Around<'c>, Fault> {
-        Ok(Around { surroundings: self.surroundings, instance: self.registry.instance(instance)? })
+    fn context(&self, instance: &str) -> Result<InstanceContext<'_>, Fault> {
+        Ok(InstanceContext { daemon: self.transaction.context(), instance: self.state().instance(instance)? })
     }
 }
 
@@ -198,32 +212,27 @@ fn blame(field: &'static str) -> impl FnOnce(EditError) -> Fault {
     move |error| Fault::Invalid(field, error.to_string())
 }
 
-/// The daemon's surroundings with an instance's certificate.
-struct Around<'a> {
-    surroundings: &'a dyn ReadContext,
+/// The daemon's context with an instance's certificate.
+struct InstanceContext<'a> {
+    daemon: &'a dyn ReadContext,
     instance: &'a Instance,
 }
 
-impl ReadContext for Around<'_> {
+impl ReadContext for InstanceContext<'_> {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
-        self.surroundings.trust_anchors(path)
+        self.daemon.trust_anchors(path)
     }
 
     fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        self.surroundings.client_identity(certificate, key)
+        self.daemon.client_identity(certificate, key)
     }
 
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         let own = self.instance.certificate.as_ref().map(|certificate| certificate.identity.clone());
-        own.or_else(|| self.surroundings.daemon_client_identity())
+        own.or_else(|| self.daemon.daemon_client_identity())
     }
 
     fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
-        self.surroundings.ecs_address(ecs_id)
+        self.daemon.ecs_address(ecs_id)
     }
-}
-
-/// Ids of instances in answers and records are shared, not copied.
-fn shared_id(instance: &Instance) -> InstanceId {
-    Arc::clone(&instance.id)
 }

@@ -1,8 +1,9 @@
-//! What the calls do to the registry, and what always holds.
+//! What the calls do, and what always holds.
 
 mod model;
 mod records;
 mod references;
+mod writer;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use super::*;
 use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{ClientIdentity, Host, MemberStatus, PemFile};
+use crate::config::api::InstanceSettings;
+use crate::probe::{Resolver, SystemLookup};
 
 pub(super) const FIRST: &str = "eddc4d25480b4cd6b512f270a1b8b341";
 pub(super) const SECOND: &str = "00000000-0000-4000-8000-000000000002";
@@ -47,10 +50,12 @@ impl ReadContext for Nowhere {
     }
 }
 
-/// A desk with two instances, and what it needs.
+/// Everything as two instances have it, and what calls need.
 pub(super) struct Office {
-    pub(super) desk: Desk,
+    pub(super) state: Resources,
     pub(super) fresh: Counter,
+    /// What the last call changed.
+    pub(super) changes: ChangeSet,
 }
 
 impl Office {
@@ -60,24 +65,24 @@ impl Office {
 
     pub(super) fn with(quotas: Quotas) -> Self {
         let project = Project { id: "p".to_owned(), name: "local".to_owned() };
-        let settings = [FIRST, SECOND].map(|id| InstanceSetting {
-            id: id.into(),
+        let settings = [FIRST, SECOND].map(|id| InstanceSettings {
+            id: id.to_owned(),
             name: format!("instance {id}"),
             features: Vec::new(),
         });
-        let order = settings.iter().map(|setting| Arc::clone(&setting.id)).collect();
+        let order = settings.iter().map(|setting| setting.id.as_str().into()).collect();
         let mut fresh = Counter { next: 0, now: 1000 };
-        let mut desk = Desk::new(Registry::new(project, quotas, order));
-        let delta = desk.working().with_instances(&settings, &mut fresh);
-        desk.submit_delta(delta);
-        desk.commit();
-        Self { desk, fresh }
+        let mut transaction = Transaction::new(Resources::new(project, quotas, order), &Nowhere);
+        transaction.put_instances(&settings, &mut fresh).expect("good settings");
+        let (changes, state) = transaction.finish();
+        Self { state, fresh, changes }
     }
 
-    pub(super) fn call(&mut self, write: Call) -> Result<Reply, Fault> {
-        let outcome = self.desk.submit(&write, &Nowhere, &mut self.fresh);
-        self.desk.commit();
-        outcome
+    pub(super) fn call(&mut self, call: Call) -> Result<Reply, Fault> {
+        let mut transaction = Transaction::new(self.state.clone(), &Nowhere);
+        let reply = transaction.plan(&call, &mut self.fresh);
+        (self.changes, self.state) = transaction.finish();
+        reply
     }
 
     pub(super) fn create(&mut self, body: &str) -> Result<Arc<Resource>, Fault> {
@@ -92,8 +97,22 @@ impl Office {
     }
 
     pub(super) fn resource(&self, id: Id) -> Arc<Resource> {
-        Arc::clone(self.desk.working().resource(id).expect("it is there"))
+        Arc::clone(self.state.resource(id).expect("it is there"))
     }
+}
+
+/// Channels of a file in effect, over so many drivers.
+pub(crate) fn in_effect(channels: Vec<crate::channel::Channel>, drivers: usize) -> Arc<Channels> {
+    let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
+    let mut catalog = Catalog::new(drivers, 0, resolver);
+    let channels: Vec<Arc<_>> = channels.into_iter().map(Arc::new).collect();
+    let file = std::path::Path::new("vitald.toml");
+    let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
+    let files = channels.iter().map(|channel| (channel, file));
+    transaction.put_files(files, UnixSeconds(0)).expect("no name is taken");
+    let (changes, resources) = transaction.finish();
+    let prepared = catalog.prepare(&changes, resources).expect("good channels");
+    catalog.commit(prepared).channels
 }
 
 pub(super) fn json(text: &str) -> Body {
@@ -197,45 +216,58 @@ fn a_group_port_that_makes_two_addresses_one_is_refused() {
 }
 
 #[test]
-fn a_batch_is_seen_whole_or_not_at_all() {
+fn a_batch_sees_itself_and_nobody_else_does() {
     let mut office = Office::new();
-    let published = office.desk.published();
-    let submit = |office: &mut Office, name: &str| {
-        let write = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
-        office.desk.submit(&write, &Nowhere, &mut office.fresh)
-    };
-    submit(&mut office, "one").expect("good");
-    assert_eq!(code(submit(&mut office, "one")), "APIG.3208", "the batch sees itself");
-    assert_eq!(published.read().count(None), 0, "readers do not see it");
-    office.desk.roll_back();
-    assert_eq!((office.desk.working().count(None), office.desk.pending()), (0, 0));
-    submit(&mut office, "one").expect("the name is free again");
-    submit(&mut office, "two").expect("good");
-    office.desk.undo_last();
-    office.desk.commit();
-    assert_eq!(published.read().count(None), 1);
+    let create =
+        |name: &str| Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
+    let mut batch = Transaction::new(office.state.clone(), &Nowhere);
+    batch.plan(&create("one"), &mut office.fresh).expect("good");
+    assert_eq!(code(batch.plan(&create("one"), &mut office.fresh)), "APIG.3208", "the batch sees itself");
+    batch.plan(&create("two"), &mut office.fresh).expect("a refused call has changed nothing");
+    assert_eq!(office.state.count(None), 0, "nobody else sees it");
+    let (changes, state) = batch.finish();
+    assert_eq!((changes.channels().count(), state.count(None)), (2, 2));
 }
 
 #[test]
-fn effects_name_each_channel_once() {
+fn a_panic_fails_its_call_and_leaves_the_batch_as_it_was() {
+    let mut office = Office::new();
+    let create =
+        |name: &str| Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
+    let mut batch = Transaction::new(office.state.clone(), &Nowhere);
+    let Ok(Reply::Channel(one)) = batch.plan(&create("one"), &mut office.fresh) else { panic!("good") };
+    let panicked: Result<(), Fault> = batch.attempt(|transaction| {
+        transaction.remove(one.id);
+        panic!("a mistake of ours");
+    });
+    assert_eq!(code(panicked), "APIG.9999");
+    assert!(batch.state().resource(one.id).is_some_and(|held| Arc::ptr_eq(held, &one)));
+    let refused: Result<(), Fault> = batch.attempt(|transaction| {
+        transaction.remove(one.id);
+        Err(Fault::Missing("name"))
+    });
+    assert_eq!(code(refused), "APIG.2001");
+    assert_eq!((batch.state().count(None), batch.finish().0.channels().count()), (1, 1));
+}
+
+#[test]
+fn a_change_names_each_channel_once() {
     let mut office = Office::new();
     let create = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small("one", "")) };
-    let Ok(Reply::Channel(made)) = office.desk.submit(&create, &Nowhere, &mut office.fresh) else {
-        panic!("good")
-    };
+    let mut batch = Transaction::new(office.state.clone(), &Nowhere);
+    let Ok(Reply::Channel(made)) = batch.plan(&create, &mut office.fresh) else { panic!("good") };
     let add = json(r#"{"members":[{"host":"192.0.2.1"}]}"#);
-    let add = Call::AddMembers { at: at(&made), body: add };
-    office.desk.submit(&add, &Nowhere, &mut office.fresh).expect("good");
-    let effects = office.desk.effects();
-    assert_eq!(effects.len(), 1);
-    assert!(effects[0].before.is_none());
-    assert_eq!(effects[0].after.as_ref().map(|after| after.effective.members().len()), Some(1));
-    office.desk.commit();
+    batch.plan(&Call::AddMembers { at: at(&made), body: add }, &mut office.fresh).expect("good");
+    let (changes, state) = batch.clone().finish();
+    let [change] = &changes.channels().collect::<Vec<_>>()[..] else { panic!("one channel") };
+    assert!(change.before.is_none());
+    assert_eq!(change.after.as_ref().map(|after| after.effective.members().len()), Some(1));
+    assert_eq!((state.count(None), changes.records().expect("JSON").edits().len()), (1, 1));
 
-    let delete = Call::DeleteChannel { at: at(&made) };
-    office.desk.submit(&delete, &Nowhere, &mut office.fresh).expect("good");
-    office.desk.roll_back();
-    assert!(office.desk.effects().is_empty());
+    batch.plan(&Call::DeleteChannel { at: at(&made) }, &mut office.fresh).expect("good");
+    let (changes, _) = batch.finish();
+    assert_eq!(changes.channels().count(), 0, "it was never there");
+    assert!(changes.records().expect("JSON").is_empty());
 }
 
 #[test]
@@ -244,10 +276,10 @@ fn switching_what_is_switched_already_changes_nothing() {
     let held = office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
     let body = json(&format!(r#"{{"member_ids":["{}","{}"]}}"#, held.members.tags()[0].id, "0".repeat(32)));
     let switch = |status| Call::SwitchMembers { at: at(&held), status, body: body.clone() };
-    office.desk.submit(&switch(MemberStatus::Enabled), &Nowhere, &mut office.fresh).expect("good");
-    assert_eq!(office.desk.pending(), 0);
-    office.desk.submit(&switch(MemberStatus::Disabled), &Nowhere, &mut office.fresh).expect("good");
-    assert_eq!(office.desk.pending(), 1);
+    office.call(switch(MemberStatus::Enabled)).expect("good");
+    assert!(office.changes.is_empty());
+    office.call(switch(MemberStatus::Disabled)).expect("good");
+    assert_eq!(office.changes.channels().count(), 1);
 }
 
 #[test]
@@ -258,7 +290,7 @@ fn lists_are_newest_first_and_stable() {
         office.create(&small(name, "")).expect("good");
     }
     let list = |paging| {
-        let page = office.desk.working().list_channels(Some(FIRST), &ChannelFilter::default(), paging);
+        let page = office.state.list_channels(Some(FIRST), &ChannelFilter::default(), paging);
         let page = page.expect("the instance is there");
         (page.total, page.items.iter().map(|item| item.configured.name().to_owned()).collect::<Vec<_>>())
     };
@@ -274,19 +306,21 @@ fn channels_of_files_are_shown_and_never_written() {
     let mine = office.create(&small("mine", "")).expect("good");
     let file = Arc::new(crate::channel::fixture::channel("web", None, vec![]));
     let with = |office: &Office, channel: &Arc<crate::channel::Channel>| {
+        let mut transaction = Transaction::new(office.state.clone(), &Nowhere);
         let files = [(channel, Path::new("vitald.toml"))];
-        office.desk.working().with_files(files.into_iter(), UnixSeconds(5))
+        transaction.put_files(files.into_iter(), UnixSeconds(5)).map(|()| transaction.finish())
     };
-    let delta = with(&office, &file).expect("the name is free");
-    assert_eq!(delta.records().count(), 0, "files are not stored");
-    office.desk.submit_delta(delta);
-    let shown = Arc::clone(office.desk.working().by_name(FIRST, "web").expect("it is there"));
+    let (changes, state) = with(&office, &file).expect("the name is free");
+    assert!(changes.records().expect("JSON").is_empty(), "files are not stored");
+    office.state = state;
+    let shown = Arc::clone(office.state.by_name(FIRST, "web").expect("it is there"));
     assert_eq!(code(office.call(Call::DeleteChannel { at: at(&shown) })), "APIG.1113");
-    assert!(with(&office, &file).expect("the same").is_empty(), "reloading changes nothing");
+    assert!(with(&office, &file).expect("the same").0.is_empty(), "reloading changes nothing");
     let clash = Arc::new(crate::channel::fixture::channel("mine", None, vec![]));
-    assert_eq!(with(&office, &clash).expect_err("taken").len(), 1);
+    let error = with(&office, &clash).expect_err("taken").to_string();
+    assert!(error.contains("\"mine\""), "{error}");
     assert_eq!(code(office.create(&small("web", ""))), "APIG.3208");
-    assert_eq!(office.desk.working().made_by_api(FIRST), 1);
+    assert_eq!(office.state.made_by_api(FIRST), Ok(1));
     let ids: HashSet<Id> = [shown.id, mine.id].into();
     assert_eq!(ids.len(), 2);
 }

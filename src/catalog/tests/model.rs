@@ -67,10 +67,10 @@ fn groups_of(members: &[(u8, u8)]) -> String {
 }
 
 /// The call of a step, if what it points at is there.
-fn write_of(office: &Office, step: &Step) -> Option<Call> {
-    let all: Vec<_> = office.desk.working().channels(None).cloned().collect();
+fn call_of(office: &Office, step: &Step) -> Option<Call> {
+    let all: Vec<_> = office.state.channels(None).cloned().collect();
     let pick = |number: &u8| all.get(usize::from(*number) % all.len().max(1)).cloned();
-    let write = match step {
+    let call = match step {
         Step::Create { name, members, refers } => {
             let body = match refers.as_ref().and_then(pick) {
                 Some(target) => small(
@@ -135,17 +135,17 @@ fn write_of(office: &Office, step: &Step) -> Option<Call> {
         }
         Step::Delete { channel } => Call::DeleteChannel { at: at(&*pick(channel)?) },
     };
-    Some(write)
+    Some(call)
 }
 
 /// What always holds.
-fn check(registry: &Registry) {
+fn check(resources: &Resources) {
     let mut names = HashSet::new();
     let mut ids = HashSet::new();
-    for resource in registry.channels(None) {
+    for resource in resources.channels(None) {
         assert!(names.insert(resource.configured.name().to_owned()), "two channels of one name");
         assert!(ids.insert(resource.id), "two channels of one id");
-        let found = registry.by_name(&resource.instance, resource.configured.name()).expect("found by name");
+        let found = resources.by_name(&resource.instance, resource.configured.name()).expect("found by name");
         assert_eq!(found.id, resource.id);
         assert_eq!(resource.members.tags().len(), resource.configured.members().len());
         assert_eq!(resource.groups.len(), resource.configured.groups().len());
@@ -161,49 +161,51 @@ fn check(registry: &Registry) {
             assert!(resource.configured.members().is_empty());
             let expected = resource.configured.standing_for(|group| {
                 let id = Id::parse(group.reference_vpc_channel_id())?;
-                registry.resource(id).map(|target| &*target.effective)
+                resources.resource(id).map(|target| &*target.effective)
             });
             assert_eq!(*resource.effective, expected, "references follow");
-            assert!(resource.targets().all(|target| registry.resource(target).is_some()));
+            assert!(resource.targets().all(|target| resources.resource(target).is_some()));
         }
     }
-    assert_eq!(registry.count(None), names.len());
-    assert_eq!(registry.made_by_api(FIRST), names.len());
+    assert_eq!(resources.count(None), names.len());
+    assert_eq!(resources.made_by_api(FIRST), Ok(names.len()));
 }
 
 proptest! {
     #[test]
-    fn whatever_is_called_the_registry_holds_together(steps in prop::collection::vec(step(), 1..40)) {
+    fn whatever_is_called_the_resources_hold_together(steps in prop::collection::vec(step(), 1..40)) {
         let mut office = Office::new();
-        let published = office.desk.published();
+        let mut batch = Transaction::new(office.state.clone(), &Nowhere);
         for step in &steps {
-            let Some(write) = write_of(&office, step) else { continue };
-            let before: HashMap<Id, _> = office
-                .desk
-                .working()
-                .channels(None)
-                .map(|resource| (resource.id, Arc::clone(resource)))
-                .collect();
-            let result = office.desk.submit(&write, &Nowhere, &mut office.fresh);
-            check(office.desk.working());
-            // Undone, everything is what it was; a refused call has changed nothing.
-            let mut undone = office.desk.working().clone();
-            if result.is_ok() && office.desk.pending() > 0 {
-                let effects = office.desk.effects();
-                prop_assert!(effects.iter().all(|effect| effect.before.is_some() || effect.after.is_some()));
-                office.desk.undo_last();
-                undone = office.desk.working().clone();
-                office.desk.submit(&write, &Nowhere, &mut Counter { next: 1 << 64, now: 1000 }).expect("again");
-                // Ids of the second attempt are other ones, so go back and keep the first.
-                office.desk.undo_last();
-                office.desk.submit(&write, &Nowhere, &mut office.fresh).expect("again");
-            }
-            prop_assert_eq!(undone.count(None), before.len());
+            let Some(call) = call_of(&office, step) else { continue };
+            let before: HashMap<Id, _> =
+                office.state.channels(None).map(|resource| (resource.id, Arc::clone(resource))).collect();
+            // Undone, everything is what it was.
+            let undone: Result<(), Fault> = batch.attempt(|transaction| {
+                transaction.plan_in_attempt(&call, &mut Counter { next: 1 << 64, now: 1000 })?;
+                Err(Fault::Missing("patience"))
+            });
+            prop_assert!(undone.is_err());
+            prop_assert_eq!(batch.state().count(None), before.len());
             for (id, held) in &before {
-                prop_assert!(undone.resource(*id).is_some_and(|now| Arc::ptr_eq(now, held)));
+                prop_assert!(batch.state().resource(*id).is_some_and(|now| Arc::ptr_eq(now, held)));
             }
-            office.desk.commit();
-            check(&published.read());
+            // A refused call has changed nothing.
+            let is_refused = batch.plan(&call, &mut office.fresh).is_err();
+            check(batch.state());
+            let unchanged = batch.state().channels(None).all(|now| before.get(&now.id).is_some_and(|held| Arc::ptr_eq(now, held)));
+            prop_assert!(!is_refused || unchanged);
+            // Readers of before see nothing of it.
+            check(&office.state);
+            prop_assert_eq!(office.state.count(None), before.len());
+            office.state = batch.state().clone();
         }
+        // All the changes together lead there as well.
+        let (changes, state) = batch.finish();
+        let mut again = Office::new().state;
+        again.apply(&changes);
+        check(&again);
+        prop_assert_eq!(again.count(None), state.count(None));
+        prop_assert!(state.channels(None).zip(again.channels(None)).all(|(one, other)| Arc::ptr_eq(one, other)));
     }
 }

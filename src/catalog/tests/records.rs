@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::store::{Collection, Record, RecordKey, StoreContents};
 
 const FULL: &str = r#","vpc_channel_type":"microservice","microservice_info":{"service_type":"NACOS",
     "nacos_info":{"service_name":"s","server_config":[{"ip_address":"192.0.2.1","port":8848}],
@@ -14,20 +15,27 @@ const FULL: &str = r#","vpc_channel_type":"microservice","microservice_info":{"s
     "vpc_health_config":{"protocol":"HTTPS","path":"/a?b","method":"HEAD","http_code":"200-299",
         "threshold_normal":1,"threshold_abnormal":2,"time_interval":30,"timeout":30,"port":8,"status":2}"#;
 
-fn restored(office: &Office) -> Registry {
-    let mut records = Vec::new();
-    let working = office.desk.working();
-    for instance in working.instances() {
-        records.push(ApiRecord::encode_instance(instance).expect("JSON"));
+/// As a restart finds it: what all changes have stored, read again.
+fn restored(office: &Office) -> Resources {
+    let state = &office.state;
+    let mut contents = StoreContents::default();
+    let record = |collection, id: &str, value| Record { key: RecordKey::new(collection, id), value };
+    for instance in state.instances() {
+        let value = ApiRecord::encode_instance(instance).expect("JSON");
+        contents.records.push(record(Collection::Instances, &instance.id, value));
     }
-    for resource in working.channels(None) {
-        records.push(ApiRecord::encode_channel(resource).expect("JSON"));
+    for resource in state.channels(None) {
+        let value = ApiRecord::encode_channel(resource).expect("JSON");
+        contents.records.push(record(Collection::Channels, &resource.id.to_string(), value));
     }
-    let records = records.iter().map(|bytes| ApiRecord::decode(bytes).expect("good")).collect();
-    let project = working.project().clone();
-    let mut registry = Registry::new(project, Quotas::default(), vec![FIRST.into(), SECOND.into()]);
-    registry.restore(records, &Nowhere);
-    registry
+    let order = vec![FIRST.into(), SECOND.into()];
+    let resources = Resources::new(state.project().clone(), Quotas::default(), order);
+    let mut transaction = Transaction::new(resources, &Nowhere);
+    transaction.restore(&contents).expect("good records");
+    transaction.put_files(std::iter::empty(), UnixSeconds(0)).expect("no files");
+    let (changes, resources) = transaction.finish();
+    assert!(changes.records().expect("JSON").is_empty(), "the store has them already");
+    resources
 }
 
 fn assert_same(before: &Resource, after: &Resource) {
@@ -56,14 +64,14 @@ fn a_restart_finds_everything() {
 
     let registry = restored(&office);
     assert_eq!(registry.count(None), 4);
-    for before in office.desk.working().channels(None) {
+    for before in office.state.channels(None) {
         let after = registry.resource(before.id).expect("it is there");
         assert_same(before, after);
     }
-    let order = |registry: &Registry| -> Vec<String> {
+    let order = |registry: &Resources| -> Vec<String> {
         registry.channels(None).map(|resource| resource.id.to_string()).collect()
     };
-    assert_eq!(order(&registry), order(office.desk.working()));
+    assert_eq!(order(&registry), order(&office.state));
     let first = registry.instance(FIRST).expect("it is there");
     assert!(!first.has(FeatureName::VpcNameModifiable));
     assert_eq!(registry.first_instance().map(|id| &**id), Some(FIRST));
@@ -110,7 +118,7 @@ fn an_archive_holds_everything_but_files() {
     let mut office = Office::new();
     let full = office.create(&small("full", FULL)).expect("good");
     office.create(&small("abc", r#","members":[{"host":"192.0.2.1"}]"#)).expect("good");
-    let archive = Archive::of(office.desk.working());
+    let archive = office.state.archive();
     let text = archive.to_json().expect("JSON");
     let again = Archive::parse(&text).expect("its own text");
     assert_eq!(again.to_json().expect("JSON"), text);

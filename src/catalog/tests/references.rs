@@ -35,11 +35,10 @@ fn a_change_reaches_everything_above() {
 
     let body = json(r#"{"members":[{"host":"192.0.2.2","port":81}]}"#);
     let add = Call::AddMembers { at: at(&target), body };
-    office.desk.submit(&add, &Nowhere, &mut office.fresh).expect("good");
+    office.call(add).expect("good");
     // All three take effect together, and only the target is stored.
-    assert_eq!(office.desk.effects().len(), 3);
-    assert_eq!(office.desk.records().count(), 1);
-    office.desk.commit();
+    assert_eq!(office.changes.channels().count(), 3);
+    assert_eq!(office.changes.records().expect("JSON").edits().len(), 1);
     assert_eq!(hosts(&office.resource(above.id)), ["192.0.2.1", "192.0.2.2"]);
     let ports: Vec<u16> = {
         let above = office.resource(above.id);

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::app::SnapshotError;
-use crate::catalog::Snapshot;
-use crate::catalog::{Call, Fault, Published, Reply};
+use crate::catalog::{Call, Channels, Fault, Reply, Snapshot};
 
 /// The daemon, as the API sees it. Cloned once per request.
 pub trait ApiBackend: Clone + Send + Sync + 'static {
-    /// The resources as of the last durable change.
-    fn registry(&self) -> Published;
+    /// The channels as of the last durable change.
+    fn channels(&self) -> Arc<Channels>;
 
     /// Does a call: durable and in effect before this returns, or not at all.
     ///

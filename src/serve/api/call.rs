@@ -68,7 +68,7 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
             return Err(ApiError::NoRoute);
         }
         let family = head.extensions.get().copied().ok_or(ApiError::NoRoute)?;
-        if api.backend.registry().read().project().id != id_of(&ids, "project")? {
+        if api.backend.channels().resources.project().id != id_of(&ids, "project")? {
             return Err(ApiError::ForeignProject);
         }
         // The body of a signed request was read to check the signature.

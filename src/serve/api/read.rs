@@ -25,10 +25,10 @@ pub(super) async fn instances<B: ApiBackend>(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let paging = request.query.paging()?;
-    let published = api.backend.registry();
-    let registry = published.read();
-    let page = registry.list_instances(&request.query.instance_filter(), paging);
-    let project = &registry.project().id;
+    let channels = api.backend.channels();
+    let resources = &channels.resources;
+    let page = resources.list_instances(&request.query.instance_filter(), paging);
+    let project = &resources.project().id;
     let items = page.items.iter().map(|instance| InstanceAnswer::of(instance, project)).collect();
     Ok(json(StatusCode::OK, &List { name: "instances", total: page.total, items }))
 }
@@ -37,10 +37,10 @@ pub(super) async fn instance<B: ApiBackend>(
     State(api): State<ApiState<B>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let published = api.backend.registry();
-    let registry = published.read();
-    let instance = registry.instance(request.id("instance")?)?;
-    let answer = InstanceDetailAnswer::of(instance, &registry.project().id, &api.backend.addresses());
+    let channels = api.backend.channels();
+    let resources = &channels.resources;
+    let instance = resources.instance(request.id("instance")?)?;
+    let answer = InstanceDetailAnswer::of(instance, &resources.project().id, &api.backend.addresses());
     Ok(json(StatusCode::OK, &answer))
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn features<B: ApiBackend>(
     State(api): State<ApiState<B>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let instance = Arc::clone(api.backend.registry().read().instance(request.id("instance")?)?);
+    let instance = Arc::clone(api.backend.channels().resources.instance(request.id("instance")?)?);
     let page = instance.list_features(request.query.paging()?);
     let items = page.items.iter().map(|name| FeatureAnswer::of(&instance, *name)).collect();
     Ok(json(StatusCode::OK, &List { name: "features", total: page.total, items }))
@@ -61,9 +61,10 @@ pub(super) async fn channels<B: ApiBackend>(
     let instance = request.id("instance")?;
     // The instance is looked at before the parameters
     // (docs/vendor-api.md, "Order of the checks").
-    api.backend.registry().read().instance(instance)?;
+    let channels = api.backend.channels();
+    channels.resources.instance(instance)?;
     let (filter, paging) = (request.query.channel_filter(request.family)?, request.query.paging()?);
-    let page = api.backend.registry().read().list_channels(Some(instance), &filter, paging)?;
+    let page = channels.resources.list_channels(Some(instance), &filter, paging)?;
     let snapshot = observe(&api.backend, page.items.iter().map(|item| &**item)).await?;
     let verdicts = LiveVerdicts::of(snapshot.as_deref());
     let items = page.items.iter().map(|resource| ChannelAnswer::of(resource, verdicts)).collect();
@@ -130,11 +131,11 @@ pub(super) async fn project_channels<B: ApiBackend>(
     let filter = request.query.channel_filter(request.family)?;
     let (paging, with_members) = (request.query.paging()?, request.query.members_return()?);
     let (page, instances) = {
-        let published = api.backend.registry();
-        let registry = published.read();
-        let page = registry.list_channels(None, &filter, paging)?;
+        let channels = api.backend.channels();
+        let resources = &channels.resources;
+        let page = resources.list_channels(None, &filter, paging)?;
         let instances: Result<Vec<_>, Fault> =
-            page.items.iter().map(|item| registry.instance(&item.instance).cloned()).collect();
+            page.items.iter().map(|item| resources.instance(&item.instance).cloned()).collect();
         (page, instances?)
     };
     let snapshot = if with_members || page.items.iter().any(|item| item.effective.health_check().is_some()) {
@@ -156,10 +157,10 @@ pub(super) async fn project_channels<B: ApiBackend>(
 }
 
 fn find<B: ApiBackend>(backend: &B, at: &ChannelPath) -> Result<(Arc<Resource>, Arc<Instance>), Fault> {
-    let published = backend.registry();
-    let registry = published.read();
-    let resource = registry.channel(&at.instance, &at.channel)?;
-    Ok((Arc::clone(resource), Arc::clone(registry.instance(&at.instance)?)))
+    let channels = backend.channels();
+    let resources = &channels.resources;
+    let resource = resources.channel(&at.instance, &at.channel)?;
+    Ok((Arc::clone(resource), Arc::clone(resources.instance(&at.instance)?)))
 }
 
 /// The live verdicts, when any of these channels has a check at all.

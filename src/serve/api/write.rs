@@ -70,7 +70,7 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
         Reply::Nothing => status.into_response(),
         Reply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
         Reply::Members(resource, places) => {
-            let instance = Arc::clone(backend.registry().read().instance(&resource.instance)?);
+            let instance = Arc::clone(backend.channels().resources.instance(&resource.instance)?);
             let members = members_of(resource, &instance, verdicts);
             let items = members.at(places.iter().copied());
             json(status, &List { name: "members", total: items.len(), items })
@@ -82,10 +82,9 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
         }
         Reply::Group(resource, place) => json(status, &GroupAnswer::at(resource, *place)),
         Reply::ProjectChannels(resources) => {
-            let published = backend.registry();
-            let registry = published.read();
+            let channels = backend.channels();
             let instances: Result<Vec<_>, Fault> =
-                resources.iter().map(|resource| registry.instance(&resource.instance)).collect();
+                resources.iter().map(|resource| channels.resources.instance(&resource.instance)).collect();
             let pairs = resources.iter().zip(instances?);
             let channels: Vec<_> = pairs
                 .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, true))

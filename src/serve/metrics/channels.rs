@@ -36,7 +36,7 @@ const DURATION: MetricFamily = histogram(
 /// Writes them.
 pub(super) fn write(text: &mut Text<'_>, snapshot: &Snapshot, entries: &[Arc<Entry>]) -> io::Result<()> {
     let channels: Vec<(String, &Entry)> =
-        entries.iter().map(|entry| (labels(entry.channel.name()), &**entry)).collect();
+        entries.iter().map(|entry| (labels(entry.channel().name()), &**entry)).collect();
     text.family(MEMBERS);
     for (channel, entry) in &channels {
         let counts = snapshot.channel(entry).member_counts();
@@ -86,7 +86,7 @@ pub(super) fn write(text: &mut Text<'_>, snapshot: &Snapshot, entries: &[Arc<Ent
 }
 
 fn durations(text: &mut Text<'_>, channel: &str, entry: &Entry, stats: &ChannelStats) -> io::Result<()> {
-    let protocol = entry.channel.health_check().map(|check| check.protocol());
+    let protocol = entry.channel().health_check().map(|check| check.protocol());
     let has_tls = matches!(protocol, Some(Protocol::Https(_)));
     let has_response = matches!(protocol, Some(Protocol::Http(_) | Protocol::Https(_)));
     let phases = [

@@ -93,14 +93,14 @@ impl MemberRows {
     /// Gathers them anew; some 100 bytes a member, and the text of its labels.
     fn gather(&mut self, snapshot: &Snapshot, entries: &[Arc<Entry>]) {
         self.clear();
-        self.rows.reserve_exact(entries.iter().map(|entry| entry.members.len()).sum());
+        self.rows.reserve_exact(entries.iter().map(|entry| entry.rows.len()).sum());
         for entry in entries {
             let before = self.rows.len();
             for member in snapshot.channel(entry).members() {
                 let row = Row::new(&member, &mut self.labels);
                 self.rows.push(row);
             }
-            let channel = format!("{{{},member=\"", labels(entry.channel.name()));
+            let channel = format!("{{{},member=\"", labels(entry.channel().name()));
             self.channels.push((channel, self.rows.len() - before));
         }
     }

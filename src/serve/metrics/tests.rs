@@ -12,9 +12,8 @@ fn text(detail: MetricsDetail, channels: &[&str]) -> String {
     let snapshot = snapshot();
     let entries: Vec<_> = snapshot
         .channels
-        .entries
-        .iter()
-        .filter(|entry| channels.contains(&entry.channel.name()))
+        .entries()
+        .filter(|entry| channels.contains(&entry.channel().name()))
         .cloned()
         .collect();
     collect(|text| write(text, snapshot.clone(), &entries, detail, &ScrapeBuffer::default()))
@@ -123,7 +122,7 @@ impl crate::serve::stream::Sink for Nowhere {
 fn a_scrape_keeps_little_of_each_member() {
     let most = |members| {
         let snapshot = large(members);
-        let entries = snapshot.channels.entries.clone();
+        let entries = snapshot.channels.entries().cloned().collect::<Vec<_>>();
         let measured = allocation_counter::measure(|| {
             let mut nowhere = Nowhere;
             let mut text = Text::new(&mut nowhere);
@@ -162,7 +161,7 @@ fn the_drivers_have_their_pages_back_before_members_are_written() {
     let page = Arc::new(vec![MemberState::new(0, Health::Healthy, Timestamp(0))]);
     let mut watch = Watch { page: Arc::downgrade(&page), has_seen_members: false };
     snapshot.drivers[0].pages = vec![page];
-    let entries = snapshot.channels.entries.clone();
+    let entries = snapshot.channels.entries().cloned().collect::<Vec<_>>();
     let mut text = Text::new(&mut watch);
     write(&mut text, snapshot, &entries, MetricsDetail::Member, &ScrapeBuffer::default())
         .expect("nobody refuses");
@@ -175,7 +174,7 @@ fn a_scrape_finds_its_memory_where_the_last_one_left_it() {
     let spare = ScrapeBuffer::default();
     let taken_for = |members| {
         let snapshot = large(members);
-        let entries = snapshot.channels.entries.clone();
+        let entries = snapshot.channels.entries().cloned().collect::<Vec<_>>();
         let mut nowhere = Nowhere;
         let mut text = Text::new(&mut nowhere);
         let measured = allocation_counter::measure(|| {

@@ -1,15 +1,17 @@
 //! Changes against the channels of small TOML texts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{FIRST, Nowhere, Office, at, json, small};
 use crate::balance::Request;
+use crate::catalog::*;
 use crate::channel::Health;
 use crate::config;
-use crate::probe::SystemLookup;
+use crate::probe::{Resolver, SystemLookup};
 
 const CHECK: &str = r#"
 [channels.vpc_health_config]
@@ -30,23 +32,31 @@ fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> String {
     text
 }
 
-fn wanted(text: &str) -> Vec<Wanted> {
-    let config = config::parse("test.toml", text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
-    let to_wanted =
-        |file: config::FileChannel| Wanted { channel: file.channel, source: Source::File(file.file) };
-    config.channels.into_iter().map(to_wanted).collect()
-}
-
 fn catalog(drivers: usize) -> Catalog {
     let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
     Catalog::new(drivers, 42, resolver)
 }
 
-fn apply(catalog: &mut Catalog, text: &str) -> Changes {
-    catalog.replace_all(wanted(text)).unwrap()
+/// Makes exactly these channels exist.
+fn apply(catalog: &mut Catalog, text: &str) -> Committed {
+    let config = config::parse("test.toml", text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
+    let files = config.channels.iter().map(|file| (&file.channel, &*file.file));
+    transaction.put_files(files, UnixSeconds(0)).unwrap();
+    commit(catalog, transaction)
 }
 
-fn changes_of(changes: &Changes) -> Vec<String> {
+fn commit(catalog: &mut Catalog, transaction: Transaction<'_>) -> Committed {
+    let (changes, resources) = transaction.finish();
+    let prepared = catalog.prepare(&changes, resources).unwrap();
+    catalog.commit(prepared)
+}
+
+fn entry_of(committed: &Committed) -> &Arc<Entry> {
+    committed.channels.entries().next().unwrap()
+}
+
+fn changes_of(changes: &Committed) -> Vec<String> {
     let text = |change: &DriverCommand<MemberProbe>| match change {
         DriverCommand::Assign(member, probe) => {
             format!("assign {}.{} probed={}", member.slot, member.generation, probe.is_some())
@@ -66,11 +76,11 @@ fn the_same_channels_change_nothing_at_all() {
     let mut catalog = catalog(2);
     let text = channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]);
     let first = apply(&mut catalog, &text);
-    assert_eq!((first.summary.channels, first.summary.members, first.summary.added), (1, 2, 2));
+    assert_eq!((first.summary().channels, first.summary().members, first.summary().added), (1, 2, 2));
     let again = apply(&mut catalog, &text);
     assert_eq!(changes_of(&again), Vec::<String>::new());
-    assert!(Arc::ptr_eq(&first.channels.entries[0], &again.channels.entries[0]));
-    assert_eq!(again.summary, ReloadSummary { channels: 1, members: 2, ..ReloadSummary::default() });
+    assert!(Arc::ptr_eq(entry_of(&first), entry_of(&again)));
+    assert_eq!(again.summary(), ReloadSummary { channels: 1, members: 2, ..ReloadSummary::default() });
 }
 
 #[test]
@@ -82,7 +92,7 @@ fn a_changed_weight_refreshes_and_a_changed_check_restarts() {
     assert_eq!(changes_of(&weighted), ["refresh 0"]);
     let slower = apply(&mut catalog, &text.replace("time_interval = 5", "time_interval = 6"));
     assert_eq!(
-        (changes_of(&slower), slower.summary.restarted),
+        (changes_of(&slower), slower.summary().restarted),
         (vec!["assign 0.1 probed=true".to_owned()], 1)
     );
     let off = apply(&mut catalog, &channel("web", &format!("{CHECK}status = 2\n"), &[("10.0.0.1", 80)]));
@@ -94,14 +104,14 @@ fn members_come_and_go_alone() {
     let mut catalog = catalog(1);
     apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]));
     let moved = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]));
-    assert_eq!((moved.summary.added, moved.summary.removed, moved.summary.restarted), (1, 1, 0));
-    // The kept one stays in its slot and phase; the freed slot is not reused in
+    assert_eq!((moved.summary().added, moved.summary().removed, moved.summary().restarted), (1, 1, 0));
+    // The kept one stays in its slot and offset; the freed slot is not reused in
     // the same change, so the newcomer gets a fresh one.
     assert_eq!(changes_of(&moved), ["remove 0", "refresh 1", "assign 2.0 probed=true"]);
-    let entry = &moved.channels.entries[0];
-    let slot = entry.members[1];
+    let entry = entry_of(&moved);
+    let slot = entry.rows[1].slot;
     let (named, position) = catalog.occupant(slot).unwrap();
-    assert_eq!((named.channel.name(), position), ("web", 1));
+    assert_eq!((named.channel().name(), position), ("web", 1));
     assert!(catalog.occupant(MemberSlot { generation: 9, ..slot }).is_none());
     // The freed slot is used by the next newcomer, under a new generation.
     let more =
@@ -110,7 +120,7 @@ fn members_come_and_go_alone() {
 }
 
 #[test]
-fn a_channel_seat_is_reset_when_it_changes_hands() {
+fn a_channel_slot_is_reset_when_it_changes_hands() {
     let mut catalog = catalog(1);
     let first = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80)]));
     assert_eq!(changes_of(&first)[0], "reset 0");
@@ -119,8 +129,8 @@ fn a_channel_seat_is_reset_when_it_changes_hands() {
 }
 
 /// The addresses of so many picks, in order.
-fn picks(changes: &Changes, count: usize) -> Vec<String> {
-    let balancer = &changes.channels.entries[0].balancer;
+fn picks(changes: &Committed, count: usize) -> Vec<String> {
+    let balancer = &entry_of(changes).balancer;
     let pick = |_| balancer.pick(&Request::new()).map(|pick| pick.address().to_string());
     (0..count).map(|number| pick(number).unwrap_or_else(|nobody| nobody.to_string())).collect()
 }
@@ -131,13 +141,13 @@ fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
     let text = channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]);
     let first = apply(&mut catalog, &text);
     assert_eq!(picks(&first, 2), ["10.0.0.1:80", "10.0.0.2:80"], "unknown members take traffic");
-    set_health(&first.channels.entries[0], 1, Health::Unhealthy);
+    entry_of(&first).set_health(1, Health::Unhealthy);
     assert_eq!(picks(&first, 3), ["10.0.0.1:80"; 3]);
 
     // A new weight changes neither the balancer nor what it knows.
     let weighted = apply(&mut catalog, &format!("{text}weight = 7\n"));
-    let picked = first.channels.entries[0].balancer.total_picks();
-    assert_eq!(weighted.channels.entries[0].balancer.total_picks(), picked);
+    let picked = entry_of(&first).balancer.total_picks();
+    assert_eq!(entry_of(&weighted).balancer.total_picks(), picked);
     assert_eq!(picks(&weighted, 3), ["10.0.0.1:80"; 3]);
 
     // Neither does a new strategy make anybody healthier.
@@ -153,45 +163,57 @@ fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
     assert_eq!(both, ["10.0.0.1:80", "10.0.0.2:80"]);
 }
 
-fn edit(was: Option<&str>, text: &str) -> Edit {
-    Edit { was: was.map(str::to_owned), wanted: wanted(text).pop() }
-}
-
 #[test]
 fn one_channel_changes_and_the_others_are_left_alone() {
     let mut catalog = catalog(1);
-    let both = channel("api", CHECK, &[("10.0.0.1", 80)]) + &channel("web", CHECK, &[("10.0.0.2", 80)]);
-    let before = apply(&mut catalog, &both);
+    let api = channel("api", CHECK, &[("10.0.0.1", 80)]);
+    let before = apply(&mut catalog, &(api.clone() + &channel("web", CHECK, &[("10.0.0.2", 80)])));
     let more = channel("web", CHECK, &[("10.0.0.2", 80), ("10.0.0.3", 80)]);
-    let changed = catalog.apply(vec![edit(Some("web"), &more)]).unwrap();
+    let changed = apply(&mut catalog, &(api + &more));
     assert_eq!(changes_of(&changed), ["refresh 1", "assign 2.0 probed=true"]);
-    assert!(Arc::ptr_eq(&before.channels.entries[0], &changed.channels.entries[0]));
+    assert!(Arc::ptr_eq(entry_of(&before), entry_of(&changed)));
 
-    let gone = catalog.apply(vec![Edit { was: Some("api".to_owned()), wanted: None }]).unwrap();
+    let gone = apply(&mut catalog, &more);
     assert_eq!(changes_of(&gone), ["remove 0"]);
-    assert_eq!(gone.channels.entries.len(), 1);
+    assert_eq!(gone.channels.entries().count(), 1);
 }
 
 #[test]
-fn a_channel_that_changes_its_name_keeps_its_seats() {
+fn a_channel_that_changes_its_name_keeps_its_slots() {
     let mut catalog = catalog(1);
-    let both = channel("api", CHECK, &[("10.0.0.1", 80)]) + &channel("web", CHECK, &[("10.0.0.2", 80)]);
-    apply(&mut catalog, &both);
+    let mut office = Office::new();
+    let body = |name: &str, host: &str| small(name, &format!(r#","members":[{{"host":"{host}"}}]"#));
+    let mut both = Transaction::new(office.state.clone(), &Nowhere);
+    let mut create = |name, host| {
+        let call = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&body(name, host)) };
+        match both.plan(&call, &mut office.fresh) {
+            Ok(Reply::Channel(made)) => made,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (api, web) = (create("api", "10.0.0.1"), create("web", "10.0.0.2"));
+    commit(&mut catalog, both);
     // The one takes the other's name while that one goes.
-    let renamed = channel("web", CHECK, &[("10.0.0.1", 80)]);
-    let edits = vec![edit(Some("api"), &renamed), Edit { was: Some("web".to_owned()), wanted: None }];
-    let changed = catalog.apply(edits).unwrap();
-    assert_eq!(changes_of(&changed), ["remove 1", "refresh 0"]);
-    let entry = &changed.channels.entries[0];
-    let (named, position) = catalog.occupant(entry.members[0]).unwrap();
-    assert_eq!((named.channel.name(), position), ("web", 0));
+    let mut batch = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
+    batch.plan(&Call::DeleteChannel { at: at(&web) }, &mut office.fresh).unwrap();
+    let renamed = json(&body("web", "10.0.0.1"));
+    let update = Call::UpdateChannel { family: PathFamily::Apig, at: at(&api), body: renamed };
+    batch.plan(&update, &mut office.fresh).unwrap();
+    let changed = commit(&mut catalog, batch);
+    assert_eq!(changes_of(&changed), ["remove 1"]);
+    assert_eq!(changed.channels.entries().count(), 1);
+    let entry = entry_of(&changed);
+    assert_eq!(changed.channels.find("web").map(|found| found.resource.id), Some(api.id));
+    assert_eq!(changed.channels.entry(api.id).map(|found| found.rows[0].slot.index), Some(0));
+    let (named, position) = catalog.occupant(entry.rows[0].slot).unwrap();
+    assert_eq!((named.channel().name(), position), ("web", 0));
 }
 
 proptest! {
     /// However the members change: every member has a slot of its own, slots name
     /// their member, and a member that stays keeps its slot.
     #[test]
-    fn seats_are_unique_and_stable(
+    fn slots_are_unique_and_stable(
         rounds in prop::collection::vec(prop::collection::btree_set(1u8..30, 0..20), 1..12),
     ) {
         let mut catalog = catalog(3);
@@ -202,18 +224,19 @@ proptest! {
             let borrowed: Vec<(&str, u16)> =
                 members.iter().map(|(host, port)| (host.as_str(), *port)).collect();
             let changes = apply(&mut catalog, &channel("web", CHECK, &borrowed));
-            let entry = &changes.channels.entries[0];
+            let entry = entry_of(&changes);
             let mut slots = BTreeSet::new();
             let mut now = HashMap::new();
-            for (member, slot) in entry.channel.members().iter().zip(&entry.members) {
+            for (member, row) in entry.members() {
+                let slot = row.slot;
                 prop_assert!(slots.insert((slot.driver, slot.index)), "two members in one slot");
-                let (named, position) = catalog.occupant(*slot).expect("every slot has its member");
-                prop_assert_eq!(&named.channel.members()[position], member);
+                let (named, position) = catalog.occupant(slot).expect("every slot has its member");
+                prop_assert_eq!(&named.channel().members()[position], member);
                 let host = member.host().to_string();
                 if let Some(old) = before.get(&host) {
-                    prop_assert_eq!(old, slot, "a member that stays keeps its slot");
+                    prop_assert_eq!(old, &slot, "a member that stays keeps its slot");
                 }
-                now.insert(host, *slot);
+                now.insert(host, slot);
             }
             before = now;
         }

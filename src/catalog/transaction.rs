@@ -1,0 +1,255 @@
+//! How changes are planned: one after another, each on what the ones before it leave,
+//! and none of it seen by anybody yet.
+//!
+//! Whenever a channel is put, what is in effect is computed anew, for it and for all
+//! reference channels that stand for it.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::change::{Cause, Change, ChangeSet};
+use super::entry::{Resource, Source};
+use super::fault::Fault;
+use super::ids::Id;
+use super::instance::{Instance, Quotas};
+use super::resources::Resources;
+use crate::channel::reader::ReadContext;
+use crate::channel::{Channel, ChannelKind, ClientCertificate, TlsOptions, VerifyCertificate};
+
+/// Changes being planned.
+#[derive(Clone)]
+pub struct Transaction<'c> {
+    base: Resources,
+    /// The base with everything that was planned so far.
+    state: Resources,
+    done: ChangeSet,
+    /// Those of the attempt under way.
+    current: ChangeSet,
+    context: &'c dyn ReadContext,
+}
+
+impl<'c> Transaction<'c> {
+    /// Nothing planned yet. `context` is what the rules of channels need of the
+    /// daemon's configuration.
+    #[must_use]
+    pub fn new(base: Resources, context: &'c dyn ReadContext) -> Self {
+        let (done, current) = (ChangeSet::default(), ChangeSet::default());
+        Self { state: base.clone(), base, done, current, context }
+    }
+
+    /// Everything, with what was planned so far.
+    #[must_use]
+    pub fn state(&self) -> &Resources {
+        &self.state
+    }
+
+    /// What the rules of channels need of the daemon's configuration.
+    pub(super) fn context(&self) -> &'c dyn ReadContext {
+        self.context
+    }
+
+    /// Sets the limits for the calls from now on; what is there already stays.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.base.set_quotas(quotas);
+        self.state.set_quotas(quotas);
+    }
+
+    /// What changes, and everything as it is to be.
+    #[must_use]
+    pub fn finish(self) -> (ChangeSet, Resources) {
+        (self.done, self.state)
+    }
+
+    /// Plans some changes, all of them or none. A panic is a mistake of ours, and
+    /// must not take along what else was planned.
+    ///
+    /// # Errors
+    /// Those of `plan`, or that it panicked.
+    pub fn attempt<T>(&mut self, plan: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        match catch_unwind(AssertUnwindSafe(|| plan(self))) {
+            Ok(Ok(planned)) => {
+                self.keep();
+                Ok(planned)
+            }
+            Ok(Err(fault)) if self.current.is_empty() => Err(fault),
+            failed => {
+                // What a panic left behind may be anything, so all is done again.
+                self.current = ChangeSet::default();
+                self.state = self.base.clone();
+                self.state.apply(&self.done);
+                let panicked = "the call met a mistake in vitald; please report it";
+                failed.unwrap_or_else(|_| Err(Fault::Unavailable(panicked.to_owned())))
+            }
+        }
+    }
+
+    /// Takes over what the attempt under way has changed.
+    pub(super) fn keep(&mut self) {
+        self.done.merge(std::mem::take(&mut self.current));
+    }
+
+    /// The changes of the attempt under way.
+    pub(super) fn current(&self) -> &ChangeSet {
+        &self.current
+    }
+
+    /// Makes or replaces a channel; what is in effect is computed here, for it
+    /// and for all that stand for it.
+    pub(super) fn put(&mut self, resource: Resource) -> Result<Arc<Resource>, Fault> {
+        self.check_references(&resource)?;
+        let effective = self.effective(&resource)?;
+        let resource = Arc::new(Resource { effective, ..resource });
+        self.set(resource.id, Some(Arc::clone(&resource)), Cause::Written);
+        self.follow(resource.id)?;
+        Ok(resource)
+    }
+
+    /// Removes a channel that nothing stands for.
+    pub(super) fn remove(&mut self, id: Id) {
+        self.set(id, None, Cause::Written);
+    }
+
+    /// Makes a channel what it is to be, as it is.
+    pub(super) fn set(&mut self, id: Id, after: Option<Arc<Resource>>, cause: Cause) {
+        let change = Change { before: self.state.resource(id).cloned(), after, cause };
+        self.state.apply_channels(std::slice::from_ref(&change));
+        self.current.add(change);
+    }
+
+    /// Makes or replaces an instance; the channels that depend on it are left to
+    /// [`Transaction::refresh`].
+    pub(super) fn put_instance(&mut self, instance: Arc<Instance>, cause: Cause) {
+        self.state.put_instance(&instance);
+        self.current.add_instance(instance, cause);
+    }
+
+    /// Computes what is in effect anew for the channels of an instance, or for all,
+    /// because the instance or the daemon's configuration changed.
+    pub(super) fn refresh(&mut self, instance: Option<&str>) -> Result<(), Fault> {
+        let channels: Vec<Id> = self.state.channels(instance).map(|resource| resource.id).collect();
+        for id in channels {
+            if self.refresh_one(id)? {
+                self.follow(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything up to date that stands for a channel, directly or not.
+    fn follow(&mut self, id: Id) -> Result<(), Fault> {
+        let mut waiting: VecDeque<Id> = self.state.referrers(id).collect();
+        while let Some(referrer) = waiting.pop_front() {
+            if self.refresh_one(referrer)? {
+                waiting.extend(self.state.referrers(referrer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes what is in effect anew; whether it changed.
+    fn refresh_one(&mut self, id: Id) -> Result<bool, Fault> {
+        let Some(resource) = self.state.resource(id).cloned() else { return Ok(false) };
+        let effective = self.effective(&resource)?;
+        if Arc::ptr_eq(&effective, &resource.effective) || effective == resource.effective {
+            return Ok(false);
+        }
+        let followed = Resource { effective, ..Resource::clone(&resource) };
+        self.set(id, Some(Arc::new(followed)), Cause::Followed);
+        Ok(true)
+    }
+
+    /// Every target exists, in the same instance, and no way leads back.
+    fn check_references(&self, resource: &Resource) -> Result<(), Fault> {
+        if resource.configured.kind() != ChannelKind::Reference {
+            return Ok(());
+        }
+        let invalid = |why: String| Fault::Invalid("reference_vpc_channel_id", why);
+        for group in resource.configured.groups() {
+            let written = group.reference_vpc_channel_id();
+            if written.is_empty() {
+                return Err(Fault::Missing("reference_vpc_channel_id"));
+            }
+            let target = Id::parse(written)
+                .filter(|id| *id == resource.id || self.state.resource(*id).is_some())
+                .ok_or_else(|| invalid(format!("no channel has the id {written:?}")))?;
+            if self.state.resource(target).is_some_and(|held| held.instance != resource.instance) {
+                return Err(invalid(format!("the channel {target} belongs to another instance")));
+            }
+            if self.leads_to(target, resource.id) {
+                return Err(invalid(format!("the channel {target} leads back to this one")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether following references from one channel arrives at another.
+    fn leads_to(&self, from: Id, goal: Id) -> bool {
+        let mut waiting = vec![from];
+        let mut seen = HashSet::new();
+        while let Some(id) = waiting.pop() {
+            if id == goal {
+                return true;
+            }
+            if seen.insert(id) {
+                waiting.extend(self.state.resource(id).into_iter().flat_map(|resource| resource.targets()));
+            }
+        }
+        false
+    }
+
+    /// What is balanced and probed (see [`Resource::effective`]).
+    fn effective(&self, resource: &Resource) -> Result<Arc<Channel>, Fault> {
+        let configured = &resource.configured;
+        if resource.source != Source::Api {
+            return Ok(Arc::clone(configured));
+        }
+        let instance = self.state.instance(&resource.instance)?;
+        let is_plain_name = self.state.first_instance().is_none_or(|first| *first == instance.id);
+        let is_reference = configured.kind() == ChannelKind::Reference;
+        if is_plain_name && !is_reference && !wants_certificate(configured) {
+            return Ok(Arc::clone(configured));
+        }
+        let mut channel = if is_reference {
+            configured.standing_for(|group| {
+                let target = Id::parse(group.reference_vpc_channel_id())?;
+                self.state.resource(target).map(|target| &*target.effective)
+            })
+        } else {
+            Channel::clone(configured)
+        };
+        if wants_certificate(&channel) {
+            channel = channel.with_tls(self.tls_of(instance));
+        }
+        if !is_plain_name {
+            // The name that metrics and status know the channel by. `:` cannot be part
+            // of a channel's name, and an instance's id is unique.
+            let name = format!("{}:{}", instance.id, configured.name());
+            channel = channel.with_name(name);
+        }
+        Ok(Arc::new(channel))
+    }
+
+    /// The TLS of checks with `enable_client_ssl`: the instance's certificate,
+    /// else the daemon's.
+    fn tls_of(&self, instance: &Instance) -> TlsOptions {
+        let Some(certificate) = &instance.certificate else {
+            return TlsOptions { client: self.context.daemon_client_identity(), ..TlsOptions::default() };
+        };
+        let verify = match certificate.trust {
+            Some(_) => VerifyCertificate::Yes,
+            None => VerifyCertificate::No,
+        };
+        TlsOptions {
+            client: Some(certificate.identity.clone()),
+            ca: certificate.trust.clone(),
+            verify,
+            ..TlsOptions::default()
+        }
+    }
+}
+
+/// Whether a channel's checks present a client certificate.
+pub(super) fn wants_certificate(channel: &Channel) -> bool {
+    channel.health_check().is_some_and(|check| check.client_certificate() == ClientCertificate::Present)
+}
