@@ -28,8 +28,7 @@ use rustix::io::Errno;
 use rustix::net::{self, SendFlags};
 use tokio::io::Interest;
 
-use super::finding::{self, Finding, ProbeStep, first_line, printable};
-use super::progress::{ProbeTrace, Progress};
+use super::finding::{self, Finding, ProbeStep, ProbeTrace, Progress, first_line, printable};
 use super::socket;
 use crate::channel::{CodeSet, Host, HttpCheck, MemberAddress, Method, ProbeOptions};
 use crate::health::{MemberReason, Outcome, ProberReason};
@@ -69,10 +68,7 @@ impl HttpPlan {
             after_host.push_str("Connection: close\r\n");
         }
         for (name, value) in options.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
-            after_host.push_str(name);
-            after_host.push_str(": ");
-            after_host.push_str(value);
-            after_host.push_str("\r\n");
+            after_host.push_str(&format!("{name}: {value}\r\n"));
         }
         after_host.push_str("\r\n");
         Self {
@@ -141,20 +137,18 @@ impl HttpExchange {
         progress: &mut Progress,
     ) -> ProbeStep {
         let trace = progress.trace.as_deref_mut();
-        match self.sending {
-            Sending::Unsent => {
-                self.sending = send_request(socket, plan, member, 0, trace);
-                progress.note_sent();
-                if let Sending::Complete = self.sending {
-                    // Nothing can have been answered yet: a read would be in vain.
-                    return ProbeStep::Wait(Interest::READABLE);
-                }
-            }
-            Sending::Sent(sent) => {
-                self.sending = send_request(socket, plan, member, sent, trace);
-                progress.note_sent();
-            }
-            Sending::Complete | Sending::Broken(_) => {}
+        let (is_first, sent) = match self.sending {
+            Sending::Unsent => (true, Some(0)),
+            Sending::Sent(sent) => (false, Some(sent)),
+            Sending::Complete | Sending::Broken(_) => (false, None),
+        };
+        if let Some(sent) = sent {
+            self.sending = send_request(socket, plan, member, sent, trace);
+            progress.note_sent();
+        }
+        if is_first && matches!(self.sending, Sending::Complete) {
+            // Nothing can have been answered yet: a read would be in vain.
+            return ProbeStep::Wait(Interest::READABLE);
         }
         let interest = match self.sending {
             Sending::Sent(_) => Interest::READABLE.add(Interest::WRITABLE),
@@ -174,10 +168,7 @@ impl HttpExchange {
         loop {
             match socket::receive(socket, buffer) {
                 Ok(Some([])) => {
-                    let broken = match self.sending {
-                        Sending::Broken(errno) => Some(errno),
-                        Sending::Unsent | Sending::Sent(_) | Sending::Complete => None,
-                    };
+                    let broken = if let Sending::Broken(errno) = self.sending { Some(errno) } else { None };
                     return Some(self.head.ended(broken));
                 }
                 Ok(Some(bytes)) => {

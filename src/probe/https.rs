@@ -17,9 +17,8 @@ use rustls::{
 };
 use tokio::io::Interest;
 
-use super::finding::{self, Finding, ProbeStep, first_line, printable};
+use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress, first_line, printable};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
-use super::progress::{ProbePhase, Progress};
 use super::socket;
 use super::tls::{self, TlsPlan};
 use crate::channel::MemberAddress;

@@ -38,11 +38,10 @@ use rustix::net::{self, Shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::time::Instant;
 
-use super::finding::{self, Finding, ProbeStep};
+use super::finding::{self, Finding, ProbePhase, ProbeStep, ProbeTrace, Progress};
 use super::http::{HttpExchange, HttpPlan};
 use super::https::HttpsExchange;
 use super::plan::{Plan, ProtocolPlan, Target};
-use super::progress::{ProbePhase, ProbeTrace, Progress};
 use super::socket::{self, ProbeSocket};
 use super::stall;
 use crate::channel::CloseMode;

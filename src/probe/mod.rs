@@ -20,8 +20,7 @@
 //! | `http` | the request, and the verdict on a response head |
 //! | `https` | the same over TLS, and why a handshake failed |
 //! | `tls` | TLS settings and certificates |
-//! | `finding` | what a probe concludes; whose fault a system error is |
-//! | `progress` | how far a probe has come, and what `--explain` shows of it |
+//! | `finding` | what a probe finds, so far and in the end; whose fault a system error is |
 //! | `socket` | the socket of a probe: opened, waited for, read |
 //! | `queue` | a driver's own event queue, and sockets used again |
 //! | `stall` | time in which the prober itself did not run |
@@ -32,7 +31,6 @@ mod http;
 mod https;
 mod machine;
 mod plan;
-mod progress;
 mod queue;
 mod reference;
 mod resolve;
@@ -40,11 +38,11 @@ mod socket;
 pub mod stall;
 mod tls;
 
+pub use finding::{CertificateTrace, ProbeTrace, TlsTrace};
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;
 pub use machine::{explain, run};
 pub use plan::{Plan, Target};
-pub use progress::{CertificateTrace, ProbeTrace, TlsTrace};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};

@@ -28,8 +28,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::nom::Parser as _;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 
-use super::finding::printable;
-use super::progress::CertificateTrace;
+use super::finding::{CertificateTrace, printable};
 use crate::channel::{
     ClientCertificate, ClientIdentity, Host, MemberAddress, PemFile, ProbeOptions, TlsOptions, TlsVersion,
     VerifyCertificate,
