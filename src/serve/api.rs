@@ -3,19 +3,18 @@
 //!
 //! `daemon` joins these routes to the server's own when there is an API. What calls
 //! mean is [`crate::catalog`]'s business; who may call is looked at before, by
-//! `serve::auth`. `call` makes requests of what axum routed, `parameters` reads paging
-//! and filters, `read` and `write` do the calls, `answer` has the JSON.
+//! `serve::auth`. `call` makes requests of what axum routed, `read` and `write`
+//! do the calls, `answer` has the JSON.
 
 mod answer;
 mod backend;
 mod call;
-mod parameters;
 mod read;
 mod write;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, any, delete, get, post, put};
 use axum::{Extension, Router};
 
@@ -136,10 +135,9 @@ async fn answer_export<B: ApiBackend>(
         return Err(PageError::new(StatusCode::FORBIDDEN, remedy));
     }
     let archive = backend.channels().resources.archive();
-    let failed = |problem: String| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
     // 100,000 members take a while to write down; requests are answered meanwhile.
     let text = tokio::task::spawn_blocking(move || archive.to_json()).await;
+    let failed = |problem: String| PageError::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
     let text = text.map_err(|problem| failed(problem.to_string()))?;
-    Ok(json_bytes(StatusCode::OK, text.map_err(|problem| failed(problem.to_string()))?.into())
-        .into_response())
+    text.map(|text| json_bytes(StatusCode::OK, text)).map_err(|problem| failed(problem.to_string()))
 }

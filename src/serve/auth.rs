@@ -14,7 +14,6 @@
 //! sent a request, `keystone` is the token API, `signature`, `tokens` and `slowdown`
 //! are pure. The clock comes from the daemon as a function; nothing here reads one.
 
-pub mod accounts;
 pub mod gate;
 pub mod hashing;
 pub mod identity;

@@ -2,11 +2,10 @@
 //!
 //! `docs/metrics.md` has every name, label and meaning. The text is written from
 //! one snapshot, family by family, so a removed member's series vanish at once
-//! and nothing is kept per series. `process` writes `process_*`, `channels` the
-//! series with a `channel` label only, `members` those with a `member` label,
-//! `format` the text format itself; the daemon's own series are written here.
+//! and nothing is kept per series. `process` writes `process_*`, `members` the
+//! series with a `member` label, `format` the text format itself; the daemon's and
+//! the channels' series are written here.
 
-mod channels;
 mod format;
 mod members;
 mod process;
@@ -21,12 +20,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use self::format::{MetricFamily, SampleValue, counter, gauge, histogram};
+use self::format::{MetricFamily, SampleValue, channel_label, counter, gauge, histogram};
 pub(super) use self::members::ScrapeBuffer;
 use super::app::{App, DaemonHandle, MetricsDetail, QueryPairs, Selection, Takes};
 use super::http::PageError;
 use super::stream::Text;
-use crate::catalog::{Entry, Snapshot};
+use crate::catalog::{ChannelSnapshot, Entry, Snapshot};
+use crate::channel::{Protocol, Tier};
+use crate::health::{MemberReason, ProberReason};
 use crate::store::WriteState;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,6 +45,26 @@ const SKIPPED: MetricFamily = counter(
 );
 const LAG: MetricFamily =
     histogram("vitald_probe_schedule_lag_seconds", "How late probes started against their slots.");
+
+const MEMBERS: MetricFamily =
+    gauge("vitald_channel_members", "Members by state; a disabled member counts as disabled only.");
+const ON_BACKUP: MetricFamily =
+    gauge("vitald_channel_on_backup", "Whether the standby members take the traffic.");
+const PICKS: MetricFamily = counter("vitald_picks_total", "Members picked by the balancer.");
+const REBUILDS: MetricFamily = counter(
+    "vitald_balancer_rebuilds_total",
+    "Tables that the balancer published; it starts anew with the balancer.",
+);
+const FAILURES: MetricFamily =
+    counter("vitald_probe_failures_total", "Failed probes by reason; the member is to blame.");
+const INCONCLUSIVE: MetricFamily = counter(
+    "vitald_probes_inconclusive_total",
+    "Probes that could not know, by reason; the prober is to blame.",
+);
+const DURATION: MetricFamily = histogram(
+    "vitald_probe_duration_seconds",
+    "Durations of probes by phase; total is from the start to the outcome.",
+);
 
 /// `GET /metrics`.
 pub(super) async fn metrics<S: DaemonHandle>(
@@ -83,8 +104,8 @@ fn write(
     text.single(IN_FLIGHT, snapshot.in_flight())?;
     text.single(SKIPPED, SampleValue::Count(snapshot.skipped()))?;
     text.family(LAG);
-    text.histogram(LAG.name, "", &snapshot.lag())?;
-    channels::write(text, &snapshot, entries)?;
+    text.histogram(LAG, "", &snapshot.lag())?;
+    write_channels(text, &snapshot, entries)?;
     drop(snapshot);
     let Some(members) = members else { return Ok(()) };
     let written = members.write(text);
@@ -96,9 +117,82 @@ fn write_store(text: &mut Text<'_>, snapshot: &Snapshot) -> io::Result<()> {
     let mut family = |family: MetricFamily, value: fn(&WriteState) -> SampleValue| {
         text.family(family);
         snapshot.writes.iter().try_for_each(|(stored, state)| {
-            text.sample(family.name, &format!("kind=\"{}\"", stored.word()), value(state))
+            text.sample(family, &format!("kind=\"{}\"", stored.word()), value(state))
         })
     };
     family(STORE_UP, |state| state.failure.is_none().into())?;
     family(STORE_FAILURES, |state| SampleValue::Count(state.failed))
+}
+
+/// Writes the series with a `channel` label only. Every reason is written from the
+/// start, at zero, so that `rate` sees the first failure. A phase that the channel's
+/// protocol does not have is left out until it was seen.
+fn write_channels(text: &mut Text<'_>, snapshot: &Snapshot, entries: &[Arc<Entry>]) -> io::Result<()> {
+    let channels: Vec<(String, ChannelSnapshot<'_>)> = entries
+        .iter()
+        .map(|entry| (channel_label(entry.channel().name()), snapshot.channel(entry)))
+        .collect();
+    text.family(MEMBERS);
+    for (channel, view) in &channels {
+        let counts = view.member_counts();
+        let states = [
+            ("healthy", counts.healthy),
+            ("unhealthy", counts.unhealthy),
+            ("unknown", counts.unknown),
+            ("disabled", counts.disabled),
+        ];
+        for (state, count) in states {
+            text.sample(MEMBERS, &format!("{channel},state=\"{state}\""), count)?;
+        }
+    }
+    type ValueOf = fn(&ChannelSnapshot<'_>) -> SampleValue;
+    let single: [(MetricFamily, ValueOf); 3] = [
+        (ON_BACKUP, |view| (view.tier == Tier::Backup).into()),
+        (PICKS, |view| SampleValue::Count(view.entry.balancer.total_picks())),
+        (REBUILDS, |view| SampleValue::Count(view.entry.balancer.rebuilds())),
+    ];
+    for (family, value) in single {
+        text.family(family);
+        for (channel, view) in &channels {
+            text.sample(family, channel, value(view))?;
+        }
+    }
+    text.family(FAILURES);
+    for (channel, view) in &channels {
+        for (reason, count) in MemberReason::ALL.iter().zip(view.stats().failures) {
+            let labels = format!("{channel},reason=\"{}\"", reason.word());
+            text.sample(FAILURES, &labels, SampleValue::Count(count))?;
+        }
+    }
+    text.family(INCONCLUSIVE);
+    for (channel, view) in &channels {
+        for (reason, count) in ProberReason::ALL.iter().zip(view.stats().inconclusive) {
+            let labels = format!("{channel},reason=\"{}\"", reason.word());
+            text.sample(INCONCLUSIVE, &labels, SampleValue::Count(count))?;
+        }
+    }
+    text.family(DURATION);
+    for (channel, view) in &channels {
+        write_durations(text, channel, view)?;
+    }
+    Ok(())
+}
+
+fn write_durations(text: &mut Text<'_>, channel: &str, view: &ChannelSnapshot<'_>) -> io::Result<()> {
+    let protocol = view.entry.channel().health_check().map(|check| check.protocol());
+    let has_tls = matches!(protocol, Some(Protocol::Https(_)));
+    let has_response = matches!(protocol, Some(Protocol::Http(_) | Protocol::Https(_)));
+    let stats = view.stats();
+    let phases = [
+        ("connect", protocol.is_some(), &stats.connect),
+        ("tls", has_tls, &stats.tls),
+        ("response", has_response, &stats.response),
+        ("total", protocol.is_some(), &stats.total),
+    ];
+    for (phase, is_expected, histogram) in phases {
+        if is_expected || histogram.count() > 0 {
+            text.histogram(DURATION, &format!("{channel},phase=\"{phase}\""), histogram)?;
+        }
+    }
+    Ok(())
 }

@@ -72,15 +72,12 @@ impl WritePermit {
         request: &HeaderMap,
         write: impl FnOnce(&mut Text<'_>) -> io::Result<()> + Send + 'static,
     ) -> Response {
-        let encoding = negotiate(request.get_all(header::ACCEPT_ENCODING));
+        let is_gzip = prefers_gzip(request.get_all(header::ACCEPT_ENCODING));
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::task::spawn_blocking(move || {
             let sender = Sender(sender);
             // An error means that the client is gone; nobody is left to be told.
-            drop(match encoding {
-                Encoding::Identity => send(sender, write),
-                Encoding::Gzip => send_gzip(sender, write),
-            });
+            drop(if is_gzip { send_gzip(sender, write) } else { send(sender, write) });
             drop(self);
         });
         let mut response = Body::new(ChunkBody { receiver }).into_response();
@@ -88,7 +85,7 @@ impl WritePermit {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if encoding == Encoding::Gzip {
+        if is_gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
@@ -257,19 +254,11 @@ impl hyper::body::Body for ChunkBody {
     }
 }
 
-/// How a long answer is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    /// As it is.
-    Identity,
-    /// Compressed with gzip.
-    Gzip,
-}
-
-/// Gzip if the client accepts it and does not prefer the plain text.
-fn negotiate<'a>(fields: impl IntoIterator<Item = &'a HeaderValue>) -> Encoding {
+/// Whether the client accepts gzip and does not prefer the plain text (RFC 9110, 12.5.3).
+fn prefers_gzip<'a>(fields: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for field in fields {
+        // What is not text names no encoding.
         for item in field.to_str().unwrap_or_default().split(',') {
             let (name, weight) = item.split_once(';').unwrap_or((item, ""));
             let weight = thousandths(weight);
@@ -282,7 +271,7 @@ fn negotiate<'a>(fields: impl IntoIterator<Item = &'a HeaderValue>) -> Encoding 
         }
     }
     let gzip = gzip.or(any).unwrap_or(0);
-    if gzip > 0 && gzip >= identity.unwrap_or(0) { Encoding::Gzip } else { Encoding::Identity }
+    gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
 /// `q=0.5` as 500; 1000 when absent, 0 when unreadable.

@@ -4,15 +4,18 @@
 //! Credentials, project and role have been looked at before a request comes here, by
 //! the layer of `serve::auth`, and path and method by the table of routes. What
 //! follows is in the order of docs/vendor-api.md, "Order of the checks": the project,
-//! the body's size, then the call itself.
+//! the body's size, then the call itself. Parameters are docs/vendor-api.md's "Lists and
+//! filters": unknown ones are passed over, and of one given twice the first counts.
 
 use axum::extract::{FromRequest, FromRequestParts as _, RawPathParams, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::backend::ApiBackend;
-use super::parameters::ApiQuery;
-use crate::catalog::{ChannelPath, Fault, PathFamily};
+use crate::catalog::{
+    ChannelFilter, ChannelPath, Fault, InstanceFilter, MemberFilter, Paging, PathFamily, TextFilter,
+};
+use crate::channel::ChannelKind;
 use crate::serve::http::{BodyError, BodyReader, ErrorDetail, VendorError, WholeBody, json};
 
 /// Most broken rules that one answer lists: 100,000 bad members must not make
@@ -153,4 +156,160 @@ impl IntoResponse for ApiError {
 
 fn error(status: StatusCode, error_code: &str, error_msg: &str) -> Response {
     json(status, &VendorError { error_code, error_msg, details: Vec::new(), request_id: None })
+}
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub(super) struct ApiQuery {
+    pairs: Vec<(String, String)>,
+}
+
+impl ApiQuery {
+    pub(super) fn read(query: Option<&str>) -> Self {
+        Self { pairs: form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect() }
+    }
+
+    /// A parameter's text; an empty one counts as absent.
+    fn text(&self, name: &str) -> Option<&str> {
+        let found = self.pairs.iter().find(|(key, _)| key == name)?;
+        Some(found.1.as_str()).filter(|text| !text.is_empty())
+    }
+
+    fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(str::to_owned)
+    }
+
+    /// A whole number that fits its type, whatever its size.
+    fn number(&self, name: &'static str, least: i64, most: i64) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::Invalid(name, format!("{text:?} is no whole number")));
+        }
+        match text.parse::<i64>() {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            Ok(_) | Err(_) => Err(Fault::OutOfRange(name)),
+        }
+    }
+
+    /// `offset` (int64) and `limit` (int32).
+    pub(super) fn paging(&self) -> Result<Paging, Fault> {
+        let offset = self.number("offset", i64::MIN, i64::MAX)?;
+        let limit = self.number("limit", i32::MIN.into(), i32::MAX.into())?;
+        Ok(Paging::new(offset.unwrap_or(0), limit.unwrap_or(0)))
+    }
+
+    /// A text filter, exact when `precise_search` names its parameter.
+    fn text_filter(&self, name: &str) -> Option<TextFilter> {
+        let text = self.owned(name)?;
+        let precise = self.text("precise_search").unwrap_or_default();
+        let is_precise = precise.split(',').any(|word| word.trim() == name);
+        Some(if is_precise { TextFilter::Whole(text) } else { TextFilter::Part(text) })
+    }
+
+    /// Filters of the lists of channels. `vpc_channel_type` is APIG's alone.
+    pub(super) fn channel_filter(&self, family: PathFamily) -> Result<ChannelFilter, Fault> {
+        let member_port = self.number("member_port", 0, 65535)?;
+        let kind = match (family, self.text("vpc_channel_type")) {
+            (PathFamily::Roma, _) | (_, None) => None,
+            (PathFamily::Apig, Some(word)) => Some(kind_of(word)?),
+        };
+        Ok(ChannelFilter {
+            id: self.owned("id"),
+            name: self.text_filter("name"),
+            member_host: self.owned("member_host"),
+            member_port: member_port.and_then(|port| u16::try_from(port).ok()),
+            group_name: self.text_filter("member_group_name"),
+            group_id: self.owned("member_group_id"),
+            kind,
+        })
+    }
+
+    /// Filters of the list of members.
+    pub(super) fn member_filter(&self) -> MemberFilter {
+        MemberFilter {
+            name: self.text_filter("name"),
+            group_name: self.text_filter("member_group_name"),
+            group_id: self.owned("member_group_id"),
+        }
+    }
+
+    /// The filter of the list of groups.
+    pub(super) fn group_filter(&self) -> Option<TextFilter> {
+        self.text_filter("member_group_name")
+    }
+
+    /// Filters of the list of instances.
+    pub(super) fn instance_filter(&self) -> InstanceFilter {
+        InstanceFilter {
+            id: self.owned("instance_id"),
+            name: self.owned("instance_name"),
+            status: self.owned("status"),
+        }
+    }
+
+    /// `members_return` of the list of project channels; false unless given.
+    pub(super) fn members_return(&self) -> Result<bool, Fault> {
+        match self.text("members_return") {
+            None => Ok(false),
+            Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+            Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
+            Some(_) => Err(Fault::Invalid("members_return", "write true or false".to_owned())),
+        }
+    }
+}
+
+fn kind_of(word: &str) -> Result<ChannelKind, Fault> {
+    let kinds = [ChannelKind::Builtin, ChannelKind::Microservice, ChannelKind::Reference];
+    let found = kinds.into_iter().find(|kind| kind.word() == word);
+    found.ok_or_else(|| {
+        Fault::Invalid("vpc_channel_type", "write builtin, microservice or reference".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paging_is_forgiving_within_its_types() {
+        let page = |query| ApiQuery::read(Some(query)).paging();
+        let cases = [
+            ("", 0, 20),
+            ("offset=&limit=", 0, 20),
+            ("offset=-5&limit=0", 0, 20),
+            ("offset=7&limit=-1", 7, 20),
+            ("offset=9223372036854775807&limit=501", usize::MAX >> 1, 500),
+            ("limit=500&limit=1", 0, 500),
+        ];
+        for (query, offset, limit) in cases {
+            assert_eq!(page(query), Ok(Paging { offset, limit }), "{query}");
+        }
+        for (query, code) in [
+            ("limit=x", "APIG.2012"),
+            ("limit=1.5", "APIG.2012"),
+            ("limit=2147483648", "APIG.2004"),
+            ("offset=9223372036854775808", "APIG.2004"),
+            ("offset=--1", "APIG.2012"),
+        ] {
+            assert_eq!(page(query).expect_err(query).code(), code, "{query}");
+        }
+    }
+
+    #[test]
+    fn precise_search_names_parameters() {
+        let query = "name=web&member_group_name=blue&precise_search=x%2Cmember_group_name";
+        let filter = ApiQuery::read(Some(query)).channel_filter(PathFamily::Apig).expect("good");
+        assert_eq!(filter.name, Some(TextFilter::Part("web".to_owned())));
+        assert_eq!(filter.group_name, Some(TextFilter::Whole("blue".to_owned())));
+    }
+
+    #[test]
+    fn filters_with_bad_values_are_refused() {
+        for query in ["member_port=65536", "member_port=-1", "member_port=x", "vpc_channel_type=other"] {
+            assert!(ApiQuery::read(Some(query)).channel_filter(PathFamily::Apig).is_err(), "{query}");
+        }
+        let roma = ApiQuery::read(Some("vpc_channel_type=other")).channel_filter(PathFamily::Roma);
+        assert_eq!(roma, Ok(ChannelFilter::default()));
+    }
 }

@@ -19,9 +19,8 @@ use axum::response::Response;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::accounts::{Accounts, UserAccount, UserName};
 use super::hashing::{Busy, HashingQueue};
-use super::identity::{Action, AuthFault, Identity, Principal};
+use super::identity::{Accounts, Action, AuthFault, Identity, Principal, UserAccount, UserName};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
 use super::slowdown::Slowdown;
 use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};

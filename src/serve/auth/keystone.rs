@@ -22,9 +22,8 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use self::login::{KeystoneFault, Login, query_value};
-use super::accounts::{Domain, UserAccount, made_id};
 use super::gate::{AuthGate, LoginFault, TOKEN_HEADER};
-use super::identity::{Identity, Principal};
+use super::identity::{Domain, Identity, Principal, UserAccount, made_id};
 use super::tokens::{Issued, Scope};
 use crate::config::api::{Project, Transport};
 use crate::health::Timestamp;

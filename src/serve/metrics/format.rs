@@ -64,51 +64,52 @@ impl Text<'_> {
     /// Writes a family of one sample without labels.
     pub(super) fn single(&mut self, family: MetricFamily, value: impl Into<SampleValue>) -> io::Result<()> {
         self.family(family);
-        self.push(family.name);
-        self.push(" ");
+        self.push_all(&[family.name, " "]);
         self.value(value.into())
     }
 
     /// One sample. `labels` is everything between the braces, escaped.
     pub(super) fn sample(
         &mut self,
-        name: &str,
+        family: MetricFamily,
         labels: &str,
         value: impl Into<SampleValue>,
     ) -> io::Result<()> {
-        self.push(name);
-        self.push("{");
-        self.push(labels);
-        self.push("} ");
+        self.push_all(&[family.name, "{", labels, "} "]);
         self.value(value.into())
     }
 
     /// A whole histogram. `labels` is empty, or escaped labels.
-    pub(super) fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) -> io::Result<()> {
-        let count = histogram.count();
-        for (bound, cumulative) in histogram.cumulative() {
-            self.bucket(name, labels);
+    pub(super) fn histogram(
+        &mut self,
+        family: MetricFamily,
+        labels: &str,
+        histogram: &Histogram,
+    ) -> io::Result<()> {
+        let (comma, braces) = match labels {
+            "" => ("", String::new()),
+            labels => (",", format!("{{{labels}}}")),
+        };
+        let count = SampleValue::Count(histogram.count());
+        for (bound, below) in histogram.cumulative() {
+            self.push_all(&[family.name, "_bucket{", labels, comma, "le=\""]);
             self.nanos(bound);
             self.push("\"} ");
-            self.value(SampleValue::Count(cumulative))?;
+            self.value(SampleValue::Count(below))?;
         }
-        self.bucket(name, labels);
-        self.push("+Inf\"} ");
-        self.value(SampleValue::Count(count))?;
-        for (suffix, value) in
-            [("_sum", SampleValue::Nanos(histogram.sum_nanos())), ("_count", SampleValue::Count(count))]
-        {
-            self.push(name);
-            self.push(suffix);
-            if !labels.is_empty() {
-                self.push("{");
-                self.push(labels);
-                self.push("}");
-            }
-            self.push(" ");
+        self.push_all(&[family.name, "_bucket{", labels, comma, "le=\"+Inf\"} "]);
+        self.value(count)?;
+        for (suffix, value) in [("_sum", SampleValue::Nanos(histogram.sum_nanos())), ("_count", count)] {
+            self.push_all(&[family.name, suffix, &braces, " "]);
             self.value(value)?;
         }
         Ok(())
+    }
+
+    fn push_all(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.push(part);
+        }
     }
 
     /// The value and the end of the line, which is a place to pause. A space
@@ -121,13 +122,6 @@ impl Text<'_> {
         }
         self.push("\n");
         self.pause()
-    }
-
-    fn bucket(&mut self, name: &str, labels: &str) {
-        self.push(name);
-        self.push("_bucket{");
-        self.push(labels);
-        self.push(if labels.is_empty() { "le=\"" } else { ",le=\"" });
     }
 
     /// Nanoseconds as seconds, without trailing zeros.
@@ -165,6 +159,14 @@ pub(super) fn push_label_value(text: &mut String, value: &str) {
             character => text.push(character),
         }
     }
+}
+
+/// `channel="NAME"`, escaped.
+pub(super) fn channel_label(name: &str) -> String {
+    let mut label = "channel=\"".to_owned();
+    push_label_value(&mut label, name);
+    label.push('"');
+    label
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::channels::labels;
-use super::format::{MetricFamily, SampleValue, counter, gauge, push_label_value};
+use super::format::{MetricFamily, SampleValue, channel_label, counter, gauge, push_label_value};
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::{Health, Host, MemberAddress, Role};
 use crate::health::ResultCounts;
@@ -100,7 +99,7 @@ impl MemberRows {
                 let row = Row::new(&member, &mut self.labels);
                 self.rows.push(row);
             }
-            let channel = format!("{{{},member=\"", labels(entry.channel().name()));
+            let channel = format!("{{{},member=\"", channel_label(entry.channel().name()));
             self.channels.push((channel, self.rows.len() - before));
         }
     }

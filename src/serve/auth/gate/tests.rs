@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::Request;
 
-use super::super::accounts::NamedOrId;
-use super::super::identity::Action;
+use super::super::identity::{Action, NamedOrId};
 use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::serve::auth::accounts::{Accounts, NamedOrId, UserAccount, UserName};
+use crate::serve::auth::identity::{Accounts, NamedOrId, UserAccount, UserName};
 use crate::serve::auth::tokens::Scope;
 
 type Object = Map<String, Value>;
