@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 
 use super::console::{Console, Tone, exact, json_text, plural};
@@ -81,29 +80,18 @@ fn plan_problems(config: &Config) -> Vec<String> {
     problems.collect()
 }
 
-#[derive(Serialize)]
-struct ErrorDocument<'a> {
-    file: &'a str,
-    line: Option<usize>,
-    column: Option<usize>,
-    code: &'static str,
-    field: String,
-    message: &'a str,
-    remedy: &'a str,
-}
-
 fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
     let errors = diagnostics.errors().iter().map(|error| {
         let (file, position) = diagnostics.position(error);
-        ErrorDocument {
-            file,
-            line: position.map(|(line, _)| line),
-            column: position.map(|(_, column)| column),
-            code: error.rule.code(),
-            field: error.path.to_string(),
-            message: &error.message,
-            remedy: &error.remedy,
-        }
+        json!({
+            "file": file,
+            "line": position.map(|(line, _)| line),
+            "column": position.map(|(_, column)| column),
+            "code": error.rule.code(),
+            "field": error.path.to_string(),
+            "message": error.message,
+            "remedy": error.remedy,
+        })
     });
     json!({ "errors": errors.collect::<Vec<_>>() })
 }

@@ -14,20 +14,15 @@ use clap::builder::styling::{AnsiColor, Style};
 /// Whether a stream gets colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
-    /// Escape sequences.
     On,
-    /// Plain text.
     Off,
 }
 
 /// What a piece of text means; [`Console::paint`] picks its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// All is well.
     Good,
-    /// Worth a look.
     Warning,
-    /// Broken.
     Bad,
     /// Of less weight.
     Faint,
@@ -76,12 +71,11 @@ impl Console {
         }
     }
 
-    /// Whether stdout gets colour.
+    /// The colour of stdout.
     pub(super) fn colour(&self) -> Colour {
         self.stdout_colour
     }
 
-    /// Whether stderr gets colour.
     pub(super) fn stderr_colour(&self) -> Colour {
         self.stderr_colour
     }

@@ -55,28 +55,12 @@ pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Resul
     let backends =
         Backends::start(&backends::HABITS).map_err(|error| CliError::Preparation(error.to_string()))?;
     let ending = match (run(arguments, DEFAULT_LISTEN, &backends, console), arguments.listen) {
-        (Err(Failure::Daemon(DaemonError::Bind(_))), None) => {
+        (Err(CliError::Daemon(DaemonError::Bind(_))), None) => {
             run(arguments, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &backends, console)
         }
         (result, _) => result,
     };
-    match ending {
-        Ok(ending) => Ok(ending.into()),
-        Err(Failure::Daemon(error)) => Err(CliError::daemon(error, console)),
-        Err(Failure::Cli(error)) => Err(error),
-    }
-}
-
-/// What can end a demo early.
-enum Failure {
-    Daemon(DaemonError),
-    Cli(CliError),
-}
-
-impl From<CliError> for Failure {
-    fn from(error: CliError) -> Self {
-        Self::Cli(error)
-    }
+    ending.map(Exit::from)
 }
 
 /// Runs the daemon on a thread of its own and the view on this one.
@@ -85,7 +69,7 @@ fn run(
     default_listen: SocketAddr,
     backends: &Backends,
     console: &mut Console,
-) -> Result<Ending, Failure> {
+) -> Result<Ending, CliError> {
     let stop = CancellationToken::new();
     let (events, changes) = mpsc::channel(EVENTS);
     let (ready, serving) = oneshot::channel();
@@ -111,9 +95,9 @@ fn run(
     let shown = block_on(show(arguments, backends, serving, changes, console)).flatten();
     stop.cancel();
     let ending = match daemon.join() {
-        Ok(ending) => ending.map_err(Failure::Daemon)?,
+        Ok(ending) => ending.map_err(|error| CliError::daemon(error, console))?,
         // The panic was printed by its thread.
-        Err(_) => return Err(CliError::Preparation("the daemon ended unexpectedly".to_owned()).into()),
+        Err(_) => return Err(CliError::Preparation("the daemon ended unexpectedly".to_owned())),
     };
     shown?;
     Ok(ending)

@@ -225,14 +225,11 @@ struct ChannelFile {
 /// Everything that is wrong with it.
 fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
     let refuse = |diagnostics: Diagnostics| CliError::config(&diagnostics, console);
-    let documents = documents_of(path)?;
-    let config = match documents.main {
-        true => config::load(path),
-        false => config::load_channel(path),
-    }
-    .map_err(refuse)?;
-    let bodies = documents.bodies.into_iter().zip(&config.channels);
-    bodies
+    let (is_main, documents) = documents_of(path)?;
+    let config = if is_main { config::load(path) } else { config::load_channel(path) }.map_err(refuse)?;
+    documents
+        .into_iter()
+        .zip(&config.channels)
         .map(|(document, read)| {
             body_of(document, &read.channel).map_err(|problem| CliError::Config {
                 rendered: format!(
@@ -245,30 +242,24 @@ fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
         .collect()
 }
 
-/// The tables of a file that are channels, as they were written. What cannot be
-/// parsed is left to the reader of configurations, which says where and why.
-#[derive(Default)]
-struct Documents {
-    /// Whether they stand under `[[channels]]`.
-    main: bool,
-    bodies: Vec<Map<String, Value>>,
-}
-
-fn documents_of(path: &Path) -> Result<Documents, CliError> {
-    let text = String::from_utf8(read_bytes(path)?).unwrap_or_default();
+/// The tables of a file that are channels, as they were written, and whether they stand
+/// under `[[channels]]`. What cannot be parsed is left to the reader of configurations,
+/// which says where and why.
+fn documents_of(path: &Path) -> Result<(bool, Vec<Map<String, Value>>), CliError> {
+    let bytes = read_bytes(path)?;
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     let document: Option<Value> =
-        if is_json { serde_json::from_str(&text).ok() } else { toml::from_str(&text).ok() };
-    let Some(Value::Object(mut document)) = document else { return Ok(Documents::default()) };
+        if is_json { serde_json::from_slice(&bytes).ok() } else { toml::from_slice(&bytes).ok() };
+    let Some(Value::Object(mut document)) = document else { return Ok((false, Vec::new())) };
     Ok(match document.remove("channels") {
         Some(Value::Array(channels)) if !is_json => {
             let objects = channels.into_iter().filter_map(|channel| match channel {
                 Value::Object(channel) => Some(channel),
                 _ => None,
             });
-            Documents { main: true, bodies: objects.collect() }
+            (true, objects.collect())
         }
-        _ => Documents { main: false, bodies: vec![document] },
+        _ => (false, vec![document]),
     })
 }
 

@@ -67,7 +67,7 @@ pub(super) struct ProbeArguments {
 
 pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Result<Exit, CliError> {
     let subjects = match &arguments.url {
-        Some(text) => vec![url::subject(text, &arguments.options)?],
+        Some(text) => url::subjects(text, &arguments.options)?,
         None => configured(arguments, console)?,
     };
     if subjects.is_empty() {
@@ -76,10 +76,6 @@ pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Resu
     }
     let depth = if arguments.explain { Depth::Explained } else { Depth::Reported };
     let results = block_on(round::run(subjects, depth, arguments.at_once))?;
-    let results = results.map_err(|error| match &arguments.url {
-        Some(_) => CliError::Preparation(error.to_string()),
-        None => CliError::channels(&error.to_string(), console),
-    })?;
     let text = match (arguments.json, arguments.explain) {
         (true, _) => json_text(&report::document(&results)),
         (false, true) => report::explained(&results, console.colour()),
@@ -94,16 +90,21 @@ pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Resu
 fn configured(arguments: &ProbeArguments, console: &Console) -> Result<Vec<Subject>, CliError> {
     let path = &arguments.config.config;
     let config = config::load(path).map_err(|diagnostics| CliError::config(&diagnostics, console))?;
-    let Some(name) = &arguments.channel else {
-        return Ok(config.channels.into_iter().flat_map(|file| round::subjects(&file.channel)).collect());
-    };
-    let Some(file) = config.channels.iter().find(|file| file.channel.name() == name) else {
+    let is_wanted = |name: &str| arguments.channel.as_ref().is_none_or(|wanted| wanted == name);
+    if let Some(name) = &arguments.channel
+        && !config.channels.iter().any(|file| is_wanted(file.channel.name()))
+    {
         let names: Vec<&str> = config.channels.iter().map(|file| file.channel.name()).collect();
         return Err(CliError::Usage(format!(
             "no channel of {} is called {name:?}; there are: {}",
             path.display(),
             names.join(", ")
         )));
-    };
-    Ok(round::subjects(&file.channel))
+    }
+    let mut subjects = Vec::new();
+    for file in config.channels.iter().filter(|file| is_wanted(file.channel.name())) {
+        let probed = round::subjects(&file.channel);
+        subjects.extend(probed.map_err(|error| CliError::channels(&error.to_string(), console))?);
+    }
+    Ok(subjects)
 }

@@ -61,65 +61,37 @@ pub(super) struct StatusArguments {
     interval: humantime::Duration,
 }
 
-/// One answer: what to print and what it means.
-struct Picture {
-    text: String,
-    exit: Exit,
-}
-
 pub(super) fn execute(arguments: &StatusArguments, console: &mut Console) -> Result<Exit, CliError> {
     let daemon = DaemonUrl::locate(&arguments.daemon).map_err(|error| CliError::Usage(error.to_string()))?;
-    block_on(async {
-        if arguments.watch {
-            watch(arguments, &daemon, console).await
-        } else {
-            once(arguments, &daemon, console).await
-        }
-    })?
+    block_on(show(arguments, &daemon, console))?
 }
 
-async fn once(
+/// Shows the status once, or again and again until stdout is closed; an interrupt ends
+/// the process as usual.
+async fn show(
     arguments: &StatusArguments,
     daemon: &DaemonUrl,
     console: &mut Console,
 ) -> Result<Exit, CliError> {
-    match picture(arguments, daemon, console.colour()).await {
-        Ok(picture) => {
-            console.print(picture.text)?;
-            Ok(picture.exit)
-        }
-        // Not a failure of this command: nobody can say how things are.
-        Err(error) => {
-            CliError::from(error).print(console);
-            Ok(Exit::Unknown)
-        }
-    }
-}
-
-/// Ends when stdout is closed; an interrupt ends the process as usual.
-async fn watch(
-    arguments: &StatusArguments,
-    daemon: &DaemonUrl,
-    console: &mut Console,
-) -> Result<Exit, CliError> {
-    let clear = match console.is_terminal() && !arguments.json {
+    let clear = match arguments.watch && console.is_terminal() && !arguments.json {
         true => "\x1b[H\x1b[2J",
         false => "",
     };
     loop {
         let exit = match picture(arguments, daemon, console.colour()).await {
-            Ok(picture) => {
+            Ok((text, exit)) => {
                 // One write, so that a terminal never shows the cleared screen.
-                console.print(format!("{clear}{}", picture.text))?;
-                picture.exit
+                console.print(format!("{clear}{text}"))?;
+                exit
             }
+            // Not a failure of this command: nobody can say how things are.
             Err(error) => {
                 console.print(clear)?;
                 CliError::from(error).print(console);
                 Exit::Unknown
             }
         };
-        if console.is_closed() {
+        if !arguments.watch || console.is_closed() {
             return Ok(exit);
         }
         tokio::time::sleep(*arguments.interval).await;
@@ -129,11 +101,12 @@ async fn watch(
     }
 }
 
+/// What to print, and what it means.
 async fn picture(
     arguments: &StatusArguments,
     daemon: &DaemonUrl,
     colour: Colour,
-) -> Result<Picture, ClientError> {
+) -> Result<(String, Exit), ClientError> {
     let (body, status) = match &arguments.channel {
         None => {
             let answer = daemon.get("/v1/status", PATIENCE).await?;
@@ -166,7 +139,7 @@ async fn picture(
         true => format!("{}\n", String::from_utf8_lossy(&body).trim_end()),
         false => render(daemon, &status, &assessment, colour),
     };
-    Ok(Picture { text, exit })
+    Ok((text, exit))
 }
 
 fn read<T: DeserializeOwned>(daemon: &DaemonUrl, response: &DaemonResponse) -> Result<T, ClientError> {

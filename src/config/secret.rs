@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::certificates::plain_error;
 
 /// Largest secret file that is read.
-const LARGEST_SECRET: u64 = 4096;
+const LARGEST_SECRET: usize = 4096;
 /// Permission bits that let everybody read a file.
 const EVERYBODY_READS: u32 = 0o004;
 
@@ -57,37 +57,20 @@ impl Eq for Secret {}
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// It cannot be read.
-    #[error("cannot read {}: {}", path.display(), plain_error(source))]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("cannot read {}: {}", .0.display(), plain_error(.1))]
+    Unreadable(PathBuf, #[source] io::Error),
     /// Everybody on the machine could read it.
-    #[error("everybody may read {}", path.display())]
-    ReadableByEverybody {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("everybody may read {}", .0.display())]
+    ReadableByEverybody(PathBuf),
     /// A directory, a device or the like.
-    #[error("{} is no regular file", path.display())]
-    NoFile {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error("{} is no regular file", .0.display())]
+    NoFile(PathBuf),
     /// Nothing is in it.
-    #[error("{} is empty", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{} is empty", .0.display())]
+    Empty(PathBuf),
     /// No secret is that long.
-    #[error("{} is larger than {LARGEST_SECRET} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{} is larger than {LARGEST_SECRET} bytes", .0.display())]
+    TooLarge(PathBuf),
 }
 
 impl SecretFileError {
@@ -95,11 +78,11 @@ impl SecretFileError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } => "name a file that the daemon may read, or a systemd credential",
-            Self::ReadableByEverybody { .. } => "run `chmod o-r` on it",
-            Self::NoFile { .. } => "name a file",
-            Self::Empty { .. } => "write the secret into it",
-            Self::TooLarge { .. } => "name the file that holds the secret, and nothing else",
+            Self::Unreadable(..) => "name a file that the daemon may read, or a systemd credential",
+            Self::ReadableByEverybody(_) => "run `chmod o-r` on it",
+            Self::NoFile(_) => "name a file",
+            Self::Empty(_) => "write the secret into it",
+            Self::TooLarge(_) => "name the file that holds the secret, and nothing else",
         }
     }
 }
@@ -154,26 +137,26 @@ enum Access {
 }
 
 fn read_file(path: PathBuf, access: Access) -> Result<Secret, SecretFileError> {
-    let unreadable = |source| SecretFileError::Unreadable { path: path.clone(), source };
+    let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
-        return Err(SecretFileError::NoFile { path });
+        return Err(SecretFileError::NoFile(path));
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.mode();
     if access == Access::ByPermission && mode & EVERYBODY_READS != 0 {
-        return Err(SecretFileError::ReadableByEverybody { path });
+        return Err(SecretFileError::ReadableByEverybody(path));
     }
     // Room for all of it, so that no copy stays behind where the buffer grew.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(LARGEST_SECRET + 2).unwrap_or(0)));
-    file.take(LARGEST_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST_SECRET {
-        return Err(SecretFileError::TooLarge { path });
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_SECRET + 2));
+    file.take(LARGEST_SECRET as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > LARGEST_SECRET {
+        return Err(SecretFileError::TooLarge(path));
     }
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     if secret.is_empty() {
-        return Err(SecretFileError::Empty { path });
+        return Err(SecretFileError::Empty(path));
     }
     Ok(Secret::new(secret.to_vec()))
 }

@@ -10,26 +10,16 @@ use crate::cli::table::{Columns, Side, TableCell};
 use crate::health::{Outcome, Report};
 use crate::probe::{CertificateTrace, ProbeTrace, TlsTrace};
 
-/// Results by kind.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Tally {
-    success: usize,
-    failure: usize,
-    inconclusive: usize,
-}
-
-impl Tally {
-    fn of(results: &[Probed]) -> Self {
-        let mut tally = Self::default();
-        for result in results {
-            match result.report.outcome {
-                Outcome::Success => tally.success += 1,
-                Outcome::Failure(_) => tally.failure += 1,
-                Outcome::Inconclusive(_) => tally.inconclusive += 1,
-            }
-        }
-        tally
-    }
+/// How many probes succeeded, failed and were inconclusive.
+fn tally(results: &[Probed]) -> [usize; 3] {
+    let count = |is_counted: fn(Outcome) -> bool| {
+        results.iter().filter(|result| is_counted(result.report.outcome)).count()
+    };
+    [
+        count(|outcome| matches!(outcome, Outcome::Success)),
+        count(|outcome| matches!(outcome, Outcome::Failure(_))),
+        count(|outcome| matches!(outcome, Outcome::Inconclusive(_))),
+    ]
 }
 
 fn tone(outcome: Outcome) -> Tone {
@@ -59,8 +49,8 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
     for Probed { subject, report, .. } in results {
         let phases = report.phases;
         columns.row([
-            subject.channel().name().into(),
-            subject.address().into(),
+            subject.channel.name().into(),
+            subject.address.as_str().into(),
             TableCell::toned(tone(report.outcome), report.outcome.word()),
             report.outcome.reason().unwrap_or_default().into(),
             time(phases.connect),
@@ -73,7 +63,7 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
     if results.is_empty() {
         return String::new();
     }
-    let Tally { success, failure, inconclusive } = Tally::of(results);
+    let [success, failure, inconclusive] = tally(results);
     let tone = match (failure, inconclusive) {
         (0, 0) => Tone::Good,
         (0, _) => Tone::Warning,
@@ -89,7 +79,7 @@ fn time(duration: Option<Duration>) -> TableCell {
 
 /// The same fields as `last_probe` of the daemon's status.
 pub(super) fn document(results: &[Probed]) -> Value {
-    let Tally { success, failure, inconclusive } = Tally::of(results);
+    let [success, failure, inconclusive] = tally(results);
     let probes: Vec<Value> = results.iter().map(probe_document).collect();
     json!({
         "success": success,
@@ -104,9 +94,9 @@ fn probe_document(result: &Probed) -> Value {
         &result.report;
     let seconds = |duration: &Option<Duration>| duration.map(|duration| duration.as_secs_f64());
     let mut document = json!({
-        "channel": result.subject.channel().name(),
-        "member": result.subject.address(),
-        "url": result.subject.url(),
+        "channel": result.subject.channel.name(),
+        "member": result.subject.address,
+        "url": result.subject.url,
         "peer": peer.map(|peer| peer.to_string()),
         "result": outcome.word(),
         "reason": outcome.reason(),
@@ -140,7 +130,7 @@ fn block(result: &Probed, colour: Colour) -> String {
     let explanation = result.explanation.as_ref().unwrap_or(&empty);
     let report = &result.report;
     let mut lines = Lines { text: String::new(), colour };
-    lines.step("target", &result.subject.url(), None);
+    lines.step("target", &result.subject.url, None);
     let peer = report.peer.or(explanation.peer);
     if let Some(name) = result.subject.name() {
         let address = peer.map_or_else(|| "no address".to_owned(), |peer| peer.ip().to_string());

@@ -1,15 +1,13 @@
 //! One probe of every subject, so many at once, with a progress bar.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::task::{Id, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::channel::words::CheckStatus;
-use crate::channel::{Channel, HealthCheck, Host, Member, MemberAddress, Protocol};
+use crate::channel::{Channel, Host, MemberAddress, Protocol};
 use crate::health::{ProberReason, Report};
 use crate::probe::{self, Plan, PlanError, ProbeTrace, Resolver, SystemLookup, Target};
 
@@ -20,10 +18,16 @@ const RESOLVE_INTERVAL: Duration = Duration::from_secs(3600);
 const BAR_FROM: usize = 10;
 
 /// One member to probe.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Subject {
-    channel: Arc<Channel>,
-    member: usize,
+    pub(super) channel: Arc<Channel>,
+    plan: Arc<Plan>,
+    /// Where the check goes.
+    target: MemberAddress,
+    /// What is asked: `http://10.0.0.7:8080/health`.
+    pub(super) url: String,
+    /// `host:port` as the daemon calls the member.
+    pub(super) address: String,
 }
 
 /// How much is kept of each probe.
@@ -53,118 +57,74 @@ pub(super) struct Unprepared {
 
 /// The members of a channel that are probed: none without a health check that
 /// is switched on. Disabled members are, as in the daemon.
-pub(super) fn subjects(channel: &Arc<Channel>) -> Vec<Subject> {
-    let is_probed = channel.health_check().is_some_and(|check| check.status() == CheckStatus::On);
-    let members = if is_probed { channel.members().len() } else { 0 };
-    (0..members).map(|member| Subject { channel: Arc::clone(channel), member }).collect()
+///
+/// # Errors
+/// Certificates or trust anchors of the channel that cannot be used.
+pub(super) fn subjects(channel: &Arc<Channel>) -> Result<Vec<Subject>, Unprepared> {
+    let Some(check) = channel.active_check().filter(|_| !channel.members().is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let plan = Plan::new(check, channel.probe())
+        .map_err(|source| Unprepared { channel: channel.name().to_owned(), source })?;
+    let plan = Arc::new(plan);
+    let subjects = channel.members().iter().map(|member| {
+        let target = MemberAddress { host: member.host().clone(), port: channel.check_port(member).get() };
+        let url = match check.protocol() {
+            Protocol::Tcp => format!("tcp://{target}"),
+            Protocol::Http(http) => format!("http://{target}{}", http.path),
+            Protocol::Https(http) => format!("https://{target}{}", http.path),
+        };
+        let address = channel.member_address(member).to_string();
+        Subject { channel: Arc::clone(channel), plan: Arc::clone(&plan), target, url, address }
+    });
+    Ok(subjects.collect())
 }
 
 impl Subject {
-    pub(super) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
-    /// The member and its check; both exist by construction.
-    fn parts(&self) -> Option<(&Member, &HealthCheck)> {
-        Some((self.channel.members().get(self.member)?, self.channel.health_check()?))
-    }
-
-    /// `host:port` as the daemon calls the member.
-    pub(super) fn address(&self) -> String {
-        self.parts().map(|(member, _)| self.channel.member_address(member).to_string()).unwrap_or_default()
-    }
-
     /// The member's name, if it has to be resolved.
     pub(super) fn name(&self) -> Option<&str> {
-        match self.parts()?.0.host() {
+        match &self.target.host {
             Host::Name(name) => Some(name),
             Host::Ip(_) => None,
-        }
-    }
-
-    /// What is asked: `http://10.0.0.7:8080/health`.
-    pub(super) fn url(&self) -> String {
-        let Some((member, check)) = self.parts() else { return String::new() };
-        let address =
-            MemberAddress { host: member.host().clone(), port: self.channel.check_port(member).get() };
-        match check.protocol() {
-            Protocol::Tcp => format!("tcp://{address}"),
-            Protocol::Http(http) => format!("http://{address}{}", http.path),
-            Protocol::Https(http) => format!("https://{address}{}", http.path),
         }
     }
 }
 
 /// Probes every subject once, at most `at_once` at the same time. The results
 /// are in the order of the subjects.
-///
-/// # Errors
-/// Certificates or trust anchors of a channel that cannot be used.
-pub(super) async fn run(
-    subjects: Vec<Subject>,
-    depth: Depth,
-    at_once: NonZeroUsize,
-) -> Result<Vec<Probed>, Unprepared> {
+pub(super) async fn run(subjects: Vec<Subject>, depth: Depth, at_once: NonZeroUsize) -> Vec<Probed> {
     let (resolver, refresher) = Resolver::new(SystemLookup, RESOLVE_INTERVAL);
     tokio::spawn(refresher.run());
     let bar = progress_bar(subjects.len());
-    let mut plans = HashMap::new();
-    let mut queue = Vec::with_capacity(subjects.len());
-    for (index, subject) in subjects.iter().enumerate() {
-        let Some((member, check)) = subject.parts() else { continue };
-        let plan = match plans.get(subject.channel.name()) {
-            Some(plan) => Arc::clone(plan),
-            None => {
-                let plan = Plan::new(check, subject.channel.probe());
-                let plan =
-                    plan.map_err(|source| Unprepared { channel: subject.channel.name().to_owned(), source })?;
-                let plan = Arc::new(plan);
-                plans.insert(subject.channel.name().to_owned(), Arc::clone(&plan));
-                plan
-            }
-        };
-        let target = Target::new(member.host(), subject.channel.check_port(member).get(), &resolver);
-        queue.push((index, plan, target));
+    let mut found: Vec<Option<Found>> = subjects.iter().map(|_| None).collect();
+    let mut waiting = subjects.iter().enumerate();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < at_once.get() {
+            let Some((index, Subject { plan, target, .. })) = waiting.next() else { break };
+            let (plan, target) = (Arc::clone(plan), Target::new(&target.host, target.port, &resolver));
+            running.spawn(async move { (index, probe_one(&plan, &target, depth).await) });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        bar.inc(1);
+        // A probe that panicked is missing; its thread printed the panic.
+        if let Ok((index, result)) = ended
+            && let Some(place) = found.get_mut(index)
+        {
+            *place = Some(result);
+        }
     }
-    let mut found = probe_all(queue, depth, at_once, &bar).await;
     bar.finish_and_clear();
-    let results = subjects.into_iter().enumerate().map(|(index, subject)| {
-        let (report, explanation) = found.remove(&index).unwrap_or_else(|| {
+    let results = subjects.into_iter().zip(found).map(|(subject, found)| {
+        let (report, explanation) = found.unwrap_or_else(|| {
             (Report::inconclusive(ProberReason::Internal, "the probe ended without a result"), None)
         });
         Probed { subject, report, explanation }
     });
-    Ok(results.collect())
+    results.collect()
 }
 
 type Found = (Report, Option<ProbeTrace>);
-
-/// Results by the numbers in the queue. A probe that panicked is missing.
-async fn probe_all(
-    queue: Vec<(usize, Arc<Plan>, Target)>,
-    depth: Depth,
-    at_once: NonZeroUsize,
-    bar: &ProgressBar,
-) -> HashMap<usize, Found> {
-    let mut found = HashMap::with_capacity(queue.len());
-    let mut running = JoinSet::new();
-    let mut positions: HashMap<Id, usize> = HashMap::new();
-    let mut waiting = queue.into_iter();
-    loop {
-        while running.len() < at_once.get() {
-            let Some((index, plan, target)) = waiting.next() else { break };
-            let handle = running.spawn(async move { probe_one(&plan, &target, depth).await });
-            positions.insert(handle.id(), index);
-        }
-        let Some(ended) = running.join_next_with_id().await else { return found };
-        bar.inc(1);
-        if let Ok((id, result)) = ended
-            && let Some(index) = positions.remove(&id)
-        {
-            found.insert(index, result);
-        }
-    }
-}
 
 async fn probe_one(plan: &Plan, target: &Target, depth: Depth) -> Found {
     match depth {

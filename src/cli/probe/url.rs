@@ -2,7 +2,6 @@
 //! the probe, are those of a configuration.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -118,43 +117,33 @@ impl Scheme {
             Self::Https => "https",
         }
     }
-
-    /// A channel needs a name; the table of results shows it.
-    fn channel_name(self) -> &'static str {
-        match self {
-            Self::Tcp => "url-tcp",
-            Self::Http => "url-http",
-            Self::Https => "url-https",
-        }
-    }
 }
 
 /// The one member that a URL and its flags stand for.
 ///
 /// # Errors
 /// Usage: no URL, a flag that does not belong to its scheme, a value that a
-/// channel could not have.
-pub(super) fn subject(text: &str, options: &UrlOptions) -> Result<Subject, CliError> {
+/// channel could not have. Certificates that cannot be used.
+pub(super) fn subjects(text: &str, options: &UrlOptions) -> Result<Vec<Subject>, CliError> {
     let url = parse(text).map_err(|problem| {
         CliError::Usage(format!(
             "{text:?}: {problem}; write http://HOST:PORT/PATH, https://... or tcp://HOST:PORT"
         ))
     })?;
     refuse_foreign_flags(url.scheme, options)?;
-    let table =
-        Table::from_iter([("channels".to_owned(), Value::Array(vec![channel(&url, options).into()]))]);
     // Paths of flags are relative to where the user is.
-    let config =
-        config::parse("the command line", &table.to_string(), Path::new("")).map_err(|diagnostics| {
-            let lines = diagnostics
-                .errors()
-                .iter()
-                .map(|error| format!("{}: {}; {}", flag_of(&error.path), error.message, error.remedy));
-            CliError::Usage(lines.collect::<Vec<_>>().join("\n"))
-        })?;
-    let subjects = config.channels.iter().flat_map(|file| round::subjects(&Arc::clone(&file.channel)));
-    // One channel with one member and a check went in.
-    subjects.last().ok_or_else(|| CliError::Usage(format!("{text:?} cannot be probed")))
+    let config = config::parse("the command line", &channel(&url, options), Path::new(""));
+    let config = config.map_err(|diagnostics| {
+        let lines = diagnostics
+            .errors()
+            .iter()
+            .map(|error| format!("{}: {}; {}", flag_of(&error.path), error.message, error.remedy));
+        CliError::Usage(lines.collect::<Vec<_>>().join("\n"))
+    })?;
+    let subjects: Result<Vec<_>, _> =
+        config.channels.iter().map(|file| round::subjects(&file.channel)).collect();
+    let subjects = subjects.map_err(|error| CliError::Preparation(error.to_string()))?;
+    Ok(subjects.into_iter().flatten().collect())
 }
 
 fn parse(text: &str) -> Result<ProbeUrl, &'static str> {
@@ -216,76 +205,46 @@ fn refuse_foreign_flags(scheme: Scheme, options: &UrlOptions) -> Result<(), CliE
 }
 
 /// The channel as a configuration would have it.
-fn channel(url: &ProbeUrl, options: &UrlOptions) -> Table {
+fn channel(url: &ProbeUrl, options: &UrlOptions) -> String {
+    let is_http = url.scheme != Scheme::Tcp;
     let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Into::into);
-    let mut check = Table::new();
-    check.insert("protocol".to_owned(), url.scheme.word().into());
-    check.insert("timeout".to_owned(), duration(timeout));
-    check.insert("time_interval".to_owned(), duration(timeout.max(SHORTEST_INTERVAL)));
-    check.insert("threshold_normal".to_owned(), 1.into());
-    check.insert("threshold_abnormal".to_owned(), 1.into());
-    if url.scheme != Scheme::Tcp {
-        check.insert("path".to_owned(), url.path.clone().into());
-        check.insert(
-            "http_code".to_owned(),
-            options.http_code.clone().unwrap_or_else(|| "200".to_owned()).into(),
-        );
-        let method = match options.method {
-            Some(MethodWord::Head) => "HEAD",
-            Some(MethodWord::Get) | None => "GET",
-        };
-        check.insert("method".to_owned(), method.into());
-        check.insert("enable_client_ssl".to_owned(), options.client_certificate.is_some().into());
-    }
-    let mut member = Table::new();
-    member.insert("host".to_owned(), url.host.clone().into());
-    let mut channel = Table::new();
-    channel.insert("name".to_owned(), url.scheme.channel_name().into());
-    channel.insert("port".to_owned(), i64::from(url.port).into());
-    channel.insert("balance_strategy".to_owned(), 1.into());
-    channel.insert("member_type".to_owned(), "ip".into());
-    channel.insert("vpc_health_config".to_owned(), check.into());
-    channel.insert("probe".to_owned(), probe(options).into());
-    channel.insert("members".to_owned(), Value::Array(vec![member.into()]));
-    channel
-}
-
-fn probe(options: &UrlOptions) -> Table {
-    let mut probe = Table::new();
-    if let Some(host) = &options.host {
-        probe.insert("host".to_owned(), host.clone().into());
-    }
-    if options.fin {
-        probe.insert("close".to_owned(), "fin".into());
-    }
-    if !options.header.is_empty() {
-        let headers = options.header.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
-        probe.insert("headers".to_owned(), Table::from_iter(headers).into());
-    }
-    let mut tls = Table::new();
-    if options.verify {
-        tls.insert("verify".to_owned(), true.into());
-    }
-    let texts = [
-        ("ca_file", options.ca_file.as_deref().map(path_text)),
-        ("server_name", options.server_name.clone()),
-        ("client_certificate", options.client_certificate.as_deref().map(path_text)),
-        ("client_key", options.client_key.as_deref().map(path_text)),
-        ("min_version", options.min_tls.clone()),
+    let method = match options.method {
+        Some(MethodWord::Head) => "HEAD",
+        Some(MethodWord::Get) | None => "GET",
+    };
+    let code = options.http_code.as_deref().unwrap_or("200");
+    let headers = options.header.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
+    let headers = Table::from_iter(headers);
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().as_ref().into());
+    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let host = Table::from_iter([("host".to_owned(), Value::from(url.host.as_str()))]);
+    let lines: [(&str, Option<Value>); 23] = [
+        ("name", Some(format!("url-{}", url.scheme.word()).into())),
+        ("port", Some(i64::from(url.port).into())),
+        ("balance_strategy", Some(1.into())),
+        ("member_type", Some("ip".into())),
+        ("members", Some(Value::Array(vec![host.into()]))),
+        ("vpc_health_config.protocol", Some(url.scheme.word().into())),
+        ("vpc_health_config.timeout", Some(duration(timeout))),
+        ("vpc_health_config.time_interval", Some(duration(timeout.max(SHORTEST_INTERVAL)))),
+        ("vpc_health_config.threshold_normal", Some(1.into())),
+        ("vpc_health_config.threshold_abnormal", Some(1.into())),
+        ("vpc_health_config.path", is_http.then(|| url.path.as_str().into())),
+        ("vpc_health_config.http_code", is_http.then(|| code.into())),
+        ("vpc_health_config.method", is_http.then(|| method.into())),
+        ("vpc_health_config.enable_client_ssl", is_http.then(|| options.client_certificate.is_some().into())),
+        ("probe.host", text(&options.host)),
+        ("probe.close", options.fin.then(|| "fin".into())),
+        ("probe.headers", (!headers.is_empty()).then(|| headers.into())),
+        ("probe.tls.verify", options.verify.then(|| true.into())),
+        ("probe.tls.ca_file", path(&options.ca_file)),
+        ("probe.tls.server_name", text(&options.server_name)),
+        ("probe.tls.client_certificate", path(&options.client_certificate)),
+        ("probe.tls.client_key", path(&options.client_key)),
+        ("probe.tls.min_version", text(&options.min_tls)),
     ];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            tls.insert(key.to_owned(), text.into());
-        }
-    }
-    if !tls.is_empty() {
-        probe.insert("tls".to_owned(), tls.into());
-    }
-    probe
-}
-
-fn path_text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
+    let lines = lines.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}\n", value?)));
+    format!("[[channels]]\n{}", lines.collect::<String>())
 }
 
 fn duration(duration: Duration) -> Value {
