@@ -5,7 +5,7 @@
 //! file keeps its documented fields. A Nacos password is not kept: nothing uses
 //! it, and what is not stored cannot leak.
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use super::body::{field, list_field, text_field};
 use super::ids::Id;
@@ -28,144 +28,93 @@ pub struct Microservice {
     pub service: Service,
 }
 
-/// The documented fields of `microservice_info`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// `CSE`, `CCE`, `CCE_SERVICE` or `NACOS`.
-    pub service_type: String,
-    /// For `CSE`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cse_info: Option<Cse>,
-    /// For `CCE`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cce_info: Option<Cce>,
-    /// For `CCE_SERVICE`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cce_service_info: Option<CceService>,
-    /// For `NACOS`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nacos_info: Option<Nacos>,
-}
+/// The documented fields of `microservice_info`, in their order: its type, and
+/// the object that this type has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Service(Fields);
 
-/// `cse_info`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cse {
-    engine_id: String,
-    service_id: String,
-}
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fields(Vec<(&'static str, ServiceField)>);
 
-/// `cce_info`. With only `app_name`, the label is `app` = that name
-/// (docs/vendor-api.md, "MicroServiceCreate").
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cce {
-    cluster_id: String,
-    namespace: String,
-    workload_type: String,
-    app_name: String,
-    label_key: String,
-    label_value: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum ServiceField {
+    Text(String),
+    Port(u16),
+    Object(Fields),
+    List(Vec<Fields>),
 }
+use ServiceField::{List, Object, Port, Text};
 
-/// `cce_service_info`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CceService {
-    cluster_id: String,
-    namespace: String,
-    service_name: String,
-}
-
-/// `nacos_info`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nacos {
-    namespace: String,
-    cluster_name: String,
-    group_name: String,
-    service_name: String,
-    server_config: Vec<NacosServer>,
-    user_info: NacosUser,
-}
-
-/// One entry of `server_config`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NacosServer {
-    ip_address: String,
-    port: u16,
-    grpc_port: u16,
-}
-
-/// `user_info`, the password masked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NacosUser {
-    user_name: String,
-    password: String,
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, field)| (key, field)))
+    }
 }
 
 impl Service {
     /// The fields of a checked object; only the part of its type is kept.
-    #[must_use]
     pub fn read(info: &Value) -> Self {
         let service_type = text_of(info, "service_type");
-        let part = |wanted: &str, key| field(info, key).filter(|_| service_type == wanted);
-        Self {
-            cse_info: part("CSE", "cse_info").map(|cse| Cse {
-                engine_id: text_of(cse, "engine_id"),
-                service_id: text_of(cse, "service_id"),
-            }),
-            cce_info: part("CCE", "cce_info").map(cce_of),
-            cce_service_info: part("CCE_SERVICE", "cce_service_info").map(|service| CceService {
-                cluster_id: text_of(service, "cluster_id"),
-                namespace: text_of(service, "namespace"),
-                service_name: text_of(service, "service_name"),
-            }),
-            nacos_info: part("NACOS", "nacos_info").map(nacos_of),
-            service_type,
-        }
+        let (key, read): (_, fn(&Value) -> Fields) = match service_type.as_str() {
+            "CSE" => ("cse_info", |cse| texts(cse, &["engine_id", "service_id"])),
+            "CCE" => ("cce_info", cce_of),
+            "CCE_SERVICE" => {
+                ("cce_service_info", |service| texts(service, &["cluster_id", "namespace", "service_name"]))
+            }
+            _ => ("nacos_info", nacos_of),
+        };
+        let described = field(info, key).map(|described| (key, Object(read(described))));
+        Self(Fields([("service_type", Text(service_type))].into_iter().chain(described).collect()))
     }
 
     /// Whether weights of groups may not be set by hand (docs/vendor-api.md, "Weights").
-    #[must_use]
     pub fn fixes_group_weights(&self) -> bool {
-        self.nacos_info.is_some()
+        self.0.0.iter().any(|(key, _)| *key == "nacos_info")
     }
 }
 
-fn cce_of(cce: &Value) -> Cce {
+/// With only `app_name`, the label is `app` = that name (docs/vendor-api.md,
+/// "MicroServiceCreate").
+fn cce_of(cce: &Value) -> Fields {
+    let mut fields = texts(cce, &["cluster_id", "namespace", "workload_type", "app_name"]);
     let app_name = text_of(cce, "app_name");
-    let (mut label_key, mut label_value) = (text_of(cce, "label_key"), text_of(cce, "label_value"));
-    if (label_key.is_empty() || label_value.is_empty()) && !app_name.is_empty() {
-        (label_key, label_value) = ("app".to_owned(), app_name.clone());
+    let (mut key, mut value) = (text_of(cce, "label_key"), text_of(cce, "label_value"));
+    if (key.is_empty() || value.is_empty()) && !app_name.is_empty() {
+        (key, value) = ("app".to_owned(), app_name);
     }
-    Cce {
-        cluster_id: text_of(cce, "cluster_id"),
-        namespace: text_of(cce, "namespace"),
-        workload_type: text_of(cce, "workload_type"),
-        app_name,
-        label_key,
-        label_value,
-    }
+    fields.0.extend([("label_key", Text(key)), ("label_value", Text(value))]);
+    fields
 }
 
-fn nacos_of(nacos: &Value) -> Nacos {
-    let or = |key, default: &str| text_field(nacos, key).unwrap_or(default).to_owned();
+fn nacos_of(nacos: &Value) -> Fields {
+    let or = |key, default: &str| Text(text_field(nacos, key).unwrap_or(default).to_owned());
     let servers = list_field(nacos, "server_config").unwrap_or_default().iter().map(|server| {
         let port = port_of(server, "port").unwrap_or(0);
-        NacosServer {
-            ip_address: text_of(server, "ip_address"),
-            port,
-            grpc_port: port_of(server, "grpc_port")
-                .filter(|port| *port > 0)
-                .unwrap_or(port.saturating_add(1000)),
-        }
+        let grpc_port = port_of(server, "grpc_port").filter(|port| *port > 0);
+        Fields(vec![
+            ("ip_address", Text(text_of(server, "ip_address"))),
+            ("port", Port(port)),
+            ("grpc_port", Port(grpc_port.unwrap_or(port.saturating_add(1000)))),
+        ])
     });
     let user_name = field(nacos, "user_info").map(|user| text_of(user, "user_name")).unwrap_or_default();
-    Nacos {
-        namespace: text_of(nacos, "namespace"),
-        cluster_name: or("cluster_name", "DEFAULT"),
-        group_name: or("group_name", "DEFAULT_GROUP"),
-        service_name: text_of(nacos, "service_name"),
-        server_config: servers.collect(),
-        user_info: NacosUser { user_name, password: MASK.to_owned() },
-    }
+    Fields(vec![
+        ("namespace", Text(text_of(nacos, "namespace"))),
+        ("cluster_name", or("cluster_name", "DEFAULT")),
+        ("group_name", or("group_name", "DEFAULT_GROUP")),
+        ("service_name", Text(text_of(nacos, "service_name"))),
+        ("server_config", List(servers.collect())),
+        (
+            "user_info",
+            Object(Fields(vec![("user_name", Text(user_name)), ("password", Text(MASK.to_owned()))])),
+        ),
+    ])
+}
+
+fn texts(table: &Value, keys: &[&'static str]) -> Fields {
+    Fields(keys.iter().map(|key| (*key, Text(text_of(table, key)))).collect())
 }
 
 fn text_of(table: &Value, key: &str) -> String {

@@ -65,7 +65,7 @@ pub use entry::{
 pub use fault::{Fault, FaultDetail};
 pub use ids::{Fresh, Id, InstanceId, UnixSeconds};
 pub use instance::{BackendCertificate, Feature, FeatureName, FeatureSetting, Instance, Project, Quotas};
-pub use microservice::{Cce, CceService, Cse, Microservice, Nacos, NacosServer, NacosUser, Service};
+pub use microservice::{Microservice, Service};
 pub use plan::{Call, ChannelPath, PathFamily, Reply};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
 pub use record::{ApiRecord, RecordError};

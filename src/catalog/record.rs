@@ -15,9 +15,9 @@ use super::ids::{Id, UnixSeconds};
 use super::instance::{FeatureName, FeatureSetting, Instance};
 use super::microservice::{Microservice, Service};
 use crate::channel::document::{Kind, Value};
-use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
+use crate::channel::reader::{Dialect, ReadContext, read_channel};
 use crate::channel::wire::{AsText, WireObject};
-use crate::channel::{ChannelKind, ClientIdentity, Host, PemFile};
+use crate::channel::{ChannelKind, ClientIdentity, PemFile};
 
 /// The format written here. A higher one is refused: it was written by a newer
 /// vitald.
@@ -250,8 +250,7 @@ pub(super) fn damaged(field: &str) -> RecordError {
 
 fn channel_of(value: &Value) -> Result<Resource, RecordError> {
     let described = field(value, "channel").ok_or_else(|| damaged("channel"))?;
-    let mut violations = Vec::new();
-    let channel = read_channel(described, Dialect::Api, &Permissive, &mut violations).ok_or_else(|| {
+    let channel = read_channel(described, Dialect::Api, &Permissive).map_err(|violations| {
         let why: Vec<String> =
             violations.iter().map(|violation| format!("{}: {}", violation.path, violation.message)).collect();
         RecordError::Broken(why.join("; "))
@@ -328,20 +327,8 @@ fn moment_of(value: &Value, key: &str) -> Result<UnixSeconds, RecordError> {
 struct Permissive;
 
 impl ReadContext for Permissive {
-    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
-        Err("records name no files".to_owned())
-    }
-
-    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        Err(ClientIdentityError::Mismatch)
-    }
-
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         let nothing = || PemFile { path: std::path::PathBuf::new(), pem: Arc::from([]) };
         Some(ClientIdentity { certificate: nothing(), key: nothing() })
-    }
-
-    fn ecs_address(&self, _: &str) -> Option<Host> {
-        None
     }
 }

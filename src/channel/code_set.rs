@@ -56,7 +56,6 @@ impl CodeSet {
     }
 
     /// Whether a status code is in the set. Codes outside 100 to 599 never are.
-    #[must_use]
     pub fn contains(&self, code: u16) -> bool {
         let Some(offset) = code.checked_sub(LOWEST) else { return false };
         let (word, bit) = (usize::from(offset / 64), offset % 64);
@@ -64,7 +63,6 @@ impl CodeSet {
     }
 
     /// The text it was written as.
-    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -73,7 +73,6 @@ pub struct Pair {
 
 impl Map {
     /// The entry of `key`, if written.
-    #[must_use]
     pub fn get(&self, key: &str) -> Option<&Pair> {
         self.entries.iter().find(|entry| entry.key == key)
     }
@@ -81,7 +80,6 @@ impl Map {
 
 impl Kind {
     /// What a person calls this type, for "expected X, found Y".
-    #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -96,7 +94,6 @@ impl Kind {
     }
 
     /// The type's name in a sentence: "not a string".
-    #[must_use]
     pub fn with_article(&self) -> String {
         match self.type_name() {
             "null" => "null".to_owned(),

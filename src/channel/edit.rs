@@ -27,25 +27,21 @@ pub enum EditError {
 
 impl Member {
     /// The same member, switched on or off.
-    #[must_use]
     pub fn with_status(self, status: MemberStatus) -> Self {
         Self { status, ..self }
     }
 
     /// The same member with another `weight` of its own.
-    #[must_use]
     pub fn with_weight(self, weight: Option<u16>) -> Self {
         Self { weight, ..self }
     }
 
     /// The same member in another group.
-    #[must_use]
     pub fn with_group(self, group: Option<Arc<str>>) -> Self {
         Self { group, ..self }
     }
 
     /// The name of its group, shared.
-    #[must_use]
     pub fn shared_group(&self) -> Option<&Arc<str>> {
         self.group.as_ref()
     }
@@ -80,7 +76,6 @@ impl Channel {
     }
 
     /// The same channel with another health check, or none.
-    #[must_use]
     pub fn with_health_check(self, health_check: Option<HealthCheck>) -> Self {
         Self { health_check, ..self }
     }
@@ -88,13 +83,11 @@ impl Channel {
     /// The same channel under another name. Not checked against the documented
     /// form: what is shown of several instances is told apart by a prefix that
     /// no user can write.
-    #[must_use]
     pub fn with_name(self, name: String) -> Self {
         Self { name, ..self }
     }
 
     /// The same channel with other options for TLS of its checks.
-    #[must_use]
     pub fn with_tls(mut self, tls: TlsOptions) -> Self {
         self.probe.tls = tls;
         self
@@ -105,7 +98,6 @@ impl Channel {
     /// weights, roles and switches they have there. A group's own weight rules
     /// over theirs. Without a check of its own, it uses the one that its
     /// targets have in common. `target` finds the channel of a group.
-    #[must_use]
     pub fn standing_for<'t>(&self, target: impl Fn(&MemberGroup) -> Option<&'t Self>) -> Self {
         let mut members = Vec::new();
         let mut seen = HashSet::new();

@@ -34,67 +34,56 @@ pub struct Channel {
 
 impl Channel {
     /// `name`: 3 to 64 characters, unique.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// `port`: the port of every member that has none of its own.
-    #[must_use]
     pub fn port(&self) -> NonZeroU16 {
         self.port
     }
 
     /// `balance_strategy`.
-    #[must_use]
     pub fn strategy(&self) -> Strategy {
         self.strategy
     }
 
     /// `member_type`.
-    #[must_use]
     pub fn member_type(&self) -> MemberType {
         self.member_type
     }
 
     /// `vpc_channel_type`, or what `type` says of it.
-    #[must_use]
     pub fn kind(&self) -> ChannelKind {
         self.kind
     }
 
     /// `member_groups`, one per name.
-    #[must_use]
     pub fn groups(&self) -> &[MemberGroup] {
         &self.groups
     }
 
     /// `members`, one per address and group.
-    #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
     /// `vpc_health_config`; none: members are never probed.
-    #[must_use]
     pub fn health_check(&self) -> Option<&HealthCheck> {
         self.health_check.as_ref()
     }
 
     /// `[channels.probe]`, vitald's own options.
-    #[must_use]
     pub fn probe(&self) -> &ProbeOptions {
         &self.probe
     }
 
     /// `[channels.balance]`, vitald's own options.
-    #[must_use]
     pub fn balance(&self) -> &BalanceOptions {
         &self.balance
     }
 
     /// The group of that name.
-    #[must_use]
     pub fn group(&self, name: &str) -> Option<&MemberGroup> {
         self.groups.iter().find(|group| group.name == name)
     }
@@ -102,7 +91,6 @@ impl Channel {
     /// The port traffic goes to: the group's `microservice_port` on a
     /// microservice channel, else the member's, else the channel's
     /// (docs/vendor-api.md, "Ports").
-    #[must_use]
     pub fn traffic_port(&self, member: &Member) -> NonZeroU16 {
         let group = member.group().and_then(|name| self.group(name));
         group.and_then(|group| group.port_on(self.kind)).or(member.port).unwrap_or(self.port)
@@ -110,21 +98,18 @@ impl Channel {
 
     /// The port that is probed: `vpc_health_config.port`, else the member's
     /// traffic port (docs/vendor-api.md, "Ports").
-    #[must_use]
     pub fn check_port(&self, member: &Member) -> NonZeroU16 {
         self.health_check.as_ref().and_then(|check| check.port).unwrap_or_else(|| self.traffic_port(member))
     }
 
     /// The effective weight: the group's if it has one, else the member's, else
     /// 1 (docs/vendor-api.md, "Weights"). 0 takes no new traffic.
-    #[must_use]
     pub fn effective_weight(&self, member: &Member) -> u16 {
         let group_weight = member.group().and_then(|name| self.group(name)).and_then(|group| group.weight);
         group_weight.map(u16::from).or(member.weight).unwrap_or(1)
     }
 
     /// What people and metrics call the member: `host:port` with the traffic port.
-    #[must_use]
     pub fn member_address(&self, member: &Member) -> MemberAddress {
         MemberAddress { host: member.host.clone(), port: self.traffic_port(member).get() }
     }
@@ -180,43 +165,36 @@ pub struct Member {
 
 impl Member {
     /// `host`, or for an `ecs` member the address that stands for it.
-    #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
     /// `port` as given; none (or 0) inherits.
-    #[must_use]
     pub fn port(&self) -> Option<NonZeroU16> {
         self.port
     }
 
     /// `weight` as given, 0 to 10000.
-    #[must_use]
     pub fn weight(&self) -> Option<u16> {
         self.weight
     }
 
     /// `is_backup`.
-    #[must_use]
     pub fn role(&self) -> Role {
         self.role
     }
 
     /// `member_group_name`.
-    #[must_use]
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
     }
 
     /// `status`.
-    #[must_use]
     pub fn status(&self) -> MemberStatus {
         self.status
     }
 
     /// `ecs_id` and `ecs_name` of an `ecs` member.
-    #[must_use]
     pub fn ecs(&self) -> Option<&EcsIdentity> {
         self.ecs.as_deref()
     }
@@ -245,31 +223,26 @@ pub struct MemberGroup {
 
 impl MemberGroup {
     /// `member_group_name`.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// `member_group_remark`, empty when none was given.
-    #[must_use]
     pub fn remark(&self) -> &str {
         &self.remark
     }
 
     /// `member_group_weight`, 0 to 100; overrides the weight of every member.
-    #[must_use]
     pub fn weight(&self) -> Option<u8> {
         self.weight
     }
 
     /// `microservice_version`, empty when none was given.
-    #[must_use]
     pub fn microservice_version(&self) -> &str {
         &self.microservice_version
     }
 
     /// `microservice_port`; none (or 0) inherits.
-    #[must_use]
     pub fn microservice_port(&self) -> Option<NonZeroU16> {
         self.microservice_port
     }
@@ -280,13 +253,11 @@ impl MemberGroup {
     }
 
     /// `microservice_labels` as (`label_name`, `label_value`).
-    #[must_use]
     pub fn microservice_labels(&self) -> &[(String, String)] {
         &self.microservice_labels
     }
 
     /// `reference_vpc_channel_id`, empty when none was given.
-    #[must_use]
     pub fn reference_vpc_channel_id(&self) -> &str {
         &self.reference_vpc_channel_id
     }
@@ -308,7 +279,6 @@ pub struct HealthCheck {
 impl HealthCheck {
     /// A check that no channel configures: what `vitald probe URL` runs once.
     /// One result decides, and the interval is the timeout.
-    #[must_use]
     pub fn once(protocol: Protocol, timeout: Duration, client_certificate: ClientCertificate) -> Self {
         Self {
             protocol,
@@ -323,49 +293,41 @@ impl HealthCheck {
     }
 
     /// `protocol`, with what only HTTP and HTTPS have.
-    #[must_use]
     pub fn protocol(&self) -> &Protocol {
         &self.protocol
     }
 
     /// `port` as given; none (or 0) means the member's traffic port.
-    #[must_use]
     pub fn port(&self) -> Option<NonZeroU16> {
         self.port
     }
 
     /// Successes in a row to become healthy, 1 to 10.
-    #[must_use]
     pub fn threshold_normal(&self) -> u8 {
         self.threshold_normal
     }
 
     /// Failures in a row to become unhealthy, 1 to 10.
-    #[must_use]
     pub fn threshold_abnormal(&self) -> u8 {
         self.threshold_abnormal
     }
 
     /// `time_interval`: from the start of one probe to the start of the next.
-    #[must_use]
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
     /// `timeout`: the deadline of one whole probe, never above the interval.
-    #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// `enable_client_ssl`.
-    #[must_use]
     pub fn client_certificate(&self) -> ClientCertificate {
         self.client_certificate
     }
 
     /// `status`.
-    #[must_use]
     pub fn status(&self) -> CheckStatus {
         self.status
     }
@@ -394,7 +356,6 @@ pub enum Protocol {
 
 impl Protocol {
     /// The API's lower-case word, as the service answers it.
-    #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -404,7 +365,6 @@ impl Protocol {
     }
 
     /// What only HTTP and HTTPS have.
-    #[must_use]
     pub fn http(&self) -> Option<&HttpCheck> {
         match self {
             Self::Tcp => None,

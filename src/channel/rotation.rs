@@ -20,7 +20,6 @@ pub struct Standing {
 
 impl Standing {
     /// Enabled and not unhealthy: could take traffic if its tier is active.
-    #[must_use]
     pub fn is_eligible(self) -> bool {
         self.status == MemberStatus::Enabled && self.health != Health::Unhealthy
     }
@@ -52,7 +51,6 @@ pub enum NobodyReason {
 
 impl Tier {
     /// The active tier of a channel, from all its members in one pass.
-    #[must_use]
     pub fn of(members: impl IntoIterator<Item = Standing>, fail_open: FailOpen) -> Self {
         let mut any_member = false;
         let mut any_enabled = false;
@@ -77,7 +75,6 @@ impl Tier {
     }
 
     /// Whether a member takes part while this tier is active.
-    #[must_use]
     pub fn admits(self, member: Standing) -> bool {
         match self {
             Self::Primary => member.is_eligible() && member.role == Role::Primary,

@@ -7,13 +7,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// 1, `wrr`: weighted round robin.
-    WeightedRoundRobin,
+    WeightedRoundRobin = 1,
     /// 2, `wleastconn`: weighted least connections.
-    WeightedLeastConnections,
+    WeightedLeastConnections = 2,
     /// 3, `source`: hash of the client's address.
-    SourceHash,
+    SourceHash = 3,
     /// 4, `uri`: hash of the request's URI.
-    UriHash,
+    UriHash = 4,
 }
 
 impl Strategy {
@@ -22,18 +22,11 @@ impl Strategy {
         [Self::WeightedRoundRobin, Self::WeightedLeastConnections, Self::SourceHash, Self::UriHash];
 
     /// The number of the vendor's API.
-    #[must_use]
     pub fn number(self) -> u8 {
-        match self {
-            Self::WeightedRoundRobin => 1,
-            Self::WeightedLeastConnections => 2,
-            Self::SourceHash => 3,
-            Self::UriHash => 4,
-        }
+        self as u8
     }
 
     /// The short word used in files, status and metrics.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::WeightedRoundRobin => "wrr",
@@ -55,7 +48,6 @@ pub enum MemberType {
 
 impl MemberType {
     /// The API's word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Ip => "ip",
@@ -77,7 +69,6 @@ pub enum ChannelKind {
 
 impl ChannelKind {
     /// The API's word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Builtin => "builtin",
@@ -103,9 +94,9 @@ pub enum Role {
 pub enum MemberStatus {
     /// 1: takes requests.
     #[default]
-    Enabled,
+    Enabled = 1,
     /// 2: takes none. Still probed, so that enabling is immediate.
-    Disabled,
+    Disabled = 2,
 }
 
 impl MemberStatus {
@@ -113,12 +104,8 @@ impl MemberStatus {
     pub const ALL: [Self; 2] = [Self::Enabled, Self::Disabled];
 
     /// The number of the vendor's API.
-    #[must_use]
     pub fn number(self) -> u8 {
-        match self {
-            Self::Enabled => 1,
-            Self::Disabled => 2,
-        }
+        self as u8
     }
 }
 
@@ -127,9 +114,9 @@ impl MemberStatus {
 pub enum CheckStatus {
     /// 1: members are probed.
     #[default]
-    On,
+    On = 1,
     /// 2: members are not probed and stay unknown.
-    Off,
+    Off = 2,
 }
 
 impl CheckStatus {
@@ -137,12 +124,8 @@ impl CheckStatus {
     pub const ALL: [Self; 2] = [Self::On, Self::Off];
 
     /// The number of the vendor's API.
-    #[must_use]
     pub fn number(self) -> u8 {
-        match self {
-            Self::On => 1,
-            Self::Off => 2,
-        }
+        self as u8
     }
 }
 
@@ -163,7 +146,6 @@ impl Health {
     pub const ALL: [Self; 3] = [Self::Unknown, Self::Healthy, Self::Unhealthy];
 
     /// The API's word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -173,13 +155,8 @@ impl Health {
     }
 
     /// The position in [`Health::ALL`].
-    #[must_use]
     pub fn index(self) -> usize {
-        match self {
-            Self::Unknown => 0,
-            Self::Healthy => 1,
-            Self::Unhealthy => 2,
-        }
+        self as usize
     }
 }
 
@@ -195,7 +172,6 @@ pub enum Method {
 
 impl Method {
     /// The word of the request line.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Get => "GET",

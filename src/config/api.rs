@@ -255,7 +255,7 @@ const ID_REMEDY: &str = "write the 32 hexadecimal digits that requests have in t
 pub(super) fn read(
     root: &TableReader<'_>,
     places: &SecretPlaces,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<ApiSettings> {
     let field = root.field("api")?;
     let section = field.section("API table", log)?;
@@ -271,10 +271,10 @@ pub(super) fn read(
     let id = |instance: &InstanceSettings| instance.id.clone();
     let instances = entries(&section, "instances", ("instances", "id"), id, instance_of, log);
     let login = |user: &User| format!("{}@{}", user.name, user.domain);
-    let read = |field: &FieldReader<'_>, log: &mut ViolationLog<'_>| user_of(field, places, log);
+    let read = |field: &FieldReader<'_>, log: &mut ViolationLog| user_of(field, places, log);
     let users = entries(&section, "users", ("users", "name"), login, read, log);
     let id = |key: &AccessKey| key.id.clone();
-    let read = |field: &FieldReader<'_>, log: &mut ViolationLog<'_>| access_key_of(field, places, log);
+    let read = |field: &FieldReader<'_>, log: &mut ViolationLog| access_key_of(field, places, log);
     let access_keys = entries(&section, "access_keys", ("access keys", "id"), id, read, log);
     let api = ApiSettings { project, instances, users, access_keys, clear_text, quotas };
     enabled.then_some(api)
@@ -287,8 +287,8 @@ fn entries<T>(
     list: &str,
     (noun, key): (&str, &str),
     identity: impl Fn(&T) -> String,
-    read: impl Fn(&FieldReader<'_>, &mut ViolationLog<'_>) -> Option<T>,
-    log: &mut ViolationLog<'_>,
+    read: impl Fn(&FieldReader<'_>, &mut ViolationLog) -> Option<T>,
+    log: &mut ViolationLog,
 ) -> Vec<T> {
     let (mut entries, mut seen) = (Vec::new(), HashMap::new());
     let Some(field) = section.field(list) else { return entries };
@@ -312,7 +312,7 @@ fn entries<T>(
     entries
 }
 
-fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Project> {
+fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Project> {
     let section = field.section("project", log)?;
     section.refuse_unknown_keys(&PROJECT_KEYS, log);
     let id = section.required("id", ID_REMEDY, log).and_then(|field| {
@@ -326,7 +326,7 @@ fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Pro
 /// Up to what has been measured: a body of 12 MiB holds about 100,000 members.
 const MOST_OF_ANYTHING: u32 = 1_000_000;
 
-fn quotas_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Quotas {
+fn quotas_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Quotas {
     let default = Quotas::default();
     let Some(section) = field.section("quotas table", log) else { return default };
     section.refuse_unknown_keys(&QUOTA_KEYS, log);
@@ -351,7 +351,7 @@ fn is_uuid(text: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && is_hexadecimal(&text.replace('-', ""))
 }
 
-fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<InstanceSettings> {
+fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<InstanceSettings> {
     let section = field.section("instance", log)?;
     section.refuse_unknown_keys(&INSTANCE_KEYS, log);
     let id = section.required("id", ID_REMEDY, log).and_then(|field| {
@@ -363,7 +363,7 @@ fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<In
     Some(InstanceSettings { id: id?, name: name?, features })
 }
 
-fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(FeatureName, bool)> {
+fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(FeatureName, bool)> {
     let Some(section) = field.section("features table", log) else { return Vec::new() };
     section.refuse_unknown_keys(&FEATURE_KEYS, log);
     let switch =
@@ -371,17 +371,12 @@ fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(Feat
     FeatureName::ALL.into_iter().filter_map(switch).collect()
 }
 
-fn name_or(
-    section: &TableReader<'_>,
-    key: &str,
-    default: &str,
-    log: &mut ViolationLog<'_>,
-) -> Option<String> {
+fn name_or(section: &TableReader<'_>, key: &str, default: &str, log: &mut ViolationLog) -> Option<String> {
     section.field(key).map_or_else(|| Some(default.to_owned()), |field| name_of(&field, log))
 }
 
 /// A name of 1 to 64 characters that no header or log line breaks on.
-fn name_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+fn name_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
     let text = field.text(log)?;
     let length = text.chars().count();
     if !(1..=64).contains(&length) {
@@ -397,7 +392,7 @@ fn name_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String
     Some(text.to_owned())
 }
 
-fn user_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLog<'_>) -> Option<User> {
+fn user_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLog) -> Option<User> {
     let section = field.section("user", log)?;
     section.refuse_unknown_keys(&USER_KEYS, log);
     let name = section
@@ -412,7 +407,7 @@ fn user_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLo
 fn password_of(
     section: &TableReader<'_>,
     places: &SecretPlaces,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<PasswordHash> {
     let (inline, file) = (section.field("password_hash"), section.field("password_hash_file"));
     let field = match (inline, file) {
@@ -451,7 +446,7 @@ fn password_of(
 fn access_key_of(
     field: &FieldReader<'_>,
     places: &SecretPlaces,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<AccessKey> {
     let section = field.section("access key", log)?;
     section.refuse_unknown_keys(&ACCESS_KEY_KEYS, log);
@@ -468,7 +463,7 @@ fn access_key_of(
     Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
 }
 
-fn role_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<AccountRole> {
+fn role_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<AccountRole> {
     section.required("role", "write \"admin\" or \"viewer\"", log)?.word(&ROLES, Case::Exact, log)
 }
 
@@ -476,7 +471,7 @@ fn secret_of(
     file: &str,
     field: &FieldReader<'_>,
     places: &SecretPlaces,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<Secret> {
     match places.read(Path::new(file)) {
         Ok(secret) => Some(secret),

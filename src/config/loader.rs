@@ -155,8 +155,7 @@ impl Loader {
         let (document, syntax) = toml::read(self.text_of(source));
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
-        let mut violations = Vec::new();
-        let mut log = ViolationLog::new(Dialect::File, &mut violations);
+        let mut log = ViolationLog::new(Dialect::File);
         let Some(root) = TableReader::root(&document, "configuration", &mut log) else { return };
         let disk = Disk { base, context: &self.context };
         let include = settings::read(&root, &disk, &mut self.config, &mut self.hushed, &mut log);
@@ -180,7 +179,7 @@ impl Loader {
             // The certificate or address that a channel lacks may stand there.
             self.hushed.extend([Rule::NoClientCertificate, Rule::NoAddress]);
         } else {
-            self.report(violations, source);
+            self.report(log.violations, source);
             for (name, place) in named {
                 self.claim_name(name, source, place);
             }
@@ -191,7 +190,7 @@ impl Loader {
     }
 
     /// The API on an address that others reach needs TLS and accounts.
-    fn judge_exposure(&self, root: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+    fn judge_exposure(&self, root: &TableReader<'_>, log: &mut ViolationLog) {
         let (Some(api), Some(field)) = (&self.config.api, root.field("api")) else { return };
         let server = &self.config.server;
         let transport = if server.tls.is_some() { Transport::Tls } else { Transport::Plain };
@@ -217,12 +216,11 @@ impl Loader {
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
         let Some(document) = document.filter(|_| is_whole) else { return };
-        let mut violations = Vec::new();
-        let mut log = ViolationLog::new(Dialect::File, &mut violations);
+        let mut log = ViolationLog::new(Dialect::File);
         let disk = Disk { base: path.parent().unwrap_or(Path::new("")), context: &self.context };
         let field = FieldReader::document(&document, "channel");
         let channel = read_channel_field(&field, &disk, &mut log);
-        self.report(violations, source);
+        self.report(log.violations, source);
         if let Some((name, place)) = name_of(&field) {
             self.claim_name(name, source, place);
         }

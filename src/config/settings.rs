@@ -172,7 +172,7 @@ pub(super) fn parsed<T>(
     parse: impl FnOnce(&str) -> Option<T>,
     noun: &str,
     remedy: &str,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<T> {
     let text = field.text(log)?;
     let parsed = parse(text);
@@ -190,7 +190,7 @@ pub(super) fn read(
     context: &dyn ReadContext,
     config: &mut Config,
     hushed: &mut Vec<Rule>,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Vec<Pattern> {
     root.refuse_unknown_keys_with(&ROOT_KEYS, &misplaced_key, log);
     if let Some(server) = table(root, "server", "server table", log) {
@@ -203,11 +203,11 @@ pub(super) fn read(
         config.store = store_of(&store, log);
     }
     if let Some(tls) = table(root, "tls", "TLS table", log) {
-        let before = log.breaches();
+        let before = log.count();
         tls.refuse_unknown_keys(&TLS_KEYS, log);
         let identity = table(&tls, "backend_client_certificate", "client certificate", log)
             .and_then(|identity| identity_of(&identity, &IDENTITY_KEYS, context, log));
-        if identity.is_none() && log.breaches() > before {
+        if identity.is_none() && log.count() > before {
             hushed.push(Rule::NoClientCertificate);
         }
         config.backend_client_certificate = identity;
@@ -223,7 +223,7 @@ fn table<'t>(
     parent: &'t TableReader<'_>,
     key: &'t str,
     noun: &'static str,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<TableReader<'t>> {
     parent.field(key)?.section(noun, log)
 }
@@ -236,11 +236,7 @@ const SOCKET_REMEDY: &str =
 /// Linux holds 107 bytes of a socket's path; one is needed while it is bound.
 const LONGEST_SOCKET: usize = 106;
 
-fn server_of(
-    section: &TableReader<'_>,
-    context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
-) -> ServerSettings {
+fn server_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog) -> ServerSettings {
     section.refuse_unknown_keys(&SERVER_KEYS, log);
     let listen = section
         .field("listen")
@@ -262,7 +258,7 @@ fn absolute_path(text: &str) -> Option<PathBuf> {
 fn server_tls_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<ServerTlsSettings> {
     let identity = identity_of(section, &SERVER_TLS_KEYS, context, log);
     let client_ca = match section.field("client_ca") {
@@ -285,7 +281,7 @@ fn identity_of(
     section: &TableReader<'_>,
     known: &[&str],
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<ClientIdentity> {
     section.refuse_unknown_keys(known, log);
     if section.is_empty() {
@@ -294,7 +290,7 @@ fn identity_of(
     client_identity_of(section, ("certificate", "key"), context, log)
 }
 
-fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ProberSettings {
+fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSettings {
     section.refuse_unknown_keys(&PROBER_KEYS, log);
     let default = ProberSettings::default();
     let max_in_flight = section.field("max_in_flight").and_then(|field| max_in_flight_of(&field, log));
@@ -312,7 +308,7 @@ fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ProberSet
 }
 
 /// Addresses only: a name would need the network that is to be judged.
-fn reference_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<SocketAddr> {
+fn reference_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<SocketAddr> {
     let mut targets = Vec::new();
     for item in field.items(log).into_iter().flatten() {
         let Some(text) = item.text(log) else { continue };
@@ -330,7 +326,7 @@ fn reference_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<Sock
     targets
 }
 
-fn max_in_flight_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<MaxInFlight> {
+fn max_in_flight_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<MaxInFlight> {
     match field.kind() {
         Kind::String(word) if word == "auto" => return Some(MaxInFlight::Auto),
         Kind::String(word) => {
@@ -346,7 +342,7 @@ fn max_in_flight_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Opti
     None
 }
 
-fn store_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> StoreSettings {
+fn store_of(section: &TableReader<'_>, log: &mut ViolationLog) -> StoreSettings {
     section.refuse_unknown_keys(&STORE_KEYS, log);
     let path = section.field("path").and_then(|field| {
         let remedy = "write the path of a directory, such as \"/var/lib/vitald\"";
@@ -358,11 +354,11 @@ fn store_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> StoreSetti
 }
 
 /// `channels`: a pattern, or a list of them.
-fn include_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Vec<Pattern> {
+fn include_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Vec<Pattern> {
     section.refuse_unknown_keys(&INCLUDE_KEYS, log);
     let Some(field) = section.field("channels") else { return Vec::new() };
     let mut patterns = Vec::new();
-    let mut add = |field: &FieldReader<'_>, log: &mut ViolationLog<'_>| {
+    let mut add = |field: &FieldReader<'_>, log: &mut ViolationLog| {
         let Some(text) = field.text(log) else { return };
         match glob::Pattern::new(text) {
             Ok(_) => patterns.push(Pattern { text: text.to_owned(), place: field.place() }),

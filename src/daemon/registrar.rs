@@ -27,8 +27,8 @@ use crate::catalog::{
     Call, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
     ReloadSummary, Reply, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
 };
-use crate::channel::reader::{ClientIdentityError, ReadContext};
-use crate::channel::{ClientIdentity, Host, PemFile};
+use crate::channel::reader::ReadContext;
+use crate::channel::{ClientIdentity, Host};
 use crate::config::Config;
 use crate::config::api::{InstanceSettings, Project};
 use crate::health::MonotonicTime;
@@ -75,14 +75,6 @@ impl ConfigContext {
 }
 
 impl ReadContext for ConfigContext {
-    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
-        Err("the API names no files".to_owned())
-    }
-
-    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        Err(ClientIdentityError::Certificate("the API names no files".to_owned()))
-    }
-
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         self.identity.clone()
     }

@@ -89,7 +89,6 @@ impl StoreError {
     }
 
     /// The errno, when the system refused.
-    #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Io { source, .. } => source.raw_os_error(),

@@ -12,7 +12,6 @@ pub struct Revision(pub u64);
 
 impl Revision {
     /// The one after so many further batches.
-    #[must_use]
     pub fn after(self, batches: u64) -> Self {
         Self(self.0.saturating_add(batches))
     }
@@ -42,7 +41,6 @@ impl Collection {
     pub const ALL: [Self; 4] = [Self::Channels, Self::Instances, Self::Users, Self::Tokens];
 
     /// The first byte of a key in the file. Never reused for another meaning.
-    #[must_use]
     pub(super) fn tag(self) -> u8 {
         match self {
             Self::Channels => 1,
@@ -71,7 +69,6 @@ impl RecordKey {
     pub const LONGEST_ID: usize = 1024;
 
     /// The key of that id.
-    #[must_use]
     pub fn new(collection: Collection, id: impl Into<Vec<u8>>) -> Self {
         Self { collection, id: id.into() }
     }
@@ -136,7 +133,6 @@ impl Batch {
     pub const LONGEST_VALUE: usize = 256 << 20;
 
     /// Nothing yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -154,13 +150,11 @@ impl Batch {
     }
 
     /// The edits, in order.
-    #[must_use]
     pub fn edits(&self) -> &[RecordChange] {
         &self.edits
     }
 
     /// Whether nothing changes.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }

@@ -38,7 +38,6 @@ pub struct DefinitionHash([u8; 32]);
 
 impl DefinitionHash {
     /// The hash of what the channel asks its members; none when it asks nothing.
-    #[must_use]
     pub fn of(channel: &Channel) -> Option<Self> {
         channel.active_check()?;
         Some(Self(Sha256::digest(channel.check_definition().as_bytes()).into()))
@@ -53,7 +52,6 @@ pub struct VerdictKey([u8; 16]);
 
 impl VerdictKey {
     /// The key of a member of that channel, whose check has that hash.
-    #[must_use]
     pub fn of(definition: DefinitionHash, channel: &Channel, member: &Member) -> Self {
         let mut hash = Sha256::new();
         hash.update(definition.0);
@@ -109,7 +107,6 @@ pub struct BootTime {
 impl SavedAt {
     /// How long ago that was; none when it lies in the future, so that the
     /// clock cannot be believed.
-    #[must_use]
     pub fn age(&self, now: &Self) -> Option<Duration> {
         let nanos = match (self.boot, now.boot) {
             (Some(then), Some(now)) if then.boot_id == now.boot_id => now.nanos.checked_sub(then.nanos),
@@ -130,7 +127,6 @@ pub struct SavedVerdicts {
 
 impl SavedVerdicts {
     /// As bytes.
-    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + self.records.len() * RECORD + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
@@ -255,13 +251,11 @@ pub struct VerdictFile {
 
 impl VerdictFile {
     /// The file of that directory; it need not be there yet.
-    #[must_use]
     pub fn of(directory: &Arc<StateDirectory>) -> Self {
         Self { directory: Arc::clone(directory), path: directory.path().join(FILE) }
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -10,7 +10,7 @@ use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
 use super::{ChannelPath, PathFamily, Planner, Reply, blame, checked, refuse_file};
 use crate::channel::document::Value;
-use crate::channel::reader::{read_channel, read_health_check};
+use crate::channel::reader::{Dialect, read_channel, read_health_check};
 use crate::channel::{Channel, ChannelKind, MemberType};
 
 /// Whether an update may give a channel another name.
@@ -65,9 +65,7 @@ pub(super) fn update_health_check(
     let old = planner.writable(at)?;
     let object = body.object()?;
     let context = planner.context(&old.instance)?;
-    let check = checked(|dialect, violations| {
-        read_health_check(object, dialect, old.configured.probe(), &context, violations)
-    })?;
+    let check = checked(read_health_check(object, old.configured.probe(), &context))?;
     let configured = Channel::clone(&old.configured).with_health_check(Some(check));
     let check = Some(old.check.unwrap_or_else(|| new_tag(planner.fresh)));
     planner.transaction.put(Resource { check, ..old.reconfigured(configured) }).map(Reply::HealthCheck)
@@ -80,7 +78,7 @@ pub(super) fn make(
     object: &Value,
 ) -> Result<Resource, Fault> {
     let context = planner.context(&instance.id)?;
-    let channel = checked(|dialect, violations| read_channel(object, dialect, &context, violations))?;
+    let channel = checked(read_channel(object, Dialect::Api, &context))?;
     check_sizes(planner, &channel)?;
     let service = service_of(&channel, object);
     refuse_fixed_weights(&channel, service.as_ref())?;
@@ -101,7 +99,7 @@ pub(super) fn change(
     refuse_file(old)?;
     let context = planner.context(&old.instance)?;
     let object = with_what_stays(old, object)?;
-    let channel = checked(|dialect, violations| read_channel(&object, dialect, &context, violations))?;
+    let channel = checked(read_channel(&object, Dialect::Api, &context))?;
     let channel = with_what_is_kept(family, old, channel, &object)?;
     let is_renamed = channel.name() != old.configured.name();
     if is_renamed && renaming == Renaming::ByFeature && !instance.has(FeatureName::VpcNameModifiable) {

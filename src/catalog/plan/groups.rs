@@ -16,7 +16,7 @@ use crate::channel::{Member, MemberGroup};
 pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let list = field(body.object()?, "member_groups").ok_or(Fault::Missing("member_groups"))?;
-    let asked = checked(|dialect, violations| read_groups(list, dialect, violations))?;
+    let asked = checked(read_groups(list))?;
     if asked.is_empty() {
         return Err(Fault::Missing("member_groups"));
     }
@@ -54,7 +54,7 @@ pub(super) fn update(
     let old = planner.writable(at)?;
     let place = position(&old, group)?;
     let object = body.object()?;
-    let asked = checked(|dialect, violations| read_group(object, dialect, violations))?;
+    let asked = checked(read_group(object))?;
     let mut groups = old.configured.groups().to_vec();
     let mut tags = old.groups.clone();
     let is_taken =

@@ -126,7 +126,7 @@ fn read(planner: &Planner<'_, '_>, old: &Resource, list: &Value) -> Result<Vec<M
         port: channel.port(),
         groups: channel.groups(),
     };
-    checked(|dialect, violations| read_members(list, dialect, rules, &context, violations))
+    checked(read_members(list, rules, &context))
 }
 
 fn member_list(body: &Body) -> Result<&Value, Fault> {

@@ -19,7 +19,7 @@ use super::ids::Fresh;
 use super::instance::{FeatureName, Instance};
 use super::resources::Resources;
 use super::transaction::{Transaction, wants_certificate};
-use crate::channel::reader::{ClientIdentityError, Dialect, ReadContext};
+use crate::channel::reader::{ClientIdentityError, ReadContext};
 use crate::channel::{
     Channel, ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation,
 };
@@ -196,15 +196,10 @@ fn refuse_file(resource: &Resource) -> Result<(), Fault> {
     }
 }
 
-/// Runs one of the readers of [`crate::channel::reader`]: its breaches become
-/// the fault.
-fn checked<T>(read: impl FnOnce(Dialect, &mut Vec<Violation>) -> Option<T>) -> Result<T, Fault> {
-    let mut violations = Vec::new();
-    match read(Dialect::Api, &mut violations) {
-        Some(value) if violations.is_empty() => Ok(value),
-        _ if violations.is_empty() => Err(Fault::MalformedBody("the body cannot be read".to_owned())),
-        _ => Err(Fault::Broken(violations)),
-    }
+/// What one of the readers of [`crate::channel::reader`] read; the rules that
+/// were broken become the fault.
+fn checked<T>(read: Result<T, Vec<Violation>>) -> Result<T, Fault> {
+    read.map_err(Fault::Broken)
 }
 
 /// The field that an impossible edit is blamed on.

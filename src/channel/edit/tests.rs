@@ -53,8 +53,7 @@ fn channel(kind: &str, groups: Vec<Kind>, members: Vec<Kind>) -> Channel {
         ("member_groups", list(groups)),
         ("members", list(members)),
     ]);
-    let mut violations = Vec::new();
-    read_channel(&value(body), Dialect::Api, &Nowhere, &mut violations).expect("the body is good")
+    read_channel(&value(body), Dialect::Api, &Nowhere).expect("the body is good")
 }
 
 fn group(name: &str, weight: i128) -> Kind {

@@ -23,20 +23,28 @@ pub trait ReadContext {
     /// Trust anchors of `ca_file`: the file exists and holds certificates.
     ///
     /// # Errors
-    /// Why the file cannot serve.
-    fn trust_anchors(&self, path: &str) -> Result<PemFile, String>;
+    /// Why the file cannot serve. Only files of ours name files.
+    fn trust_anchors(&self, _path: &str) -> Result<PemFile, String> {
+        Err("no files can be named here".to_owned())
+    }
 
     /// A client certificate and its key.
     ///
     /// # Errors
     /// Why the pair cannot serve, and which of the two files is to blame.
-    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError>;
+    fn client_identity(&self, _certificate: &str, _key: &str) -> Result<ClientIdentity, ClientIdentityError> {
+        Err(ClientIdentityError::Certificate("no files can be named here".to_owned()))
+    }
 
     /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
-    fn daemon_client_identity(&self) -> Option<ClientIdentity>;
+    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        None
+    }
 
     /// The address that the `[ecs]` table gives for an id.
-    fn ecs_address(&self, ecs_id: &str) -> Option<Host>;
+    fn ecs_address(&self, _ecs_id: &str) -> Option<Host> {
+        None
+    }
 }
 
 /// Why a client certificate and key cannot serve.
@@ -52,19 +60,20 @@ pub enum ClientIdentityError {
 
 /// Every violation of one document so far, and which source's rules apply to it.
 #[derive(Debug)]
-pub struct ViolationLog<'v> {
+pub struct ViolationLog {
     /// Which source the document comes from.
     pub dialect: Dialect,
-    violations: &'v mut Vec<Violation>,
+    /// In the order they were found.
+    pub violations: Vec<Violation>,
     /// Fields that an unknown key was probably meant to be: one mistake, so their
     /// absence is not reported as well.
-    meant: HashSet<FieldPath>,
+    pub(super) meant: HashSet<FieldPath>,
 }
 
-impl<'v> ViolationLog<'v> {
-    /// A log that adds to `violations`.
-    pub fn new(dialect: Dialect, violations: &'v mut Vec<Violation>) -> Self {
-        Self { dialect, violations, meant: HashSet::new() }
+impl ViolationLog {
+    /// A log without violations.
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, violations: Vec::new(), meant: HashSet::new() }
     }
 
     /// Notes one broken rule.
@@ -72,19 +81,14 @@ impl<'v> ViolationLog<'v> {
         self.violations.push(violation);
     }
 
-    /// How many breaches are noted; compare two counts to see whether a part was clean.
-    #[must_use]
-    pub fn breaches(&self) -> usize {
+    /// How many violations there are; compare two counts to see whether a part
+    /// was clean.
+    pub fn count(&self) -> usize {
         self.violations.len()
     }
 
-    /// Notes that an unknown key was probably meant to be this field.
-    pub(super) fn expect_meant(&mut self, path: FieldPath) {
-        self.meant.insert(path);
-    }
-
-    /// Whether an unknown key was probably meant to be this field.
-    pub(super) fn is_meant(&self, path: &FieldPath) -> bool {
-        self.meant.contains(path)
+    /// What was read, if no rule was broken on the way.
+    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, Vec<Violation>> {
+        read.filter(|_| self.violations.is_empty()).ok_or(self.violations)
     }
 }

@@ -45,25 +45,26 @@ enum ProtocolWord {
 }
 
 /// Reads a health config by itself, as `PUT .../health-config` sends it.
-/// `probe` are the options of the channel it will serve. `None` when a rule is
-/// broken.
+/// `probe` are the options of the channel it will serve.
+///
+/// # Errors
+/// Every broken rule.
 pub fn read_health_check(
     health_config: &Value,
-    dialect: Dialect,
     probe: &ProbeOptions,
     context: &dyn ReadContext,
-    violations: &mut Vec<Violation>,
-) -> Option<HealthCheck> {
-    let mut log = ViolationLog::new(dialect, violations);
-    let before = log.breaches();
-    let section = TableReader::root(health_config, "health config", &mut log)?;
-    let check = health_check_of(&section, &mut log);
-    check_client_certificate(&section, probe, context, &mut log);
-    check.filter(|_| log.breaches() == before)
+) -> Result<HealthCheck, Vec<Violation>> {
+    let mut log = ViolationLog::new(Dialect::Api);
+    let check = TableReader::root(health_config, "health config", &mut log).and_then(|section| {
+        let check = health_check_of(&section, &mut log);
+        check_client_certificate(&section, probe, context, &mut log);
+        check
+    });
+    log.finish(check)
 }
 
 /// Everything but what depends on `[channels.probe]`.
-pub(super) fn health_check_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<HealthCheck> {
+pub(super) fn health_check_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<HealthCheck> {
     section.refuse_unknown_keys(&KEYS, log);
     let words = [("TCP", ProtocolWord::Tcp), ("HTTP", ProtocolWord::Http), ("HTTPS", ProtocolWord::Https)];
     let protocol = section
@@ -110,11 +111,7 @@ pub(super) fn health_check_of(section: &TableReader<'_>, log: &mut ViolationLog<
 /// `path`, `method` and `http_code`. All are checked whatever the protocol, but
 /// only HTTP and HTTPS need them; `http_code` may be absent for HTTPS
 /// (docs/vendor-api.md, "VpcHealthConfig").
-fn http_of(
-    section: &TableReader<'_>,
-    protocol: ProtocolWord,
-    log: &mut ViolationLog<'_>,
-) -> Option<HttpCheck> {
+fn http_of(section: &TableReader<'_>, protocol: ProtocolWord, log: &mut ViolationLog) -> Option<HttpCheck> {
     let path = match section.filled("path") {
         Some(field) => text::path(&field, log),
         None if protocol == ProtocolWord::Tcp => None,
@@ -136,7 +133,7 @@ fn http_of(
     Some(HttpCheck { path: path?, method: method.unwrap_or(Some(Method::Get))?, codes: codes? })
 }
 
-fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<CodeSet> {
+fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<CodeSet> {
     match CodeSet::parse(field.text(log)?) {
         Ok(codes) => Some(codes),
         Err(error) => {
@@ -152,7 +149,7 @@ fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<CodeS
 
 /// `time_interval` and `timeout`, and that the second fits into the first. The
 /// documents say "smaller", the service takes equal ones (docs/vendor-api.md, "Where sources disagree").
-fn times_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> (Option<Duration>, Option<Duration>) {
+fn times_of(section: &TableReader<'_>, log: &mut ViolationLog) -> (Option<Duration>, Option<Duration>) {
     let interval_field =
         section.required("time_interval", "give the time between two checks, such as time_interval = 5", log);
     let interval = interval_field.and_then(|field| field.duration(&INTERVAL, log));
@@ -176,11 +173,7 @@ fn times_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> (Option<Du
 
 /// Only HTTPS has a use for a client certificate (docs/vendor-api.md, "One check"). The API
 /// ignores the flag elsewhere; in a file it shows a misunderstanding.
-fn refuse_certificate_without_tls(
-    section: &TableReader<'_>,
-    protocol: ProtocolWord,
-    log: &mut ViolationLog<'_>,
-) {
+fn refuse_certificate_without_tls(section: &TableReader<'_>, protocol: ProtocolWord, log: &mut ViolationLog) {
     if protocol == ProtocolWord::Https || log.dialect == Dialect::Api {
         return;
     }
@@ -199,7 +192,7 @@ pub(super) fn check_client_certificate(
     section: &TableReader<'_>,
     probe: &ProbeOptions,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) {
     let Some(field) = section.field("enable_client_ssl").filter(|field| *field.kind() == Kind::Boolean(true))
     else {

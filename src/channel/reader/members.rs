@@ -35,27 +35,27 @@ pub(super) struct ReadGroups {
 }
 
 /// Reads a list of groups by itself, as `POST .../member-groups` sends it.
-/// `None` when a rule is broken.
-pub fn read_groups(
-    groups: &Value,
-    dialect: Dialect,
-    violations: &mut Vec<Violation>,
-) -> Option<Vec<MemberGroup>> {
-    let mut log = ViolationLog::new(dialect, violations);
-    let before = log.breaches();
+///
+/// # Errors
+/// Every broken rule.
+pub fn read_groups(groups: &Value) -> Result<Vec<MemberGroup>, Vec<Violation>> {
+    let mut log = ViolationLog::new(Dialect::Api);
     let groups = groups_of(&FieldReader::alone(groups, "member_groups"), &mut log).groups;
-    (log.breaches() == before).then_some(groups)
+    log.finish(Some(groups))
 }
 
 /// Reads one group by itself, as `PUT .../member-groups/{id}` sends it.
-pub fn read_group(group: &Value, dialect: Dialect, violations: &mut Vec<Violation>) -> Option<MemberGroup> {
-    let mut log = ViolationLog::new(dialect, violations);
-    let before = log.breaches();
-    let group = TableReader::root(group, "group", &mut log).and_then(|section| group_of(&section, &mut log));
-    group.filter(|_| log.breaches() == before)
+///
+/// # Errors
+/// Every broken rule.
+pub fn read_group(group: &Value) -> Result<MemberGroup, Vec<Violation>> {
+    let mut log = ViolationLog::new(Dialect::Api);
+    let section = TableReader::root(group, "group", &mut log);
+    let group = section.and_then(|section| group_of(&section, &mut log));
+    log.finish(group)
 }
 
-pub(super) fn groups_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> ReadGroups {
+pub(super) fn groups_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> ReadGroups {
     let mut found = ReadGroups::default();
     let mut places: HashMap<String, Place> = HashMap::new();
     let Some(items) = field.items(log) else { return found };
@@ -82,7 +82,7 @@ pub(super) fn groups_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> 
     found
 }
 
-fn group_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<MemberGroup> {
+fn group_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<MemberGroup> {
     section.refuse_unknown_keys(&GROUP_KEYS, log);
     if let Some(field) = section.filled("dict_code") {
         text::dict_code(&field, log);
@@ -96,7 +96,7 @@ fn group_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Mem
 
     let remedy = "name the group: member_group_name = \"blue\"";
     let name = section.required("member_group_name", remedy, log).and_then(|field| text::name(&field, log));
-    let short_text = |field: Option<FieldReader<'_>>, most: usize, log: &mut ViolationLog<'_>| {
+    let short_text = |field: Option<FieldReader<'_>>, most: usize, log: &mut ViolationLog| {
         field.and_then(|field| text::with_length(&field, 0, most, log)).unwrap_or_default().to_owned()
     };
     let remark = short_text(remark, 255, log);
@@ -116,7 +116,7 @@ fn group_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Mem
     })
 }
 
-fn labels_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(String, String)> {
+fn labels_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(String, String)> {
     let Some(items) = field.items(log) else { return Vec::new() };
     let mut labels = Vec::new();
     for item in items {
@@ -150,20 +150,19 @@ pub struct MemberContext<'c> {
 }
 
 /// Reads a list of members by itself, as `POST .../members` sends it.
-/// `None` when a rule is broken.
+///
+/// # Errors
+/// Every broken rule.
 pub fn read_members(
     members: &Value,
-    dialect: Dialect,
     channel: MemberContext<'_>,
     context: &dyn ReadContext,
-    violations: &mut Vec<Violation>,
-) -> Option<Vec<Member>> {
-    let mut log = ViolationLog::new(dialect, violations);
-    let before = log.breaches();
+) -> Result<Vec<Member>, Vec<Violation>> {
+    let mut log = ViolationLog::new(Dialect::Api);
     let names: Vec<String> = channel.groups.iter().map(|group| group.name().to_owned()).collect();
     let field = FieldReader::alone(members, "members");
     let members = members_of(&field, channel, &names, context, &mut log);
-    (log.breaches() == before).then_some(members)
+    log.finish(Some(members))
 }
 
 /// One pass over a channel's members.
@@ -184,7 +183,7 @@ pub(super) fn members_of(
     channel: MemberContext<'_>,
     group_names: &[String],
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Vec<Member> {
     let Some(items) = field.items(log) else { return Vec::new() };
     let count = items.size_hint().0;
@@ -208,7 +207,7 @@ pub(super) fn members_of(
 }
 
 impl MemberRules<'_> {
-    fn member_of(&mut self, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Member> {
+    fn member_of(&mut self, section: &TableReader<'_>, log: &mut ViolationLog) -> Option<Member> {
         section.refuse_unknown_keys(&MEMBER_KEYS, log);
         let port = section.field("port").and_then(|field| field.number(0..=65535_u16, log));
         let weight = section.field("weight").and_then(|field| field.number(0..=10_000_u16, log));
@@ -238,7 +237,7 @@ impl MemberRules<'_> {
         Some(Member { host, port, weight, role, group, status: status.unwrap_or_default(), ecs })
     }
 
-    fn group_of(&mut self, field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Arc<str>> {
+    fn group_of(&mut self, field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Arc<str>> {
         let name = field.text(log)?;
         if let Some(known) = self.group_names.get(name) {
             return Some(Arc::clone(known));
@@ -258,12 +257,7 @@ impl MemberRules<'_> {
 
     /// The address of a cloud server: what the member says, what the `[ecs]`
     /// table says, or its name, to be resolved.
-    fn ecs_host(
-        &self,
-        section: &TableReader<'_>,
-        ecs: &EcsIdentity,
-        log: &mut ViolationLog<'_>,
-    ) -> Option<Host> {
+    fn ecs_host(&self, section: &TableReader<'_>, ecs: &EcsIdentity, log: &mut ViolationLog) -> Option<Host> {
         if let Some(field) = section.filled("host") {
             return text::host(&field, log);
         }
@@ -286,7 +280,7 @@ impl MemberRules<'_> {
 
     /// Whether no member before is the same. In a file a second one is a mistake;
     /// the API lets the first win (docs/vendor-api.md, "VpcCreate").
-    fn is_first(&mut self, member: &Member, section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> bool {
+    fn is_first(&mut self, member: &Member, section: &TableReader<'_>, log: &mut ViolationLog) -> bool {
         let host_key =
             if member.ecs.is_some() && section.filled("host").is_none() { "ecs_name" } else { "host" };
         let place_of = |identity: &MemberIdentity| {
@@ -320,7 +314,7 @@ impl MemberRules<'_> {
 
 /// `ecs_id` and `ecs_name`. The API wants both (docs/vendor-api.md, "MemberInfo"); in a file one is
 /// enough, because either can lead to an address.
-fn ecs_identity(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<EcsIdentity> {
+fn ecs_identity(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<EcsIdentity> {
     let (id, name) = (section.filled("ecs_id"), section.filled("ecs_name"));
     let remedy =
         "an `ecs` member is named by `ecs_id` and `ecs_name`; set member_type = \"ip\" for addresses";

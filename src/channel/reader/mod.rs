@@ -76,19 +76,18 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
     ("user_info", &options::NACOS_USER_KEYS),
 ];
 
-/// Reads one channel. `violations` gets every broken rule; the channel is
-/// returned only when there was none.
+/// Reads one channel.
+///
+/// # Errors
+/// Every broken rule.
 pub fn read_channel(
     document: &Value,
     dialect: Dialect,
     context: &dyn ReadContext,
-    violations: &mut Vec<Violation>,
-) -> Option<Channel> {
-    read_channel_field(
-        &FieldReader::document(document, "channel"),
-        context,
-        &mut ViolationLog::new(dialect, violations),
-    )
+) -> Result<Channel, Vec<Violation>> {
+    let mut log = ViolationLog::new(dialect);
+    let channel = read_channel_field(&FieldReader::document(document, "channel"), context, &mut log);
+    log.finish(channel)
 }
 
 /// Reads one channel that stands somewhere in a larger document, such as an
@@ -96,18 +95,18 @@ pub fn read_channel(
 pub fn read_channel_field(
     field: &FieldReader<'_>,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<Channel> {
-    let before = log.breaches();
+    let before = log.count();
     let section = field.section("channel", log)?;
     let channel = channel_of(&section, context, log);
-    channel.filter(|_| log.breaches() == before)
+    channel.filter(|_| log.count() == before)
 }
 
 fn channel_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<Channel> {
     section.refuse_unknown_keys_with(&CHANNEL_KEYS, &misplaced_key, log);
     if log.dialect == Dialect::File && section.field("channels").is_some() {
@@ -176,14 +175,14 @@ fn channel_of(
     })
 }
 
-fn name_of<'s>(section: &'s TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<&'s str> {
+fn name_of<'s>(section: &'s TableReader<'_>, log: &mut ViolationLog) -> Option<&'s str> {
     let field = section.required("name", "name the channel: name = \"web\"", log)?;
     text::name(&field, log)
 }
 
 /// 1 to 4; in files also the short words. Required although one document prints
 /// a default (docs/vendor-api.md, "Where sources disagree").
-fn strategy_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<Strategy> {
+fn strategy_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<Strategy> {
     let meaning = "1 is wrr, 2 wleastconn, 3 source, 4 uri";
     let field = section.required("balance_strategy", &format!("write a number: {meaning}"), log)?;
     if let (Kind::String(_), Dialect::File) = (field.kind(), log.dialect) {
@@ -195,7 +194,7 @@ fn strategy_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> Option<
 /// The channel's kind from `type`, `vpc_channel_type` and `microservice_info`
 /// (docs/vendor-api.md, "VpcCreate"): the word decides; the older number must agree with it; the
 /// number alone means a microservice only with information about one.
-fn kind_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ChannelKind {
+fn kind_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ChannelKind {
     let types = [(0, None), (2, Some(ChannelKind::Builtin)), (3, Some(ChannelKind::Microservice))];
     let type_field = section.field("type");
     let number =
@@ -237,7 +236,7 @@ fn kind_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> ChannelKind
 
 /// The API ignores the members of a reference channel (docs/vendor-api.md, "Reference channels"); in a file
 /// they would be lost silently.
-fn refuse_members_of_reference(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) {
+fn refuse_members_of_reference(field: &FieldReader<'_>, log: &mut ViolationLog) {
     if log.dialect == Dialect::File && !matches!(field.kind(), Kind::Array(items) if items.is_empty()) {
         let message = "a reference channel has no members of its own".to_owned();
         let remedy = "remove them; its groups name other channels by `reference_vpc_channel_id`";
@@ -249,18 +248,18 @@ fn refuse_members_of_reference(field: &FieldReader<'_>, log: &mut ViolationLog<'
 fn probe_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<ProbeOptions> {
     let Some(field) = section.field("probe").filter(|_| log.dialect == Dialect::File) else {
         return Some(ProbeOptions::default());
     };
-    let before = log.breaches();
+    let before = log.count();
     let options = options::probe_of(&field.section("probe table", log)?, context, log);
-    (log.breaches() == before).then_some(options)
+    (log.count() == before).then_some(options)
 }
 
 /// `balance`, which API bodies do not have.
-fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> BalanceOptions {
+fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog) -> BalanceOptions {
     let field = section.field("balance").filter(|_| log.dialect == Dialect::File);
     field
         .and_then(|field| field.section("balance table", log))

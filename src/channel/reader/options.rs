@@ -25,7 +25,7 @@ pub(super) const BALANCE_KEYS: [&str; 1] = ["fail_open"];
 pub(super) fn probe_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> ProbeOptions {
     section.refuse_unknown_keys(&PROBE_KEYS, log);
     let states = Health::ALL.map(|health| (health.word(), health));
@@ -50,7 +50,7 @@ pub(super) fn probe_of(
 
 /// Extra request headers. Those that frame the request are ours to send: a
 /// second one would make servers read the request in different ways (RFC 9112, 11.2).
-fn headers_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(String, String)> {
+fn headers_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(String, String)> {
     let Some(section) = field.section("header table", log) else { return Vec::new() };
     let mut headers = Vec::new();
     let mut seen: HashMap<String, Place> = HashMap::new();
@@ -97,7 +97,7 @@ fn headers_of(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Vec<(Strin
     headers
 }
 
-fn tls_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog<'_>) -> TlsOptions {
+fn tls_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog) -> TlsOptions {
     section.refuse_unknown_keys(&TLS_KEYS, log);
     let verify = section.field("verify").map(|field| field.boolean(log));
     let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
@@ -129,7 +129,7 @@ pub fn client_identity_of(
     section: &TableReader<'_>,
     (certificate_key, key_key): (&str, &str),
     context: &dyn ReadContext,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<ClientIdentity> {
     let (certificate, key) = match (section.field(certificate_key), section.field(key_key)) {
         (None, None) => return None,
@@ -164,13 +164,13 @@ pub fn client_identity_of(
     None
 }
 
-fn report_file(field: &FieldReader<'_>, path: &str, problem: &str, log: &mut ViolationLog<'_>) {
+fn report_file(field: &FieldReader<'_>, path: &str, problem: &str, log: &mut ViolationLog) {
     let message = format!("cannot use {}: {problem}", quoted(path));
     let remedy = "give a PEM file that the daemon may read; paths are relative to the file that names them";
     field.report(Rule::BadFile, message, remedy, log);
 }
 
-pub(super) fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog<'_>) -> BalanceOptions {
+pub(super) fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog) -> BalanceOptions {
     section.refuse_unknown_keys(&BALANCE_KEYS, log);
     let is_open = section.field("fail_open").and_then(|field| field.boolean(log));
     let fail_open = if is_open == Some(true) { FailOpen::AllEnabled } else { FailOpen::Closed };
@@ -197,7 +197,7 @@ enum Need {
 use Need::{Optional, Required};
 
 /// Checks `microservice_info`.
-pub(super) fn check_microservice(section: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+pub(super) fn check_microservice(section: &TableReader<'_>, log: &mut ViolationLog) {
     section.refuse_unknown_keys(&MICROSERVICE_KEYS, log);
     let types = [
         ("CSE", "cse_info"),
@@ -237,7 +237,7 @@ pub(super) fn check_microservice(section: &TableReader<'_>, log: &mut ViolationL
     }
 }
 
-fn check_cce(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+fn check_cce(info: &TableReader<'_>, log: &mut ViolationLog) {
     info.refuse_unknown_keys(&CCE_KEYS, log);
     let texts = [
         ("cluster_id", 64, Required),
@@ -258,7 +258,7 @@ fn check_cce(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
     }
 }
 
-fn check_nacos(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
+fn check_nacos(info: &TableReader<'_>, log: &mut ViolationLog) {
     info.refuse_unknown_keys(&NACOS_KEYS, log);
     let texts = [
         ("namespace", 64, Optional),
@@ -293,12 +293,12 @@ fn check_nacos(info: &TableReader<'_>, log: &mut ViolationLog<'_>) {
 fn section_of<'d>(
     field: Option<FieldReader<'d>>,
     noun: &'static str,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<TableReader<'d>> {
     field?.section(noun, log)
 }
 
-fn check_texts(section: &TableReader<'_>, texts: &[(&str, usize, Need)], log: &mut ViolationLog<'_>) {
+fn check_texts(section: &TableReader<'_>, texts: &[(&str, usize, Need)], log: &mut ViolationLog) {
     for (key, most, need) in texts {
         match (section.filled(key), need) {
             (Some(field), _) => {

@@ -26,7 +26,6 @@ pub enum Trail<'t> {
 
 impl Trail<'_> {
     /// The same way, owned.
-    #[must_use]
     pub fn to_path(self) -> FieldPath {
         let mut steps = Vec::new();
         let mut rest = self;
@@ -59,12 +58,11 @@ pub struct TableReader<'d> {
 
 impl<'d> TableReader<'d> {
     /// The document's root as a section.
-    pub fn root(document: &'d Value, noun: &'static str, log: &mut ViolationLog<'_>) -> Option<Self> {
+    pub fn root(document: &'d Value, noun: &'static str, log: &mut ViolationLog) -> Option<Self> {
         FieldReader::document(document, noun).section(noun, log)
     }
 
     /// The key's value, unless it is absent or `null`.
-    #[must_use]
     pub fn field<'s>(&'s self, key: &'s str) -> Option<FieldReader<'s>> {
         let value = &self.table.get(key)?.value;
         if value.kind == Kind::Null {
@@ -78,7 +76,7 @@ impl<'d> TableReader<'d> {
         &'s self,
         key: &'s str,
         remedy: &str,
-        log: &mut ViolationLog<'_>,
+        log: &mut ViolationLog,
     ) -> Option<FieldReader<'s>> {
         let field = self.field(key);
         if field.is_none() {
@@ -89,17 +87,16 @@ impl<'d> TableReader<'d> {
 
     /// Like [`TableReader::field`], with an empty string counting as absent: API
     /// clients clear a string by sending `""`.
-    #[must_use]
     pub fn filled<'s>(&'s self, key: &'s str) -> Option<FieldReader<'s>> {
         self.field(key).filter(|field| !matches!(&field.value.kind, Kind::String(text) if text.is_empty()))
     }
 
     /// Notes that a key is missing.
-    pub fn report_missing(&self, key: &str, remedy: &str, log: &mut ViolationLog<'_>) {
+    pub fn report_missing(&self, key: &str, remedy: &str, log: &mut ViolationLog) {
         // An empty or null value is as good as none, and a better place to point at.
         let place = self.table.get(key).map_or(self.place, |entry| entry.value.place);
         let path = Trail::Key(&self.trail, key).to_path();
-        if log.is_meant(&path) {
+        if log.meant.contains(&path) {
             return;
         }
         log.report(Violation {
@@ -113,7 +110,7 @@ impl<'d> TableReader<'d> {
     }
 
     /// In files, notes every key that is not in `known`; API bodies may carry any.
-    pub fn refuse_unknown_keys(&self, known: &[&str], log: &mut ViolationLog<'_>) {
+    pub fn refuse_unknown_keys(&self, known: &[&str], log: &mut ViolationLog) {
         self.refuse_unknown_keys_with(known, &|_| None, log);
     }
 
@@ -122,7 +119,7 @@ impl<'d> TableReader<'d> {
         &self,
         known: &[&str],
         special: &dyn Fn(&str) -> Option<String>,
-        log: &mut ViolationLog<'_>,
+        log: &mut ViolationLog,
     ) {
         if log.dialect == Dialect::Api {
             return;
@@ -134,7 +131,7 @@ impl<'d> TableReader<'d> {
             }
             let remedy = special(key).unwrap_or_else(|| match nearest(key, known) {
                 Some(near) => {
-                    log.expect_meant(Trail::Key(&self.trail, near).to_path());
+                    log.meant.insert(Trail::Key(&self.trail, near).to_path());
                     format!("did you mean `{near}`?")
                 }
                 None => format!("the keys here are {}", list(known)),
@@ -159,19 +156,16 @@ impl<'d> TableReader<'d> {
     }
 
     /// Where the section stands: its header or braces.
-    #[must_use]
     pub fn place(&self) -> Place {
         self.place
     }
 
     /// The way to the section.
-    #[must_use]
     pub fn path(&self) -> FieldPath {
         self.trail.to_path()
     }
 
     /// Whether nothing is written in it.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.entries.iter().all(|entry| entry.value.kind == Kind::Null)
     }
@@ -187,42 +181,36 @@ pub struct FieldReader<'d> {
 
 impl<'d> FieldReader<'d> {
     /// A value that is read by itself, as if it stood under `key` at the root.
-    #[must_use]
     pub fn alone(value: &'d Value, key: &'d str) -> Self {
         Self { value, trail: Trail::Key(&Trail::Root, key), key }
     }
 
     /// A whole document; `noun` is what a person calls it.
-    #[must_use]
     pub fn document(value: &'d Value, noun: &'d str) -> Self {
         Self { value, trail: Trail::Root, key: noun }
     }
 
     /// The key it stands under.
-    #[must_use]
     pub fn key(&self) -> &'d str {
         self.key
     }
 
     /// Where it stands.
-    #[must_use]
     pub fn place(&self) -> Place {
         self.value.place
     }
 
     /// What was written, untyped.
-    #[must_use]
     pub fn kind(&self) -> &'d Kind {
         &self.value.kind
     }
 
     /// Notes a breach at this field.
-    pub fn report(&self, rule: Rule, message: String, remedy: impl Into<String>, log: &mut ViolationLog<'_>) {
+    pub fn report(&self, rule: Rule, message: String, remedy: impl Into<String>, log: &mut ViolationLog) {
         log.report(self.violation(rule, message, remedy));
     }
 
     /// A breach at this field, still to be reported.
-    #[must_use]
     pub fn violation(&self, rule: Rule, message: String, remedy: impl Into<String>) -> Violation {
         let (path, place) = (self.trail.to_path(), self.place());
         Violation { rule, path, place, message, remedy: remedy.into(), related: None }
@@ -230,7 +218,6 @@ impl<'d> FieldReader<'d> {
 
     /// The place of a part of this string, when it was written without escapes;
     /// else the whole value's.
-    #[must_use]
     pub fn place_within(&self, start: usize, end: usize) -> Place {
         let whole = self.place();
         let Kind::String(text) = &self.value.kind else { return whole };
@@ -243,7 +230,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// A string.
-    pub fn text(&self, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+    pub fn text(&self, log: &mut ViolationLog) -> Option<&'d str> {
         if let Kind::String(text) = &self.value.kind {
             return Some(text);
         }
@@ -252,7 +239,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// `true` or `false`.
-    pub fn boolean(&self, log: &mut ViolationLog<'_>) -> Option<bool> {
+    pub fn boolean(&self, log: &mut ViolationLog) -> Option<bool> {
         if let Kind::Boolean(value) = self.value.kind {
             return Some(value);
         }
@@ -261,7 +248,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// A whole number within a range, whose bounds fit `T`.
-    pub fn number<T>(&self, range: RangeInclusive<T>, log: &mut ViolationLog<'_>) -> Option<T>
+    pub fn number<T>(&self, range: RangeInclusive<T>, log: &mut ViolationLog) -> Option<T>
     where
         T: Copy + Into<i128> + TryFrom<i128> + PartialOrd + std::fmt::Display,
     {
@@ -281,7 +268,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// A duration: whole seconds, or in files also a string such as `"500ms"`.
-    pub fn duration(&self, limits: &DurationLimits, log: &mut ViolationLog<'_>) -> Option<Duration> {
+    pub fn duration(&self, limits: &DurationLimits, log: &mut ViolationLog) -> Option<Duration> {
         let longest = Duration::from_secs(limits.most_seconds);
         match (&self.value.kind, log.dialect) {
             (Kind::Integer(_), Dialect::Api) => {
@@ -323,12 +310,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// One of a fixed list of numbers.
-    pub fn choice<T: Copy>(
-        &self,
-        choices: &[(i128, T)],
-        meaning: &str,
-        log: &mut ViolationLog<'_>,
-    ) -> Option<T> {
+    pub fn choice<T: Copy>(&self, choices: &[(i128, T)], meaning: &str, log: &mut ViolationLog) -> Option<T> {
         let Kind::Integer(number) = self.value.kind else {
             self.report_type("a whole number", meaning, log);
             return None;
@@ -343,7 +325,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// One of a fixed list of words.
-    pub fn word<T: Copy>(&self, words: &[(&str, T)], case: Case, log: &mut ViolationLog<'_>) -> Option<T> {
+    pub fn word<T: Copy>(&self, words: &[(&str, T)], case: Case, log: &mut ViolationLog) -> Option<T> {
         let text = self.text(log)?;
         let is_word = |word: &str| match case {
             Case::Exact => word == text,
@@ -358,7 +340,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// Notes a word that is none of those known.
-    pub fn report_word(&self, text: &str, known: &[&str], log: &mut ViolationLog<'_>) {
+    pub fn report_word(&self, text: &str, known: &[&str], log: &mut ViolationLog) {
         let message = format!("`{}` is {}, not one of {}", self.key, quoted(text), known.join(", "));
         let remedy = match nearest(text, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
@@ -368,7 +350,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// A table.
-    pub fn section(&self, noun: &'static str, log: &mut ViolationLog<'_>) -> Option<TableReader<'d>> {
+    pub fn section(&self, noun: &'static str, log: &mut ViolationLog) -> Option<TableReader<'d>> {
         if let Kind::Table(table) = &self.value.kind {
             return Some(TableReader { table, place: self.place(), trail: self.trail, noun });
         }
@@ -379,7 +361,7 @@ impl<'d> FieldReader<'d> {
     /// A list, item by item. `null` items are wrong wherever they stand.
     pub fn items<'s>(
         &'s self,
-        log: &mut ViolationLog<'_>,
+        log: &mut ViolationLog,
     ) -> Option<impl Iterator<Item = FieldReader<'s>> + use<'s>> {
         if let Kind::Array(items) = &self.value.kind {
             let items = items.iter().enumerate();
@@ -394,7 +376,7 @@ impl<'d> FieldReader<'d> {
     }
 
     /// Notes a value of another type than the field's.
-    pub fn report_type(&self, expected: &str, remedy: &str, log: &mut ViolationLog<'_>) {
+    pub fn report_type(&self, expected: &str, remedy: &str, log: &mut ViolationLog) {
         let what = match self.trail {
             Trail::Root => format!("a {}", self.key),
             Trail::Key(..) => format!("`{}`", self.key),
@@ -408,7 +390,7 @@ impl<'d> FieldReader<'d> {
         &self,
         written: String,
         limits: &DurationLimits,
-        log: &mut ViolationLog<'_>,
+        log: &mut ViolationLog,
     ) -> Option<T> {
         let least = humantime::format_duration(limits.least);
         let range = format!("{least} to {}s", limits.most_seconds);

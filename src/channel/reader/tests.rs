@@ -84,10 +84,9 @@ fn health<const N: usize>(changes: [(&str, Kind); N]) -> Kind {
 }
 
 fn read(document: &Value, dialect: Dialect) -> Result<Channel, Vec<(&'static str, String)>> {
-    let mut violations = Vec::new();
-    let channel = read_channel(document, dialect, &Nothing, &mut violations);
-    assert_eq!(channel.is_none(), !violations.is_empty(), "{violations:?}");
-    channel.ok_or_else(|| violations.iter().map(|v| (v.rule.code(), v.path.to_string())).collect())
+    let code = |rule: Rule| &*rule.code().leak();
+    read_channel(document, dialect, &Nothing)
+        .map_err(|violations| violations.iter().map(|v| (code(v.rule), v.path.to_string())).collect())
 }
 
 fn breaches(document: &Value, dialect: Dialect) -> Vec<(&'static str, String)> {
@@ -498,16 +497,15 @@ fn the_daemons_client_certificate_serves_channels_without_their_own() {
             ("enable_client_ssl", Kind::Boolean(wanted)),
         ]);
         let document = channel([("vpc_health_config", check)]);
-        let read = read_channel(&document, Dialect::File, &world, &mut Vec::new()).expect("a good channel");
+        let read = read_channel(&document, Dialect::File, &world).expect("a good channel");
         assert_eq!(read.probe().tls.client, expected, "enable_client_ssl = {wanted}");
     }
 }
 
 #[test]
 fn parts_are_read_by_themselves_with_the_same_rules() {
-    let mut violations = Vec::new();
     let groups = value(list([table([("member_group_name", text("blue"))])]));
-    let groups = read_groups(&groups, Dialect::Api, &mut violations).expect("groups");
+    let groups = read_groups(&groups).expect("groups");
     let context = MemberContext {
         member_type: MemberType::Ip,
         kind: ChannelKind::Builtin,
@@ -522,17 +520,15 @@ fn parts_are_read_by_themselves_with_the_same_rules() {
         ]),
         table([("host", text("192.0.2.2")), ("member_group_name", text("blu"))]),
     ]));
-    assert_eq!(read_members(&members, Dialect::Api, context, &Nothing, &mut violations), None);
+    let violations = read_members(&members, context, &Nothing).expect_err("no such group");
     assert_eq!(violations[0].path.to_string(), "members[1].member_group_name");
     assert_eq!(violations[0].remedy, "did you mean \"blue\"?");
-    violations.clear();
     let Kind::Array(mut items) = members.kind else { unreachable!("a list") };
     items.truncate(1);
     let members = value(Kind::Array(items));
-    let members = read_members(&members, Dialect::Api, context, &Nothing, &mut violations).expect("members");
+    let members = read_members(&members, context, &Nothing).expect("members");
     assert_eq!((members[0].role(), members[0].group()), (Role::Backup, Some("blue")));
     let check = value(health([("timeout", Kind::Integer(6))]));
-    let check = read_health_check(&check, Dialect::Api, &ProbeOptions::default(), &Nothing, &mut violations);
-    assert_eq!(check, None);
+    let violations = read_health_check(&check, &ProbeOptions::default(), &Nothing).expect_err("6 s of 5 s");
     assert_eq!(violations[0].rule, Rule::TimeoutAboveInterval);
 }

@@ -21,7 +21,7 @@ fn is_chinese(character: char) -> bool {
 
 /// A name (docs/vendor-api.md, "Names and texts"): 3 to 64 characters, first a letter
 /// or a Chinese character, then also digits, `-`, `_` and `.`.
-pub(super) fn name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+pub(super) fn name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Option<&'d str> {
     let text = with_length(field, 3, 64, log)?;
     let is_first = |c: char| c.is_ascii_alphabetic() || is_chinese(c);
     let is_inner = |c: char| is_first(c) || c.is_ascii_digit() || "-_.".contains(c);
@@ -36,7 +36,7 @@ pub(super) fn name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> O
 }
 
 /// `dict_code`: 3 to 64 of letters, digits, `-`, `_`, `.`. Checked, then dropped.
-pub(super) fn dict_code(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) {
+pub(super) fn dict_code(field: &FieldReader<'_>, log: &mut ViolationLog) {
     if let Some(text) = with_length(field, 3, 64, log) {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         all_characters(field, text, is_legal, "use letters, digits, `-`, `_` and `.`", log);
@@ -44,21 +44,21 @@ pub(super) fn dict_code(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) {
 }
 
 /// `ecs_id`: 1 to 64 of letters, digits, `-`, `_`.
-pub(super) fn ecs_id<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+pub(super) fn ecs_id<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Option<&'d str> {
     let text = with_length(field, 1, 64, log)?;
     let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     all_characters(field, text, is_legal, "use letters, digits, `-` and `_`", log)
 }
 
 /// `ecs_name`: 1 to 64 of letters, digits, Chinese characters, `-`, `_`, `.`.
-pub(super) fn ecs_name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+pub(super) fn ecs_name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Option<&'d str> {
     let text = with_length(field, 1, 64, log)?;
     let is_legal = |c: char| c.is_ascii_alphanumeric() || is_chinese(c) || "-_.".contains(c);
     all_characters(field, text, is_legal, "use letters, digits, Chinese characters, `-`, `_` and `.`", log)
 }
 
 /// A label's name or value: 1 to 63, alphanumeric ends, inside also `-`, `_`, `.`.
-pub(super) fn label<'d>(field: &FieldReader<'d>, log: &mut ViolationLog<'_>) -> Option<&'d str> {
+pub(super) fn label<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Option<&'d str> {
     let text = with_length(field, 1, 63, log)?;
     let is_end = |c: char| c.is_ascii_alphanumeric();
     let remedy = "begin and end with a letter or digit; inside, `-`, `_` and `.` are allowed too";
@@ -79,7 +79,7 @@ pub(super) fn with_length<'d>(
     field: &FieldReader<'d>,
     least: usize,
     most: usize,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<&'d str> {
     let text = field.text(log)?;
     let length = text.chars().count();
@@ -100,7 +100,7 @@ fn all_characters<'d>(
     text: &'d str,
     is_legal: impl Fn(char) -> bool,
     remedy: &str,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) -> Option<&'d str> {
     let Some((start, character)) = text.char_indices().find(|(_, c)| !is_legal(*c)) else {
         return Some(text);
@@ -116,14 +116,14 @@ fn report_at(
     end: usize,
     message: String,
     remedy: &str,
-    log: &mut ViolationLog<'_>,
+    log: &mut ViolationLog,
 ) {
     let place = field.place_within(start, end);
     log.report(Violation { place, ..field.violation(Rule::WrongFormat, message, remedy) });
 }
 
 /// `host`: an IPv4 or IPv6 address (brackets are taken off), or a host name.
-pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<Host> {
+pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
     let text = with_length(field, 1, 255, log)?;
     match parse_host(text) {
         Ok(host) => Some(host),
@@ -211,7 +211,7 @@ fn parse_host(text: &str) -> Result<Host, HostProblem> {
 }
 
 /// `[channels.probe] host`: a host, or a host with a port, as in a Host header.
-pub(super) fn authority(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+pub(super) fn authority(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
     let text = with_length(field, 1, 255, log)?;
     let (name, port) = match text.rsplit_once(':') {
         // A colon inside an address without brackets belongs to the address.
@@ -237,7 +237,7 @@ pub(super) fn authority(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> 
 }
 
 /// `tls.server_name`: a host name or address, without brackets or port.
-pub(super) fn server_name(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+pub(super) fn server_name(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
     // 253 is the longest name that DNS can carry, and SNI with it.
     let text = with_length(field, 1, 253, log)?;
     // A trailing dot is no part of the name in SNI (RFC 6066, 3).
@@ -246,7 +246,7 @@ pub(super) fn server_name(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -
 
 /// `path`: begins with `/` and is an origin-form request target (RFC 9112, 3.2.1):
 /// `pchar`, `/` and one query, with `%` only before two hexadecimal digits.
-pub(super) fn path(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+pub(super) fn path(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
     let text = with_length(field, 1, LONGEST_PATH, log)?;
     if !text.starts_with('/') {
         let message = format!("`path` is {}, which does not begin with \"/\"", quoted(text));
@@ -292,7 +292,7 @@ pub(super) fn is_token(text: &str) -> bool {
 
 /// A header's value: visible ASCII, spaces and tabs. RFC 9110 also allows other
 /// bytes but advises senders against them.
-pub(super) fn header_value(field: &FieldReader<'_>, log: &mut ViolationLog<'_>) -> Option<String> {
+pub(super) fn header_value(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
     let text = with_length(field, 0, LONGEST_PATH, log)?;
     let is_legal = |c: char| c == '\t' || (' '..='~').contains(&c);
     all_characters(field, text, is_legal, "use visible ASCII characters, spaces and tabs", log)
