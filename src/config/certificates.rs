@@ -86,7 +86,7 @@ pub fn client_identity_of(certificate: PemFile, key: PemFile) -> Result<ClientId
         })
     })?;
     let signer =
-        rustls::crypto::ring::default_provider().key_provider.load_private_key(der).map_err(|_| {
+        rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(der).map_err(|_| {
             ClientIdentityError::Key("its private key is of a kind that TLS cannot use".to_owned())
         })?;
     match CertifiedKey::new(chain, signer).keys_match() {

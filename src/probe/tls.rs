@@ -17,12 +17,13 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, PeerMisbehaved,
-    RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::nom::Parser as _;
@@ -81,7 +82,7 @@ impl TlsPlan {
     /// Reads trust anchors and the client certificate, and fixes the settings.
     pub(super) fn new(present: ClientCertificate, options: &ProbeOptions) -> Result<Self, PlanError> {
         let tls = &options.tls;
-        let provider = Arc::new(provider());
+        let provider = Arc::new(tls_provider());
         let verifier =
             RecordingVerifier { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
         let builder = ClientConfig::builder_with_provider(provider)
@@ -131,19 +132,16 @@ pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
     TlsPlan::new(ClientCertificate::None, &options).map(|plan| plan.config)
 }
 
-/// What is cheapest for a handshake, as a probe is all handshake: `ring`, which has the
-/// cheaper key schedule and record layer, but the key exchange over X25519 of `aws-lc`,
-/// which takes half of the time (`docs/probing-cost.md`). Suites that hash with SHA-256
-/// come before those with SHA-384: processors have instructions for the former. Which
-/// suite is used is the member's choice among them.
-fn provider() -> CryptoProvider {
-    let mut provider = crypto::ring::default_provider();
+/// The one TLS provider of this program, for its server and demo as well: aws-lc. It
+/// offers the three groups that every member of this decade answers at once; the library's
+/// own list adds X25519MLKEM768, which some members answer with another round trip. Suites
+/// that hash with SHA-256 come before those with SHA-384: processors have instructions for
+/// the former. Which suite is used is the member's choice among them.
+#[must_use]
+pub fn tls_provider() -> CryptoProvider {
+    let mut provider = crypto::aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| hashes_with_sha384(suite.suite()));
-    for group in &mut provider.kx_groups {
-        if group.name() == NamedGroup::X25519 {
-            *group = crypto::aws_lc_rs::kx_group::X25519;
-        }
-    }
+    provider.kx_groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
     provider
 }
 

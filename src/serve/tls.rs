@@ -1,6 +1,6 @@
 //! TLS of the HTTP server: certificates that can be replaced while it serves.
 //!
-//! TLS 1.2 and 1.3 with ring. A reload replaces everything at once, the client
+//! TLS 1.2 and 1.3. A reload replaces everything at once, the client
 //! authorities and resumable sessions too; connections that are open stay as
 //! they are.
 
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::ServerTlsSettings;
+use crate::probe::tls_provider;
 
 /// The certificates of a listener. All clones show the same ones.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ impl fmt::Debug for Tls {
 }
 
 fn settings_of(tls: &ServerTlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(tls_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let builder = match &tls.client_ca {

@@ -78,7 +78,7 @@ fn certificates() -> Certificates {
 /// Serves TLS for as long as the test runs.
 fn serve_tls(certificates: &Certificates, clients: Option<&str>) -> SocketAddr {
     use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-    let provider = Arc::new(crypto::ring::default_provider());
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().expect("good");
     let builder = match clients {

@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -122,7 +122,7 @@ impl Identity {
     }
 
     fn certified(&self) -> CertifiedKey {
-        let key = ring::sign::any_supported_type(&self.key).expect("a key that can sign");
+        let key = aws_lc_rs::sign::any_supported_type(&self.key).expect("a key that can sign");
         CertifiedKey::new(self.chain.clone(), key)
     }
 }
@@ -177,7 +177,7 @@ fn with_resolver(
     speaks: Speaks,
     clients: &Clients<'_>,
 ) -> ServerConfig {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[&SupportedProtocolVersion] = match speaks {
         Speaks::Both => &BOTH,
         Speaks::Only12 => &OLD,

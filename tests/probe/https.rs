@@ -37,7 +37,7 @@ fn failure(reason: MemberReason) -> Outcome {
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 pub(crate) fn server(pair: &Pair) -> ServerConfig {

@@ -19,7 +19,6 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -27,6 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use crate::probe::tls_provider;
 
 /// Connections one backend serves at once; the next ones wait in its backlog.
 const CONNECTIONS: usize = 64;
@@ -195,7 +196,7 @@ fn server_config() -> Result<ServerConfig, BackendsError> {
     parameters.distinguished_name.push(DnType::CommonName, "vitald demo");
     let certificate = parameters.self_signed(&key)?;
     let key = PrivateKeyDer::from(key);
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(tls_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)?;

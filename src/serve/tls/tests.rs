@@ -71,7 +71,7 @@ async fn connect(
 ) -> io::Result<client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.pem.as_bytes()).expect("PEM")).expect("a root");
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(tls_provider()))
         .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots);
