@@ -13,6 +13,7 @@ use super::member_table::PickedMember;
 use super::membership::{MemberEntry, UpdateError};
 use super::options::Options;
 use super::picker::Picker;
+use super::pool::Active;
 use super::request::{Draws, NoPick, Request, Search};
 use super::strategy::Counting;
 use super::sync::{Mutex, Ordering::Relaxed, lock};
@@ -152,11 +153,10 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// Who would be picked for the request now, and why. Nothing is counted and
     /// no turn is taken.
     ///
-    /// For weighted round robin it is the next member of the shared order; a picker
-    /// may still be inside a block that it claimed before. For least connections over
-    /// many members it is one of those that tie; pickers start at different ones. Sampled
-    /// least connections has no next member and answers the least loaded one. Where a pick
-    /// draws another member at random, it is one that a pick could draw.
+    /// For weighted round robin it is the next member of the shared order; a picker may
+    /// have claimed turns before. For least connections over many members it is one of
+    /// those that tie. Sampled least connections answers the least loaded member. Where a
+    /// pick draws at random, it is a member that could be drawn.
     pub fn explain_pick(&self, request: &Request<'_>) -> PickExplanation<A> {
         let writer = lock(&self.writer);
         let snapshot = self.core.newest();
@@ -166,7 +166,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
             let search = Search { request, members: &snapshot.members, pool, counters, draws };
             method.explain(snapshot.table(pool), &search)
         });
-        let member = row.and_then(|row| Some(self.summary(&writer, row, writer.membership().entry(row)?)));
+        let member = row.and_then(|row| Some(self.summary(active, row, writer.membership.entry(row)?)));
         PickExplanation {
             member: member.ok_or_else(|| NoPick::because(active, request)),
             strategy: method.strategy,
@@ -190,7 +190,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// The id of the member with this identity.
     #[must_use]
     pub fn id_of(&self, identity: &str) -> Option<MemberId> {
-        lock(&self.writer).membership().id_of(&self.core.method.hashing, identity)
+        lock(&self.writer).membership.id_of(&self.core.method.hashing, identity)
     }
 
     /// A verdict of the probes.
@@ -230,12 +230,12 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
         lock(&self.writer).change(&self.core, id, |entry| entry.weight = weight.min(MAX_WEIGHT))
     }
 
-    /// Tells the time: slow starts go on, orders of weighted round robin
-    /// that changes of health have left uneven are written again, and searches for keys
-    /// stop waiting for a heavy member that is out. Call it
-    /// about every second, after many verdicts at once, before a verdict if slow
-    /// start matters, and at the moment it answers if there is one. Without it
-    /// everything else still holds.
+    /// Tells the time, and answers when to call again at the latest, if ever.
+    ///
+    /// Slow starts go on, orders of weighted round robin that changes of health have left
+    /// uneven are written again, and searches for keys stop waiting for a heavy member
+    /// that is out. Call it about every second, after many verdicts at once, and before
+    /// a verdict if slow start matters. Without it everything else still holds.
     ///
     /// `now` counts from any fixed moment and never goes back.
     pub fn advance(&self, now: Duration) -> Option<Duration> {
@@ -252,7 +252,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     #[must_use]
     pub fn members(&self) -> Vec<MemberSummary<A>> {
         let writer = lock(&self.writer);
-        writer.membership().members().map(|(row, entry)| self.summary(&writer, row, entry)).collect()
+        let active = self.core.newest().members.active();
+        writer.membership.members().map(|(row, entry)| self.summary(active, row, entry)).collect()
     }
 
     /// Picks of a member that have begun and not ended. Also of a member that has
@@ -280,18 +281,17 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// and without the counters of pickers (4 bytes a member each).
     #[must_use]
     pub fn table_bytes(&self) -> usize {
-        lock(&self.writer).heap_bytes(&self.core)
+        self.core.newest().heap_bytes() + self.core.method.least.lock_all().heap_bytes()
     }
 
-    fn summary(&self, writer: &TableWriter<A>, row: u32, entry: &MemberEntry<A>) -> MemberSummary<A> {
-        let active = writer.active().pool();
+    fn summary(&self, active: Active, row: u32, entry: &MemberEntry<A>) -> MemberSummary<A> {
         MemberSummary {
             id: MemberId { row, serial: entry.serial },
             identity: entry.identity.to_string(),
             address: entry.address.clone(),
             weight: entry.weight,
             ramp_percent: entry.ramp_percent(),
-            in_rotation: active.is_some() && entry.pools().contains(&active),
+            in_rotation: active.pool().is_some_and(|pool| entry.pools().contains(&Some(pool))),
             standing: entry.standing(),
             drain: entry.drain,
             open_picks: self.core.open_picks(row),
@@ -334,6 +334,7 @@ pub type SharedPick<'b, A> = HandlePick<A, &'b Balancer<A>>;
 pub type OwnedPick<A> = HandlePick<A, Balancer<A>>;
 
 /// A picked member, and the handle `H` of the balancer that it came from.
+#[derive(Debug)]
 #[must_use = "the pick ends when it is dropped"]
 pub struct HandlePick<A: 'static, H: Borrow<Balancer<A>>> {
     balancer: H,
@@ -352,12 +353,6 @@ impl<A: 'static, H: Borrow<Balancer<A>>> HandlePick<A, H> {
     #[inline]
     pub fn id(&self) -> MemberId {
         self.picked.id()
-    }
-}
-
-impl<A: fmt::Debug, H: Borrow<Balancer<A>>> fmt::Debug for HandlePick<A, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.picked.debug(f)
     }
 }
 

@@ -28,7 +28,7 @@ impl<A> Snapshot<A> {
     /// Bytes of tables on the heap, without the members' addresses.
     pub(super) fn heap_bytes(&self) -> usize {
         let bits = self.members.rows.len().div_ceil(64) * 16;
-        bits + self.pools.iter().flatten().map(|table| table.heap_bytes()).sum::<usize>()
+        bits + self.pools.0.iter().flatten().map(|table| table.heap_bytes()).sum::<usize>()
     }
 }
 
@@ -71,7 +71,6 @@ impl<A> Core<A> {
         self.epoch.0.store(epoch.wrapping_add(1), Ordering::Release);
     }
 
-    /// The generation of the newest snapshot.
     #[inline]
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -91,7 +90,6 @@ impl<A> Core<A> {
         drop(old);
     }
 
-    /// Open picks of a row, wherever they are counted.
     pub(super) fn open_picks(&self, row: u32) -> u32 {
         match self.method.counting {
             Counting::Ordered => self.method.least.open(row),
@@ -103,7 +101,8 @@ impl<A> Core<A> {
     #[inline(never)]
     pub(super) fn end(&self, row: u32) {
         match self.method.counting {
-            Counting::Sharded => self.counters.close_elsewhere(row),
+            // Below zero if need be: the picker that counted it is on another thread.
+            Counting::Sharded => self.counters.shared.add(row, u32::MAX),
             Counting::Shared => self.counters.close_shared(row),
             Counting::Ordered => self.method.least.release(row),
         }

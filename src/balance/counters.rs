@@ -23,7 +23,7 @@ const GROWTH: usize = 26;
 
 /// One wrapping counter per row. Grows without moving what is there.
 #[derive(Debug)]
-struct RowCounters {
+pub(super) struct RowCounters {
     base: Box<[AtomicU32]>,
     more: [OnceLock<Box<[AtomicU32]>>; GROWTH],
 }
@@ -51,13 +51,13 @@ impl RowCounters {
     }
 
     #[inline]
-    fn value(&self, row: u32) -> u32 {
+    pub(super) fn value(&self, row: u32) -> u32 {
         self.at(row).load(Ordering::Acquire)
     }
 
     /// Adds from any thread. Wraps, so that adding `u32::MAX` subtracts one.
     #[inline]
-    fn add(&self, row: u32, amount: u32) {
+    pub(super) fn add(&self, row: u32, amount: u32) {
         self.at(row).fetch_add(amount, Ordering::AcqRel);
     }
 
@@ -66,11 +66,6 @@ impl RowCounters {
     fn add_alone(&self, row: u32, amount: u32) {
         let counter = self.at(row);
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = &AtomicU32> {
-        let more = self.more.iter().filter_map(OnceLock::get).flat_map(|block| block.iter());
-        self.base.iter().chain(more)
     }
 }
 
@@ -116,7 +111,7 @@ pub(super) struct PickCounters {
     shards: Mutex<Vec<Arc<CounterShard>>>,
     /// Shards made so far.
     made: AtomicU64,
-    shared: RowCounters,
+    pub(super) shared: RowCounters,
     shared_picks: AtomicU64,
     /// Open picks in `shared`; kept for bounded load, which needs it per pick.
     shared_open: AtomicU64,
@@ -144,7 +139,9 @@ impl PickCounters {
     /// for readers, who hold the same lock.
     pub(super) fn retire(&self, shard: &Arc<CounterShard>) {
         let mut shards = lock(&self.shards);
-        for (row, counter) in (0..).zip(shard.open.blocks()) {
+        let RowCounters { base, more } = &shard.open;
+        let more = more.iter().filter_map(OnceLock::get).flatten();
+        for (row, counter) in (0..).zip(base.iter().chain(more)) {
             let value = counter.load(Ordering::Acquire);
             if value != 0 {
                 self.shared.add(row, value);
@@ -172,12 +169,6 @@ impl PickCounters {
         })
     }
 
-    /// Open picks of a row in the shared counters.
-    #[inline]
-    pub(super) fn shared_open_at(&self, row: u32) -> u32 {
-        self.shared.value(row)
-    }
-
     /// Open picks of all rows in the shared counters.
     #[inline]
     pub(super) fn shared_open(&self) -> u64 {
@@ -196,10 +187,5 @@ impl PickCounters {
     pub(super) fn close_shared(&self, row: u32) {
         self.shared.add(row, u32::MAX);
         self.shared_open.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// A pick that a shard counted ends on a thread without one.
-    pub(super) fn close_elsewhere(&self, row: u32) {
-        self.shared.add(row, u32::MAX);
     }
 }

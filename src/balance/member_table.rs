@@ -7,8 +7,6 @@
 //! first one in; so a pick that finds a pool empty finds another pool active when it
 //! looks again.
 
-use std::fmt;
-
 use super::member::MemberId;
 use super::pool::{Active, MemberPool};
 use super::sync::{AtomicU8, AtomicU64, Ordering};
@@ -95,6 +93,7 @@ impl<A> MemberTable<A> {
 }
 
 /// A member that a pick hands out.
+#[derive(Debug)]
 pub(super) struct PickedMember<A> {
     pub(super) row: u32,
     serial: u32,
@@ -105,11 +104,5 @@ impl<A> PickedMember<A> {
     #[inline(always)]
     pub(super) fn id(&self) -> MemberId {
         MemberId { row: self.row, serial: self.serial }
-    }
-}
-
-impl<A: fmt::Debug> PickedMember<A> {
-    pub(super) fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pick").field("id", &self.id()).field("address", &self.address).finish()
     }
 }

@@ -4,11 +4,7 @@
 //! member has left and its last open pick has ended. Strategies build their tables
 //! from the entries of a pool.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "rows and positions come from this file's own tables, and are counted before they are made"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "the rows are its own")]
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -95,15 +91,8 @@ impl<A> MemberEntry<A> {
         u32::from(self.weight) * self.ramp
     }
 
-    /// What it weighs without slow start, in steps.
-    pub(super) fn full(&self) -> u32 {
-        u32::from(self.weight) * FULL_RAMP
-    }
-
-    /// What it weighs in its pools, in steps: those without a weight count as equal.
     pub(super) fn weight_in_pool(&self) -> u32 {
-        let weight = self.effective();
-        if weight == 0 { FULL_RAMP } else { weight }
+        weight_in_pool(self.effective())
     }
 
     /// Its own pool and its fail-open pool, as far as it may take picks from them.
@@ -119,7 +108,8 @@ impl<A> MemberEntry<A> {
 
 #[derive(Debug)]
 pub(super) struct Membership<A> {
-    entries: Vec<MemberEntry<A>>,
+    /// By row, also of members that have left.
+    pub(super) entries: Vec<MemberEntry<A>>,
     /// The rows of members, by the hash of their identity.
     index: HashTable<u32>,
     /// Rows whose member has left.
@@ -133,11 +123,6 @@ impl<A> Default for Membership<A> {
 }
 
 impl<A> Membership<A> {
-    /// Every row's entry, in order, also of members that have left.
-    pub(super) fn entries(&self) -> &[MemberEntry<A>] {
-        &self.entries
-    }
-
     pub(super) fn members(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
         (0..).zip(&self.entries).filter(|(_, entry)| entry.is_member)
     }
@@ -226,6 +211,11 @@ impl<A> Membership<A> {
         // Far below 2^32: there are `MAX_MEMBERS` and those that left with picks open.
         (self.entries.len() - 1) as u32
     }
+}
+
+/// What counts of a weight in its pools: those without a weight are equal there.
+pub(super) fn weight_in_pool(weight: u32) -> u32 {
+    if weight == 0 { FULL_RAMP } else { weight }
 }
 
 /// The members of a pool, as its table is made of them.

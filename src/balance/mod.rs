@@ -26,8 +26,7 @@
 //! | `writer`, `membership` | the one writer, and its entries of who is a member |
 //! | `pool` | which members a pick chooses among: tiers and weights |
 //! | `core`, `member_table` | what the writer publishes and pickers read |
-//! | `counters` | open and total picks |
-//! | `hash` | the seeded hash, and the mixing of numbers |
+//! | `counters`, `hash` | open and total picks; the seeded hash |
 //! | `sync` | atomics and locks, exchangeable for loom's |
 //!
 //! What is guaranteed, and what each guarantee costs, is in `docs/balance.md`.

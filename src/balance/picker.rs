@@ -276,6 +276,7 @@ impl<A: Clone> Picker<A> {
 }
 
 /// A picked member. Counts as open until dropped.
+#[derive(Debug)]
 #[must_use = "the pick ends when it is dropped"]
 pub struct Pick<'p, A> {
     picker: &'p Picker<A>,
@@ -294,12 +295,6 @@ impl<A> Pick<'_, A> {
     #[inline]
     pub fn id(&self) -> MemberId {
         self.picked.id()
-    }
-}
-
-impl<A: fmt::Debug> fmt::Debug for Pick<'_, A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.picked.debug(f)
     }
 }
 

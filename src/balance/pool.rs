@@ -62,24 +62,15 @@ impl MemberPool {
     pub(super) fn has_role(self, role: Role) -> bool {
         self.is_open() || self == Self::of(role, 0) || self == Self::of(role, 1)
     }
-
-    #[inline]
-    pub(super) fn index(self) -> usize {
-        self as usize
-    }
 }
 
 /// A value for each pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct ByPool<T>([T; MemberPool::COUNT]);
+pub(super) struct ByPool<T>(pub(super) [T; MemberPool::COUNT]);
 
 impl<T> ByPool<T> {
     pub(super) fn from_fn(value: impl FnMut(MemberPool) -> T) -> Self {
         Self(MemberPool::ALL.map(value))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter()
     }
 }
 

@@ -118,7 +118,7 @@ impl<A> Search<'_, A> {
     /// What the member of a row would have to carry with one more pick, by the shared
     /// counters.
     pub(super) fn load(&self, row: u32) -> u64 {
-        u64::from(self.counters.shared_open_at(row)) + 1
+        u64::from(self.counters.shared.value(row)) + 1
     }
 
     /// Of rows and their weights, the row with the smallest load by weight; the first of

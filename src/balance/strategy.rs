@@ -59,8 +59,9 @@ impl Method {
             (Strategy::WeightedLeastConnections, LeastRule::Sampled(_), _) => Counting::Shared,
             (Strategy::WeightedLeastConnections, _, _) => Counting::Ordered,
             (Strategy::SourceHash | Strategy::UriHash, _, Some(_)) => Counting::Shared,
-            (Strategy::SourceHash | Strategy::UriHash, _, None) => Counting::Sharded,
-            (Strategy::WeightedRoundRobin, ..) => Counting::Sharded,
+            (Strategy::SourceHash | Strategy::UriHash, _, None) | (Strategy::WeightedRoundRobin, ..) => {
+                Counting::Sharded
+            }
         };
         let hashing = Hashing::new(&options.hash);
         let least = LeastConnections::by(options.least);

@@ -34,15 +34,6 @@ thread_local! {
     static PICKERS: Cell<Option<Box<Pickers>>> = const { Cell::new(None) };
 }
 
-impl Pickers {
-    #[inline(always)]
-    fn find(&self, id: u64) -> Option<&ThreadPicker> {
-        // Ids count up, so neighbours never collide.
-        let entry = self.0.get(place(id, self.0.len()))?.as_ref()?;
-        (entry.id == id).then_some(entry)
-    }
-}
-
 /// The pickers of this thread while one is used; put back on drop, also by a panic.
 pub(super) struct TakenPickers(Option<Box<Pickers>>);
 
@@ -53,16 +44,24 @@ impl TakenPickers {
         Self(PICKERS.try_with(Cell::take).unwrap_or(None))
     }
 
+    #[inline(always)]
+    fn find(&self, id: u64) -> Option<&ThreadPicker> {
+        let pickers = &self.0.as_deref()?.0;
+        // Ids count up, so neighbours never collide.
+        let picker = pickers.get(place(id, pickers.len()))?.as_ref()?;
+        (picker.id == id).then_some(picker)
+    }
+
     /// The picker of a balancer.
     #[inline(always)]
     pub(super) fn picker<A: 'static>(&self, id: u64) -> Option<&Picker<A>> {
-        self.0.as_deref()?.find(id)?.picker.downcast_ref()
+        self.find(id)?.picker.downcast_ref()
     }
 
-    /// The shard of a balancer's picker.
+    /// The counters of a balancer's picker.
     #[inline(always)]
     pub(super) fn shard(&self, id: u64) -> Option<&CounterShard> {
-        Some(&self.0.as_deref()?.find(id)?.shard)
+        Some(&self.find(id)?.shard)
     }
 
     /// Runs `work` with a new picker, and keeps it for the picks to come.

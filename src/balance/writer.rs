@@ -10,16 +10,16 @@ use std::time::Duration;
 use super::core::{Core, Snapshot};
 use super::member::{FIRST_STEP, FULL_RAMP, Member, MemberId, UnknownMember};
 use super::member_table::{MemberTable, TableRow};
-use super::membership::{MemberEntry, Membership, PoolMembers, UpdateError};
+use super::membership::{MemberEntry, Membership, PoolMembers, UpdateError, weight_in_pool};
 use super::options::SlowStart;
-use super::pool::{Active, ByPool, MemberPool, TierCounts, pools_of};
+use super::pool::{ByPool, MemberPool, TierCounts, pools_of};
 use super::strategy::{Counting, PoolTable};
 use crate::channel::{FailOpen, Health, Standing};
 
 /// The writer's state, behind the balancer's lock.
 #[derive(Debug)]
 pub(super) struct TableWriter<A> {
-    membership: Membership<A>,
+    pub(super) membership: Membership<A>,
     counts: TierCounts,
     now: Duration,
     /// Slots of orders written at once since the last advance.
@@ -40,18 +40,6 @@ impl<A: Clone> TableWriter<A> {
             ramping: BTreeMap::new(),
             snapshot: core.newest(),
         }
-    }
-
-    pub(super) fn membership(&self) -> &Membership<A> {
-        &self.membership
-    }
-
-    pub(super) fn active(&self) -> Active {
-        self.snapshot.members.active()
-    }
-
-    pub(super) fn heap_bytes(&self, core: &Core<A>) -> usize {
-        self.snapshot.heap_bytes() + core.method.least.lock_all().heap_bytes()
     }
 
     /// Replaces the members. Who is there already keeps health, drain, ramp and
@@ -165,9 +153,25 @@ impl<A: Clone> TableWriter<A> {
             return self.rebuild(core);
         }
         let (old, new) = (pools_of(before.0, before.1), pools_of(after.0, after.1));
-        self.write_words(core, row, active, new.iter().flatten().count() > old.iter().flatten().count());
+        let joins = new.iter().flatten().count() > old.iter().flatten().count();
+        let members = &self.snapshot.members;
+        // The active pool changes before a member leaves it, and after one joins.
+        if !joins {
+            members.set_active(active);
+        }
+        members.set_standing(row, after.0);
+        for pool in [MemberPool::of(after.0.role, after.1), MemberPool::open_of(after.1)] {
+            if let Some(table) = self.snapshot.table(pool) {
+                let weight = if new.contains(&Some(pool)) { weight_in_pool(after.1) } else { 0 };
+                table.set_weight(row, weight);
+            }
+        }
+        if joins {
+            members.set_active(active);
+        }
+        core.touch();
         if is_reweighed {
-            self.snapshot.pools.iter().flatten().for_each(|table| table.tune());
+            self.snapshot.pools.0.iter().flatten().for_each(|table| table.tune());
         }
         for (old, new) in old.into_iter().zip(new) {
             let Some(pool) = old.or(new).filter(|_| old != new) else { continue };
@@ -185,26 +189,6 @@ impl<A: Clone> TableWriter<A> {
         PoolMembers { membership: &self.membership, pool, able: self.snapshot.members.able(pool) }
     }
 
-    /// Writes one member's words: the active pool before it leaves, after it joins.
-    fn write_words(&self, core: &Core<A>, row: u32, active: Active, joins: bool) {
-        let Some(entry) = self.membership.entry(row) else { return };
-        let members = &self.snapshot.members;
-        if !joins {
-            members.set_active(active);
-        }
-        members.set_standing(row, entry.standing());
-        for pool in entry.pools_if_able() {
-            if let Some(table) = self.snapshot.table(pool) {
-                let able = entry.pools().contains(&Some(pool));
-                table.set_weight(row, if able { entry.weight_in_pool() } else { 0 });
-            }
-        }
-        if joins {
-            members.set_active(active);
-        }
-        core.touch();
-    }
-
     /// Builds everything anew from the entries, and publishes it.
     fn rebuild(&mut self, core: &Core<A>) {
         let method = &core.method;
@@ -216,7 +200,7 @@ impl<A: Clone> TableWriter<A> {
             entry.pools_if_able().into_iter().for_each(|pool| used[pool] = true);
         }
         let active = self.counts.active(method.options.fail_open);
-        let rows = self.membership.entries().iter().map(|entry| {
+        let rows = self.membership.entries.iter().map(|entry| {
             entry.is_member.then(|| TableRow { address: entry.address.clone(), serial: entry.serial })
         });
         let members = MemberTable::new(rows.collect(), active);

@@ -42,16 +42,19 @@ impl KeyTable {
     /// much for the pool. So a weight that goes to 0 and comes back stops and starts a
     /// column, and moves nobody else's.
     pub(super) fn new<A>(pool: &PoolMembers<'_, A>, options: &HashOptions) -> Option<Self> {
-        let rows = pool.membership.entries().len();
+        let rows = pool.membership.entries.len();
         let mut placed = Vec::with_capacity(rows);
         let tier = pool.membership.members().filter(|(_, entry)| pool.pool.has_role(entry.role));
         placed.extend(tier.map(|(row, entry)| {
-            let weight = if pool.pool.is_weightless() { FULL_RAMP } else { entry.full() };
-            PlacedMember { row, identity: entry.hash, weight }
+            let weight = if pool.pool.is_weightless() { 1 } else { entry.weight };
+            PlacedMember { row, identity: entry.hash, weight: u32::from(weight) * FULL_RAMP }
         }));
         let placement = Placement::new(&placed, options.reserve_members)?;
-        let table =
-            Self { placement, bound: options.bounded_load.map(|factor| LoadBound::new(factor, rows)) };
+        let bound = |factor| {
+            let weights = (0..rows).map(|_| AtomicU32::new(0)).collect();
+            LoadBound { factor, weights, total: AtomicU64::new(0) }
+        };
+        let table = Self { placement, bound: options.bounded_load.map(bound) };
         for (row, entry) in pool.iter().filter(|(row, _)| pool.able.contains(*row)) {
             table.set_weight(row, entry.weight_in_pool());
         }
@@ -91,11 +94,6 @@ impl KeyTable {
 }
 
 impl LoadBound {
-    fn new(factor: f64, rows: usize) -> Self {
-        let weights = (0..rows).map(|_| AtomicU32::new(0)).collect();
-        Self { factor, weights, total: AtomicU64::new(0) }
-    }
-
     /// Open picks that a member may hold when so many are open.
     fn cap(&self, open: u64, row: u32) -> u64 {
         // The factor in 1/65536, so that the bound is exact in integers.

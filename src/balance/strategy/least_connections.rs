@@ -5,11 +5,7 @@
 //! (`shards`), beside the published tables. The sampled rule takes no lock: it draws a
 //! few members at random and compares their shared counters.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "an index is scaled to the length of what it goes into, which is not empty"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "indices are scaled")]
 
 mod classes;
 mod order;
@@ -73,7 +69,7 @@ impl LeastConnections {
 }
 
 fn places<A>(membership: &Membership<A>, active: Active) -> Vec<Option<(MemberPool, u32)>> {
-    membership.entries().iter().map(|entry| place(entry, active)).collect()
+    membership.entries.iter().map(|entry| place(entry, active)).collect()
 }
 
 /// The pool in which a member is kept in order while another is active, and its weight

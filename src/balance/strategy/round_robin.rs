@@ -33,6 +33,9 @@ const BLOCK: u32 = 64;
 /// Turns drawn at random for a redirected pick before it looks at every member.
 const REDIRECTS: usize = 64;
 
+/// The longest order that is written again at once: a few microseconds of work.
+const SMALL: u64 = 1 << 12;
+
 /// The most slots of orders that are written at once between two advances: about a
 /// millisecond of work, however many members flip together.
 const WRITTEN_AT_ONCE: u64 = 1 << 16;
@@ -78,8 +81,8 @@ impl RoundRobin {
     /// the slots written at once since the last advance.
     pub(super) fn after_flip<A>(&self, pool: &PoolMembers<'_, A>, written: &mut u64) -> Option<Self> {
         // Members cost a look each, slots a store each.
-        let cost = self.full.length.saturating_add(pool.membership.entries().len() as u64);
-        if self.full.is_small() && *written + cost <= WRITTEN_AT_ONCE {
+        let cost = self.full.length.saturating_add(pool.membership.entries.len() as u64);
+        if self.full.length <= SMALL && *written + cost <= WRITTEN_AT_ONCE {
             *written += cost;
             return Some(self.among(parts(pool), pool));
         }
@@ -120,7 +123,7 @@ impl RoundRobin {
 }
 
 fn parts<A>(pool: &PoolMembers<'_, A>) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(pool.membership.entries().len());
+    let mut parts = Vec::with_capacity(pool.membership.entries.len());
     parts.extend(pool.iter().map(|(row, entry)| Part { row, weight: entry.weight_in_pool() }));
     parts
 }

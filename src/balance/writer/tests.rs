@@ -52,9 +52,9 @@ fn rows_are_given_out_again_when_empty_and_never_under_an_old_id() {
         writer.update(&core, names.collect()).unwrap();
         assert!(writer.membership.members().all(|(row, _)| row != 0), "row 0 is not empty");
         assert!(
-            writer.membership.entries().len() <= 21,
+            writer.membership.entries.len() <= 21,
             "{} rows for 10 members",
-            writer.membership.entries().len()
+            writer.membership.entries.len()
         );
         assert_eq!(writer.set_health(&core, old, Health::Unhealthy), Err(UnknownMember));
     }

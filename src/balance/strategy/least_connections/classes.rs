@@ -6,11 +6,7 @@
 //! every sixteen have a winner, and every sixteen winners have one, up to the top. Only a
 //! change of a rank compares anything again.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "slots are indices into this file's own arrays; a rank is two numbers of 64 bits side by side"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "the slots are its own")]
 
 use hashbrown::HashTable;
 

@@ -10,13 +10,9 @@
 //! A class of one member has no block: its node says what the block would. So members
 //! that all weigh differently take little more room than others.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "rows, blocks and slots are indices into this file's own slabs; a broken link is a bug here"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a broken link is a bug")]
 
-use super::classes::{Class, ClassIndex, Idle, NONE, PoolClasses, VACANT, load_of, rank, turn_of};
+use super::classes::{Class, ClassIndex, Idle, NONE, PoolClasses, Rank, VACANT, load_of, rank};
 use crate::balance::pool::MemberPool;
 
 /// In place of a block's index: a member alone in its class, and its row.
@@ -90,7 +86,7 @@ impl Order {
         if let Some((pool, weight)) = place {
             let slot = self.slot(pool, weight, None);
             self.enter(row, pool, slot);
-            self.resettle(pool, slot);
+            self.settle(pool, slot, self.groups[pool as usize].leaders.turn(slot));
         }
     }
 
@@ -106,13 +102,13 @@ impl Order {
             let Some((pool, weight)) = place else { continue };
             let slot = match last {
                 Some((other, slot)) if other == place => slot,
-                _ => self.slot(pool, weight, Some(&mut slots[pool.index()])),
+                _ => self.slot(pool, weight, Some(&mut slots[pool as usize])),
             };
             last = Some((place, slot));
             self.enter(row, pool, slot);
         }
         for pool in MemberPool::ALL {
-            let Some(group) = self.groups.get_mut(pool.index()) else { continue };
+            let Some(group) = self.groups.get_mut(pool as usize) else { continue };
             for (slot, class) in (0..).zip(&group.classes) {
                 let open = fewest(&self.blocks, &self.nodes, class.first);
                 let turn = group.leaders.turn(slot);
@@ -138,11 +134,11 @@ impl Order {
     /// Puts an unlinked member into a class, without playing any match.
     fn enter(&mut self, row: u32, pool: MemberPool, slot: u32) {
         let open = self.nodes[row as usize].open;
-        let first = self.groups[pool.index()].classes[slot as usize].first;
+        let first = self.groups[pool as usize].classes[slot as usize].first;
         if first == NONE {
-            self.groups[pool.index()].classes[slot as usize].first = SOLO | row;
+            self.groups[pool as usize].classes[slot as usize].first = SOLO | row;
             self.nodes[row as usize] =
-                OrderNode { open, block: SOLO | row, prev: slot, next: pool.index() as u32 };
+                OrderNode { open, block: SOLO | row, prev: slot, next: pool as usize as u32 };
             return;
         }
         if first & SOLO != 0 {
@@ -154,7 +150,7 @@ impl Order {
         }
         // Find the last block with at most as many open picks.
         let mut before = NONE;
-        let mut next = self.groups[pool.index()].classes[slot as usize].first;
+        let mut next = self.groups[pool as usize].classes[slot as usize].first;
         while next != NONE && self.blocks[next as usize].open <= open {
             before = next;
             next = self.blocks[next as usize].next;
@@ -171,7 +167,7 @@ impl Order {
     /// turn of its class has ended, and so perhaps what comes next.
     #[inline(always)]
     pub(super) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
-        let group = self.groups.get_mut(pool.index())?;
+        let group = self.groups.get_mut(pool as usize)?;
         let slot = group.leaders.leader;
         let first = group.classes.get(slot as usize)?.first;
         let Some(block) = self.blocks.get(first as usize).copied() else {
@@ -200,7 +196,7 @@ impl Order {
 
     /// The least loaded member of the pool that `accept` takes, and its load by weight.
     pub(super) fn least_where(&self, pool: MemberPool, accept: impl Fn(u32) -> bool) -> Option<(u64, u32)> {
-        let group = self.groups.get(pool.index())?;
+        let group = self.groups.get(pool as usize)?;
         let best = (0..).zip(&group.classes).filter_map(|(slot, class)| {
             let (row, open) = self.first_where(class.first, &accept)?;
             Some((rank(self.idle, open, class.weight, group.leaders.turn(slot)), row))
@@ -252,7 +248,7 @@ impl Order {
         // Only that can change who leads.
         let is_least = block.prev == NONE;
         if is_least {
-            self.lower(block.pool.index(), block.slot, open);
+            self.lower(block.pool as usize, block.slot, open);
         }
         is_least
     }
@@ -311,14 +307,14 @@ impl Order {
         if from & SOLO == 0 {
             self.detach(row, from);
         } else {
-            self.groups[pool.index()].classes[slot as usize].first = NONE;
+            self.groups[pool as usize].classes[slot as usize].first = NONE;
         }
         self.nodes[row as usize].block = NONE;
-        let group = &mut self.groups[pool.index()];
+        let group = &mut self.groups[pool as usize];
         if group.classes[slot as usize].first == NONE {
             group.vacate(slot);
         }
-        self.resettle(pool, slot);
+        self.settle(pool, slot, self.groups[pool as usize].leaders.turn(slot));
     }
 
     /// Takes a member out of its block, and the block out if it is then empty.
@@ -364,7 +360,7 @@ impl Order {
             index
         };
         if prev == NONE {
-            self.groups[pool.index()].classes[slot as usize].first = index;
+            self.groups[pool as usize].classes[slot as usize].first = index;
         } else {
             self.blocks[prev as usize].next = index;
         }
@@ -377,7 +373,7 @@ impl Order {
     fn remove_block(&mut self, index: u32) {
         let Block { pool, slot, prev, next, .. } = self.blocks[index as usize];
         if prev == NONE {
-            self.groups[pool.index()].classes[slot as usize].first = next;
+            self.groups[pool as usize].classes[slot as usize].first = next;
         } else {
             self.blocks[prev as usize].next = next;
         }
@@ -415,7 +411,7 @@ impl Order {
     /// Compares a class, whose last turn was then, with the others of its pool.
     #[inline(always)]
     fn settle(&mut self, pool: MemberPool, slot: u32, turn: u64) {
-        let group = &mut self.groups[pool.index()];
+        let group = &mut self.groups[pool as usize];
         let Class { weight, first } = group.classes[slot as usize];
         let open = fewest(&self.blocks, &self.nodes, first);
         let rank = open.map_or(VACANT, |open| rank(self.idle, open, weight, turn));
@@ -423,23 +419,12 @@ impl Order {
         group.left = 0;
     }
 
-    fn resettle(&mut self, pool: MemberPool, slot: u32) {
-        let turn = self.groups[pool.index()].leaders.turn(slot);
-        self.settle(pool, slot, turn);
-    }
-
-    /// What the next pick from a pool has to carry, by weight; the largest number when
-    /// there is nobody.
+    /// The rank of the class that leads in a pool: its load is what the next pick has to
+    /// carry, by weight. Its last turn is later than a moment if every member that ties
+    /// has had one since.
     #[inline(always)]
-    pub(super) fn load(&self, pool: MemberPool) -> u64 {
-        self.groups.get(pool.index()).map_or(u64::MAX, |group| load_of(group.leaders.least()))
-    }
-
-    /// The turn that the leader of a pool had last: later than a moment if everyone
-    /// that ties has had one since.
-    #[inline(always)]
-    pub(super) fn last_turn(&self, pool: MemberPool) -> u64 {
-        self.groups.get(pool.index()).map_or(0, |group| turn_of(group.leaders.least()))
+    pub(super) fn lead(&self, pool: MemberPool) -> Rank {
+        self.groups.get(pool as usize).map_or(VACANT, |group| group.leaders.least())
     }
 
     /// Starts again with these rows, out of rotation, with so many open picks each.
@@ -467,10 +452,10 @@ fn fewest(blocks: &[Block], nodes: &[OrderNode], first: u32) -> Option<u32> {
 }
 
 fn group_of(groups: &mut Vec<PoolClasses>, pool: MemberPool) -> &mut PoolClasses {
-    if groups.len() <= pool.index() {
-        groups.resize_with(pool.index() + 1, PoolClasses::default);
+    if groups.len() <= pool as usize {
+        groups.resize_with(pool as usize + 1, PoolClasses::default);
     }
-    &mut groups[pool.index()]
+    &mut groups[pool as usize]
 }
 
 #[cfg(test)]

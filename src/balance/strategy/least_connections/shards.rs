@@ -12,15 +12,11 @@
 //! shards that no other picker has preferred since: then two pickers neither wait for
 //! each other, nor fetch each other's members from the other core.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "shards are numbers below `SHARDS`, rows below 2^32"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "shards are masked")]
 
 use std::cell::Cell;
 
-use super::classes::Idle;
+use super::classes::{Idle, load_of, turn_of};
 use super::order::Order;
 use crate::balance::pool::MemberPool;
 use crate::balance::sync::{
@@ -106,7 +102,7 @@ impl OrderShard {
     /// What the next pick has to carry.
     #[inline(always)]
     fn load(&self) -> u64 {
-        self.active.map_or(NOBODY, |pool| self.order.load(pool))
+        self.active.map_or(NOBODY, |pool| load_of(self.order.lead(pool)))
     }
 }
 
@@ -205,7 +201,7 @@ impl LeastConnections {
             let shift = self.shift();
             let mask = (1_u32 << shift) - 1;
             let at = affinity.shard.get() & mask;
-            let least = (0..=mask).map(|shard| self.load(shard)).min().unwrap_or(NOBODY);
+            let least = (0..=mask).map(|shard| self.load(shard)).fold(NOBODY, u64::min);
             let ties = |shard: &u32| self.load(*shard) == least;
             // The preferred shard stays while others have the least loaded members.
             let stays = !affinity.all_had_turn.get() && !ties(&at);
@@ -291,7 +287,7 @@ impl LockedShard<'_> {
     fn end_turn(&self, pool: MemberPool, affinity: &ShardAffinity) {
         self.least.publish(self.shard, self.inner.load());
         let is_preferred = affinity.shard.get() & ((1 << self.shift) - 1) == self.shard;
-        if is_preferred && self.inner.order.last_turn(pool) > affinity.since.get() {
+        if is_preferred && turn_of(self.inner.order.lead(pool)) > affinity.since.get() {
             affinity.all_had_turn.set(true);
         }
     }
@@ -309,11 +305,6 @@ impl AllShards<'_> {
         (0..).zip(shards.map(|inner| &**inner))
     }
 
-    fn used_mut(&mut self) -> impl Iterator<Item = (u32, &mut OrderShard)> {
-        let shards = self.shards.iter_mut().take(1 << self.least.shift());
-        (0..).zip(shards.map(|inner| &mut **inner))
-    }
-
     /// The shard of a row, and its number there.
     fn shard_of(&mut self, row: u32) -> (&mut OrderShard, u32) {
         let shift = self.least.shift();
@@ -323,9 +314,7 @@ impl AllShards<'_> {
 
     /// Which pool takes picks from now on.
     pub(in crate::balance) fn set_active(&mut self, active: Option<MemberPool>) {
-        for (_, shard) in self.used_mut() {
-            shard.active = active;
-        }
+        self.shards.iter_mut().for_each(|shard| shard.active = active);
     }
 
     pub(in crate::balance) fn link(&mut self, row: u32, place: Option<(MemberPool, u32)>) {
@@ -338,8 +327,8 @@ impl AllShards<'_> {
     pub(in crate::balance) fn link_all(&mut self, places: &[Option<(MemberPool, u32)>]) {
         self.deal(places.len());
         let step = 1 << self.least.shift();
-        for (shard, inner) in self.used_mut() {
-            let own = places.iter().skip(shard as usize).step_by(step);
+        for (shard, inner) in self.shards.iter_mut().enumerate().take(step) {
+            let own = places.iter().skip(shard).step_by(step);
             inner.order.reserve_rows(own.len());
             inner.order.link_all(own.copied());
         }
@@ -352,7 +341,6 @@ impl AllShards<'_> {
         if old == new {
             return;
         }
-        let active = self.shards[0].active;
         let open: Vec<u32> = (0..rows as u32)
             .map(|row| {
                 let (shard, own) = self.shard_of(row);
@@ -362,7 +350,6 @@ impl AllShards<'_> {
         for (shard, inner) in self.shards.iter_mut().enumerate() {
             let used = if shard < 1 << new { usize::MAX } else { 0 };
             inner.order.restore(open.iter().skip(shard).step_by(1 << new).copied().take(used));
-            inner.active = active;
         }
         for load in self.least.loads.0.iter().skip(1 << new) {
             load.store(NOBODY, Ordering::Release);

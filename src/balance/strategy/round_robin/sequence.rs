@@ -17,11 +17,7 @@
 //!
 //! *Spread*: the order is computed from the slot, without a list; see `spread`.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "indices and counts come from this file's own tables, never from a peer"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "the tables are its own")]
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -31,9 +27,6 @@ use crate::balance::hash::scale;
 
 /// The longest cycle that is written out, in picks.
 const LISTED_LIMIT: u64 = 1 << 22;
-
-/// The longest cycle that is written again at every change of health.
-const SMALL: u64 = 1 << 12;
 
 /// Up to so many classes a plain search for the next one beats a heap.
 const FEW: usize = 32;
@@ -105,11 +98,6 @@ impl Sequence {
             CycleLayout::Listed(order) => order[slot as usize],
             CycleLayout::Spread(spread) => spread.at(slot),
         }
-    }
-
-    /// Whether writing it again takes a few microseconds at most.
-    pub(super) fn is_small(&self) -> bool {
-        self.length <= SMALL
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -22,15 +22,11 @@
 //!
 //! Consecutive slots visit consecutive groups, so that memory is read in order.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "indices and counts come from this file's own trees, never from a peer"
-)]
+#![expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "the trees are its own")]
 
 use crate::balance::hash::scale;
 
-/// One member's part in a sequence.
+/// One member's part in a sequence, or in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
     /// Who.
@@ -115,7 +111,7 @@ impl Spread {
         let mut roots = Vec::with_capacity(count as usize);
         // The parts of a group: of members that are also in the group before or behind,
         // and of others.
-        let (mut cut, mut whole): (Vec<GroupPart>, Vec<GroupPart>) = (Vec::new(), Vec::new());
+        let (mut cut, mut whole): (Vec<Part>, Vec<Part>) = (Vec::new(), Vec::new());
         let mut size = least + u64::from(long > 0);
         let mut room = size;
         for part in parts {
@@ -124,13 +120,14 @@ impl Spread {
                 let taken = rest.min(room);
                 let is_whole = taken == weight(part);
                 let parts = if is_whole { &mut whole } else { &mut cut };
-                parts.push(GroupPart { weight: taken, row: part.row });
+                parts.push(Part { weight: taken as u32, row: part.row });
                 rest -= taken;
                 room -= taken;
                 if room == 0 {
                     whole.sort_by_key(|part| std::cmp::Reverse(part.weight));
                     roots.push(tree(&mut nodes, &cut, &whole, size));
-                    (cut.clear(), whole.clear());
+                    cut.clear();
+                    whole.clear();
                     size = least + u64::from((roots.len() as u64) < long);
                     room = size;
                 }
@@ -174,25 +171,18 @@ impl Spread {
     }
 }
 
-/// What a member has in a group.
-#[derive(Debug, Clone, Copy)]
-struct GroupPart {
-    weight: u64,
-    row: u32,
-}
-
 /// Adds the tree that splits so many turns between parts. Each cut part is split off
 /// first; then whole parts, in descending order, are halved as equally as can be.
-fn tree(nodes: &mut Vec<Split>, cut: &[GroupPart], whole: &[GroupPart], turns: u64) -> u32 {
+fn tree(nodes: &mut Vec<Split>, cut: &[Part], whole: &[Part], turns: u64) -> u32 {
     let (first, second, taken) = match (cut, whole) {
         ([part], []) | ([], [part]) => return part.row | LEAF,
-        ([part, rest @ ..], _) => ((&cut[..1], &whole[..0]), (rest, whole), part.weight),
+        ([part, rest @ ..], _) => ((&cut[..1], &whole[..0]), (rest, whole), part.weight.into()),
         ([], _) => {
-            let mut taken = whole[0].weight;
+            let mut taken = u64::from(whole[0].weight);
             let mut count = 1;
             // The first half ends where it is nearest to the half.
             while count + 1 < whole.len() {
-                let more = taken + whole[count].weight;
+                let more = taken + u64::from(whole[count].weight);
                 if (2 * more).abs_diff(turns) >= (2 * taken).abs_diff(turns) {
                     break;
                 }
