@@ -18,8 +18,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use vitald::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
-use vitald::channel::reader::{ClientIdentityError, ReadContext};
-use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
+use vitald::channel::reader::ReadContext;
+use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
@@ -117,23 +117,7 @@ fn memory_kib(field: &str) -> u64 {
 /// Channels of files ask for nothing.
 struct NoContext;
 
-impl ReadContext for NoContext {
-    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
-        Err("no files here".to_owned())
-    }
-
-    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        Err(ClientIdentityError::Mismatch)
-    }
-
-    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
-        None
-    }
-
-    fn ecs_address(&self, _: &str) -> Option<Host> {
-        None
-    }
-}
+impl ReadContext for NoContext {}
 
 /// One channel of healthy members on one driver.
 fn snapshot(members: u32) -> Snapshot {

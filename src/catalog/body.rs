@@ -25,12 +25,6 @@ impl Body {
         Self(parse(bytes))
     }
 
-    /// A body made of parts, for tests and for calls that rewrite one.
-    #[must_use]
-    pub fn of(value: Value) -> Self {
-        Self(Ok(value))
-    }
-
     /// The body's object.
     ///
     /// # Errors

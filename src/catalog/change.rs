@@ -41,6 +41,11 @@ pub struct ChangeSet {
 }
 
 impl Change {
+    /// The name that the channel is known by, or was.
+    pub(super) fn name(&self) -> &str {
+        self.after.as_ref().or(self.before.as_ref()).map_or("", |resource| resource.effective.name())
+    }
+
     fn id(&self) -> Option<Id> {
         self.before.as_ref().or(self.after.as_ref()).map(|resource| resource.id)
     }

@@ -153,41 +153,38 @@ impl Resource {
     }
 }
 
-/// The members of a channel that have not been recognised in a new list yet.
+/// The members of a channel that have not been recognised in a new list yet, by
+/// address (docs/vendor-api.md, "Update a channel").
 pub(super) struct OldMembers<'r> {
     old: &'r Resource,
-    exact: HashMap<MemberIdentity, usize>,
-    /// Members that inherit their port: they stay the same when it changes.
-    inheriting: HashMap<MemberIdentity, usize>,
+    /// Those that inherit their port stand there twice: they stay the same when it
+    /// changes.
+    places: HashMap<MemberIdentity, usize>,
 }
 
 impl<'r> OldMembers<'r> {
     pub(super) fn of(old: &'r Resource) -> Self {
-        let channel = &old.configured;
-        let members = || channel.members().iter().enumerate();
-        let exact = members().map(|(place, member)| (channel.identity(member), place)).collect();
-        let inheriting = members()
-            .filter_map(|(place, member)| Some((channel.inherited_identity(member)?, place)))
-            .collect();
-        Self { old, exact, inheriting }
+        let members = old.configured.members().iter().enumerate();
+        let places = members
+            .flat_map(|(place, member)| identities(&old.configured, member).map(move |id| (id, place)));
+        Self { old, places: places.collect() }
     }
 
-    /// The position of the old member that a member of the new channel is.
+    /// The position of the old member that a member of the new channel is. It can be
+    /// recognised only once.
     pub(super) fn take(&mut self, channel: &Channel, member: &Member) -> Option<usize> {
-        let inherited = channel.inherited_identity(member);
-        let place = self
-            .exact
-            .get(&channel.identity(member))
-            .or_else(|| inherited.as_ref().and_then(|identity| self.inheriting.get(identity)))
-            .copied()?;
-        // It can be recognised only once.
+        let place = identities(channel, member).find_map(|identity| self.places.get(&identity).copied())?;
         let old = self.old.configured.members().get(place)?;
-        self.exact.remove(&self.old.configured.identity(old));
-        if let Some(identity) = self.old.configured.inherited_identity(old) {
-            self.inheriting.remove(&identity);
+        for identity in identities(&self.old.configured, old) {
+            self.places.remove(&identity);
         }
         Some(place)
     }
+}
+
+/// A member's identity, and the one without its port if it inherits that.
+fn identities(channel: &Channel, member: &Member) -> impl Iterator<Item = MemberIdentity> + use<> {
+    [Some(channel.identity(member)), channel.inherited_identity(member)].into_iter().flatten()
 }
 
 /// Tags for a new list of members: one that the old channel had keeps its id.

@@ -61,89 +61,80 @@ pub struct FaultDetail {
 }
 
 impl Fault {
-    /// The vendor's `error_code`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::MalformedBody(_) => "APIG.2000",
-            Self::Broken(violations) => first(violations).map_or("APIG.2000", code_of),
-            Self::Missing(_) => "APIG.2001",
-            Self::OutOfRange(_) => "APIG.2004",
-            Self::Invalid(..) => "APIG.2012",
-            Self::NoInstance(_) => "APIG.3030",
-            Self::NoChannel(_) | Self::NoGroup(_) => "APIG.3023",
-            Self::NoMember(_) => "APIG.3024",
-            Self::WrongKind(_) => "APIG.3471",
-            Self::FromFile(_) => "APIG.1113",
-            Self::NameTaken(_) => "APIG.3208",
-            Self::ChannelQuota(_) => "APIG.3109",
-            Self::MemberQuota(_) => "APIG.3110",
-            Self::GroupQuota(_) => "APIG.3100",
-            Self::FeatureOff(_) => "APIG.3458",
-            Self::Referenced(_) => "APIG.3719",
-            Self::NotStored(_) | Self::Unavailable(_) => "APIG.9999",
-        }
-    }
-
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        match self {
-            Self::MalformedBody(_)
-            | Self::Broken(_)
-            | Self::Missing(_)
-            | Self::OutOfRange(_)
-            | Self::Invalid(..)
-            | Self::NameTaken(_) => 400,
-            Self::WrongKind(_)
-            | Self::FromFile(_)
-            | Self::ChannelQuota(_)
-            | Self::MemberQuota(_)
-            | Self::GroupQuota(_) => 403,
-            Self::NoInstance(_) | Self::NoChannel(_) | Self::NoMember(_) | Self::NoGroup(_) => 404,
-            Self::Referenced(_) => 409,
-            Self::FeatureOff(_) => 412,
-            Self::NotStored(_) | Self::Unavailable(_) => 500,
-        }
+        self.answer().0
+    }
+
+    /// The vendor's `error_code`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.answer().1
     }
 
     /// The vendor's `error_msg`: exact where a sample shows it (docs/vendor-api.md, "Errors").
     #[must_use]
     pub fn message(&self) -> String {
+        self.answer().2
+    }
+
+    fn answer(&self) -> (u16, &'static str, String) {
+        let not_there = |what, mark: &str, id| format!("The {what} does not exist{mark}id:{}", echo(id));
+        let own = |text: &str| text.to_owned();
         match self {
-            Self::MalformedBody(_) => "Parameter error.".to_owned(),
-            Self::Broken(violations) => match first(violations) {
-                Some(violation) => message_of(violation),
-                None => "Parameter error.".to_owned(),
+            Self::MalformedBody(_) => (400, "APIG.2000", own("Parameter error.")),
+            // The one-line message names the first violation written down.
+            Self::Broken(violations) => match violations.first().map(|it| (it.path.field(), it.rule)) {
+                None | Some((None, _)) => (400, "APIG.2000", own("Parameter error.")),
+                Some((Some(field), Rule::Missing)) => missing(field),
+                Some((Some(field), Rule::OutOfRange)) => out_of_range(field),
+                Some((Some(field), _)) => invalid(field),
             },
             Self::Missing(field) => missing(field),
             Self::OutOfRange(field) => out_of_range(field),
             Self::Invalid(field, _) => invalid(field),
-            Self::NoInstance(id) => format!("The instance does not exist;id:{}", echo(id)),
-            Self::NoChannel(id) => format!("The VPC channel does not exist,id:{}", echo(id)),
-            Self::NoMember(id) => format!("The VPC instance does not exist,id:{}", echo(id)),
-            Self::NoGroup(id) => format!("The VPC channel member group does not exist,id:{}", echo(id)),
-            Self::WrongKind(_) => "The operation cannot be performed on this type of VPC channel.".to_owned(),
-            Self::FromFile(file) => format!(
-                "No permissions to perform operations on this VPC channel. \
-                 It comes from the file {file}: change it there and reload."
-            ),
-            Self::NameTaken(_) => "The VPC channel name already exists.".to_owned(),
+            Self::NoInstance(id) => (404, "APIG.3030", not_there("instance", ";", id)),
+            Self::NoChannel(id) => (404, "APIG.3023", not_there("VPC channel", ",", id)),
+            Self::NoMember(id) => (404, "APIG.3024", not_there("VPC instance", ",", id)),
+            Self::NoGroup(id) => (404, "APIG.3023", not_there("VPC channel member group", ",", id)),
+            Self::WrongKind(_) => {
+                (403, "APIG.3471", own("The operation cannot be performed on this type of VPC channel."))
+            }
+            Self::FromFile(file) => {
+                let message = format!(
+                    "No permissions to perform operations on this VPC channel. \
+                     It comes from the file {file}: change it there and reload."
+                );
+                (403, "APIG.1113", message)
+            }
+            Self::NameTaken(_) => (400, "APIG.3208", own("The VPC channel name already exists.")),
             Self::ChannelQuota(_) => {
-                "The number of VPC channels exceeds the maximum allowed limit.".to_owned()
+                let message = "The number of VPC channels exceeds the maximum allowed limit.";
+                (403, "APIG.3109", own(message))
             }
             Self::MemberQuota(_) => {
-                "The number of cloud servers in the VPC channel exceeds the maximum allowed limit.".to_owned()
+                let message =
+                    "The number of cloud servers in the VPC channel exceeds the maximum allowed limit.";
+                (403, "APIG.3110", own(message))
             }
-            Self::GroupQuota(_) => "The number of resources exceeds the maximum allowed limit.".to_owned(),
-            Self::FeatureOff(_) => "The feature is not supported by the current instance.".to_owned(),
-            Self::Referenced(_) => "The load balance channel is referenced by another load balance channel \
-                                    and cannot be deleted."
-                .to_owned(),
+            Self::GroupQuota(_) => {
+                (403, "APIG.3100", own("The number of resources exceeds the maximum allowed limit."))
+            }
+            Self::FeatureOff(_) => {
+                (412, "APIG.3458", own("The feature is not supported by the current instance."))
+            }
+            Self::Referenced(_) => {
+                let message = "The load balance channel is referenced by another load balance channel \
+                               and cannot be deleted.";
+                (409, "APIG.3719", own(message))
+            }
             Self::NotStored(why) => {
-                format!("System error: the change could not be stored, nothing has changed: {why}")
+                let message =
+                    format!("System error: the change could not be stored, nothing has changed: {why}");
+                (500, "APIG.9999", message)
             }
-            Self::Unavailable(why) => format!("System error: {why}"),
+            Self::Unavailable(why) => (500, "APIG.9999", format!("System error: {why}")),
         }
     }
 
@@ -155,7 +146,14 @@ impl Fault {
         };
         match self {
             Self::MalformedBody(why) => detail("", why.clone(), "send one JSON object".to_owned()),
-            Self::Broken(violations) => violations.iter().map(detail_of).collect(),
+            Self::Broken(violations) => {
+                let detail = |violation: &Violation| FaultDetail {
+                    field: violation.path.to_string(),
+                    problem: violation.message.clone(),
+                    remedy: violation.remedy.clone(),
+                };
+                violations.iter().map(detail).collect()
+            }
             Self::Invalid(field, why) if !why.is_empty() => detail(field, why.clone(), String::new()),
             Self::WrongKind(why) | Self::FeatureOff(why) => detail("", (*why).to_owned(), String::new()),
             Self::NameTaken(name) => detail("name", format!("\"{name}\" is taken"), String::new()),
@@ -170,50 +168,22 @@ impl Fault {
     }
 }
 
-/// The violation that the one-line message names: the first one written down.
-fn first(violations: &[Violation]) -> Option<&Violation> {
-    violations.first()
+fn missing(field: &str) -> (u16, &'static str, String) {
+    (400, "APIG.2001", format!("The request parameters must be specified, parameter name:{field}"))
 }
 
-fn code_of(violation: &Violation) -> &'static str {
-    match (violation.path.field(), violation.rule) {
-        (None, _) => "APIG.2000",
-        (Some(_), Rule::Missing) => "APIG.2001",
-        (Some(_), Rule::OutOfRange) => "APIG.2004",
-        (Some(_), _) => "APIG.2012",
-    }
-}
-
-fn message_of(violation: &Violation) -> String {
-    match (violation.path.field(), violation.rule) {
-        (None, _) => "Parameter error.".to_owned(),
-        (Some(field), Rule::Missing) => missing(field),
-        (Some(field), Rule::OutOfRange) => out_of_range(field),
-        (Some(field), _) => invalid(field),
-    }
-}
-
-fn detail_of(violation: &Violation) -> FaultDetail {
-    FaultDetail {
-        field: violation.path.to_string(),
-        problem: violation.message.clone(),
-        remedy: violation.remedy.clone(),
-    }
-}
-
-fn missing(field: &str) -> String {
-    format!("The request parameters must be specified, parameter name:{field}")
-}
-
-fn out_of_range(field: &str) -> String {
-    format!(
+fn out_of_range(field: &str) -> (u16, &'static str, String) {
+    let message = format!(
         "The parameter value is outside the allowable range,parameterName:{field}. \
          Please refer to the support documentation"
-    )
+    );
+    (400, "APIG.2004", message)
 }
 
-fn invalid(field: &str) -> String {
-    format!("Invalid parameter value,parameterName:{field}. Please refer to the support documentation")
+fn invalid(field: &str) -> (u16, &'static str, String) {
+    let message =
+        format!("Invalid parameter value,parameterName:{field}. Please refer to the support documentation");
+    (400, "APIG.2012", message)
 }
 
 /// A client's own text, cut: an error must not be an amplifier.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::fault::Fault;
 use super::ids::{Id, InstanceId, UnixSeconds};
+use crate::channel::reader::ClientIdentityError;
 use crate::channel::{ClientIdentity, PemFile};
 use crate::config;
 pub use crate::config::api::{FeatureName, Project, Quotas};
@@ -57,76 +58,23 @@ pub struct BackendCertificate {
 }
 
 /// The text form of the feature `backend_client_certificate`.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct CertificateConfig {
-    #[serde(default)]
     enable: Option<String>,
-    #[serde(default)]
     ca: Option<String>,
-    #[serde(default)]
     content: Option<String>,
-    #[serde(default)]
     key: Option<String>,
 }
 
-/// A feature as a configuration or a request gives it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FeatureSetting {
-    /// Which.
-    pub name: FeatureName,
-    /// Whether it is on.
-    pub is_on: bool,
-    /// The text that goes with it.
-    pub config: String,
-    /// What `config` means for the certificate.
-    certificate: Option<Certificate>,
-}
-
-type Certificate = (ClientIdentity, Option<PemFile>);
-
-impl fmt::Debug for FeatureSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeatureSetting")
-            .field("name", &self.name)
-            .field("is_on", &self.is_on)
-            .finish_non_exhaustive()
-    }
-}
-
-impl FeatureSetting {
-    /// Reads a setting: `enable` and `config` of a request. A `config` of `on`
-    /// or `off` decides where there is one, else `enable` does; a feature that
-    /// is not enabled is off.
-    ///
-    /// # Errors
-    /// A `config` that the feature does not take.
-    pub fn read(name: FeatureName, enable: bool, config: &str) -> Result<Self, Fault> {
-        if name == FeatureName::BackendClientCertificate {
-            return Self::read_certificate(enable, config);
-        }
-        let is_on = match config {
-            "" => enable,
-            "on" => enable,
-            "off" => false,
-            _ => return Err(Fault::Invalid("config", "write \"on\" or \"off\"".to_owned())),
-        };
-        let config = if is_on { "on" } else { "off" }.to_owned();
-        Ok(Self { name, is_on, config, certificate: None })
-    }
-
-    fn read_certificate(enable: bool, config: &str) -> Result<Self, Fault> {
-        let name = FeatureName::BackendClientCertificate;
-        if !enable || matches!(config, "" | "off") {
-            if enable && config.is_empty() {
-                return Err(Fault::Missing("config"));
-            }
-            return Ok(Self { name, is_on: false, config: String::new(), certificate: None });
-        }
+impl BackendCertificate {
+    /// Reads the text form; none when it is switched off.
+    fn read(config: &str) -> Result<Option<Self>, Fault> {
         let bad = |why: &str| Fault::Invalid("config", why.to_owned());
         let form = "write {\"enable\":\"on\",\"ca\":PEM,\"content\":PEM,\"key\":PEM} as one string";
         let parsed: CertificateConfig = serde_json::from_str(config).map_err(|_| bad(form))?;
         if parsed.enable.as_deref() == Some("off") {
-            return Ok(Self { name, is_on: false, config: String::new(), certificate: None });
+            return Ok(None);
         }
         let pem = |text: Option<String>, field: &str| {
             text.filter(|text| !text.is_empty()).map(|text| PemFile {
@@ -137,18 +85,17 @@ impl FeatureSetting {
         let certificate = pem(parsed.content, "content").ok_or_else(|| bad("`content` is missing"))?;
         let key = pem(parsed.key, "key").ok_or_else(|| bad("`key` is missing"))?;
         let identity = config::client_identity_of(certificate, key).map_err(|error| {
-            use crate::channel::reader::ClientIdentityError as Error;
             bad(&match error {
-                Error::Certificate(why) => format!("`content`: {why}"),
-                Error::Key(why) => format!("`key`: {why}"),
-                Error::Mismatch => "`key` is not the key of `content`".to_owned(),
+                ClientIdentityError::Certificate(why) => format!("`content`: {why}"),
+                ClientIdentityError::Key(why) => format!("`key`: {why}"),
+                ClientIdentityError::Mismatch => "`key` is not the key of `content`".to_owned(),
             })
         })?;
         let trust = pem(parsed.ca, "ca");
         if let Some(trust) = &trust {
             config::check_trust_anchors(trust).map_err(|why| bad(&format!("`ca`: {why}")))?;
         }
-        Ok(Self { name, is_on: true, config: config.to_owned(), certificate: Some((identity, trust)) })
+        Ok(Some(Self { identity, trust }))
     }
 }
 
@@ -184,24 +131,37 @@ impl Instance {
         self.feature(name).is_on
     }
 
-    /// The same instance with a feature set.
-    #[must_use]
-    pub fn with_feature(&self, setting: FeatureSetting, now: UnixSeconds) -> Self {
+    /// The same instance with a feature set: by `enable` and `config` of a request. A
+    /// `config` of `on` or `off` decides where there is one, else `enable` does; a
+    /// feature that is not enabled is off.
+    ///
+    /// # Errors
+    /// A `config` that the feature does not take.
+    pub fn with_feature(
+        &self,
+        name: FeatureName,
+        enable: bool,
+        config: &str,
+        now: UnixSeconds,
+    ) -> Result<Self, Fault> {
         let mut changed = self.clone();
-        for (name, feature) in FeatureName::ALL.into_iter().zip(&mut changed.features) {
-            if name == setting.name {
-                *feature = Feature {
-                    id: feature.id,
-                    is_on: setting.is_on,
-                    config: setting.config.as_str().into(),
-                    updated: now,
-                };
+        let (is_on, config) = match (name, config) {
+            (FeatureName::BackendClientCertificate, "") if enable => return Err(Fault::Missing("config")),
+            (FeatureName::BackendClientCertificate, config) => {
+                let is_asked = enable && config != "off";
+                let certificate = if is_asked { BackendCertificate::read(config)? } else { None };
+                changed.certificate = certificate.map(Arc::new);
+                let is_on = changed.certificate.is_some();
+                (is_on, if is_on { config } else { "" })
             }
+            (_, "" | "on") if enable => (true, "on"),
+            (_, "" | "on" | "off") => (false, "off"),
+            _ => return Err(Fault::Invalid("config", "write \"on\" or \"off\"".to_owned())),
+        };
+        let place = FeatureName::ALL.iter().zip(&mut changed.features).find(|(held, _)| **held == name);
+        if let Some((_, feature)) = place {
+            *feature = Feature { id: feature.id, is_on, config: config.into(), updated: now };
         }
-        if setting.name == FeatureName::BackendClientCertificate {
-            changed.certificate =
-                setting.certificate.map(|(identity, trust)| Arc::new(BackendCertificate { identity, trust }));
-        }
-        changed
+        Ok(changed)
     }
 }

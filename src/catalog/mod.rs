@@ -64,13 +64,13 @@ pub use entry::{
 };
 pub use fault::{Fault, FaultDetail};
 pub use ids::{Fresh, Id, InstanceId, UnixSeconds};
-pub use instance::{BackendCertificate, Feature, FeatureName, FeatureSetting, Instance, Project, Quotas};
+pub use instance::{BackendCertificate, Feature, FeatureName, Instance, Project, Quotas};
 pub use microservice::{Microservice, Service};
-pub use plan::{Call, ChannelPath, PathFamily, Reply};
+pub use plan::{Call, CallReply, ChannelPath, PathFamily};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
 pub use record::{ApiRecord, RecordError};
 pub use resources::Resources;
-pub use snapshot::{ChannelSnapshot, Channels, MemberCounts, MemberSnapshot, ReloadState, Snapshot};
+pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;
 pub use transaction::Transaction;
 pub use writer::{Catalog, CatalogError, ChannelError, Committed, Prepared};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::body::{self, field, list_field, text_field};
 use super::entry::{GroupTag, Members, Resource, Source, Tag};
 use super::ids::{Id, UnixSeconds};
-use super::instance::{FeatureName, FeatureSetting, Instance};
+use super::instance::{FeatureName, Instance};
 use super::microservice::{Microservice, Service};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{Dialect, ReadContext, read_channel};
@@ -302,9 +302,9 @@ fn instance_of(value: &Value) -> Result<Instance, RecordError> {
         let Some(name) = text_field(feature, "name").and_then(FeatureName::of_word) else { continue };
         let is_on = matches!(field(feature, "enable").map(|on| &on.kind), Some(Kind::Boolean(true)));
         let config = text_field(feature, "config").unwrap_or_default();
-        let setting = FeatureSetting::read(name, is_on, config)
+        instance = instance
+            .with_feature(name, is_on, config, moment_of(feature, "updated")?)
             .map_err(|fault| RecordError::Broken(format!("feature {}: {}", name.word(), fault.message())))?;
-        instance = instance.with_feature(setting, moment_of(feature, "updated")?);
     }
     Ok(instance)
 }

@@ -171,8 +171,8 @@ impl<'a> ChannelSnapshot<'a> {
     /// How many members are disabled, and of the enabled ones how many are in
     /// each health of [`Health::ALL`].
     #[must_use]
-    pub fn member_counts(self) -> MemberCounts {
-        let mut counts = MemberCounts::default();
+    pub fn member_counts(self) -> HealthCounts {
+        let mut counts = HealthCounts::default();
         for (member, state) in self.snapshot.states(self.entry) {
             match (member.status(), health_of(state)) {
                 (MemberStatus::Disabled, _) => counts.disabled += 1,
@@ -187,7 +187,7 @@ impl<'a> ChannelSnapshot<'a> {
 
 /// Members by state; a disabled one counts only as disabled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MemberCounts {
+pub struct HealthCounts {
     /// Enabled and healthy.
     pub healthy: usize,
     /// Enabled and unhealthy.

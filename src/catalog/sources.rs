@@ -12,7 +12,7 @@ use super::change::Cause;
 use super::entry::{GroupTag, Members, Resource, Source, Tag};
 use super::fault::Fault;
 use super::ids::{Fresh, Id, InstanceId, UnixSeconds};
-use super::instance::{FeatureSetting, Instance};
+use super::instance::Instance;
 use super::plan::check_certificate;
 use super::record::{ApiRecord, RecordError};
 use super::resources::Resources;
@@ -30,17 +30,8 @@ pub enum SourceError {
     )).collect::<Vec<_>>().join("\n"))]
     NameClash(Vec<String>),
     /// An instance cannot be as the configuration wants it.
-    #[error("[[api.instances]] {instance}: features.{feature} = \"{word}\": {why}")]
-    Feature {
-        /// Which instance.
-        instance: String,
-        /// Which feature.
-        feature: &'static str,
-        /// What it is to be.
-        word: &'static str,
-        /// Why it cannot.
-        why: String,
-    },
+    #[error("{0}")]
+    Setting(String),
     /// A record that this vitald cannot read.
     #[error("the store's record of {key}: {error}")]
     Record {
@@ -192,13 +183,13 @@ fn new_instance(setting: &InstanceSettings, now: UnixSeconds) -> Result<Instance
     let mut instance = Instance::new(setting.id.as_str().into(), setting.name.clone(), now);
     for (feature, is_on) in &setting.features {
         let word = if *is_on { "on" } else { "off" };
-        let setting = FeatureSetting::read(*feature, *is_on, word).map_err(|fault| SourceError::Feature {
-            instance: setting.id.clone(),
-            feature: feature.word(),
-            word,
-            why: fault.details().into_iter().next().map_or_else(|| fault.message(), |it| it.problem),
+        instance = instance.with_feature(*feature, *is_on, word, now).map_err(|fault| {
+            let why = fault.details().into_iter().next().map_or_else(|| fault.message(), |it| it.problem);
+            let (instance, feature) = (&setting.id, feature.word());
+            SourceError::Setting(format!(
+                "[[api.instances]] {instance}: features.{feature} = \"{word}\": {why}"
+            ))
         })?;
-        instance = instance.with_feature(setting, now);
     }
     Ok(instance)
 }

@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::ChangeSet;
+use super::change::{Change, ChangeSet};
 use super::drivers::{CommandLists, DriverCommand, Drivers, MemberProbe, NumberPool, ReloadSummary};
 use super::entry::{ChannelBalancer, ChannelSlot, Entry, MemberRow, MemberSlot, Resource};
 use super::ids::Id;
@@ -45,7 +45,7 @@ pub struct CatalogError(pub Vec<(String, ChannelError)>);
 /// A change with everything made that could fail. Good only as long as no other
 /// change is committed.
 pub struct Prepared {
-    steps: Vec<Step>,
+    steps: Vec<ChannelStep>,
     resources: Resources,
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Prepared {
 }
 
 /// What becomes of one channel.
-enum Step {
+enum ChannelStep {
     /// What is in effect stays.
     Keep(Arc<Entry>, Arc<Resource>),
     /// It comes, or something about it changes.
@@ -154,30 +154,28 @@ impl Catalog {
         let mut errors = Vec::new();
         let mut steps = Vec::new();
         for change in changes.channels() {
-            let old = change.before.as_ref().map(|before| (before, self.channels.entry(before.id)));
-            let step = match (old, &change.after) {
-                (Some((_, Some(old))), None) => Ok(Step::Remove(Arc::clone(old))),
-                (Some((_, Some(old))), Some(after)) if *old.channel() == after.effective => {
-                    Ok(Step::Keep(Arc::clone(old), Arc::clone(after)))
-                }
-                (Some((_, Some(old))), Some(after)) => self.ready(Some(old), after),
-                (None, Some(after)) => self.ready(None, after),
-                (Some((_, None)), _) => Err(ChannelError::Outdated),
-                (None, None) => continue,
-            };
-            match step {
+            match self.step_of(change) {
                 Ok(step) => steps.push(step),
-                Err(error) => {
-                    let named = change.after.as_ref().or(change.before.as_ref());
-                    let name = named.map(|resource| resource.effective.name().to_owned());
-                    errors.extend(name.map(|name| (name, error)));
-                }
+                Err(error) => errors.push((change.name().to_owned(), error)),
             }
         }
         if errors.is_empty() { Ok(Prepared { steps, resources }) } else { Err(CatalogError(errors)) }
     }
 
-    fn ready(&self, old: Option<&Arc<Entry>>, resource: &Arc<Resource>) -> Result<Step, ChannelError> {
+    fn step_of(&self, change: &Change) -> Result<ChannelStep, ChannelError> {
+        let held = |before: &Arc<Resource>| self.channels.entry(before.id).ok_or(ChannelError::Outdated);
+        let old = change.before.as_ref().map(held).transpose()?;
+        match (old, &change.after) {
+            (Some(old), None) => Ok(ChannelStep::Remove(Arc::clone(old))),
+            (Some(old), Some(after)) if *old.channel() == after.effective => {
+                Ok(ChannelStep::Keep(Arc::clone(old), Arc::clone(after)))
+            }
+            (old, Some(after)) => self.ready(old, after),
+            (None, None) => Err(ChannelError::Outdated),
+        }
+    }
+
+    fn ready(&self, old: Option<&Arc<Entry>>, resource: &Arc<Resource>) -> Result<ChannelStep, ChannelError> {
         let channel = &resource.effective;
         let plan = match channel.active_check() {
             Some(check) => {
@@ -206,7 +204,7 @@ impl Catalog {
         let asks_the_same =
             old.is_some_and(|old| old.channel().check_definition() == channel.check_definition());
         let ready = Ready { resource: Arc::clone(resource), plan, balancer, is_new_balancer, asks_the_same };
-        Ok(Step::Place(old.cloned(), ready))
+        Ok(ChannelStep::Place(old.cloned(), ready))
     }
 
     /// Puts a prepared change into effect.
@@ -216,19 +214,21 @@ impl Catalog {
         let mut commands = CommandLists::new(self.drivers.count());
         // Taken out first, so that one channel may take another's name.
         for step in &steps {
-            if let Step::Keep(old, _) | Step::Place(Some(old), _) | Step::Remove(old) = step {
+            if let ChannelStep::Keep(old, _) | ChannelStep::Place(Some(old), _) | ChannelStep::Remove(old) =
+                step
+            {
                 channels.remove(old);
             }
         }
         for step in steps {
             match step {
-                Step::Keep(old, resource) => {
+                ChannelStep::Keep(old, resource) => {
                     channels.insert(Arc::new(Entry { resource, ..Entry::clone(&old) }));
                 }
-                Step::Place(old, ready) => {
+                ChannelStep::Place(old, ready) => {
                     channels.insert(Arc::new(self.place(old.as_deref(), ready, &mut commands)));
                 }
-                Step::Remove(old) => {
+                ChannelStep::Remove(old) => {
                     for row in &*old.rows {
                         self.remove_member(old.channel(), row, &mut commands);
                     }

@@ -19,7 +19,7 @@ use super::registrar::Registrar;
 use super::service::{self, ConfigSource, Ending, SignalRequest, Signals, StateLocation};
 use super::shortage::{self, ShortageWatch};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{MemberCounts, MemberSlot, ReloadState, ReloadSummary, Snapshot};
+use crate::catalog::{HealthCounts, MemberSlot, ReloadState, ReloadSummary, Snapshot};
 use crate::channel::Health;
 use crate::health::{Outcome, Timestamp, Transition};
 use crate::serve::{DaemonHandle as _, Liveness};
@@ -260,7 +260,7 @@ impl Control {
 
 fn status_text(snapshot: Option<&Snapshot>) -> String {
     let Some(snapshot) = snapshot else { return "A driver does not answer".to_owned() };
-    let mut sum = MemberCounts::default();
+    let mut sum = HealthCounts::default();
     let mut channels = 0;
     for entry in snapshot.channels.entries() {
         channels += 1;

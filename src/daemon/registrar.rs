@@ -24,8 +24,8 @@ use super::driver_pool::DriverPool;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
-    Call, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
-    ReloadSummary, Reply, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
+    Call, CallReply, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
+    ReloadSummary, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
 use crate::channel::{ClientIdentity, Host};
@@ -55,11 +55,11 @@ pub struct QueuedCall {
     /// What to do.
     pub call: Call,
     /// Told once it is durable and in effect, or refused.
-    pub answer: oneshot::Sender<Result<Reply, Fault>>,
+    pub answer: oneshot::Sender<Result<CallReply, Fault>>,
 }
 
 /// A call that was planned: where its reply goes, and what it is if all goes well.
-type PlannedCall = (oneshot::Sender<Result<Reply, Fault>>, Result<Reply, Fault>);
+type PlannedCall = (oneshot::Sender<Result<CallReply, Fault>>, Result<CallReply, Fault>);
 
 /// What the rules of channels ask of the daemon's configuration.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +110,7 @@ pub struct Registrar {
     fresh: ClockAndChance,
     api: Option<ApiCalls>,
     /// The batch under way.
-    work: Option<Pin<Box<dyn Future<Output = Step>>>>,
+    work: Option<Pin<Box<dyn Future<Output = BatchStep>>>>,
 }
 
 /// What there is only with a management API.
@@ -123,7 +123,7 @@ struct ApiCalls {
 
 /// What is to be done next for the batch under way.
 #[derive(Debug)]
-pub enum Step {
+pub enum BatchStep {
     /// Its calls were planned together.
     Planned {
         /// The calls, with what they get unless the batch fails.
@@ -193,7 +193,7 @@ impl Registrar {
 
     /// The next step of the batch under way; without one, waits for calls.
     /// Cancel-safe: the batch stays here, and calls stay in their queue.
-    pub async fn step(&mut self) -> Step {
+    pub async fn step(&mut self) -> BatchStep {
         if self.work.is_none() {
             let received = match &mut self.api {
                 Some(api) => api.calls.recv().await.map(|first| (first, &mut api.calls)),
@@ -220,10 +220,10 @@ impl Registrar {
 
     /// Does what a step asks for: has a planned batch stored, or puts a stored one into
     /// effect and answers its calls.
-    pub async fn handle_step(&mut self, step: Step) {
+    pub async fn handle_step(&mut self, step: BatchStep) {
         match step {
-            Step::Planned { calls, change, records } => self.store(calls, change, records),
-            Step::Stored { calls, prepared } => {
+            BatchStep::Planned { calls, change, records } => self.store(calls, change, records),
+            BatchStep::Stored { calls, prepared } => {
                 let result = match prepared {
                     Ok(Some(prepared)) => {
                         let committed = self.catalog.commit(prepared);
@@ -307,13 +307,13 @@ impl Registrar {
     }
 
     /// Plans calls beside the control loop.
-    fn plan(&self, calls: Vec<QueuedCall>) -> impl Future<Output = Step> + use<> {
+    fn plan(&self, calls: Vec<QueuedCall>) -> impl Future<Output = BatchStep> + use<> {
         let (context, fresh) = (Arc::clone(&self.context), self.fresh);
         let base = self.catalog.channels().resources.clone();
         let planning = tokio::task::spawn_blocking(move || plan(base, &context, fresh, calls));
         async move {
             // Planning contains its panics, and the runtime outlives control.
-            planning.await.unwrap_or_else(|error| Step::Stored {
+            planning.await.unwrap_or_else(|error| BatchStep::Stored {
                 calls: Vec::new(),
                 prepared: Err(Fault::Unavailable(error.to_string())),
             })
@@ -346,13 +346,18 @@ impl Registrar {
                 }
                 (ready, _) => ready.map(|(_, prepared)| prepared),
             };
-            Step::Stored { calls, prepared }
+            BatchStep::Stored { calls, prepared }
         }));
     }
 }
 
 /// Plans calls, one after another, and encodes what the store must hold.
-fn plan(base: Resources, context: &ConfigContext, mut fresh: ClockAndChance, calls: Vec<QueuedCall>) -> Step {
+fn plan(
+    base: Resources,
+    context: &ConfigContext,
+    mut fresh: ClockAndChance,
+    calls: Vec<QueuedCall>,
+) -> BatchStep {
     let mut transaction = Transaction::new(base, context);
     let planned = calls.into_iter().map(|QueuedCall { call, answer }| {
         let reply = transaction.plan(&call, &mut fresh);
@@ -361,7 +366,7 @@ fn plan(base: Resources, context: &ConfigContext, mut fresh: ClockAndChance, cal
     let calls = planned.collect();
     let change = transaction.finish();
     let records = change.0.records().map_err(|error| unwritable(&error));
-    Step::Planned { calls, change, records }
+    BatchStep::Planned { calls, change, records }
 }
 
 fn put_files(
@@ -390,9 +395,12 @@ pub struct Backend {
     pub recent: SharedSnapshot,
 }
 
-/// A snapshot that several requests share, and when it was taken.
+/// When it was taken, and the snapshot.
+type TakenSnapshot = (MonotonicTime, Arc<Snapshot>);
+
+/// A snapshot that several requests share.
 #[derive(Debug, Clone, Default)]
-pub struct SharedSnapshot(Arc<Mutex<Option<(MonotonicTime, Arc<Snapshot>)>>>);
+pub struct SharedSnapshot(Arc<Mutex<Option<TakenSnapshot>>>);
 
 impl SharedSnapshot {
     /// A snapshot of just now. Cancel-safe: who waits for it gives way to the next in
@@ -425,7 +433,7 @@ impl ApiBackend for Backend {
         Arc::clone(&self.observer.0.channels.borrow())
     }
 
-    async fn write(&self, call: Call) -> Result<Reply, Fault> {
+    async fn write(&self, call: Call) -> Result<CallReply, Fault> {
         let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, reply) = oneshot::channel();
         self.calls.send(QueuedCall { call, answer }).await.map_err(|_| ended())?;

@@ -14,11 +14,11 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use vitald::catalog::{
-    Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
-    Snapshot, Transaction, UnixSeconds,
+    Call, CallReply, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState,
+    Resources, Snapshot, Transaction, UnixSeconds,
 };
-use vitald::channel::reader::{ClientIdentityError, ReadContext};
-use vitald::channel::{Channel, ClientIdentity, Health, Host, PemFile};
+use vitald::channel::reader::ReadContext;
+use vitald::channel::{Channel, Health};
 use vitald::config::api::InstanceSettings;
 use vitald::health::snapshot::PAGE;
 use vitald::health::{DriverSnapshot, MemberState, Timestamp};
@@ -58,20 +58,7 @@ impl Fresh for Clock {
 /// No files, no certificates, no table of cloud servers.
 pub(crate) struct Nowhere;
 
-impl ReadContext for Nowhere {
-    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
-        Err("no files here".to_owned())
-    }
-    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        Err(ClientIdentityError::Mismatch)
-    }
-    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
-        None
-    }
-    fn ecs_address(&self, _: &str) -> Option<Host> {
-        None
-    }
-}
+impl ReadContext for Nowhere {}
 
 impl Memory {
     /// Two instances; the second one's names are fixed, as project calls need it.
@@ -141,7 +128,9 @@ impl Memory {
                 }
                 let health = verdicts.get(&entry.channel().member_address(member).to_string());
                 let health = health.copied().unwrap_or_default();
-                states[index] = MemberState::new(row.slot.generation, health, Timestamp(0));
+                if let Some(state) = states.get_mut(index) {
+                    *state = MemberState::new(row.slot.generation, health, Timestamp(0));
+                }
             }
         }
         states
@@ -158,7 +147,7 @@ impl ApiBackend for Memory {
         Arc::clone(self.catalog().channels())
     }
 
-    async fn write(&self, call: Call) -> Result<Reply, Fault> {
+    async fn write(&self, call: Call) -> Result<CallReply, Fault> {
         let mut catalog = self.catalog();
         let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
         let reply = transaction.plan(&call, &mut Clock(NOW))?;

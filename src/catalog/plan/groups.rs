@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::super::body::{Body, field};
-use super::super::entry::{GroupTag, Members, Resource, Tag, new_tag, updated};
+use super::super::entry::{GroupTag, Members, Resource, Tag, group_tags, updated};
 use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::channels::{check_sizes, refuse_fixed_weights};
-use super::{ChannelPath, Planner, Reply, blame, checked};
+use super::{CallReply, ChannelPath, Planner, blame, checked};
 use crate::channel::reader::{read_group, read_groups};
 use crate::channel::{Member, MemberGroup};
 
 /// Upsert by name: groups that are there are replaced in place, others join at
 /// the end.
-pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<CallReply, Fault> {
     let old = planner.writable(at)?;
     let list = field(body.object()?, "member_groups").ok_or(Fault::Missing("member_groups"))?;
     let asked = checked(read_groups(list))?;
@@ -21,27 +21,18 @@ pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) 
         return Err(Fault::Missing("member_groups"));
     }
     let mut groups = old.configured.groups().to_vec();
-    let mut tags = old.groups.clone();
     let mut touched = Vec::with_capacity(asked.len());
-    let now = planner.fresh.now();
     for group in asked {
         let place = groups.iter().position(|there| there.name() == group.name());
-        let slot = place.and_then(|place| groups.get_mut(place).zip(tags.get_mut(place)));
-        match (slot, place) {
-            (Some((there, tag)), Some(place)) => {
-                tag.updated = updated(there, &group, *tag, now);
-                *there = group;
-                touched.push(place);
-            }
-            _ => {
-                touched.push(groups.len());
-                groups.push(group);
-                tags.push(GroupTag { tag: new_tag(planner.fresh), updated: now });
-            }
+        touched.push(place.unwrap_or(groups.len()));
+        match place.and_then(|place| groups.get_mut(place)) {
+            Some(there) => *there = group,
+            None => groups.push(group),
         }
     }
+    let tags = group_tags(Some(&old), &groups, planner.fresh);
     let members = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(planner, &old, (groups, tags), members, |resource| Reply::Groups(resource, touched))
+    finish(planner, &old, (groups, tags), members, |resource| CallReply::Groups(resource, touched))
 }
 
 /// Replaces a group; its members follow a new name.
@@ -50,7 +41,7 @@ pub(super) fn update(
     at: &ChannelPath,
     group: &str,
     body: &Body,
-) -> Result<Reply, Fault> {
+) -> Result<CallReply, Fault> {
     let old = planner.writable(at)?;
     let place = position(&old, group)?;
     let object = body.object()?;
@@ -75,12 +66,16 @@ pub(super) fn update(
         (if follows { member.with_group(Some(Arc::clone(&new_name))) } else { member }, tag)
     });
     let members = members.collect();
-    finish(planner, &old, (groups, tags), members, |resource| Reply::Group(resource, place))
+    finish(planner, &old, (groups, tags), members, |resource| CallReply::Group(resource, place))
 }
 
 /// Removes a group and its members, as an update with fewer groups does
 /// (docs/vendor-api.md, "Delete a group").
-pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, group: &str) -> Result<Reply, Fault> {
+pub(super) fn delete(
+    planner: &mut Planner<'_, '_>,
+    at: &ChannelPath,
+    group: &str,
+) -> Result<CallReply, Fault> {
     let old = planner.writable(at)?;
     let place = position(&old, group)?;
     let mut groups = old.configured.groups().to_vec();
@@ -89,7 +84,7 @@ pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, group: &st
     tags.remove(place);
     let stay = old.members().filter(|(member, _)| member.group() != Some(gone.name()));
     let members = stay.map(|(member, tag)| (member.clone(), tag)).collect();
-    finish(planner, &old, (groups, tags), members, |_| Reply::Nothing)
+    finish(planner, &old, (groups, tags), members, |_| CallReply::Nothing)
 }
 
 fn position(old: &Resource, group: &str) -> Result<usize, Fault> {
@@ -102,8 +97,8 @@ fn finish(
     old: &Resource,
     (groups, group_tags): (Vec<MemberGroup>, Vec<GroupTag>),
     members: Vec<(Member, Tag)>,
-    reply: impl FnOnce(Arc<Resource>) -> Reply,
-) -> Result<Reply, Fault> {
+    reply: impl FnOnce(Arc<Resource>) -> CallReply,
+) -> Result<CallReply, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = members.into_iter().unzip();
     // Only a group's port can make two addresses one.
     let configured = old.configured.with_parts(groups, members).map_err(blame("microservice_port"))?;

@@ -8,13 +8,13 @@ use super::super::entry::{Members, OldMembers, Resource, Tag, new_tag};
 use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::channels::check_sizes;
-use super::{ChannelPath, Planner, Reply, blame, checked};
+use super::{CallReply, ChannelPath, Planner, blame, checked};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{MemberContext, read_members};
 use crate::channel::{Member, MemberStatus};
 
 /// Upsert: members that are there are updated in place, others join at the end.
-pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<CallReply, Fault> {
     let old = planner.with_own_members(at)?;
     let list = member_list(body)?;
     if matches!(&list.kind, Kind::Array(items) if items.is_empty()) {
@@ -40,11 +40,15 @@ pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) 
             }
         }
     }
-    finish(planner, &old, parts, "members", |resource| Reply::Members(resource, touched))
+    finish(planner, &old, parts, "members", |resource| CallReply::Members(resource, touched))
 }
 
 /// Replaces all members, or those of one group (docs/vendor-api.md, "Replace members").
-pub(super) fn replace(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
+pub(super) fn replace(
+    planner: &mut Planner<'_, '_>,
+    at: &ChannelPath,
+    body: &Body,
+) -> Result<CallReply, Fault> {
     let old = planner.with_own_members(at)?;
     let group = group_name(body, &old)?;
     let list = member_list(body)?;
@@ -63,17 +67,21 @@ pub(super) fn replace(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Bo
         parts.push((member, tag.unwrap_or_else(|| new_tag(planner.fresh))));
     }
     let touched = (kept..parts.len()).collect();
-    finish(planner, &old, parts, "members", |resource| Reply::Members(resource, touched))
+    finish(planner, &old, parts, "members", |resource| CallReply::Members(resource, touched))
 }
 
-pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, member: &str) -> Result<Reply, Fault> {
+pub(super) fn delete(
+    planner: &mut Planner<'_, '_>,
+    at: &ChannelPath,
+    member: &str,
+) -> Result<CallReply, Fault> {
     let old = planner.with_own_members(at)?;
     let unknown = || Fault::NoMember(member.to_owned());
     let id = Id::parse(member).ok_or_else(unknown)?;
     let place = old.members.position(id).ok_or_else(unknown)?;
     let mut parts: Vec<(Member, Tag)> = old.members().map(|(member, tag)| (member.clone(), tag)).collect();
     parts.remove(place);
-    finish(planner, &old, parts, "members", |_| Reply::Nothing)
+    finish(planner, &old, parts, "members", |_| CallReply::Nothing)
 }
 
 /// Switches members on or off. Ids that no member has are passed over, so that a
@@ -83,20 +91,20 @@ pub(super) fn switch(
     at: &ChannelPath,
     status: MemberStatus,
     body: &Body,
-) -> Result<Reply, Fault> {
+) -> Result<CallReply, Fault> {
     let old = planner.with_own_members(at)?;
     let places: HashSet<usize> =
         member_ids(body)?.into_iter().filter_map(|id| old.members.position(id)).collect();
     let is_switched = |place: &usize, member: &Member| places.contains(place) && member.status() != status;
     if !old.configured.members().iter().enumerate().any(|(place, member)| is_switched(&place, member)) {
-        return Ok(Reply::Nothing);
+        return Ok(CallReply::Nothing);
     }
     let parts = old.members().enumerate().map(|(place, (member, tag))| {
         let member = member.clone();
         let member = if places.contains(&place) { member.with_status(status) } else { member };
         (member, tag)
     });
-    finish(planner, &old, parts.collect(), "member_ids", |_| Reply::Nothing)
+    finish(planner, &old, parts.collect(), "member_ids", |_| CallReply::Nothing)
 }
 
 /// Puts the channel with other members.
@@ -105,8 +113,8 @@ fn finish(
     old: &Resource,
     parts: Vec<(Member, Tag)>,
     blamed: &'static str,
-    reply: impl FnOnce(Arc<Resource>) -> Reply,
-) -> Result<Reply, Fault> {
+    reply: impl FnOnce(Arc<Resource>) -> CallReply,
+) -> Result<CallReply, Fault> {
     let (members, tags): (Vec<Member>, Vec<Tag>) = parts.into_iter().unzip();
     let configured =
         old.configured.with_parts(old.configured.groups().to_vec(), members).map_err(blame(blamed))?;

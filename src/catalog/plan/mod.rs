@@ -19,10 +19,8 @@ use super::ids::Fresh;
 use super::instance::{FeatureName, Instance};
 use super::resources::Resources;
 use super::transaction::{Transaction, wants_certificate};
-use crate::channel::reader::{ClientIdentityError, ReadContext};
-use crate::channel::{
-    Channel, ChannelKind, ClientIdentity, EditError, Host, MemberStatus, PemFile, Violation,
-};
+use crate::channel::reader::ReadContext;
+use crate::channel::{Channel, ChannelKind, ClientIdentity, EditError, Host, MemberStatus, Violation};
 use crate::probe::{Plan, PlanError};
 
 /// Which of the vendor's two families of paths a call came by; few rules differ.
@@ -81,7 +79,7 @@ pub struct ChannelPath {
 
 /// What to answer: resources as they are after the call.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub enum CallReply {
     /// 204.
     Nothing,
     /// A channel without its members.
@@ -111,11 +109,11 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Why it cannot be done; it has changed nothing then.
-    pub fn plan(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
+    pub fn plan(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<CallReply, Fault> {
         self.attempt(|transaction| transaction.plan_in_attempt(call, fresh))
     }
 
-    pub(super) fn plan_in_attempt(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
+    pub(super) fn plan_in_attempt(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<CallReply, Fault> {
         let reply = dispatch(&mut Planner { transaction: self, fresh }, call)?;
         // What only preparing the probes shows is found here, so that it fails this
         // call and not its whole batch.
@@ -127,7 +125,7 @@ impl Transaction<'_> {
     }
 }
 
-fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<Reply, Fault> {
+fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<CallReply, Fault> {
     match call {
         Call::CreateChannel { instance, body } => channels::create(planner, instance, body),
         Call::UpdateChannel { family, at, body } => channels::update(planner, *family, at, body),
@@ -214,14 +212,6 @@ struct InstanceContext<'a> {
 }
 
 impl ReadContext for InstanceContext<'_> {
-    fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
-        self.daemon.trust_anchors(path)
-    }
-
-    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        self.daemon.client_identity(certificate, key)
-    }
-
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         let own = self.instance.certificate.as_ref().map(|certificate| certificate.identity.clone());
         own.or_else(|| self.daemon.daemon_client_identity())

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::channel::reader::{ClientIdentityError, ReadContext};
-use crate::channel::{ClientIdentity, Host, MemberStatus, PemFile};
+use crate::channel::MemberStatus;
+use crate::channel::reader::ReadContext;
 use crate::config::api::InstanceSettings;
 use crate::probe::{Resolver, SystemLookup};
 
@@ -35,20 +35,7 @@ impl Fresh for Counter {
 
 pub(super) struct Nowhere;
 
-impl ReadContext for Nowhere {
-    fn trust_anchors(&self, _: &str) -> Result<PemFile, String> {
-        Err("no files here".to_owned())
-    }
-    fn client_identity(&self, _: &str, _: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        Err(ClientIdentityError::Mismatch)
-    }
-    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
-        None
-    }
-    fn ecs_address(&self, _: &str) -> Option<Host> {
-        None
-    }
-}
+impl ReadContext for Nowhere {}
 
 /// Everything as two instances have it, and what calls need.
 pub(super) struct Office {
@@ -78,7 +65,7 @@ impl Office {
         Self { state, fresh, changes }
     }
 
-    pub(super) fn call(&mut self, call: Call) -> Result<Reply, Fault> {
+    pub(super) fn call(&mut self, call: Call) -> Result<CallReply, Fault> {
         let mut transaction = Transaction::new(self.state.clone(), &Nowhere);
         let reply = transaction.plan(&call, &mut self.fresh);
         (self.changes, self.state) = transaction.finish();
@@ -91,7 +78,7 @@ impl Office {
 
     pub(super) fn create_in(&mut self, instance: &str, body: &str) -> Result<Arc<Resource>, Fault> {
         match self.call(Call::CreateChannel { instance: instance.to_owned(), body: json(body) })? {
-            Reply::Channel(resource) => Ok(resource),
+            CallReply::Channel(resource) => Ok(resource),
             other => panic!("{other:?}"),
         }
     }
@@ -235,7 +222,7 @@ fn a_panic_fails_its_call_and_leaves_the_batch_as_it_was() {
     let create =
         |name: &str| Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
     let mut batch = Transaction::new(office.state.clone(), &Nowhere);
-    let Ok(Reply::Channel(one)) = batch.plan(&create("one"), &mut office.fresh) else { panic!("good") };
+    let Ok(CallReply::Channel(one)) = batch.plan(&create("one"), &mut office.fresh) else { panic!("good") };
     let panicked: Result<(), Fault> = batch.attempt(|transaction| {
         transaction.remove(one.id);
         panic!("a mistake of ours");
@@ -255,7 +242,7 @@ fn a_change_names_each_channel_once() {
     let mut office = Office::new();
     let create = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small("one", "")) };
     let mut batch = Transaction::new(office.state.clone(), &Nowhere);
-    let Ok(Reply::Channel(made)) = batch.plan(&create, &mut office.fresh) else { panic!("good") };
+    let Ok(CallReply::Channel(made)) = batch.plan(&create, &mut office.fresh) else { panic!("good") };
     let add = json(r#"{"members":[{"host":"192.0.2.1"}]}"#);
     batch.plan(&Call::AddMembers { at: at(&made), body: add }, &mut office.fresh).expect("good");
     let (changes, state) = batch.clone().finish();

@@ -106,6 +106,8 @@ fn what_is_exported_can_be_created_again() {
     let mut office = Office::new();
     let full = office.create(&small("full", FULL)).expect("good");
     let exported = serde_json::to_string(&ApiRecord::export_channel(&full)).expect("JSON");
+    let toml = toml::to_string(&ApiRecord::export_channel(&full)).expect("TOML");
+    assert!(toml.contains("[microservice_info.nacos_info]"), "{toml}");
     let text = exported.replace("\"full\"", "\"copy\"");
     let copy = office.create(&text).expect("good");
     let renamed = crate::channel::Channel::clone(&copy.configured).with_name("full".to_owned());

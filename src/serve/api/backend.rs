@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::app::SnapshotError;
-use crate::catalog::{Call, Channels, Fault, Reply, Snapshot};
+use crate::catalog::{Call, CallReply, Channels, Fault, Snapshot};
 
 /// The daemon, as the API sees it. Cloned once per request.
 pub trait ApiBackend: Clone + Send + Sync + 'static {
@@ -15,7 +15,7 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it was refused.
-    fn write(&self, call: Call) -> impl Future<Output = Result<Reply, Fault>> + Send;
+    fn write(&self, call: Call) -> impl Future<Output = Result<CallReply, Fault>> + Send;
 
     /// The live verdicts; one snapshot may serve requests that come together.
     ///
