@@ -10,7 +10,7 @@ use super::ids::Id;
 use super::resources::Resources;
 use super::sorted_map::SortedMap;
 use crate::channel::{Health, Member, MemberAddress, MemberStatus, Standing, Tier};
-use crate::health::time::{Histogram, LAG_BOUNDS};
+use crate::health::snapshot::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 use crate::store::{StoredKind, WriteState};
 

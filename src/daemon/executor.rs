@@ -75,12 +75,11 @@ impl<T> Executor<T> {
         // One turn polls many probes: a budget meant for one task would make the
         // last of them wait for nothing.
         let probe = tokio::task::unconstrained(probe);
-        let index = match self.free.pop() {
-            Some(index) => {
-                if let Some(task) = self.tasks.get_mut(index as usize) {
-                    task.probe.set(probe);
-                    task.about = Some(about);
-                }
+        let free = self.free.pop().and_then(|index| Some((index, self.tasks.get_mut(index as usize)?)));
+        let index = match free {
+            Some((index, task)) => {
+                task.probe.set(probe);
+                task.about = Some(about);
                 index
             }
             None => {

@@ -10,7 +10,7 @@
 //! | `schedule` | when a member is due, and when it is too late |
 //! | `outcome` | what a probe found, and whose fault it was |
 //! | `snapshot` | what a driver shows of its members |
-//! | `time` | monotonic time, wall time, histograms of durations |
+//! | `time` | monotonic time and wall time |
 
 pub mod engine;
 pub mod outcome;

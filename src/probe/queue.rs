@@ -69,31 +69,20 @@ pub struct EventQueue {
     deadlines: BTreeSet<(Instant, u32)>,
 }
 
+/// Both directions in which a socket can be ready.
+const BOTH: EventFlags = EventFlags::IN.union(EventFlags::OUT);
+
 /// What the queue knows of one socket.
 #[derive(Debug, Default)]
 struct Registration {
     waker: Option<Waker>,
-    wanted: Directions,
-    ready: Directions,
+    /// The directions that the waker waits for.
+    wanted: EventFlags,
+    /// The directions that the kernel has reported and no wait has used yet.
+    ready: EventFlags,
     deadline: Option<Instant>,
     /// The deadline has passed, and is not among the queue's deadlines any more.
     is_late: bool,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Directions {
-    read: bool,
-    write: bool,
-}
-
-impl Directions {
-    fn of(interest: Interest) -> Self {
-        Self { read: interest.is_readable(), write: interest.is_writable() }
-    }
-
-    fn meets(self, other: Self) -> bool {
-        (self.read && other.read) || (self.write && other.write)
-    }
 }
 
 /// A socket of this thread's queue. Dropping it closes it.
@@ -303,11 +292,8 @@ impl EventQueue {
         let left = until.duration_since(now);
         let time = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                // Zero would unset it; `until` is later than `now`.
-                tv_nsec: i64::from(left.subsec_nanos()),
-            },
+            // Zero would unset it; `until` is later than `now`.
+            it_value: Timespec::try_from(left).map_err(|_| Errno::INVAL)?,
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &time)?;
         self.armed = Some(until);
@@ -318,9 +304,8 @@ impl EventQueue {
         let registration = u32::try_from(token).ok().and_then(|token| self.registration(token));
         let Some(registration) = registration else { return };
         let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-        registration.ready.read |= is_broken || flags.contains(EventFlags::IN);
-        registration.ready.write |= is_broken || flags.contains(EventFlags::OUT);
-        if registration.ready.meets(registration.wanted)
+        registration.ready |= if is_broken { BOTH } else { flags & BOTH };
+        if registration.ready.intersects(registration.wanted)
             && let Some(waker) = registration.waker.take()
         {
             waker.wake();
@@ -372,10 +357,11 @@ impl QueuedSocket {
         let token = self.token;
         with_queue(|queue| {
             let registration = queue.registration(token)?;
-            let wanted = Directions::of(interest);
-            if registration.ready.meets(wanted) {
-                registration.ready.read &= !wanted.read;
-                registration.ready.write &= !wanted.write;
+            let mut wanted = EventFlags::empty();
+            wanted.set(EventFlags::IN, interest.is_readable());
+            wanted.set(EventFlags::OUT, interest.is_writable());
+            if registration.ready.intersects(wanted) {
+                registration.ready.remove(wanted);
                 return Some(Poll::Ready(()));
             }
             if registration.is_late && registration.deadline == Some(deadline) {

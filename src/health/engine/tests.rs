@@ -79,7 +79,7 @@ fn verdicts_come_after_exactly_the_threshold() {
 }
 
 #[test]
-fn places_bound_the_probes_and_a_full_engine_sets_no_alarm() {
+fn concurrency_bounds_the_probes_and_a_full_engine_sets_no_alarm() {
     let mut engine = engine(10, 3);
     let due = now(1_000);
     let jobs: Vec<Job> = std::iter::from_fn(|| engine.poll_job(due)).collect();
@@ -87,7 +87,7 @@ fn places_bound_the_probes_and_a_full_engine_sets_no_alarm() {
     assert_eq!(engine.poll_deadline(), None, "a full engine must not wake for deadlines");
     engine.handle_report(jobs[0], report(Outcome::Success), due, now(1_300));
     assert!(engine.poll_deadline().is_some());
-    assert!(engine.poll_job(now(1_300)).is_some(), "who waited for a place keeps the turn");
+    assert!(engine.poll_job(now(1_300)).is_some(), "who waited is not skipped");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn unprobed_members_stay_as_they_are_and_count_as_settled() {
 }
 
 #[test]
-fn a_cancelled_probe_frees_its_place() {
+fn a_cancelled_probe_lets_another_start() {
     let mut engine = engine(1, 1);
     engine.poll_job(now(1_000)).unwrap();
     engine.handle_remove(0);

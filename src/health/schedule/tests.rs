@@ -123,7 +123,7 @@ fn after_a_stall_late_slots_are_skipped_and_counted_without_a_burst() {
 
 #[test]
 fn a_full_prober_serves_everybody_in_turn() {
-    // One place for ten members of one second each, every probe takes 300 ms.
+    // One probe at a time for ten members of one second each, every probe takes 300 ms.
     let mut schedule = filled(10, Duration::from_secs(1), START_WINDOW, MonotonicTime(0));
     let mut served: BTreeMap<u32, u32> = BTreeMap::new();
     let mut now = schedule.next_deadline().unwrap();

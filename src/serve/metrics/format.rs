@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::health::time::Histogram;
+use crate::health::snapshot::Histogram;
 use crate::serve::stream::Text;
 
 /// What the lines `# HELP` and `# TYPE` say of a family.
