@@ -4,11 +4,11 @@
 //! `daemon` joins these routes to the server's own when there is an API. What calls
 //! mean is [`crate::catalog`]'s business; who may call is looked at before, by
 //! `serve::auth`. `call` makes requests of what axum routed, `read` and `write`
-//! do the calls, `answer` has the JSON.
+//! do the calls, `answer` and `instance` have the JSON.
 
 mod answer;
-mod backend;
 mod call;
+mod instance;
 mod read;
 mod write;
 
@@ -18,7 +18,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, delete, get, post, put};
 use axum::{Extension, Router};
 
-pub use self::backend::ApiBackend;
+pub use self::call::ApiBackend;
 use self::call::{ApiError, ApiState};
 use self::write::{write, write_at};
 use super::http::{BodyReader, PageError, identify, json_bytes};

@@ -7,20 +7,45 @@
 //! the body's size, then the call itself. Parameters are docs/vendor-api.md's "Lists and
 //! filters": unknown ones are passed over, and of one given twice the first counts.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, FromRequestParts as _, RawPathParams, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::backend::ApiBackend;
 use crate::catalog::{
-    ChannelFilter, ChannelPath, Fault, InstanceFilter, MemberFilter, Paging, PathFamily, TextFilter,
+    Call, CallReply, ChannelFilter, ChannelPath, Channels, Fault, InstanceFilter, MemberFilter, Paging,
+    PathFamily, Snapshot, TextFilter,
 };
 use crate::channel::ChannelKind;
+use crate::serve::app::SnapshotError;
 use crate::serve::http::{BodyError, BodyReader, ErrorDetail, VendorError, WholeBody, json};
 
 /// Most broken rules that one answer lists: 100,000 bad members must not make
 /// an answer larger than the request.
 const MOST_DETAILS: usize = 20;
+
+/// The daemon, as the API sees it. Cloned once per request.
+pub trait ApiBackend: Clone + Send + Sync + 'static {
+    /// The channels as of the last durable change.
+    fn channels(&self) -> Arc<Channels>;
+
+    /// Does a call: durable and in effect before this returns, or not at all.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    fn write(&self, call: Call) -> impl Future<Output = Result<CallReply, Fault>> + Send;
+
+    /// The live verdicts; one snapshot may serve requests that come together.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    fn observe(&self) -> impl Future<Output = Result<Arc<Snapshot>, SnapshotError>> + Send;
+
+    /// The addresses that instances are shown with: those this daemon serves on.
+    fn addresses(&self) -> Vec<SocketAddr>;
+}
 
 /// What all requests share.
 #[derive(Debug, Clone)]

@@ -6,13 +6,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::answer::List;
-use super::answer::channel::{ChannelAnswer, ChannelDetailAnswer, ProjectAnswer, members_of};
-use super::answer::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
-use super::answer::part::GroupAnswer;
-use super::answer::verdict::LiveVerdicts;
-use super::backend::ApiBackend;
-use super::call::{ApiError, ApiRequest, ApiState};
+use super::answer::{
+    ChannelAnswer, ChannelDetailAnswer, GroupAnswer, List, LiveVerdicts, ProjectAnswer, members_of,
+};
+use super::call::{ApiBackend, ApiError, ApiRequest, ApiState};
+use super::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
 use crate::catalog::{ChannelPath, Fault, Id, Instance, Resource, Snapshot};
 use crate::serve::http::json;
 

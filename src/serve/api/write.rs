@@ -8,13 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::answer::List;
-use super::answer::channel::{ChannelAnswer, ProjectAnswer, members_of};
-use super::answer::instance::FeatureAnswer;
-use super::answer::part::{GroupAnswer, HealthConfigAnswer};
-use super::answer::verdict::LiveVerdicts;
-use super::backend::ApiBackend;
-use super::call::{ApiError, ApiRequest, ApiState};
+use super::answer::{
+    ChannelAnswer, GroupAnswer, HealthConfigAnswer, List, LiveVerdicts, ProjectAnswer, members_of,
+};
+use super::call::{ApiBackend, ApiError, ApiRequest, ApiState};
+use super::instance::FeatureAnswer;
 use crate::catalog::{Body, Call, CallReply, ChannelPath, Fault, Resource};
 use crate::serve::http::json;
 

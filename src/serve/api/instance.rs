@@ -12,7 +12,7 @@ const MASK: &str = "******";
 
 /// An instance in a list.
 #[derive(Serialize)]
-pub(in crate::serve::api) struct InstanceAnswer<'r> {
+pub(super) struct InstanceAnswer<'r> {
     id: &'r str,
     project_id: &'r str,
     instance_name: &'r str,
@@ -31,7 +31,7 @@ pub(in crate::serve::api) struct InstanceAnswer<'r> {
 
 /// An instance by itself.
 #[derive(Serialize)]
-pub(in crate::serve::api) struct InstanceDetailAnswer<'r> {
+pub(super) struct InstanceDetailAnswer<'r> {
     #[serde(flatten)]
     head: InstanceAnswer<'r>,
     description: &'static str,
@@ -57,7 +57,7 @@ struct AddressAnswer {
 
 /// A feature.
 #[derive(Serialize)]
-pub(in crate::serve::api) struct FeatureAnswer<'r> {
+pub(super) struct FeatureAnswer<'r> {
     id: AsText<Id>,
     name: &'static str,
     enable: bool,
@@ -67,7 +67,7 @@ pub(in crate::serve::api) struct FeatureAnswer<'r> {
 }
 
 impl<'r> InstanceAnswer<'r> {
-    pub(in crate::serve::api) fn of(instance: &'r Instance, project: &'r str) -> Self {
+    pub(super) fn of(instance: &'r Instance, project: &'r str) -> Self {
         Self {
             id: &instance.id,
             project_id: project,
@@ -88,11 +88,7 @@ impl<'r> InstanceAnswer<'r> {
 }
 
 impl<'r> InstanceDetailAnswer<'r> {
-    pub(in crate::serve::api) fn of(
-        instance: &'r Instance,
-        project: &'r str,
-        addresses: &[SocketAddr],
-    ) -> Self {
+    pub(super) fn of(instance: &'r Instance, project: &'r str, addresses: &[SocketAddr]) -> Self {
         let first = |wanted: fn(&&SocketAddr) -> bool| {
             addresses.iter().find(wanted).map(|address| address.ip().to_string()).unwrap_or_default()
         };
@@ -115,7 +111,7 @@ impl<'r> InstanceDetailAnswer<'r> {
 }
 
 impl<'r> FeatureAnswer<'r> {
-    pub(in crate::serve::api) fn of(instance: &'r Instance, name: FeatureName) -> Self {
+    pub(super) fn of(instance: &'r Instance, name: FeatureName) -> Self {
         let feature = instance.feature(name);
         let config = match name {
             FeatureName::BackendClientCertificate => without_key(&feature.config),
