@@ -1,9 +1,9 @@
 //! The vendor's VPC channel API over HTTP: both families, instances, features; its
 //! description and its export.
 //!
-//! `daemon` joins these routes to the server's own when there is an API. What calls
-//! mean is [`crate::catalog`]'s business; who may call is looked at before, by
-//! `serve::auth`. `call` makes requests of what axum routed, `read` and `write`
+//! `daemon` joins these routes to the server's own when the configuration has an API.
+//! [`crate::catalog`] knows what calls mean; `serve::auth` has looked before at who
+//! calls. `call` makes requests of what axum routed, `read` and `write`
 //! do the calls, `answer` and `instance` have the JSON.
 
 mod answer;
@@ -105,8 +105,8 @@ fn project_calls<B: ApiBackend>() -> Router<ApiState<B>> {
         .route("/vpc-channels/syncs", only("POST", sync))
 }
 
-/// A path's calls, with the API's own answer to other methods. `HEAD` is one of
-/// them: axum would let the `GET` of a path answer it.
+/// A path's calls, with the API's own answer to other methods. `HEAD` is one of the
+/// others: axum would let the `GET` of a path answer it.
 fn only<B: ApiBackend>(methods: &'static str, calls: MethodRouter<ApiState<B>>) -> MethodRouter<ApiState<B>> {
     let refuse = move || async move { ApiError::NoMethod(methods) };
     calls.head(refuse).fallback(refuse)

@@ -25,12 +25,13 @@ pub(super) struct App<S> {
     pub(super) writers: Writers,
 }
 
-/// The daemon, as its HTTP server sees it. Cloned once per request.
+/// What the HTTP server asks of the daemon. Cloned once per request.
 pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// Everything there is to show, at one instant.
     ///
     /// # Errors
-    /// Nobody answered: the client gets a 503 with the error's text.
+    /// A driver did not answer, or the daemon ends: the client gets a 503 with the
+    /// error's text.
     fn observe(&self) -> impl Future<Output = Result<Snapshot, SnapshotError>> + Send;
 
     /// Whether every driver makes progress. Must answer at once, whatever the

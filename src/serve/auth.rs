@@ -6,22 +6,21 @@
 //!                │                       └────> local socket
 //!                └── Identity ──> handlers: who, which project, which role
 //!
-//! POST /v3/auth/tokens ──> keystone ──> gate ──> password (hashing: few at once)
+//! POST /v3/auth/tokens ──> keystone ──> gate ──> password (throttle: few at once)
 //! ```
 //!
 //! [`require`] is the layer before the API's routes. It answers 401 and 403 itself;
 //! handlers find the [`Identity`] among the request's extensions. `gate` says who
-//! sent a request, `keystone` is the token API, `signature`, `tokens` and `slowdown`
-//! are pure. The clock comes from the daemon as a function; nothing here reads one.
+//! sent a request, `keystone` is the token API, `signature` and
+//! `tokens` are pure. The clock comes from the daemon as a function; nothing here reads one.
 
 pub mod gate;
-pub mod hashing;
 pub mod identity;
 pub mod keystone;
 pub mod signature;
-pub mod slowdown;
 #[cfg(test)]
 mod tests;
+pub mod throttle;
 pub mod tokens;
 
 pub use self::gate::{AuthGate, require};

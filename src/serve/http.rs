@@ -1,9 +1,9 @@
 //! What all routes share: how bodies are read, how answers look, and how
 //! requests are named.
 //!
-//! There are three forms of an error, because clients of three kinds read them:
+//! There are three forms of an error, because three kinds of clients read them:
 //! `{"error": ..}` of this daemon's own pages ([`PageError`]), `{"error_code": ..,
-//! "error_msg": ..}` of the vendor's API ([`vendor_error`]), and Keystone's, which
+//! "error_msg": ..}` of the vendor's API ([`VendorError`]), and Keystone's, which
 //! `auth::keystone` makes.
 
 use std::sync::Arc;

@@ -86,9 +86,8 @@ pub(super) async fn metrics<S: DaemonHandle>(
 }
 
 /// Writes everything but the fixed series of the process: a pure function of the
-/// snapshot. The snapshot is dropped before the members are written: while
-/// it is held the drivers copy the pages they write to, and a client may read
-/// slowly.
+/// snapshot. The snapshot is dropped before the members are written: as long as it is
+/// held the drivers copy the pages they write to, and a client may read slowly.
 fn write(
     text: &mut Text<'_>,
     snapshot: Snapshot,

@@ -1,6 +1,6 @@
-//! `/v1/channels/{name}/pick`: who would be picked, and why. For debugging.
+//! `/v1/channels/{name}/pick`: which member would be picked, and why. For debugging.
 //!
-//! Nothing is counted and no turn is taken; see `docs/status.md`.
+//! The request counts no pick and changes no order; see `docs/status.md`.
 
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
 //! `POST /v1/reload`, and who may send it.
 //!
-//! The server has no credentials of its own, so only peers on this machine are heard. A browser
-//! on this machine is one too. The extra header keeps other sites' pages out:
-//! they would need a preflight, which is never granted. The `Host` check keeps
-//! out pages whose own name was pointed at 127.0.0.1 (DNS rebinding).
+//! The server's own pages know no credentials, so only peers on this machine may
+//! reload. A browser on this machine is such a peer. The extra header keeps other
+//! sites' pages out: they would need a preflight, which is never granted. The `Host`
+//! check keeps out pages whose own name was pointed at 127.0.0.1 (DNS rebinding).
 
 use axum::Extension;
 use axum::extract::State;

@@ -1,12 +1,12 @@
 //! The life of a connection: accepting, TLS, requests, time limits, draining.
 //!
-//! Called by `daemon` with a bound [`Listener`] and a token that ends it; several
-//! listeners are several runs. Nothing a client or the network does ends the accept
-//! loop; only the token does. Every request carries its [`ConnectionInfo`] as an
-//! extension. Two limits stand beside hyper's on reading a request head:
+//! `daemon` calls [`run`] once per bound [`Listener`], with a token that ends it. Only
+//! the token ends the accept loop, whatever clients and the network do. Every request
+//! carries its [`ConnectionInfo`] as an extension. hyper limits the time for reading a
+//! request head; there are two more limits here:
 //! [`WriteLimit`] ends a connection whose peer accepts no byte for a while, and
 //! [`ExchangeTimer`] bounds the time from a request's head to the end of its answer,
-//! so that nobody holds a snapshot by reading it drop by drop.
+//! so that no client holds a snapshot by reading it slowly.
 
 use std::fmt;
 use std::io;
@@ -47,8 +47,8 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// What one client, and all of them together, may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once. When all are taken nobody is accepted until
-    /// one ends; newcomers wait in the kernel's queue.
+    /// Connections open at once. When all are taken, new ones wait in the
+    /// kernel's queue until one ends.
     pub connections: usize,
     /// From the moment a connection waits for a request to the end of its head;
     /// so also how long an idle connection is kept.
@@ -187,11 +187,11 @@ impl ConnectionInfo {
         Self { peer: PeerAddress::Network(peer.ip()), is_local, transport }
     }
 
-    /// What the server noted; if it noted nothing, a stranger over plain HTTP.
+    /// What the server noted; without a note, another machine over plain HTTP.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        let stranger = Self::network((Ipv4Addr::UNSPECIFIED, 0).into(), None, Transport::Plain);
-        extensions.get().copied().unwrap_or(stranger)
+        let unknown = Self::network((Ipv4Addr::UNSPECIFIED, 0).into(), None, Transport::Plain);
+        extensions.get().copied().unwrap_or(unknown)
     }
 }
 
@@ -276,7 +276,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Shakes hands where that is due, and serves.
+/// Serves a connection, after its handshake if it has one.
 async fn serve_incoming(
     incoming: Incoming,
     info: ConnectionInfo,
@@ -328,10 +328,10 @@ async fn serve_connection<S>(
     let mut overdue = pin!(exchange.overdue(limits.exchange));
     let mut is_closing = false;
     loop {
-        // Cancel-safe: the connection and the overdue watch outlive the turn,
+        // Cancel-safe: the connection and the overdue watch outlive the loop's turn,
         // and `cancelled` keeps nothing.
         tokio::select! {
-            // Whatever a client or the network did to it is no event of ours.
+            // How a connection ends is the client's and the network's business.
             result = connection.as_mut() => {
                 if let Err(error) = result {
                     tracing::debug!(%peer, %error, "connection ended");

@@ -1,9 +1,8 @@
 //! `/v1/status` and `/v1/channels/{name}`: the JSON of a snapshot.
 //!
-//! Every field is in `docs/status.md`. Written member by member, so that the
-//! whole document never stands in memory.
+//! `docs/status.md` has every field. The document is written member by member, so
+//! that it never stands in memory whole.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::app::{App, DaemonHandle, QueryPairs, Selection, Takes, unknown_channel};
 use super::http::PageError;
@@ -61,7 +60,7 @@ pub(super) fn write_status(
 ) -> io::Result<()> {
     let head = StatusHead {
         version: env!("CARGO_PKG_VERSION"),
-        started_at: Time(snapshot.started_at),
+        started_at: time(snapshot.started_at),
         ready: snapshot.ready,
         store: snapshot.writes.iter().map(StoreBody::of).collect(),
     };
@@ -185,7 +184,7 @@ impl<'a> MemberBody<'a> {
             health: view.health().word(),
             in_rotation: view.in_rotation(),
             open_picks: view.open_picks(),
-            since: view.state.map(|state| Time(state.since)),
+            since: view.state.map(|state| time(state.since)),
             consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),
             consecutive_failures: view.state.map_or(0, |state| state.consecutive_failures),
             last_probe: view.state.and_then(|state| state.last.as_ref()).map(ProbeBody::of),
@@ -207,7 +206,7 @@ struct ProbeBody<'a> {
 impl<'a> ProbeBody<'a> {
     fn of(last: &'a LastProbe) -> Self {
         Self {
-            at: Time(last.at),
+            at: time(last.at),
             result: last.outcome.word(),
             reason: last.outcome.reason(),
             detail: &last.detail,
@@ -240,19 +239,10 @@ impl PhasesBody {
 }
 
 /// RFC 3339 in UTC, to the millisecond.
-#[derive(Debug, Clone, Copy)]
-struct Time(Timestamp);
+type Time = AsText<humantime::Rfc3339Timestamp>;
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(self.0.0)).fmt(f)
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+fn time(time: Timestamp) -> Time {
+    AsText(humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(time.0)))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! Credentials, project and role have been looked at before a request comes here, by
 //! the layer of `serve::auth`, and path and method by the table of routes. What
 //! follows is in the order of docs/vendor-api.md, "Order of the checks": the project,
-//! the body's size, then the call itself. Parameters are docs/vendor-api.md's "Lists and
-//! filters": unknown ones are passed over, and of one given twice the first counts.
+//! the body's size, then the call itself. Query parameters are those of "Lists and
+//! filters" there: unknown ones are passed over, and of one given twice the first counts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
 
     async fn from_request(request: Request, api: &ApiState<B>) -> Result<Self, ApiError> {
         let (mut head, body) = request.into_parts();
-        // What is empty or not UTF-8 names nothing.
+        // An id that is empty or not UTF-8 names nothing.
         let ids = RawPathParams::from_request_parts(&mut head, api).await.map_err(|_| ApiError::NoRoute)?;
         if ids.iter().any(|(_, id)| id.is_empty()) {
             return Err(ApiError::NoRoute);

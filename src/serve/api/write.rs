@@ -37,7 +37,7 @@ pub(super) fn write<B: ApiBackend>(
     }
 }
 
-/// [`write`] for the calls that need no more than the ids of a channel.
+/// [`write()`] for the calls that need no more than the ids of a channel.
 pub(super) fn write_at<B: ApiBackend>(
     status: StatusCode,
     make: impl Fn(ChannelPath, Body) -> Call + Clone + Send + Sync + 'static,

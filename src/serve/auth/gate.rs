@@ -1,4 +1,4 @@
-//! Who is this? The one place that answers it for a request.
+//! Says who sent a request: by its token, its signature or its socket.
 //!
 //! The gate holds the accounts of the configuration, the tokens, and who failed
 //! lately. Requests are judged in two steps, so that nobody without a known
@@ -19,10 +19,9 @@ use axum::response::Response;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::hashing::{Busy, HashingQueue};
 use super::identity::{Accounts, Action, AuthFault, Identity, Principal, UserAccount, UserName};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
-use super::slowdown::Slowdown;
+use super::throttle::{Busy, HashingQueue, Slowdown};
 use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
 use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
@@ -85,7 +84,7 @@ pub struct SignedClaim {
 /// Why a login failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginFault {
-    /// No such user, or another password. Which of the two is nobody's business.
+    /// No such user, or another password; the client is not told which.
     Refused,
     /// Too many logins at once.
     Busy,
@@ -137,7 +136,7 @@ impl AuthGate {
     pub fn inspect(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
         let mut tokens = parts.headers.get_all(&TOKEN_HEADER).iter();
         if let Some(token) = tokens.next() {
-            // Which of two would be meant?
+            // Of two tokens none can be said to count.
             let is_only = tokens.next().is_none();
             let token = token.as_bytes().trim_ascii();
             return match (token.is_empty(), is_only) {
@@ -168,8 +167,7 @@ impl AuthGate {
         Ok(signed.identity)
     }
 
-    /// Both steps for a body that is at hand, and the wait of a failure: all
-    /// that a handler of its own needs.
+    /// Both steps for a body that was read, and the wait after a failure.
     ///
     /// # Errors
     /// The sender is not who they say, or says nothing.
@@ -217,7 +215,7 @@ impl AuthGate {
                 let check = self.state.hashing.matches(Arc::clone(hash), password);
                 check.await.map_err(|Busy| LoginFault::Busy)?
             }
-            // Nobody can log in: there is nothing to find out.
+            // There are no users, so there is nothing to find out by timing.
             None => false,
         };
         match user.filter(|_| matches) {

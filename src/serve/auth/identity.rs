@@ -1,8 +1,8 @@
-//! Who may come in: the users and access keys of the configuration; who came, and
-//! what they may do with which project; why a request is not let in
-//! (docs/vendor-api.md, "Tokens", "Signatures" and "Errors").
+//! Who sent a request and what they may do; the users and access keys of the
+//! configuration; why a request is not let in (docs/vendor-api.md, "Tokens",
+//! "Signatures" and "Errors").
 //!
-//! [`Accounts`] are built at start and at every reload and immutable in between. The
+//! [`Accounts`] are built at start and at every reload and do not change in between. The
 //! ids that the vendor's answers need are made from names, so that they survive
 //! restarts.
 

@@ -37,7 +37,7 @@ mod tests;
 
 /// Where tokens stand in requests and answers about tokens.
 const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
-/// Nobody's login is larger.
+/// Largest body of a login; real ones are below 1 KiB.
 const LARGEST_LOGIN: usize = 16 * 1024;
 
 /// What the handlers share.
@@ -61,7 +61,8 @@ impl IntoResponse for KeystoneFault {
     }
 }
 
-/// The routes of the token API. They need no guard: they are how one gets in.
+/// The routes of the token API. They stand before [`super::require`]: a client gets its
+/// token here.
 pub fn routes(gate: AuthGate, listen: SocketAddr) -> Router {
     Router::new()
         .route("/v3", get(version))
@@ -143,7 +144,7 @@ async fn revoke_token(
     let Some(subject) = subject else {
         return Err(KeystoneFault::bad_request("The header X-Subject-Token is missing."));
     };
-    // One's own token, or one of the same user; others' are not one's business.
+    // A user may take back the own tokens only.
     let owner = identities.gate.owner_of(subject).map_err(|_| not_found("token"))?;
     if owner != identity.principal {
         return Err(KeystoneFault::new(

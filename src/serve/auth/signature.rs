@@ -1,9 +1,9 @@
 //! `SDK-HMAC-SHA256`: whether a request was signed with a secret key.
 //!
-//! Pure: the clock's value and the body's hash are arguments. The gate first
-//! reads a [`Claim`] from a request's head, then looks up the secret of its
-//! access key, then lets the claim judge itself over the body's hash; so a
-//! request that cannot pass costs no body. The scheme is the vendor's
+//! Pure: the clock's value and the body's hash are arguments. The gate reads a
+//! [`Claim`] from a request's head, looks up the secret of its access key, and then has
+//! the claim verified over the body's hash; so the body of a request that cannot pass is
+//! not read. The scheme is the vendor's
 //! (docs/vendor-api.md, "Signatures"); what it leaves open is decided here:
 //!
 //! * `host` and `x-sdk-date` must be signed, and no signed header may appear
@@ -188,7 +188,7 @@ impl Claim {
 }
 
 /// The `Authorization` header for a request with `host` and `x-sdk-date`, as a
-/// client would make it: for tests of what lies behind.
+/// client would make it: for tests of the layers behind.
 #[cfg(test)]
 pub(super) fn sign<B>(
     request: &axum::http::Request<B>,

@@ -23,8 +23,8 @@ pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const LIFETIME_NANOS: u64 = LIFETIME.as_secs() * 1_000_000_000;
 /// How long after that it is still known to have expired.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
-/// Tokens of one user. One more, and the user's oldest goes; nobody else's. So
-/// the table's size is bounded by the number of users.
+/// Tokens of one user. One more removes the oldest of that user. So the number of
+/// users bounds the table.
 const TOKENS_PER_USER: usize = 1000;
 
 type TokenHash = [u8; 32];
@@ -34,7 +34,7 @@ type TokenHash = [u8; 32];
 pub struct Grant {
     /// Whose it is.
     pub user_id: Arc<str>,
-    /// Changes when the user's password does; see [`super::accounts`].
+    /// Changes when the user's password does; see [`super::identity`].
     pub stamp: [u8; 32],
     /// What it is good for.
     pub scope: Scope,

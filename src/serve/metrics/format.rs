@@ -1,7 +1,7 @@
-//! The text format itself: families, labels, values.
+//! The Prometheus text format: families, labels, values.
 //!
-//! Values come from integers (counts, nanoseconds), so every number is exact
-//! and none passes through floating point.
+//! Values are integers (counts, nanoseconds), so every number is exact: none passes
+//! through floating point.
 
 use std::io;
 

@@ -1,10 +1,10 @@
-//! Series with a `member` label: nearly all of a scrape, so the hot part.
+//! Series with a `member` label, which are nearly all of a scrape.
 //!
 //! A family must be written contiguously, so the members are visited once per
-//! family. What the families say of a member is therefore gathered first, in one
-//! walk through the snapshot, which is then dropped: a client that reads slowly
-//! must not hold the pages that the drivers write to. `channel`, `member` and
-//! `group` name a member: no two members of one group have one address.
+//! family. What the families say of a member is gathered first, in one walk through
+//! the snapshot, which is then dropped: a client that reads slowly must not hold the
+//! pages that the drivers write to. The labels `channel`, `member` and `group` name one
+//! member: no two members of one group have one address.
 
 use std::fmt::Write as _;
 use std::io;
@@ -50,7 +50,7 @@ pub(super) struct MemberRows {
     /// In the order of the configuration.
     rows: Vec<Row>,
     /// The rows' labels, escaped, one after another: the same in every family,
-    /// and dearer to write than the values.
+    /// and costlier to write than the values.
     labels: String,
 }
 
@@ -79,12 +79,12 @@ struct Row {
 /// What follows the labels in a sample's text, and its value if there is one.
 type Sample = (&'static str, Option<SampleValue>);
 
-/// Which labels the members of a family have in common.
+/// Which of a member's labels a family has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Labels {
     /// `channel`, `member`, `group`, `backup`.
     All,
-    /// Up to `group`, whose closing quote the sample's own text brings.
+    /// `channel`, `member`, `group`; the sample's own text closes the last quote.
     UpToGroup,
 }
 

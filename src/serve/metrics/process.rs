@@ -1,8 +1,8 @@
-//! The fixed series of the process: `process_*` and what the build was.
+//! The fixed series of the process: `process_*` and the build.
 //!
-//! Series whose names and labels never change go through the `prometheus`
-//! registry and its encoder. A registry is made per scrape and filled with what
-//! the system says at that moment; a figure the system does not give is left out.
+//! Series whose names and labels never change go through the `prometheus` crate's
+//! registry and encoder. Each scrape fills a registry of its own with what the system
+//! says at that moment; a figure that the system does not give is left out.
 
 use std::io;
 

@@ -28,7 +28,7 @@ impl KeystoneFault {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Says no more than that: neither whether there is such a user.
+    /// The text does not tell whether there is such a user.
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.")
     }
@@ -141,7 +141,7 @@ fn user_of(user: &Object) -> Result<UserName, KeystoneFault> {
     Ok(UserName::Named { name: name.clone(), domain })
 }
 
-/// Both given: the project wins.
+/// Of a project and a domain the project counts.
 fn scope_of(scope: Option<&Value>) -> Result<Option<WantedScope>, KeystoneFault> {
     let scope = match scope {
         None | Some(Value::Null) => return Ok(None),

@@ -1,17 +1,68 @@
-//! How long the answer to a failed login or signature waits, by its source.
+//! What bounds guessing: how many passwords are checked at once, and how long the
+//! answer to a failed login or signature waits, by where it came from.
 //!
-//! Pure: the clock is an argument. A wrong answer waits, a right one never
-//! does, so nobody can lock others out by failing in their name or from their
-//! address; there is no lock, although the vendor has one
-//! (docs/vendor-api.md, "Signatures"). Sources are kept in two generations: when the newer is full it becomes the older, and
-//! the older is forgotten. That bounds memory and keeps who failed lately.
+//! One password check takes tens of milliseconds of a core and 19 MiB, so half of the
+//! machine's cores do them, off the runtime's threads; other logins wait in a bounded
+//! line, and when it is full a login is told to come back.
+//!
+//! [`Slowdown`] is pure: the clock is an argument. A wrong answer waits and a right one
+//! never does, so nobody can lock others out by failing in their name or from their
+//! address. The vendor locks accounts (docs/vendor-api.md, "Signatures"); this does
+//! not. Peers are kept in two generations: when the newer is full it becomes the
+//! older, and the older is forgotten. That bounds memory and keeps who failed lately.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::config::password::PasswordHash;
 use crate::health::MonotonicTime;
 use crate::serve::server::PeerAddress;
+
+/// Logins that wait or are checked. At 30 ms each the last of them waits for
+/// two seconds.
+const LINE: usize = 64;
+
+/// Too many logins at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+/// Where passwords are checked.
+#[derive(Debug)]
+pub struct HashingQueue {
+    workers: Arc<Semaphore>,
+    /// Taken for as long as a login waits or is checked.
+    line: Semaphore,
+}
+
+impl HashingQueue {
+    /// A queue for a machine of so many cores.
+    #[must_use]
+    pub fn new(cores: usize) -> Self {
+        Self { workers: Arc::new(Semaphore::new((cores / 2).max(1))), line: Semaphore::new(LINE) }
+    }
+
+    /// Whether the password is the hash's. Dropping the future gives up the place
+    /// in the line; a check that has begun runs to its end and keeps its worker.
+    ///
+    /// # Errors
+    /// The line is full, or the runtime ends.
+    pub async fn matches(&self, hash: Arc<PasswordHash>, password: Zeroizing<String>) -> Result<bool, Busy> {
+        let _place = self.line.try_acquire().map_err(|_| Busy)?;
+        // First come, first served.
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Busy)?;
+        let check = tokio::task::spawn_blocking(move || {
+            let matches = hash.matches(password.as_bytes());
+            drop(worker);
+            matches
+        });
+        check.await.map_err(|_| Busy)
+    }
+}
 
 /// Failures that cost nothing: typing errors.
 const FREE_FAILURES: u32 = 3;
@@ -21,8 +72,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// Time without failures that makes one forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
-/// Sources per generation.
-const SOURCES: usize = 2048;
+/// Peers per generation.
+const PEERS: usize = 2048;
 
 /// Who is slowed: a host, or the network that an IPv6 host can pick its
 /// addresses from.
@@ -61,7 +112,7 @@ impl Failures {
     }
 }
 
-/// The sources that failed lately.
+/// The peers that failed lately.
 #[derive(Debug, Default)]
 pub struct Slowdown {
     newer: HashMap<PeerNetwork, Failures>,
@@ -71,13 +122,13 @@ pub struct Slowdown {
 impl Slowdown {
     /// Counts a failure and says how long its answer waits.
     pub fn note_failure(&mut self, peer: PeerAddress, now: MonotonicTime) -> Duration {
-        let source = PeerNetwork::of(peer);
-        let before = self.newer.get(&source).or_else(|| self.older.get(&source));
+        let network = PeerNetwork::of(peer);
+        let before = self.newer.get(&network).or_else(|| self.older.get(&network));
         let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);
-        if self.newer.len() >= SOURCES && !self.newer.contains_key(&source) {
+        if self.newer.len() >= PEERS && !self.newer.contains_key(&network) {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.newer.insert(source, Failures { count, last: now });
+        self.newer.insert(network, Failures { count, last: now });
         delay_of(count)
     }
 }
@@ -146,7 +197,40 @@ mod tests {
                 slowdown.note_failure(host("192.0.2.1"), at(0));
             }
         }
-        assert!(slowdown.newer.len().max(slowdown.older.len()) <= SOURCES);
+        assert!(slowdown.newer.len().max(slowdown.older.len()) <= PEERS);
         assert_eq!(slowdown.note_failure(host("192.0.2.1"), at(0)), LONGEST_DELAY);
+    }
+
+    #[tokio::test]
+    async fn the_line_is_bounded_and_places_come_back() {
+        let queue = HashingQueue::new(1);
+        let hash = Arc::new(PasswordHash::cheap(b"right"));
+        let check = |password: &str| queue.matches(Arc::clone(&hash), Zeroizing::new(password.to_owned()));
+        // Nobody works, so everybody waits.
+        let worker = queue.workers.acquire().await.expect("a worker");
+        let mut line: Vec<_> = (0..LINE).map(|_| Box::pin(check("right"))).collect();
+        for waiting in &mut line {
+            assert!(futures_poll(waiting).is_none());
+        }
+        assert_eq!(check("right").await, Err(Busy));
+        // A client that goes away makes room.
+        line.pop();
+        let mut late = Box::pin(check("wrong"));
+        assert!(futures_poll(&mut late).is_none());
+        drop(worker);
+        for waiting in line {
+            assert_eq!(waiting.await, Ok(true));
+        }
+        assert_eq!(late.await, Ok(false));
+        assert_eq!(queue.line.available_permits(), LINE);
+    }
+
+    /// Polls once.
+    fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
     }
 }
