@@ -96,35 +96,21 @@ fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
     json!({ "errors": errors.collect::<Vec<_>>() })
 }
 
-/// How many members a channel has, of each kind.
-struct MemberCounts {
-    members: usize,
-    standby: usize,
-    disabled: usize,
+/// How many members a channel has, how many of them stand by and are disabled.
+fn member_counts(channel: &Channel) -> [usize; 3] {
+    let members = channel.members();
+    let standby = members.iter().filter(|member| member.role() == Role::Backup);
+    let disabled = members.iter().filter(|member| member.status() == MemberStatus::Disabled);
+    [members.len(), standby.count(), disabled.count()]
 }
 
-impl MemberCounts {
-    fn of(channel: &Channel) -> Self {
-        let members = channel.members();
-        Self {
-            members: members.len(),
-            standby: members.iter().filter(|member| member.role() == Role::Backup).count(),
-            disabled: members.iter().filter(|member| member.status() == MemberStatus::Disabled).count(),
-        }
-    }
-
-    fn words(&self) -> String {
-        let mut parts = Vec::new();
-        if self.standby > 0 {
-            parts.push(format!("{} standby", self.standby));
-        }
-        if self.disabled > 0 {
-            parts.push(format!("{} disabled", self.disabled));
-        }
-        match parts.is_empty() {
-            true => self.members.to_string(),
-            false => format!("{} ({})", self.members, parts.join(", ")),
-        }
+/// `12 (2 standby, 1 disabled)`.
+fn member_words(channel: &Channel) -> String {
+    match member_counts(channel) {
+        [members, 0, 0] => members.to_string(),
+        [members, standby, 0] => format!("{members} ({standby} standby)"),
+        [members, 0, disabled] => format!("{members} ({disabled} disabled)"),
+        [members, standby, disabled] => format!("{members} ({standby} standby, {disabled} disabled)"),
     }
 }
 
@@ -160,7 +146,6 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
     );
     let window = window(config);
     for FileChannel { channel, .. } in &config.channels {
-        let counts = MemberCounts::of(channel);
         let detection = channel.active_check().map(|check| Detection::of(check, window));
         let [down, up, first] = match detection {
             Some(bounds) => [bounds.down, bounds.up, bounds.first].map(|bound| exact(bound).into()),
@@ -169,7 +154,7 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
         columns.row([
             channel.name().into(),
             channel.strategy().word().into(),
-            counts.words().into(),
+            member_words(channel).into(),
             check_words(channel),
             down,
             up,
@@ -205,16 +190,16 @@ fn check_words(channel: &Channel) -> TableCell {
 fn document(file: &str, config: &Config) -> serde_json::Value {
     let window = window(config);
     let channels = config.channels.iter().map(|FileChannel { channel, file }| {
-        let counts = MemberCounts::of(channel);
+        let [members, standby, disabled] = member_counts(channel);
         let check = channel.active_check();
         let detection = check.map(|check| Detection::of(check, window));
         json!({
             "name": channel.name(),
             "file": file,
             "strategy": channel.strategy().word(),
-            "members": counts.members,
-            "standby": counts.standby,
-            "disabled": counts.disabled,
+            "members": members,
+            "standby": standby,
+            "disabled": disabled,
             "check": check.map(|check| json!({
                 "protocol": check.protocol().word(),
                 "interval_seconds": check.interval().as_secs_f64(),

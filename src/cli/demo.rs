@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::backends::Backends;
+use self::backends::{Backends, BackendsError};
 use self::view::View;
 use super::client::DaemonUrl;
 use super::console::Console;
@@ -52,8 +52,7 @@ pub(super) struct DemoArguments {
 
 pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Result<Exit, CliError> {
     log_errors_only(console);
-    let backends =
-        Backends::start(&backends::HABITS).map_err(|error| CliError::Preparation(error.to_string()))?;
+    let backends = Backends::start(&backends::HABITS).map_err(unprepared)?;
     let ending = match (run(arguments, DEFAULT_LISTEN, &backends, console), arguments.listen) {
         (Err(CliError::Daemon(DaemonError::Bind(_))), None) => {
             run(arguments, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &backends, console)
@@ -61,6 +60,10 @@ pub(super) fn execute(arguments: &DemoArguments, console: &mut Console) -> Resul
         (result, _) => result,
     };
     ending.map(Exit::from)
+}
+
+fn unprepared(error: BackendsError) -> CliError {
+    CliError::Preparation(error.to_string())
 }
 
 /// Runs the daemon on a thread of its own and the view on this one.
@@ -77,7 +80,7 @@ fn run(
     let options = DaemonOptions {
         config: ConfigSource::Text {
             name: "demo".to_owned(),
-            text: backends::configuration(listen, |name| backends.address(name)),
+            text: backends::configuration(listen, backends).map_err(unprepared)?,
         },
         listen: None,
         stop: stop.clone(),

@@ -1,6 +1,10 @@
-//! How a command ended: exit codes for scripts, errors for people.
+//! How a command ended: exit codes for scripts, errors for people; and what fails the
+//! same way in several commands.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use super::client::ClientError;
 use super::console::{Colour, Console, StdoutError, Tone, paint};
@@ -57,22 +61,17 @@ impl From<Ending> for Exit {
 /// Why a command could not do its work. Printed on stderr by `main`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// Arguments that clap could not judge by itself.
     #[error("{0}")]
     Usage(String),
     /// The configuration has errors; they are already rendered, with their carets.
     #[error("{rendered}")]
     Config { rendered: String },
-    /// A running daemon could not be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A store that no daemon uses cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Stdout cannot be written.
     #[error(transparent)]
     Output(#[from] StdoutError),
-    /// The daemon did not start.
     #[error(transparent)]
     Daemon(DaemonError),
     /// What a command needs of the system, and did not get.
@@ -154,4 +153,13 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError
     // A name look-up may hang in the system's resolver; the end does not wait for it.
     runtime.shutdown_background();
     Ok(result)
+}
+
+/// Writes a new file. Nothing that is there is ever replaced: it may be somebody's only
+/// copy.
+pub(super) fn write_new(path: &Path, text: &[u8], mode: u32) -> Result<(), CliError> {
+    let io = |doing: &str| CliError::io(format!("cannot {doing} {}", path.display()));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io("make"))?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))
 }

@@ -1,9 +1,7 @@
 //! `vitald export`: the channels that the API made, as files that a
 //! configuration includes, or as one archive that a store is filled with again.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::console::{Console, plural};
-use super::exit::{CliError, Exit, block_on};
+use super::exit::{CliError, Exit, block_on, write_new};
 use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive, Resource};
 
@@ -91,12 +89,8 @@ fn export_archive(archive: &Archive, out: Option<&Path>, console: &mut Console) 
     // It may hold private keys.
     write_new(path, &text, 0o600)?;
     let (channels, instances) = (archive.channels.len(), archive.instances.len());
-    console.message(format_args!(
-        "{}: {}, {}",
-        path.display(),
-        plural(channels, "channel"),
-        plural(instances, "instance")
-    ));
+    let counts = format!("{}, {}", plural(channels, "channel"), plural(instances, "instance"));
+    console.message(format_args!("{}: {counts}", path.display()));
     Ok(())
 }
 
@@ -119,13 +113,10 @@ fn export_channels(
         return Ok(());
     }
     let text = match (channels.as_slice(), &arguments.channel, arguments.format) {
-        ([channel], Some(_), format) => document(channel, format)?,
-        ([channel], None, Format::Json) => document(channel, Format::Json)?,
+        ([channel], Some(_), format) | ([channel], None, format @ Format::Json) => document(channel, format)?,
         (_, _, Format::Json) => {
-            return Err(CliError::Usage(
-                "a JSON file holds one channel: name one with --channel, or a directory with --out"
-                    .to_owned(),
-            ));
+            let remedy = "name one with --channel, or a directory with --out";
+            return Err(CliError::Usage(format!("a JSON file holds one channel: {remedy}")));
         }
         (channels, ..) => tables(channels)?,
     };
@@ -154,10 +145,8 @@ fn select<'a>(archive: &'a Archive, arguments: &ExportArguments) -> Result<Vec<&
     // Names are unique in an instance, and in a configuration.
     let first = channels.first().map(|channel| &channel.instance);
     if channels.iter().any(|channel| Some(&channel.instance) != first) {
-        return usage(format!(
-            "several instances have channels: name one with --instance, of {}",
-            instance_ids(archive)
-        ));
+        let ids = instance_ids(archive);
+        return usage(format!("several instances have channels: name one with --instance, of {ids}"));
     }
     Ok(channels)
 }
@@ -185,14 +174,6 @@ fn tables(channels: &[&Arc<Resource>]) -> Result<String, CliError> {
         return Ok(String::new());
     }
     toml::to_string(&ChannelTables { channels }).map_err(unwritable)
-}
-
-/// Nothing that is there is ever replaced: it may be somebody's only copy.
-fn write_new(path: &Path, text: &[u8], mode: u32) -> Result<(), CliError> {
-    let io = |doing: &str| CliError::io(format!("cannot {doing} {}", path.display()));
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io("make"))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))
 }
 
 fn unwritable(error: impl std::fmt::Display) -> CliError {

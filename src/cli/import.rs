@@ -13,7 +13,6 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Map, Value};
 
-use super::client::DaemonUrl;
 use super::console::{Console, plural};
 use super::exit::{CliError, Exit, block_on};
 use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
@@ -169,11 +168,11 @@ async fn send_all(
             ));
         }
     };
-    let instance = match &arguments.instance {
-        Some(id) => id.clone(),
-        None => archive.instances.first().map(|instance| instance.id.to_string()).unwrap_or_default(),
+    let first = archive.instances.first().map(|instance| &*instance.id);
+    let (Some(project), Some(instance)) = (&archive.project, arguments.instance.as_deref().or(first)) else {
+        let problem = format!("the daemon at {daemon} names no project and instance to put channels into");
+        return Err(CliError::Preparation(problem));
     };
-    let project = archive.project.clone().unwrap_or_default();
     let base = format!("/v2/{project}/apigw/instances/{instance}/vpc-channels");
     let mut exit = Exit::Success;
     for channel in channels {
@@ -185,30 +184,17 @@ async fn send_all(
             Some(held) => (Method::PUT, format!("{base}/{}", held.id), "updated"),
             None => (Method::POST, base.clone(), "made"),
         };
-        match send(&daemon, method, &path, &channel.body).await? {
-            Ok(()) => console.print(format!("{word} {}\n", channel.name))?,
-            Err(refusal) => {
-                console.message(format_args!("error: {}: {refusal}", channel.name));
-                exit = Exit::Failure;
-            }
+        let header = Some(("content-type", "application/json"));
+        let answer = daemon.send(method, &path, header, &channel.body, PATIENCE).await?;
+        if (200..300).contains(&answer.status) {
+            console.print(format!("{word} {}\n", channel.name))?;
+        } else {
+            let (refusal, status) = (answer.error_text(), answer.status);
+            console.message(format_args!("error: {}: {refusal} ({status})", channel.name));
+            exit = Exit::Failure;
         }
     }
     Ok(exit)
-}
-
-/// What the daemon says against a channel, if it refuses it.
-async fn send(
-    daemon: &DaemonUrl,
-    method: Method,
-    path: &str,
-    body: &[u8],
-) -> Result<Result<(), String>, CliError> {
-    let header = Some(("content-type", "application/json"));
-    let answer = daemon.send(method, path, header, body, PATIENCE).await?;
-    if (200..300).contains(&answer.status) {
-        return Ok(Ok(()));
-    }
-    Ok(Err(format!("{} ({})", answer.error_text(), answer.status)))
 }
 
 /// A channel that the API can be asked for.

@@ -1,6 +1,7 @@
 //! Where the configuration is, and where a running daemon is: what the arguments say,
 //! else what the configuration says, else where a daemon listens by default.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use rustix::fs::{Access, access};
 use super::client::{ClientError, DaemonUrl, Endpoint, Trust};
 
 /// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
-pub(super) const DEFAULT_CONFIG: &str = "/etc/vitald/vitald.toml";
+pub(super) const CONFIG: &str = "/etc/vitald/vitald.toml";
 
 /// Where a daemon listens unless its configuration says otherwise.
 pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9650);
@@ -20,13 +21,7 @@ pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Add
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArgument {
     /// The configuration file
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "VITALD_CONFIG",
-        default_value = DEFAULT_CONFIG,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PATH", env = "VITALD_CONFIG", default_value = CONFIG, hide_env_values = true)]
     pub(super) config: PathBuf,
 }
 
@@ -46,13 +41,7 @@ pub(super) struct DaemonArguments {
     ca_file: Option<PathBuf>,
 
     /// The configuration whose `[server]` says where the daemon is
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "VITALD_CONFIG",
-        default_value = DEFAULT_CONFIG,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PATH", env = "VITALD_CONFIG", default_value = CONFIG, hide_env_values = true)]
     config: PathBuf,
 }
 
@@ -66,7 +55,7 @@ impl DaemonUrl {
         let DaemonArguments { url, socket, ca_file, config } = arguments;
         // Before --url, which a variable may have set.
         if let Some(path) = socket {
-            return Ok(Self::socket_of_argument(path));
+            return Ok(Self::at_socket(path.clone(), "--socket"));
         }
         if let Some(text) = url {
             return Self::parse(text, ca_file.as_deref())
@@ -74,7 +63,7 @@ impl DaemonUrl {
         }
         let configured = ConfiguredLocation::read(config);
         if let Some(socket) = configured.socket.filter(|socket| access(socket, Access::WRITE_OK).is_ok()) {
-            return Ok(Self::socket_of_config(socket, config));
+            return Ok(Self::at_socket(socket, config.display()));
         }
         let origin = match configured.listen {
             Some(_) => format!("from {}", config.display()),
@@ -105,16 +94,9 @@ impl DaemonUrl {
         Self { endpoint, prefix: String::new(), origin }
     }
 
-    /// The socket that `--socket` names.
-    pub(super) fn socket_of_argument(path: &Path) -> Self {
-        let endpoint = Endpoint::Socket(path.to_owned());
-        Self { endpoint, prefix: String::new(), origin: "from --socket".to_owned() }
-    }
-
-    /// The socket that a configuration names.
-    pub(super) fn socket_of_config(path: PathBuf, config: &Path) -> Self {
-        let origin = format!("from {}", config.display());
-        Self { endpoint: Endpoint::Socket(path), prefix: String::new(), origin }
+    /// A daemon's Unix socket, and what named it.
+    pub(super) fn at_socket(path: PathBuf, origin: impl Display) -> Self {
+        Self { endpoint: Endpoint::Socket(path), prefix: String::new(), origin: format!("from {origin}") }
     }
 
     fn parse(text: &str, ca_file: Option<&Path>) -> Result<Self, &'static str> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{ClientError, DaemonUrl};
 use super::exit::CliError;
-use super::locate::{ConfiguredLocation, DEFAULT_CONFIG};
+use super::locate::{CONFIG, ConfiguredLocation};
 use crate::catalog::{ApiRecord, Archive};
 use crate::store::{Collection, LocalStore, StateDirectory, StoreError};
 
@@ -31,13 +31,7 @@ pub(super) struct StoreAccessArguments {
     store: Option<PathBuf>,
 
     /// The configuration that names both
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "VITALD_CONFIG",
-        default_value = DEFAULT_CONFIG,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PATH", env = "VITALD_CONFIG", default_value = CONFIG, hide_env_values = true)]
     config: PathBuf,
 }
 
@@ -59,11 +53,11 @@ impl StoreAccessArguments {
             return Ok(StoreAccess::Directory(store.clone()));
         }
         if let Some(socket) = &self.socket {
-            return Ok(ask(DaemonUrl::socket_of_argument(socket)).await?);
+            return Ok(ask(DaemonUrl::at_socket(socket.clone(), "--socket")).await?);
         }
         let configured = ConfiguredLocation::read(&self.config);
         if let Some(socket) = configured.socket {
-            match ask(DaemonUrl::socket_of_config(socket, &self.config)).await {
+            match ask(DaemonUrl::at_socket(socket, self.config.display())).await {
                 // Nobody there: the store may be read instead.
                 Err(ClientError::Unreachable { is_absent: true, .. }) => {}
                 answer => return Ok(answer?),

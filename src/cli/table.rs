@@ -28,9 +28,7 @@ impl<T: Into<String>> From<T> for TableCell {
 /// On which side a column's cells begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    /// Words.
     Left,
-    /// Numbers.
     Right,
 }
 

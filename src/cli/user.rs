@@ -1,16 +1,14 @@
 //! `vitald user add`: a user for the management API, as a hash file and the
 //! lines that go into the configuration. It edits no configuration.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::console::Console;
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, write_new};
 use super::hash_password;
+use crate::config::api::AccountRole;
 
 /// Users of the management API
 #[derive(Debug, Args)]
@@ -85,18 +83,10 @@ fn add(arguments: &AddArguments, console: &mut Console) -> Result<Exit, CliError
     let Some(hash) = hash_password::ask()? else { return Ok(Exit::INTERRUPTED) };
     let path =
         arguments.hash_file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.hash", arguments.name)));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&path)
-        .map_err(CliError::io(format!("cannot make {}", path.display())))?;
-    file.write_all(format!("{}\n", hash.to_phc_string()).as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(CliError::io(format!("cannot write {}", path.display())))?;
+    write_new(&path, format!("{}\n", hash.to_phc_string()).as_bytes(), 0o640)?;
     let role = match arguments.role {
-        RoleWord::Admin => "admin",
-        RoleWord::Viewer => "viewer",
+        RoleWord::Admin => AccountRole::Admin.word(),
+        RoleWord::Viewer => AccountRole::Viewer.word(),
     };
     console.print(format!(
         "\n[[api.users]]\nname = \"{}\"\ndomain = \"{}\"\npassword_hash_file = {}\nrole = \"{role}\"\n",

@@ -20,7 +20,7 @@ const NEAR: usize = 40;
 const LONGEST_LINE: usize = 2000;
 
 /// Every error of a configuration; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Diagnostics {
     sources: Vec<SourceText>,
     errors: Vec<Diagnostic>,
@@ -75,7 +75,7 @@ pub enum Paint {
 
 impl Diagnostics {
     pub(super) fn new(sources: Vec<SourceText>, mut errors: Vec<Diagnostic>) -> Self {
-        errors.sort_by_key(|error| (error.source, error.place.map_or(0, |place| place.start), error.rule));
+        errors.sort_by_key(|error| (error.source, error.place.map(|place| place.start), error.rule));
         Self { sources, errors }
     }
 
@@ -89,7 +89,7 @@ impl Diagnostics {
     #[must_use]
     pub fn position(&self, error: &Diagnostic) -> (&str, Option<(usize, usize)>) {
         let Some(source) = self.sources.get(error.source) else { return ("", None) };
-        (source.name(), error.place.map(|place| source.line_and_column(place.start)))
+        (&source.name, error.place.map(|place| source.line_and_column(place.start)))
     }
 
     /// The last line: how many errors, in how many files.
@@ -127,7 +127,7 @@ impl Diagnostics {
         if let Some(source) = self.sources.get(error.source) {
             group = match error.place {
                 Some(place) => self.with_excerpts(group, error, source, source.first_line_of(place)),
-                None => group.element(Origin::path(source.name())),
+                None => group.element(Origin::path(&source.name)),
             };
         }
         group.element(Level::HELP.message(error.remedy.as_str()))
@@ -148,7 +148,7 @@ impl Diagnostics {
         let secondary = Mark { kind: AnnotationKind::Context, span, label: Some(related.label.as_str()) };
         let distance = source
             .line_of(primary.span.start)
-            .abs_diff(source.line_of(secondary.span.start.min(source.text().len())));
+            .abs_diff(source.line_of(secondary.span.start.min(source.text.len())));
         if related.source == error.source && distance <= NEAR {
             return excerpt(group, source, &[primary, secondary]);
         }
@@ -173,7 +173,7 @@ fn excerpt<'a>(group: Group<'a>, source: &'a SourceText, marks: &[Mark<'a>]) -> 
     if (first..=last).any(|line| source.line_range(line).len() > LONGEST_LINE) {
         return marks.iter().fold(group, |group, mark| {
             let (line, column) = source.line_and_column(mark.span.start);
-            let origin = Origin::path(source.name()).line(line).char_column(column);
+            let origin = Origin::path(&source.name).line(line).char_column(column);
             let group = group.element(origin);
             match mark.label {
                 Some(label) => group.element(Level::NOTE.message(label)),
@@ -181,13 +181,13 @@ fn excerpt<'a>(group: Group<'a>, source: &'a SourceText, marks: &[Mark<'a>]) -> 
             }
         });
     }
-    let text = source.text().get(start..end).unwrap_or_default();
+    let text = source.text.get(start..end).unwrap_or_default();
     let annotations = marks.iter().map(|mark| {
         let span = mark.span.start.saturating_sub(start)..mark.span.end.saturating_sub(start);
         mark.kind.span(span).label(mark.label)
     });
     let snippet: Snippet<'a, Annotation<'a>> = Snippet::source(text);
-    group.element(snippet.line_start(first + 1).path(source.name()).annotations(annotations))
+    group.element(snippet.line_start(first + 1).path(&source.name).annotations(annotations))
 }
 
 impl fmt::Display for Diagnostics {
@@ -200,25 +200,16 @@ impl std::error::Error for Diagnostics {}
 
 /// One text that was read, kept for showing what is wrong with it.
 #[derive(Debug, Clone)]
-pub struct SourceText {
+pub(super) struct SourceText {
     name: String,
     text: String,
     /// Looked for when a line is first asked for: a good text has no use for it.
     line_starts: OnceLock<Vec<usize>>,
 }
 
-impl PartialEq for SourceText {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.text == other.text
-    }
-}
-
-impl Eq for SourceText {}
-
 impl SourceText {
-    /// A text and the name to show for it.
-    #[must_use]
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+    /// A text and the name to show for it, usually a path.
+    pub(super) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into(), line_starts: OnceLock::new() }
     }
 
@@ -230,15 +221,7 @@ impl SourceText {
         })
     }
 
-    /// The name, usually a path.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The whole text.
-    #[must_use]
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
@@ -266,21 +249,20 @@ impl SourceText {
     }
 
     /// Line and column of an offset, both from 1, columns in characters.
-    #[must_use]
-    pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
+    fn line_and_column(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
         let start = self.line_range(line).start;
-        let before = self.text.get(start..self.boundary(offset)).unwrap_or_default();
+        let before = self.text.get(start..self.text.floor_char_boundary(offset)).unwrap_or_default();
         (line + 1, before.chars().count() + 1)
     }
 
     /// The line, from 0, that an offset is in.
-    pub(super) fn line_of(&self, offset: usize) -> usize {
+    fn line_of(&self, offset: usize) -> usize {
         self.line_starts().partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
     /// The bytes of a line, without its end.
-    pub(super) fn line_range(&self, line: usize) -> Range<usize> {
+    fn line_range(&self, line: usize) -> Range<usize> {
         let start = self.line_starts().get(line).copied().unwrap_or(self.text.len());
         let end = self.line_starts().get(line + 1).map_or(self.text.len(), |next| next - 1);
         let text = self.text.get(start..end).unwrap_or_default();
@@ -289,18 +271,10 @@ impl SourceText {
 
     /// The part of a place that is on its first line, on character boundaries:
     /// a table that runs over many lines is pointed at by its opening.
-    pub(super) fn first_line_of(&self, place: Place) -> Range<usize> {
+    fn first_line_of(&self, place: Place) -> Range<usize> {
         let line = self.line_range(self.line_of(place.start.min(self.text.len())));
-        let start = self.boundary(place.start).clamp(line.start, line.end);
-        let end = self.boundary(place.end).clamp(start, line.end);
+        let start = self.text.floor_char_boundary(place.start).clamp(line.start, line.end);
+        let end = self.text.floor_char_boundary(place.end).clamp(start, line.end);
         start..end
-    }
-
-    fn boundary(&self, offset: usize) -> usize {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        offset
     }
 }

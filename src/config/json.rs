@@ -29,11 +29,8 @@ pub(super) fn read(text: &str) -> (Option<Value>, Vec<Violation>) {
     let value = match parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(parsed) => parsed.value.map(|value| value_of(value, &mut violations)),
         Err(error) => {
-            let range = error.range();
-            let message = error.kind().to_string();
-            let place = Place { start: range.start, end: range.end };
-            violations.push(syntax(place, format!("not JSON: {}", lower_first(&message))));
-            return (None, violations);
+            let message = format!("not JSON: {}", lower_first(&error.kind().to_string()));
+            return (None, vec![syntax((error.range().start..error.range().end).into(), message)]);
         }
     };
     if value.is_none() {

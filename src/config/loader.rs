@@ -116,7 +116,13 @@ impl Loader {
             Err(problem) => {
                 let source = self.add_source(SourceText::new(name, ""));
                 let message = format!("cannot read the file: {problem}");
-                self.report_file(source, None, message, "name a file that the daemon may read");
+                self.report_problem(
+                    source,
+                    Rule::BadFile,
+                    None,
+                    message,
+                    "name a file that the daemon may read",
+                );
                 return None;
             }
         };
@@ -133,10 +139,6 @@ impl Loader {
                 None
             }
         }
-    }
-
-    fn report_file(&mut self, source: usize, place: Option<Place>, message: String, remedy: &str) {
-        self.report_problem(source, Rule::BadFile, place, message, remedy);
     }
 
     fn report_problem(
@@ -264,12 +266,12 @@ impl Loader {
             let is_wild = pattern.text.contains(['*', '?', '[']);
             if !is_wild {
                 let file = base.join(&pattern.text);
-                if is_toml(&file) || is_json(&file) {
+                if is_channel_file(&file) {
                     files.push(file);
                 } else {
                     let message = format!("{} is neither a .toml nor a .json file", quoted(&pattern.text));
                     let remedy = "rename the file by what it holds";
-                    self.report_file(source, Some(pattern.place), message, remedy);
+                    self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
                 }
                 continue;
             }
@@ -282,13 +284,13 @@ impl Loader {
             // The text was checked; escaping its directory cannot break it.
             for found in glob::glob_with(&full.to_string_lossy(), options).into_iter().flatten() {
                 match found {
-                    Ok(file) if is_toml(&file) || is_json(&file) => files.push(file),
+                    Ok(file) if is_channel_file(&file) => files.push(file),
                     Ok(_) => {}
                     Err(error) => {
                         let place = quoted(&error.path().to_string_lossy());
                         let message = format!("cannot look into {place}: {}", plain_error(error.error()));
                         let remedy = "make the directory readable to the daemon";
-                        self.report_file(source, Some(pattern.place), message, remedy);
+                        self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
                     }
                 }
             }
@@ -301,16 +303,12 @@ impl Loader {
     }
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found == extension)
-}
-
-fn is_toml(path: &Path) -> bool {
-    has_extension(path, "toml")
-}
-
 fn is_json(path: &Path) -> bool {
-    has_extension(path, "json")
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+fn is_channel_file(path: &Path) -> bool {
+    is_json(path) || path.extension().is_some_and(|extension| extension == "toml")
 }
 
 /// A channel's name as written, good or not.

@@ -27,7 +27,7 @@ mod settings;
 mod toml;
 
 pub use certificates::{check_trust_anchors, client_identity_of};
-pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related, SourceText};
+pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
 #[cfg(feature = "fuzzing")]
 pub use loader::parse_included;
 pub use loader::{load, load_channel, parse};

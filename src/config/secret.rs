@@ -116,10 +116,11 @@ impl SecretPlaces {
         {
             let path = credentials.join(file);
             if path.exists() {
-                return read_file(path, Access::Guarded);
+                // Its directory protects it.
+                return read_file(path, false);
             }
         }
-        read_file(self.base.join(file), Access::ByPermission)
+        read_file(self.base.join(file), true)
     }
 }
 
@@ -128,15 +129,8 @@ fn is_bare_name(path: &Path) -> bool {
     matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    /// The file's permission bits protect it.
-    ByPermission,
-    /// Its directory does.
-    Guarded,
-}
-
-fn read_file(path: PathBuf, access: Access) -> Result<Secret, SecretFileError> {
+/// `needs_permission`: the file's permission bits must keep others from reading it.
+fn read_file(path: PathBuf, needs_permission: bool) -> Result<Secret, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
@@ -144,7 +138,7 @@ fn read_file(path: PathBuf, access: Access) -> Result<Secret, SecretFileError> {
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.mode();
-    if access == Access::ByPermission && mode & EVERYBODY_READS != 0 {
+    if needs_permission && mode & EVERYBODY_READS != 0 {
         return Err(SecretFileError::ReadableByEverybody(path));
     }
     // Room for all of it, so that no copy stays behind where the buffer grew.

@@ -22,11 +22,8 @@ use crate::channel::{FieldPath, Rule, Violation};
 /// Tokens that are parsed together, at least; each takes 24 bytes.
 const BATCH: usize = 16 * 1024;
 
-/// How deep values may be nested.
+/// How deep values may be nested, and how many keys dots may join.
 const DEEPEST: u32 = 80;
-
-/// How many keys may stand in a row with dots between them.
-const MOST_KEYS: usize = 80;
 
 /// Every syntax error, and what could be read in spite of them.
 pub(super) fn read(text: &str) -> (Value, Vec<Violation>) {
@@ -40,14 +37,12 @@ pub(super) fn read(text: &str) -> (Value, Vec<Violation>) {
 }
 
 fn violation_of(error: &ParseError) -> Violation {
-    let mut message = format!("not TOML: {}", error.description());
-    if let Some(expected) = error.expected() {
-        let words: Vec<String> = expected.iter().map(words_of).collect();
-        message += &match words.is_empty() {
-            true => ", expected nothing".to_owned(),
-            false => format!(", expected {}", words.join(", ")),
-        };
-    }
+    let expected = match error.expected() {
+        None => String::new(),
+        Some([]) => ", expected nothing".to_owned(),
+        Some(some) => format!(", expected {}", some.iter().map(words_of).collect::<Vec<_>>().join(", ")),
+    };
+    let message = format!("not TOML: {}{expected}", error.description());
     let remedy = match error.description() {
         DUPLICATE => {
             "a key can be given once; remove one of the two, or write [[double brackets]] for a list of tables"
@@ -82,7 +77,7 @@ fn words_of(expected: &Expected) -> String {
 /// the array's key and opening bracket once more. So each batch is a document of its
 /// own; if none has an error, the whole has none and means the same.
 fn parse(text: &str, batch: usize) -> (Map, Vec<ParseError>) {
-    let mut builder = Builder { text, ..Builder::default() };
+    let mut builder = Builder { text, header: Some(Vec::new()), ..Builder::default() };
     let mut tokens = Vec::new();
     // Where in `tokens` the current expression begins, and what is in its brackets.
     let (mut expression, mut content, mut depth) = (0, 0, 0_usize);
@@ -125,15 +120,15 @@ struct Builder<'t> {
     root: Map,
     /// Where a header begins whose end was not seen, and whether it is of an array.
     open_header: Option<(usize, bool)>,
-    /// The keys of the header that expressions stand under, and whether it was refused.
-    header: Vec<Key>,
-    is_refused: bool,
+    /// The keys of the header that expressions stand under; none where it was refused.
+    header: Option<Vec<Key>>,
     /// The keys read since the last value or header.
     path: Vec<Key>,
     /// Whether the last key was followed by a dot.
     is_dotted: bool,
-    /// Arrays and inline tables whose end was not seen, the outermost first.
-    open: Vec<Open>,
+    /// Arrays and inline tables whose end was not seen, the outermost first, and the
+    /// keys that each is the value of.
+    open: Vec<(Vec<Key>, Value)>,
     /// Where the first key stands that made a table by a dot: no header may define it.
     dotted: HashSet<usize>,
     /// Whether a key without a value was met: what follows may be anything but TOML.
@@ -145,18 +140,6 @@ struct Builder<'t> {
 struct Key {
     name: Cow<'static, str>,
     place: Place,
-}
-
-/// An array or inline table, and the keys that it is the value of.
-struct Open {
-    path: Vec<Key>,
-    start: usize,
-    content: Content,
-}
-
-enum Content {
-    Array(Vec<Value>),
-    Table(Map),
 }
 
 /// What keys that lead to a table belong to.
@@ -185,9 +168,7 @@ impl Builder<'_> {
             // A header that ends with its line was reported; its keys stand all the same.
             EventKind::StdTableClose | EventKind::ArrayTableClose | EventKind::Newline => {
                 if let Some((start, is_array)) = self.open_header.take() {
-                    let entered = self.enter(Place { start, end: span.end() }, is_array);
-                    self.is_refused = entered.is_none();
-                    self.header = entered.unwrap_or_default();
+                    self.header = self.enter(Place { start, end: span.end() }, is_array);
                 } else {
                     self.is_over = self.open.is_empty() && !self.path.is_empty();
                 }
@@ -204,8 +185,8 @@ impl Builder<'_> {
             }
             EventKind::KeySep => self.is_dotted = true,
             EventKind::ArrayOpen if mem::take(&mut self.goes_on) => {}
-            EventKind::ArrayOpen => self.begin(span, Content::Array(Vec::new())),
-            EventKind::InlineTableOpen => self.begin(span, Content::Table(Map::default())),
+            EventKind::ArrayOpen => self.begin(span, Kind::Array(Vec::new())),
+            EventKind::InlineTableOpen => self.begin(span, Kind::Table(Map::default())),
             // Not of the text: no array can end with its first byte.
             EventKind::ArrayClose if span == Span::new_unchecked(0, 1) => self.goes_on = true,
             EventKind::ArrayClose | EventKind::InlineTableClose => self.end(event),
@@ -280,27 +261,26 @@ impl Builder<'_> {
     /// The keys that were read; none where they are too many.
     fn take_path(&mut self) -> Vec<Key> {
         let path = mem::take(&mut self.path);
-        if path.len() > MOST_KEYS {
+        if path.len() > DEEPEST as usize {
             self.errors.push(ParseError::new("recursion limit"));
             return Vec::new();
         }
         path
     }
 
-    fn begin(&mut self, span: Span, content: Content) {
-        self.open.push(Open { path: mem::take(&mut self.path), start: span.start(), content });
+    fn begin(&mut self, span: Span, kind: Kind) {
+        self.open.push((mem::take(&mut self.path), Value { place: place_of(span), kind }));
     }
 
     fn end(&mut self, event: &Event) {
-        let kind = match (event.kind(), self.open.last_mut().map(|open| &mut open.content)) {
-            (EventKind::ArrayClose, Some(Content::Array(items))) => Kind::Array(mem::take(items)),
-            (EventKind::InlineTableClose, Some(Content::Table(table))) => Kind::Table(mem::take(table)),
-            // One bracket too many, which was reported.
-            _ => return,
-        };
-        if let Some(Open { path, start, .. }) = self.open.pop() {
+        let is_array = event.kind() == EventKind::ArrayClose;
+        // Else it is one bracket too many, which was reported.
+        if self.open.last().is_some_and(|(_, open)| matches!(open.kind, Kind::Array(_)) == is_array)
+            && let Some((path, mut value)) = self.open.pop()
+        {
             self.path = path;
-            self.put(Value { place: Place { start, end: event.span().end() }, kind });
+            value.place.end = event.span().end();
+            self.put(value);
         }
     }
 
@@ -308,17 +288,16 @@ impl Builder<'_> {
     fn put(&mut self, value: Value) {
         let mut path = self.take_path();
         let (text, dotted) = (self.text, &mut self.dotted);
-        let (table, way) = match self.open.last_mut().map(|open| &mut open.content) {
-            Some(Content::Array(items)) => return items.push(value),
-            Some(Content::Table(table)) => (Some(table), Way::InlineTable),
-            None if self.is_refused => return,
-            None => {
-                let header = follow(&mut self.root, &self.header, Way::Header, text, dotted, &mut Vec::new());
-                (header, Way::Expression)
+        let (table, way) = match self.open.last_mut().map(|(_, open)| &mut open.kind) {
+            Some(Kind::Array(items)) => return items.push(value),
+            Some(Kind::Table(table)) => (Some(table), Way::InlineTable),
+            _ => {
+                let Some(header) = &self.header else { return };
+                // What is wrong with the header was reported.
+                (follow(&mut self.root, header, Way::Header, text, dotted, &mut Vec::new()), Way::Expression)
             }
         };
-        if let Some(key) = path.pop()
-            && let Some(table) = table
+        if let (Some(key), Some(table)) = (path.pop(), table)
             && let Some(table) = follow(table, &path, way, text, dotted, &mut self.errors)
         {
             insert(table, &key, value);

@@ -49,12 +49,46 @@ pub(super) const HABITS: [(&str, Habit); 7] = [
     ("standby", Habit::Steady),
 ];
 
-/// What the live view explains at the start.
-pub(super) const CHANNELS: [(&str, &str); 4] = [
-    ("demo-wrr", "steady-1 (weight 3), steady-2 (weight 1), flapping"),
-    ("demo-wleastconn", "steady-2, steady-3, slow (answers after 2 s, the timeout is 300 ms)"),
-    ("demo-source", "flapping, and standby for when it is down"),
-    ("demo-uri", "https, with a certificate made on the spot"),
+/// A channel of the demo.
+pub(super) struct DemoChannel {
+    pub(super) name: &'static str,
+    /// What the live view explains at the start.
+    pub(super) what: &'static str,
+    strategy: &'static str,
+    protocol: &'static str,
+    /// Backends, and a further line for the member that each is.
+    members: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const CHANNELS: [DemoChannel; 4] = [
+    DemoChannel {
+        name: "demo-wrr",
+        what: "steady-1 (weight 3), steady-2 (weight 1), flapping",
+        strategy: "wrr",
+        protocol: "HTTP",
+        members: &[("steady-1", "weight = 3"), ("steady-2", "weight = 1"), ("flapping", "")],
+    },
+    DemoChannel {
+        name: "demo-wleastconn",
+        what: "steady-2, steady-3, slow (answers after 2 s, the timeout is 300 ms)",
+        strategy: "wleastconn",
+        protocol: "HTTP",
+        members: &[("steady-2", ""), ("steady-3", ""), ("slow", "")],
+    },
+    DemoChannel {
+        name: "demo-source",
+        what: "flapping, and standby for when it is down",
+        strategy: "source",
+        protocol: "HTTP",
+        members: &[("flapping", ""), ("standby", "is_backup = true")],
+    },
+    DemoChannel {
+        name: "demo-uri",
+        what: "https, with a certificate made on the spot",
+        strategy: "uri",
+        protocol: "HTTPS",
+        members: &[("https", "")],
+    },
 ];
 
 /// How a backend behaves.
@@ -63,12 +97,7 @@ pub(super) enum Habit {
     /// Answers 200 at once.
     Steady,
     /// Answers 200 for `good`, then 503 for `bad`, and again.
-    Flapping {
-        /// How long it is well.
-        good: Duration,
-        /// How long it is not.
-        bad: Duration,
-    },
+    Flapping { good: Duration, bad: Duration },
     /// Answers 200 after this long.
     Slow(Duration),
     /// Answers 200 at once, over TLS with a certificate made on the spot.
@@ -89,13 +118,6 @@ impl Habit {
             Self::Steady | Self::Slow(_) | Self::Https => StatusCode::OK,
         }
     }
-
-    fn delay(self) -> Duration {
-        match self {
-            Self::Slow(delay) => delay,
-            Self::Steady | Self::Flapping { .. } | Self::Https => Duration::ZERO,
-        }
-    }
 }
 
 /// One backend, listening.
@@ -103,7 +125,6 @@ impl Habit {
 pub(super) struct DemoBackend {
     /// What the live view calls it.
     pub(super) name: &'static str,
-    /// Where it listens.
     pub(super) address: SocketAddr,
 }
 
@@ -126,6 +147,8 @@ pub(super) enum BackendsError {
     Certificate(#[from] rcgen::Error),
     #[error("the demo's TLS settings cannot be used: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("no demo backend is called {0}")]
+    Unknown(&'static str),
 }
 
 impl Backends {
@@ -171,9 +194,9 @@ impl Backends {
         &self.list
     }
 
-    /// The address of the backend of that name, as `127.0.0.1:port`.
-    pub(super) fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.list.iter().find(|backend| backend.name == name).map(|backend| backend.address)
+    fn address(&self, name: &'static str) -> Result<SocketAddr, BackendsError> {
+        let found = self.list.iter().find(|backend| backend.name == name);
+        found.map(|backend| backend.address).ok_or(BackendsError::Unknown(name))
     }
 }
 
@@ -231,7 +254,9 @@ async fn accept(listener: TcpListener, habit: Habit, tls: TlsAcceptor) {
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, habit: Habit, start: Instant) {
     let service = service_fn(move |_request| async move {
-        tokio::time::sleep(habit.delay()).await;
+        if let Habit::Slow(delay) = habit {
+            tokio::time::sleep(delay).await;
+        }
         let mut response = Response::new(Full::new(Bytes::from_static(b"demo\n")));
         *response.status_mut() = habit.status_at(start.elapsed());
         Ok::<_, Infallible>(response)
@@ -247,28 +272,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, habit: Habit,
 
 /// The demo's configuration: one channel for each strategy, over the backends. It is an
 /// ordinary text, read by the ordinary rules, so that the demo shows nothing a user could
-/// not write. `address` knows where each backend listens.
-pub(super) fn configuration(listen: SocketAddr, address: impl Fn(&str) -> Option<SocketAddr>) -> String {
+/// not write.
+pub(super) fn configuration(listen: SocketAddr, backends: &Backends) -> Result<String, BackendsError> {
     let mut text = format!("[server]\nlisten = \"{listen}\"\n\n[prober]\nready_within = \"3s\"\n");
-    text.push_str(&channel("demo-wrr", "wrr", "HTTP"));
-    text.push_str(&member(&address, "steady-1", "weight = 3"));
-    text.push_str(&member(&address, "steady-2", "weight = 1"));
-    text.push_str(&member(&address, "flapping", ""));
-    text.push_str(&channel("demo-wleastconn", "wleastconn", "HTTP"));
-    text.push_str(&member(&address, "steady-2", ""));
-    text.push_str(&member(&address, "steady-3", ""));
-    text.push_str(&member(&address, "slow", ""));
-    text.push_str(&channel("demo-source", "source", "HTTP"));
-    text.push_str(&member(&address, "flapping", ""));
-    text.push_str(&member(&address, "standby", "is_backup = true"));
-    text.push_str(&channel("demo-uri", "uri", "HTTPS"));
-    text.push_str(&member(&address, "https", ""));
-    text
-}
-
-fn channel(name: &str, strategy: &str, protocol: &str) -> String {
-    format!(
-        r#"
+    for DemoChannel { name, strategy, protocol, members, .. } in CHANNELS {
+        text += &format!(
+            r#"
 [[channels]]
 name = "{name}"
 port = 80
@@ -284,14 +293,14 @@ threshold_abnormal = 2
 time_interval = "500ms"
 timeout = "300ms"
 "#
-    )
-}
-
-fn member(address: impl Fn(&str) -> Option<SocketAddr>, backend: &str, more: &str) -> String {
-    // A backend that is not there would be a fault of this file; the port of
-    // discard then shows as `refused` instead of ending the demo.
-    let address = address(backend).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9)));
-    format!("\n[[channels.members]]\nhost = \"{}\"\nport = {}\n{more}\n", address.ip(), address.port())
+        );
+        for (backend, more) in members {
+            let address = backends.address(backend)?;
+            let (ip, port) = (address.ip(), address.port());
+            text += &format!("\n[[channels.members]]\nhost = \"{ip}\"\nport = {port}\n{more}\n");
+        }
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -310,7 +319,7 @@ mod tests {
     fn backends_listen_until_dropped() {
         let backends = Backends::start(&[("one", Habit::Steady), ("two", Habit::Https)]).expect("start");
         let addresses: Vec<SocketAddr> = backends.list().iter().map(|backend| backend.address).collect();
-        assert_eq!(backends.address("two"), addresses.get(1).copied());
+        assert_eq!(backends.address("two").ok(), addresses.get(1).copied());
         for address in &addresses {
             std::net::TcpStream::connect(address).expect("listening");
         }

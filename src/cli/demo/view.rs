@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::backends::{CHANNELS, DemoBackend};
+use super::backends::{CHANNELS, DemoBackend, DemoChannel};
 use crate::channel::Health;
 use crate::cli::console::{Console, Tone, plural, printable};
 use crate::cli::status::assessment::ChannelDocument;
@@ -39,8 +39,8 @@ impl View {
             "The daemon probes {} backends of this process every 500 ms. {end}\n\n",
             self.names.len()
         );
-        for (channel, members) in CHANNELS {
-            text.push_str(&format!("  {} {members}\n", console.paint(Tone::Good, format!("{channel:<16}"))));
+        for DemoChannel { name, what, .. } in CHANNELS {
+            text.push_str(&format!("  {} {what}\n", console.paint(Tone::Good, format!("{name:<16}"))));
         }
         text.push_str(&format!(
             "\n  status   http://{address}/v1/status\n  metrics  http://{address}/metrics\n  \

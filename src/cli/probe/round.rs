@@ -33,9 +33,8 @@ pub(super) struct Subject {
 /// How much is kept of each probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// The report.
     Reported,
-    /// The report and what the probe saw.
+    /// Also what the probe saw.
     Explained,
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use hyper::Uri;
 use toml::{Table, Value};
 
@@ -31,8 +31,8 @@ pub(super) struct UrlOptions {
     timeout: Option<humantime::Duration>,
 
     /// The request's method [default: GET]
-    #[arg(long, value_enum, value_name = "METHOD", requires = "url", ignore_case = true)]
-    method: Option<MethodWord>,
+    #[arg(long, value_name = "METHOD", requires = "url", ignore_case = true, value_parser = ["GET", "HEAD"])]
+    method: Option<String>,
 
     /// A request header; may be given more than once
     #[arg(long, value_name = "NAME:VALUE", requires = "url", value_parser = parse_header)]
@@ -69,15 +69,6 @@ pub(super) struct UrlOptions {
     /// The lowest TLS version to accept, 1.2 or 1.3 [default: 1.2]
     #[arg(long, value_name = "VERSION", requires = "url", value_parser = ["1.2", "1.3"])]
     min_tls: Option<String>,
-}
-
-/// `--method`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodWord {
-    #[value(name = "GET")]
-    Get,
-    #[value(name = "HEAD")]
-    Head,
 }
 
 fn parse_codes(text: &str) -> Result<String, String> {
@@ -208,10 +199,7 @@ fn refuse_foreign_flags(scheme: Scheme, options: &UrlOptions) -> Result<(), CliE
 fn channel(url: &ProbeUrl, options: &UrlOptions) -> String {
     let is_http = url.scheme != Scheme::Tcp;
     let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Into::into);
-    let method = match options.method {
-        Some(MethodWord::Head) => "HEAD",
-        Some(MethodWord::Get) | None => "GET",
-    };
+    let method = options.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let code = options.http_code.as_deref().unwrap_or("200");
     let headers = options.header.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
     let headers = Table::from_iter(headers);
