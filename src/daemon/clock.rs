@@ -16,16 +16,11 @@ use crate::store::{BootTime, SavedAt};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
-    wall: Wall,
+    /// None: the wall clock is the system's; else it moves with the monotonic clock, and
+    /// showed this at the start.
+    simulated_from: Option<Timestamp>,
     /// Which start of the machine this is, where that can be read.
     boot_id: Option<u128>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Wall {
-    System,
-    /// Moves with the monotonic clock from this start.
-    Simulated(Timestamp),
 }
 
 impl Clock {
@@ -33,23 +28,21 @@ impl Clock {
     /// different clocks do not compare.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now(), wall: Wall::System, boot_id: boot_id() }
+        Self { start: Instant::now(), simulated_from: None, boot_id: boot_id() }
     }
 
     /// A clock for tests on paused time: the wall moves with the runtime's clock.
     #[must_use]
     pub fn simulated(wall: Timestamp) -> Self {
-        Self { start: Instant::now(), wall: Wall::Simulated(wall), boot_id: None }
+        Self { start: Instant::now(), simulated_from: Some(wall), boot_id: None }
     }
 
     /// Both clocks, read together.
     #[must_use]
     pub fn now(&self) -> Now {
         let monotonic = MonotonicTime(nanos(self.start.elapsed()));
-        let wall = match self.wall {
-            Wall::System => system_wall(),
-            Wall::Simulated(start) => Timestamp(start.0.saturating_add(monotonic.0)),
-        };
+        let simulated = |from: Timestamp| Timestamp(from.0.saturating_add(monotonic.0));
+        let wall = self.simulated_from.map_or_else(system_wall, simulated);
         Now { monotonic, wall }
     }
 
@@ -66,13 +59,11 @@ impl Clock {
     /// (clock_gettime(2)). None on simulated time.
     #[must_use]
     pub fn suspended(&self) -> Option<Duration> {
-        match self.wall {
-            Wall::System => {
-                let monotonic = read(ClockId::Monotonic)?;
-                Some(read(ClockId::Boottime)?.saturating_sub(monotonic))
-            }
-            Wall::Simulated(_) => None,
+        if self.simulated_from.is_some() {
+            return None;
         }
+        let monotonic = read(ClockId::Monotonic)?;
+        Some(read(ClockId::Boottime)?.saturating_sub(monotonic))
     }
 
     /// The runtime's instant of a time, for its timers.

@@ -108,13 +108,7 @@ impl Signals {
 pub struct StateLocation {
     /// The state directory; none keeps nothing.
     path: Option<PathBuf>,
-    api: ApiSwitch,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ApiSwitch {
-    On,
-    Off,
+    has_api: bool,
 }
 
 impl StateLocation {
@@ -129,13 +123,13 @@ impl StateLocation {
             std::env::split_paths(&listed).find(|path| path.is_absolute())
         };
         let path = config.store.path.clone().or_else(of_manager);
-        let api = if config.api.is_some() { ApiSwitch::On } else { ApiSwitch::Off };
-        if path.is_none() && api == ApiSwitch::On {
+        let has_api = config.api.is_some();
+        if path.is_none() && has_api {
             return Err("[api] needs a place for the channels it makes: set [store] path = \
                         \"/var/lib/vitald\", or StateDirectory=vitald in the systemd unit"
                 .to_owned());
         }
-        Ok(Self { path, api })
+        Ok(Self { path, has_api })
     }
 
     /// Whether a new configuration keeps it.
@@ -144,8 +138,8 @@ impl StateLocation {
     /// It would take a restart.
     pub fn judge(&self, config: &Config) -> Result<(), String> {
         let new = Self::of(config)?;
-        if new.api != self.api {
-            let (verb, is) = if new.api == ApiSwitch::On { ("on", "off") } else { ("off", "on") };
+        if new.has_api != self.has_api {
+            let (verb, is) = if new.has_api { ("on", "off") } else { ("off", "on") };
             return Err(format!(
                 "[api] was switched {verb}, which takes a restart of vitald; restart it, or leave the API {is}"
             ));

@@ -82,8 +82,8 @@ impl HttpsExchange {
                 progress.note_sent();
             }
             match socket::input(|buffer| self.read(socket, buffer, plan, progress)) {
-                Ok(Read::WouldBlock) => return ProbeStep::Wait(interest),
-                Ok(Read::Records) => {}
+                Ok(false) => return ProbeStep::Wait(interest),
+                Ok(true) => {}
                 Err(finding) => {
                     // An alert says why the prober leaves, for the member's log.
                     self.flush(socket);
@@ -121,18 +121,18 @@ impl HttpsExchange {
         Interest::READABLE
     }
 
-    /// Reads what the kernel has, and the plaintext in it.
+    /// Reads what the kernel has, and the plaintext in it; false: there was nothing.
     fn read(
         &mut self,
         socket: BorrowedFd<'_>,
         buffer: &mut [u8],
         plan: &HttpPlan,
         progress: &mut Progress,
-    ) -> Result<Read, Finding> {
+    ) -> Result<bool, Finding> {
         let mut records = match socket::receive(socket, buffer) {
             Ok(Some([])) => return Err(self.ended(progress.phase())),
             Ok(Some(records)) => records,
-            Ok(None) => return Ok(Read::WouldBlock),
+            Ok(None) => return Ok(false),
             Err(errno) => return Err(broke(errno, progress.phase())),
         };
         let first = if self.received == 0 { records } else { &[] };
@@ -166,7 +166,7 @@ impl HttpsExchange {
                 return Err(refused(&error, first, self.is_self_signed, progress));
             }
         }
-        Ok(Read::Records)
+        Ok(true)
     }
 
     fn take_plaintext(&mut self, plan: &HttpPlan, progress: &mut Progress) -> Option<Finding> {
@@ -220,12 +220,6 @@ impl HttpsExchange {
             tls.cipher = self.session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
         }
     }
-}
-
-/// Whether there was anything to read.
-enum Read {
-    Records,
-    WouldBlock,
 }
 
 /// A connection that broke in a phase: during the handshake, that failed.

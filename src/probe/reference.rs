@@ -41,12 +41,8 @@ struct NetworkCheck {
     network: NetworkState,
 }
 
-#[derive(Debug, Clone)]
-enum NetworkState {
-    Works,
-    /// Why the first target did not answer.
-    Lost(Arc<str>),
-}
+/// The network works, or why the first target did not answer.
+type NetworkState = Result<(), Arc<str>>;
 
 impl Reference {
     /// Sets the targets; without any, no failure is held against the network.
@@ -68,7 +64,7 @@ impl Reference {
         let now = Instant::now();
         // Boxed, so that a probe is no larger for a check that it may never make.
         let started = now.checked_sub(report.total).unwrap_or(now);
-        if let NetworkState::Lost(why) = Box::pin(self.network(started, &targets)).await {
+        if let Err(why) = Box::pin(self.network(started, &targets)).await {
             report.detail = format!(
                 "no reference target answers either ({first}: {why}); {}: {}",
                 reason.word(),
@@ -100,11 +96,7 @@ impl NetworkCheck {
     /// probes that were running then: it may have been gone in an earlier one.
     fn serves(&self, started: Instant, now: Instant) -> bool {
         let is_fresh = now.saturating_duration_since(self.began) < FRESH;
-        let holds = match self.network {
-            NetworkState::Works => self.began >= started,
-            NetworkState::Lost(_) => true,
-        };
-        is_fresh && holds
+        is_fresh && (self.network.is_err() || self.began >= started)
     }
 }
 
@@ -134,16 +126,16 @@ async fn connect_to_any(targets: &[SocketAddr]) -> NetworkState {
     let mut first = None;
     while let Some(ended) = connecting.join_next().await {
         match ended {
-            Ok((_, Ok(()))) => return NetworkState::Works,
+            Ok((_, Ok(()))) => return Ok(()),
             Ok((0, Err(why))) => first = Some(why),
             // Why the other targets do not answer is not shown; a task never panics.
             Ok(_) | Err(_) => {}
         }
     }
-    NetworkState::Lost(first.unwrap_or_else(|| "no answer".into()))
+    Err(first.unwrap_or_else(|| "no answer".into()))
 }
 
-async fn connect(target: SocketAddr) -> Result<(), Arc<str>> {
+async fn connect(target: SocketAddr) -> NetworkState {
     match timeout(PATIENCE, TcpStream::connect(target)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
