@@ -15,8 +15,19 @@ use rustix::time::{ClockId, clock_gettime};
 use vitald::balance::{Balancer, Member, Options, Request};
 use vitald::channel::{Health, Strategy};
 
-const ROUNDS: usize = 15;
-const PICKS: u32 = 1_000_000;
+/// How long to measure: `cargo bench` says `--bench`, `cargo test` only tries the bench.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    picks: u32,
+}
+
+impl Effort {
+    fn asked() -> Self {
+        let measures = std::env::args().any(|argument| argument == "--bench");
+        if measures { Self { rounds: 15, picks: 1_000_000 } } else { Self { rounds: 1, picks: 1000 } }
+    }
+}
 
 /// CPU time of this thread so far, in nanoseconds.
 fn cpu_time() -> f64 {
@@ -25,24 +36,24 @@ fn cpu_time() -> f64 {
 }
 
 /// CPU nanoseconds per step of so many threads at once, each with its own worker.
-fn cost<W: FnMut(u32)>(threads: usize, make: impl Fn(usize) -> W + Sync) -> f64 {
+fn cost<W: FnMut(u32)>(picks: u32, threads: usize, make: impl Fn(usize) -> W + Sync) -> f64 {
     let barrier = Barrier::new(threads);
     let total: f64 = std::thread::scope(|scope| {
         let run = |thread| {
             let (barrier, make) = (&barrier, &make);
             scope.spawn(move || {
                 let mut work = make(thread);
-                (0..PICKS / 10).for_each(&mut work);
+                (0..picks / 10).for_each(&mut work);
                 barrier.wait();
                 let start = cpu_time();
-                (0..PICKS).for_each(&mut work);
+                (0..picks).for_each(&mut work);
                 cpu_time() - start
             })
         };
         let running: Vec<_> = (0..threads).map(run).collect();
         running.into_iter().map(|thread| thread.join().expect("picks do not panic")).sum()
     });
-    total / threads as f64 / f64::from(PICKS)
+    total / threads as f64 / f64::from(picks)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -50,10 +61,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn compare<W: FnMut(u32)>(name: &str, make: impl Fn(usize) -> W + Sync) {
+fn compare<W: FnMut(u32)>(effort: Effort, name: &str, make: impl Fn(usize) -> W + Sync) {
     let (mut alone, mut together, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let (one, two) = (cost(1, &make), cost(2, &make));
+    for _ in 0..effort.rounds {
+        let (one, two) = (cost(effort.picks, 1, &make), cost(effort.picks, 2, &make));
         alone.push(one);
         together.push(two);
         ratios.push(two / one);
@@ -63,7 +74,8 @@ fn compare<W: FnMut(u32)>(name: &str, make: impl Fn(usize) -> W + Sync) {
 }
 
 fn main() {
-    compare("control", |thread| {
+    let effort = Effort::asked();
+    compare(effort, "control", |thread| {
         let mut state = thread as u64;
         move |step| {
             state = state.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(step);
@@ -80,11 +92,11 @@ fn main() {
             black_box(with(&Request::new().uri(uri.as_bytes()).source(source)));
         };
         let uri = |step: u32| uris.get(step as usize % uris.len()).map_or("", String::as_str);
-        compare(&format!("{strategy:?}"), |_| {
+        compare(effort, &format!("{strategy:?}"), |_| {
             let picker = balancer.picker();
             move |step| pick(uri(step), step, &|request| *picker.pick(request).expect("all are up").address())
         });
-        compare(&format!("{strategy:?}, shared"), |_| {
+        compare(effort, &format!("{strategy:?}, shared"), |_| {
             |step| pick(uri(step), step, &|request| *balancer.pick(request).expect("all are up").address())
         });
     }

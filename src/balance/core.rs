@@ -6,20 +6,20 @@ use super::counters::PickCounters;
 use super::member_table::MemberTable;
 use super::options::Options;
 use super::pool::{Active, ByPool, MemberPool};
-use super::strategy::{Counting, Method, PoolTable};
+use super::strategy::{Counting, PickMethod, PoolTable};
 use super::sync::{AtomicU64, Mutex, Ordering, Padded, lock};
 use crate::channel::{NobodyReason, Strategy};
 
 /// Everything that a pick reads, but for counters and the least-connections order.
 /// Published whole and replaced whole.
 #[derive(Debug)]
-pub(super) struct Snapshot<A> {
+pub(super) struct TableSnapshot<A> {
     pub(super) generation: u64,
     pub(super) members: Arc<MemberTable<A>>,
     pub(super) pools: ByPool<Option<Arc<PoolTable>>>,
 }
 
-impl<A> Snapshot<A> {
+impl<A> TableSnapshot<A> {
     #[inline(always)]
     pub(super) fn table(&self, pool: MemberPool) -> Option<&PoolTable> {
         self.pools[pool].as_deref()
@@ -35,12 +35,12 @@ impl<A> Snapshot<A> {
 /// Shared by all handles of one balancer.
 #[derive(Debug)]
 pub(super) struct Core<A> {
-    pub(super) method: Method,
+    pub(super) method: PickMethod,
     /// Raised after every change that a pick could see, published or in place.
     epoch: Padded<AtomicU64>,
     /// The generation of what is in `published`; written after it.
     generation: AtomicU64,
-    published: Mutex<Arc<Snapshot<A>>>,
+    published: Mutex<Arc<TableSnapshot<A>>>,
     pub(super) counters: PickCounters,
 }
 
@@ -48,9 +48,9 @@ impl<A> Core<A> {
     /// Without members yet, and with counters for so many.
     pub(super) fn new(strategy: Strategy, options: Options, rows: usize) -> Self {
         let members = Arc::new(MemberTable::new(Box::default(), Active::Nobody(NobodyReason::NoMembers)));
-        let empty = Snapshot { generation: 0, members, pools: ByPool::default() };
+        let empty = TableSnapshot { generation: 0, members, pools: ByPool::default() };
         Self {
-            method: Method::new(strategy, options),
+            method: PickMethod::new(strategy, options),
             epoch: Padded(AtomicU64::new(0)),
             generation: AtomicU64::new(0),
             published: Mutex::new(Arc::new(empty)),
@@ -77,11 +77,11 @@ impl<A> Core<A> {
     }
 
     #[cold]
-    pub(super) fn newest(&self) -> Arc<Snapshot<A>> {
+    pub(super) fn newest(&self) -> Arc<TableSnapshot<A>> {
         Arc::clone(&lock(&self.published))
     }
 
-    pub(super) fn publish(&self, snapshot: Arc<Snapshot<A>>) {
+    pub(super) fn publish(&self, snapshot: Arc<TableSnapshot<A>>) {
         let generation = snapshot.generation;
         let old = std::mem::replace(&mut *lock(&self.published), snapshot);
         self.generation.store(generation, Ordering::Release);

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-use super::core::{Core, Snapshot};
+use super::core::{Core, TableSnapshot};
 use super::counters::CounterShard;
 use super::hash::{GOLDEN, fold};
 use super::member::MemberId;
@@ -45,7 +45,7 @@ pub struct Picker<A> {
 
 /// The tables as of an epoch.
 struct PickerCache<A> {
-    snapshot: Arc<Snapshot<A>>,
+    snapshot: Arc<TableSnapshot<A>>,
     /// The snapshot's, one step nearer.
     members: Arc<MemberTable<A>>,
     /// The table of the active pool.
@@ -53,7 +53,7 @@ struct PickerCache<A> {
 }
 
 impl<A> PickerCache<A> {
-    fn of(snapshot: Arc<Snapshot<A>>) -> Self {
+    fn of(snapshot: Arc<TableSnapshot<A>>) -> Self {
         let members = Arc::clone(&snapshot.members);
         let table = members.active().pool().and_then(|pool| snapshot.pools[pool].clone());
         Self { snapshot, members, table }

@@ -116,6 +116,7 @@ impl Active {
         }
     }
 
+    #[inline]
     pub(super) fn pool(self) -> Option<MemberPool> {
         match self {
             Self::Pool(pool) => Some(pool),

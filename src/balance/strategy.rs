@@ -7,8 +7,9 @@
 //! | `source` | `source`, over `key_table` | the member that has the key of the client address |
 //! | `uri` | `uri`, over `key_table` | the member that has the key of the URI |
 //!
-//! A fifth strategy is a file beside these, and an arm in each `match` of this one.
-//! The writer, the pickers and explanations come here and name no strategy.
+//! A fifth strategy is a file beside these, and its name in [`PickMethod`] and
+//! [`PoolTable`]. The writer, the pickers and explanations ask these two, name no
+//! strategy, and only know where open picks are counted.
 
 mod key_table;
 mod least_connections;
@@ -43,7 +44,7 @@ pub(super) enum Counting {
 
 /// A balancer's strategy, its options, and what its pickers share because of it.
 #[derive(Debug)]
-pub(super) struct Method {
+pub(super) struct PickMethod {
     pub(super) strategy: Strategy,
     pub(super) options: Options,
     pub(super) counting: Counting,
@@ -53,7 +54,7 @@ pub(super) struct Method {
     pub(super) least: LeastConnections,
 }
 
-impl Method {
+impl PickMethod {
     pub(super) fn new(strategy: Strategy, options: Options) -> Self {
         let counting = match (strategy, options.least, options.hash.bounded_load) {
             (Strategy::WeightedLeastConnections, LeastRule::Sampled(_), _) => Counting::Shared,
@@ -152,7 +153,7 @@ impl PoolTable {
     /// in `turns`.
     pub(super) fn prepare<A: Clone>(
         &self,
-        method: &Method,
+        method: &PickMethod,
         turns: &ClaimedTurns<A>,
         members: &MemberTable<A>,
     ) -> Option<PickedMember<A>> {

@@ -52,13 +52,11 @@ impl TakenPickers {
         (picker.id == id).then_some(picker)
     }
 
-    /// The picker of a balancer.
     #[inline(always)]
     pub(super) fn picker<A: 'static>(&self, id: u64) -> Option<&Picker<A>> {
         self.find(id)?.picker.downcast_ref()
     }
 
-    /// The counters of a balancer's picker.
     #[inline(always)]
     pub(super) fn shard(&self, id: u64) -> Option<&CounterShard> {
         Some(&self.find(id)?.shard)
@@ -98,7 +96,6 @@ fn discard(left: Box<Pickers>) {
     drop(left);
 }
 
-/// Where an id is kept.
 #[inline(always)]
 fn place(id: u64, length: usize) -> usize {
     usize::try_from(id & (length as u64).wrapping_sub(1)).unwrap_or(usize::MAX)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Snapshot};
+use super::core::{Core, TableSnapshot};
 use super::member::{FIRST_STEP, FULL_RAMP, Member, MemberId, UnknownMember};
 use super::member_table::{MemberTable, TableRow};
 use super::membership::{MemberEntry, Membership, PoolMembers, UpdateError, weight_in_pool};
@@ -26,7 +26,7 @@ pub(super) struct TableWriter<A> {
     written: u64,
     /// Since when each row has been in slow start.
     ramping: BTreeMap<u32, Duration>,
-    snapshot: Arc<Snapshot<A>>,
+    snapshot: Arc<TableSnapshot<A>>,
 }
 
 impl<A: Clone> TableWriter<A> {
@@ -212,7 +212,7 @@ impl<A: Clone> TableWriter<A> {
             needed.then(|| method.table(&pooled)).flatten().map(Arc::new)
         });
         let members = Arc::new(members);
-        let snapshot = Arc::new(Snapshot { generation: self.snapshot.generation + 1, members, pools });
+        let snapshot = Arc::new(TableSnapshot { generation: self.snapshot.generation + 1, members, pools });
         self.snapshot = Arc::clone(&snapshot);
         if method.counting == Counting::Ordered {
             method.least.relink_all(&self.membership, active, || core.publish(snapshot));
@@ -225,7 +225,7 @@ impl<A: Clone> TableWriter<A> {
         let mut pools = self.snapshot.pools.clone();
         pools[pool] = Some(Arc::new(table));
         let members = Arc::clone(&self.snapshot.members);
-        self.snapshot = Arc::new(Snapshot { generation: self.snapshot.generation + 1, members, pools });
+        self.snapshot = Arc::new(TableSnapshot { generation: self.snapshot.generation + 1, members, pools });
         core.publish(Arc::clone(&self.snapshot));
     }
 }

@@ -41,12 +41,12 @@ impl KeyTable {
     /// Everyone in the pool's tier has a column, also those who weigh too little or too
     /// much for the pool. So a weight that goes to 0 and comes back stops and starts a
     /// column, and moves nobody else's.
-    pub(super) fn new<A>(pool: &PoolMembers<'_, A>, options: &HashOptions) -> Option<Self> {
-        let rows = pool.membership.entries.len();
+    pub(super) fn new<A>(members: &PoolMembers<'_, A>, options: &HashOptions) -> Option<Self> {
+        let rows = members.membership.entries.len();
         let mut placed = Vec::with_capacity(rows);
-        let tier = pool.membership.members().filter(|(_, entry)| pool.pool.has_role(entry.role));
+        let tier = members.membership.members().filter(|(_, entry)| members.pool.has_role(entry.role));
         placed.extend(tier.map(|(row, entry)| {
-            let weight = if pool.pool.is_weightless() { 1 } else { entry.weight };
+            let weight = if members.pool.is_weightless() { 1 } else { entry.weight };
             PlacedMember { row, identity: entry.hash, weight: u32::from(weight) * FULL_RAMP }
         }));
         let placement = Placement::new(&placed, options.reserve_members)?;
@@ -55,7 +55,7 @@ impl KeyTable {
             LoadBound { factor, weights, total: AtomicU64::new(0) }
         };
         let table = Self { placement, bound: options.bounded_load.map(bound) };
-        for (row, entry) in pool.iter().filter(|(row, _)| pool.able.contains(*row)) {
+        for (row, entry) in members.iter().filter(|(row, _)| members.able.contains(*row)) {
             table.set_weight(row, entry.weight_in_pool());
         }
         table.placement.tune();

@@ -77,7 +77,6 @@ impl Leaders {
         self.ranks.get(slot as usize).copied().unwrap_or(VACANT)
     }
 
-    /// The turn that a slot had last.
     #[inline(always)]
     pub(super) fn turn(&self, slot: u32) -> u64 {
         turn_of(self.rank(slot))
