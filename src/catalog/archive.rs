@@ -50,18 +50,19 @@ impl Serialize for ArchiveRecords<'_> {
 
 impl Archive {
     /// Records as a store held them; the oldest instance first.
-    #[must_use]
     pub fn of_records(records: Vec<ApiRecord>) -> Self {
         let mut archive = Self::default();
-        for record in records {
-            match record {
-                ApiRecord::Instance(instance) => archive.instances.push(Arc::new(*instance)),
-                ApiRecord::Channel(resource) => archive.channels.push(Arc::new(*resource)),
-            }
-        }
+        records.into_iter().for_each(|record| archive.add(record));
         archive.instances.sort_by_key(|instance| (instance.created, Arc::clone(&instance.id)));
         archive.channels.sort_by_key(|channel| (std::cmp::Reverse(channel.created), channel.id));
         archive
+    }
+
+    fn add(&mut self, record: ApiRecord) {
+        match record {
+            ApiRecord::Instance(instance) => self.instances.push(Arc::new(*instance)),
+            ApiRecord::Channel(resource) => self.channels.push(Arc::new(*resource)),
+        }
     }
 
     /// The text. Holds the private key of `backend_client_certificate`.
@@ -85,16 +86,10 @@ impl Archive {
             _ => return Err(damaged("vitald_archive")),
         }
         let records = list_field(&value, "records").ok_or_else(|| damaged("records"))?;
-        let mut archive = Self {
-            project: text_field(&value, "project_id").map(str::to_owned),
-            instances: Vec::new(),
-            channels: Vec::new(),
-        };
+        let project = text_field(&value, "project_id").map(str::to_owned);
+        let mut archive = Self { project, ..Self::default() };
         for record in records {
-            match ApiRecord::of_value(record)? {
-                ApiRecord::Instance(instance) => archive.instances.push(Arc::new(*instance)),
-                ApiRecord::Channel(resource) => archive.channels.push(Arc::new(*resource)),
-            }
+            archive.add(ApiRecord::of_value(record)?);
         }
         Ok(archive)
     }

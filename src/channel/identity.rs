@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::model::{Channel, Host, Member, MemberGroup};
+use super::model::{Channel, Host, Member, MemberAddress, MemberGroup};
 use super::words::ChannelKind;
 
 /// Group, server and traffic port (docs/vendor-api.md, "Add members"). Host names compare without case. They are printed as they were
@@ -41,6 +40,10 @@ impl MemberIdentity {
         Some(Self { group: member.group.clone(), server: MemberServer::Ecs(ecs.id.as_str().into()), port })
     }
 
+    fn by_ecs_id_or_host(member: &Member, port: u16) -> Self {
+        Self::by_ecs_id(member, port).unwrap_or_else(|| Self::by_host(member, port))
+    }
+
     /// The group's name; empty outside all groups, which no group's name is.
     pub fn group(&self) -> &str {
         self.group.as_deref().unwrap_or_default()
@@ -67,8 +70,8 @@ impl MemberIdentity {
     /// `host:port`, an IPv6 address in brackets.
     pub fn address(&self) -> String {
         match &self.server {
-            MemberServer::Host(Host::Ip(IpAddr::V6(address))) => format!("[{address}]:{}", self.port),
-            _ => format!("{}:{}", self.server(), self.port),
+            MemberServer::Host(host) => MemberAddress { host: host.clone(), port: self.port }.to_string(),
+            MemberServer::Ecs(id) => format!("{id}:{}", self.port),
         }
     }
 }
@@ -115,16 +118,13 @@ impl Channel {
     /// A member as the API recognises it in a new list: by its `ecs_id` where it
     /// has one, else by its address.
     pub fn identity(&self, member: &Member) -> MemberIdentity {
-        let port = self.traffic_port(member).get();
-        MemberIdentity::by_ecs_id(member, port).unwrap_or_else(|| MemberIdentity::by_host(member, port))
+        MemberIdentity::by_ecs_id_or_host(member, self.traffic_port(member).get())
     }
 
     /// The same for a member that inherits its port, whatever that port is; none
     /// for a member with a port of its own.
     pub fn inherited_identity(&self, member: &Member) -> Option<MemberIdentity> {
-        let identity =
-            || MemberIdentity::by_ecs_id(member, 0).unwrap_or_else(|| MemberIdentity::by_host(member, 0));
-        member.port.is_none().then(identity)
+        member.port.is_none().then(|| MemberIdentity::by_ecs_id_or_host(member, 0))
     }
 }
 

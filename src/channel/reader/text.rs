@@ -54,7 +54,8 @@ pub(super) fn ecs_id<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Opt
 pub(super) fn ecs_name<'d>(field: &FieldReader<'d>, log: &mut ViolationLog) -> Option<&'d str> {
     let text = with_length(field, 1, 64, log)?;
     let is_legal = |c: char| c.is_ascii_alphanumeric() || is_chinese(c) || "-_.".contains(c);
-    all_characters(field, text, is_legal, "use letters, digits, Chinese characters, `-`, `_` and `.`", log)
+    let remedy = "use letters, digits, Chinese characters, `-`, `_` and `.`";
+    all_characters(field, text, is_legal, remedy, log)
 }
 
 /// A label's name or value: 1 to 63, alphanumeric ends, inside also `-`, `_`, `.`.
