@@ -22,7 +22,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 use tokio::task::JoinSet;
 use vitald::channel::{
-    ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, Method, ProbeOptions, Protocol,
+    ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, HttpMethod, ProbeOptions, Protocol,
 };
 use vitald::health::Outcome;
 use vitald::probe::{self, Plan, Resolver, SystemLookup, Target};
@@ -41,7 +41,7 @@ fn main() {
     let plain = member(None);
     let tls = member(Some(Arc::new(tls_config())));
     let check =
-        || HttpCheck { path: "/".to_owned(), method: Method::Get, codes: CodeSet::parse("200").unwrap() };
+        || HttpCheck { path: "/".to_owned(), method: HttpMethod::Get, codes: CodeSet::parse("200").unwrap() };
     probes(&mut criterion, "probe/tcp", Protocol::Tcp, plain);
     floors(&mut criterion, "probe/floor_tcp", floor::Protocol::Tcp, plain);
     probes(&mut criterion, "probe/http", Protocol::Http(check()), plain);

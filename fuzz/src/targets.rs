@@ -17,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use memory::{FIRST, Memory, PROJECT};
 use sha2::{Digest as _, Sha256};
 use vitald::catalog::{ApiRecord, Quotas};
-use vitald::channel::{CodeSet, HttpCheck, Method};
+use vitald::channel::{CodeSet, HttpCheck, HttpMethod};
 use vitald::config::{self, Config, Diagnostics, Paint};
 use vitald::health::{MemberReason, Outcome, Timestamp};
 use vitald::probe::fuzzing::{Conclusion, judge};
@@ -110,7 +110,7 @@ fn codes_by_hand(text: &str) -> Option<Vec<u16>> {
 /// byte says HEAD or GET and how long the pieces are.
 fn response_head(bytes: &[u8]) {
     let Some((how, answer)) = bytes.split_first() else { return };
-    let method = if how & 1 == 1 { Method::Head } else { Method::Get };
+    let method = if how & 1 == 1 { HttpMethod::Head } else { HttpMethod::Get };
     let codes = CodeSet::parse("200,204-299,304").expect("the grammar");
     let check = HttpCheck { path: "/".to_owned(), method, codes };
     let whole = judge(&check, std::iter::once(answer));

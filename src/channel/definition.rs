@@ -13,7 +13,7 @@ use super::model::{
     Channel, ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions,
     TlsVersion, VerifyCertificate,
 };
-use super::words::{CheckStatus, CloseMode, Method};
+use super::words::{CheckStatus, CloseMode, HttpMethod};
 
 /// Goes up when the encoding changes; every kept verdict is then forgotten once.
 const VERSION: u8 = 1;
@@ -50,7 +50,8 @@ impl Channel {
         self.health_check.as_ref().filter(|check| check.status == CheckStatus::On)
     }
 
-    /// What this channel asks its members, apart from where each of them is.
+    /// The definition of this channel's check. Members differ from each other only
+    /// in their addresses.
     pub fn check_definition(&self) -> CheckDefinition {
         CheckDefinition::of(self.active_check(), &self.probe)
     }
@@ -59,8 +60,8 @@ impl Channel {
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    // Destructured without `..`: a new field does not compile before somebody
-    // has decided whether it makes another check.
+    // Destructured without `..`: a new field does not compile before it is decided
+    // whether it makes another check.
     fn health_check(&mut self, check: &HealthCheck) {
         let HealthCheck {
             protocol,
@@ -91,8 +92,8 @@ impl Bytes {
         let HttpCheck { path, method, codes } = http;
         self.text(path);
         self.byte(match method {
-            Method::Get => 0,
-            Method::Head => 1,
+            HttpMethod::Get => 0,
+            HttpMethod::Head => 1,
         });
         self.text(CodeSet::text(codes))
     }

@@ -1,8 +1,8 @@
-//! Edits of a checked channel that keep its rules.
+//! Changes of a checked channel that keep its rules.
 //!
-//! The management API changes parts of a channel that exists: it adds members,
-//! switches them off, renames a group. Every edit gives a new channel or names
-//! the rule it would break, so that an invalid channel still cannot exist.
+//! The management API changes parts of a channel: it adds members, switches them
+//! off, renames a group. Every change gives a new channel, or the rule that it
+//! would break: an invalid channel still cannot exist.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What makes two members of a channel the same one. Whoever compares members,
-//! or names them in an id, a hash or a placement, does it by these types.
+//! A member's identity: what makes two members of a channel the same one. Lists
+//! are searched for duplicates by it, and ids, hashes and placements are made of it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -128,7 +128,7 @@ impl Channel {
     }
 }
 
-/// Finds members that are in a list before. `T` is what is remembered of each.
+/// Finds duplicates while a list is read. `T` is remembered of each member.
 pub(super) struct Duplicates<'c, T> {
     port: NonZeroU16,
     /// Ports that rule over the members' own; looked up once per group, not once
@@ -150,9 +150,8 @@ impl<'c, T: Copy> Duplicates<'c, T> {
         Self { port, group_ports: group_ports.collect(), seen: HashMap::with_capacity(members) }
     }
 
-    /// Takes a member in; what it and a member before have in common, with what
-    /// was remembered of that one. Two members of one `ecs_id` are one, and two
-    /// of one address.
+    /// Adds a member. If a member before has the same `ecs_id` or the same address,
+    /// answers that identity and what was remembered of the one before.
     pub(super) fn find(
         &mut self,
         member: &Member,

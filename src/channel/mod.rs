@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, I/O, runtime or logging. Every source of channels (TOML,
 //! JSON files, API bodies) becomes a [`document::Value`]; [`reader`] turns it
-//! into a [`Channel`] or into all its [`Violation`]s; everything else asks the
+//! into a [`Channel`] or into all its [`Violation`]s. All other rooms use the
 //! finished [`Channel`].
 //!
 //! | file | what it holds |
@@ -48,5 +48,6 @@ pub use model::{
 pub use rotation::{NobodyReason, Standing, Tier};
 pub use violation::{FieldPath, PathSegment, Rule, Violation};
 pub use words::{
-    ChannelKind, CheckStatus, CloseMode, FailOpen, Health, MemberStatus, MemberType, Method, Role, Strategy,
+    ChannelKind, CheckStatus, CloseMode, FailOpen, Health, HttpMethod, MemberStatus, MemberType, Role,
+    Strategy,
 };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::code_set::CodeSet;
 use super::words::{
-    ChannelKind, CheckStatus, CloseMode, FailOpen, MemberStatus, MemberType, Method, Role, Strategy,
+    ChannelKind, CheckStatus, CloseMode, FailOpen, HttpMethod, MemberStatus, MemberType, Role, Strategy,
 };
 
 /// A VPC channel: members, how they are picked, and how they are checked.
@@ -379,7 +379,7 @@ pub struct HttpCheck {
     /// `path`: begins with `/`; only characters a request target may hold.
     pub path: String,
     /// `method`.
-    pub method: Method,
+    pub method: HttpMethod,
     /// `http_code`.
     pub codes: CodeSet,
 }

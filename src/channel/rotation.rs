@@ -1,7 +1,7 @@
 //! Who takes traffic: one pure rule over enabled, role and health
 //! (docs/vendor-api.md, "Weights" and "Status and standby").
 //!
-//! Status, metrics, balancers and the API all ask here, so that they can never
+//! Status, metrics, balancers and the API all use this rule, so that they can never
 //! disagree. A member is *in rotation* when it is enabled, not unhealthy, and its
 //! tier is the active one; its *effective weight* then says how much it takes.
 

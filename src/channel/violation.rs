@@ -91,7 +91,7 @@ pub enum Rule {
     NoClientCertificate,
     /// E018: two fields that contradict each other.
     Conflict,
-    /// E019: an `ecs` member whose address nothing tells.
+    /// E019: an `ecs` member without an address.
     NoAddress,
 }
 
@@ -175,7 +175,7 @@ pub fn list(keys: &[&str]) -> String {
 /// typing errors away, or the same with a word more or less (`interval` for
 /// `time_interval`).
 pub fn nearest<'w>(written: &str, known: &[&'w str]) -> Option<&'w str> {
-    // Nobody mistypes a word this long; keeps the distance cheap on any input.
+    // No key is this long; the limit keeps the distance cheap on any input.
     if written.len() > 64 {
         return None;
     }

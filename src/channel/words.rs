@@ -162,7 +162,7 @@ impl Health {
 
 /// `method` of an HTTP check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Method {
+pub enum HttpMethod {
     /// `GET`, the default.
     #[default]
     Get,
@@ -170,7 +170,7 @@ pub enum Method {
     Head,
 }
 
-impl Method {
+impl HttpMethod {
     /// The word of the request line.
     pub fn word(self) -> &'static str {
         match self {

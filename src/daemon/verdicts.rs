@@ -1,7 +1,7 @@
 //! Verdicts over a restart: found at the start, saved every few seconds.
 //!
-//! Called by control. Collecting and writing run on a thread of the blocking pool:
-//! nobody who probes waits for them.
+//! Called by control. Collecting and writing run on a thread of the blocking pool,
+//! so that drivers never wait for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -30,7 +30,7 @@ use tokio::io::Interest;
 
 use super::finding::{self, Finding, ProbeStep, ProbeTrace, Progress, first_line, printable};
 use super::socket;
-use crate::channel::{CodeSet, Host, HttpCheck, MemberAddress, Method, ProbeOptions};
+use crate::channel::{CodeSet, Host, HttpCheck, HttpMethod, MemberAddress, ProbeOptions};
 use crate::health::{MemberReason, Outcome, ProberReason};
 
 /// Bytes of all response heads of one probe, interim ones included.
@@ -44,7 +44,7 @@ pub(super) const INTERIM_AT_MOST: usize = 16;
 #[derive(Debug)]
 pub(super) struct HttpPlan {
     codes: CodeSet,
-    method: Method,
+    method: HttpMethod,
     /// The request up to and including `Host: `.
     before_host: Box<[u8]>,
     /// The configured host; none: `host:port` of the member.
@@ -357,8 +357,8 @@ fn parse(bytes: &[u8], plan: &HttpPlan, trace: Option<&mut ProbeTrace>) -> Parse
 
 /// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
 /// must be discarded, unless it has no body or is chunked.
-fn bad_length(fields: &[httparse::Header<'_>], method: Method, code: u16) -> Option<&'static str> {
-    if method == Method::Head || matches!(code, 101 | 204 | 304) {
+fn bad_length(fields: &[httparse::Header<'_>], method: HttpMethod, code: u16) -> Option<&'static str> {
+    if method == HttpMethod::Head || matches!(code, 101 | 204 | 304) {
         return None;
     }
     let mut length: Option<&[u8]> = None;

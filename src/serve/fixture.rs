@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::catalog::tests::in_effect;
 use crate::catalog::{ReloadState, Snapshot};
 use crate::channel::fixture::{channel, member};
-use crate::channel::{Channel, CodeSet, Health, HttpCheck, Method, Protocol};
+use crate::channel::{Channel, CodeSet, Health, HttpCheck, HttpMethod, Protocol};
 use crate::health::{
     ChannelStats, DriverSnapshot, Durations, LastProbe, MemberReason, MemberState, Outcome, Phases,
     ProberReason, ResultCounts, Timestamp,
@@ -22,7 +22,7 @@ const SECOND: u64 = 1_000_000_000;
 /// `api` over HTTPS, `idle` without a check, `web` over HTTP with groups,
 /// standby, disabled and unknown members, and one address in two groups.
 pub(super) fn snapshot() -> Snapshot {
-    let http = HttpCheck { path: "/health".to_owned(), method: Method::Get, codes: CodeSet::default() };
+    let http = HttpCheck { path: "/health".to_owned(), method: HttpMethod::Get, codes: CodeSet::default() };
     let (blue, green) = (Arc::from("blue"), Arc::from("green \"new\"\\"));
     let channels = [
         channel(

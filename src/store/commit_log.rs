@@ -1,15 +1,15 @@
-//! Commits, and what becomes of those that fail.
+//! Commits to the store's file, and how a failed one is settled.
 //!
-//! A commit that fails has not happened: that is what callers are told, so it
-//! must be made true. redb stops after an I/O error and has to be opened again;
-//! the file then holds the commit or does not. Its revision says which, and a
-//! commit that did get there is undone before anything else is written.
+//! The caller of a failed commit is told that nothing was written, and that must
+//! hold. After an I/O error redb has to be opened again, and the file may hold the
+//! commit or not. The file's revision decides: a commit that did reach the file is
+//! undone before anything else is written.
 //!
-//! Called by the one writer thread of `local`; it blocks.
+//! Used by the one writer thread of `local`; every call blocks.
 
 use redb::Database;
 
-use super::database::{self, Medium, Verification, contained};
+use super::database::{self, Medium, Verification, catch_panic};
 use super::error::StoreError;
 use super::record::{Batch, RecordChange, Revision, StoreContents};
 
@@ -23,12 +23,12 @@ pub(super) struct CommitLog {
     check: Verification,
     /// The last acknowledged batch.
     revision: Revision,
-    doubt: Option<Doubt>,
+    unsettled: Option<UnsettledCommit>,
 }
 
 /// A commit that was reported as failed and may be in the file all the same.
 #[derive(Debug)]
-struct Doubt {
+struct UnsettledCommit {
     revision: Revision,
     inverse: Vec<RecordChange>,
 }
@@ -38,14 +38,14 @@ impl CommitLog {
     pub(super) fn open(medium: Box<dyn Medium>) -> Result<Self, StoreError> {
         let database = medium.open(Verification::Everything)?;
         let path = medium.path();
-        let revision = contained(path, || database::revision(&database, path));
+        let revision = catch_panic(path, || database::revision(&database, path));
         match revision {
             Ok(revision) => Ok(Self {
                 medium,
                 database: Some(database),
                 check: Verification::Header,
                 revision,
-                doubt: None,
+                unsettled: None,
             }),
             Err(error) => {
                 // The error that matters is the one in hand.
@@ -75,7 +75,7 @@ impl CommitLog {
                 Ok(revision)
             }
             Err(error) => {
-                self.doubt = Some(Doubt { revision, inverse });
+                self.unsettled = Some(UnsettledCommit { revision, inverse });
                 // Settled at once if the disk allows, so that a restart cannot
                 // find what was just refused. The next call tries again.
                 let _ = self.reopen();
@@ -86,35 +86,36 @@ impl CommitLog {
 
     /// Closes the file; the next call opens it again.
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
-        if self.doubt.is_some() {
+        if self.unsettled.is_some() {
             self.reopen()?;
         }
         self.database.take().map_or(Ok(()), |database| database::close(database, self.medium.path()))
     }
 
     /// Opens the file if a failure closed it, and settles what that failure
-    /// left in doubt.
+    /// left unsettled.
     fn reopen(&mut self) -> Result<(), StoreError> {
         if self.database.is_none() {
             self.database = Some(self.medium.open(self.check)?);
             self.check = Verification::Header;
         }
         let found = self.attempt(database::revision)?;
-        let Some(doubt) = self.doubt.take() else { return self.expect(found) };
-        let undone = doubt.revision.after(1);
+        let Some(unsettled) = self.unsettled.take() else { return self.expect(found) };
+        let undone = unsettled.revision.after(1);
         if found == undone {
             self.revision = undone;
-        } else if found == doubt.revision {
+        } else if found == unsettled.revision {
             let mut redo = Vec::new();
-            let undo = self
-                .attempt(|database, path| database::apply(database, path, undone, &doubt.inverse, &mut redo));
+            let undo = self.attempt(|database, path| {
+                database::apply(database, path, undone, &unsettled.inverse, &mut redo)
+            });
             if let Err(error) = undo {
-                self.doubt = Some(doubt);
+                self.unsettled = Some(unsettled);
                 return Err(error);
             }
             self.revision = undone;
         } else if found != self.revision {
-            self.doubt = Some(doubt);
+            self.unsettled = Some(unsettled);
             return self.expect(found);
         }
         Ok(())
@@ -140,7 +141,7 @@ impl CommitLog {
     ) -> Result<T, StoreError> {
         let path = self.medium.path();
         let Some(database) = self.database.take() else { return Err(StoreError::Closed) };
-        match contained(path, || work(&database, path)) {
+        match catch_panic(path, || work(&database, path)) {
             Ok(done) => {
                 self.database = Some(database);
                 Ok(done)

@@ -1,8 +1,8 @@
 //! The file: made, checked, opened, read and written. Every call of redb is here.
 //!
-//! redb trusts its own pages and may panic on bytes that it did not write. So a
-//! file is verified whole when the daemon starts (every page has a checksum),
-//! and every call is [`contained`]: a panic becomes [`StoreError::Damaged`].
+//! redb may panic on pages that it did not write. So the whole file is verified
+//! when the daemon starts (every page has a checksum), and every call goes through
+//! [`catch_panic`], which turns a panic into [`StoreError::Damaged`].
 //!
 //! Format 1: table `records` holds key to value as `record` encodes them; table
 //! `about` holds `format` (u32) and `revision` (u64), little-endian, and
@@ -48,7 +48,7 @@ pub(super) enum Verification {
 pub(super) trait Medium: Debug + Send + 'static {
     /// What errors call it.
     fn path(&self) -> &Path;
-    /// Opens it. Whoever had it open before has closed it.
+    /// Opens it. It must not be open already.
     fn open(&self, check: Verification) -> Result<Database, StoreError>;
 }
 
@@ -77,17 +77,17 @@ impl Medium for StoreFile {
     }
 
     fn open(&self, check: Verification) -> Result<Database, StoreError> {
-        look(&self.path)?;
+        refuse_foreign(&self.path)?;
         open_with(&self.path, || builder(check).open(&self.path))
     }
 }
 
-/// Opens a database in whatever way, with its errors and panics explained.
+/// Opens a database; errors and panics become a [`StoreError`].
 pub(super) fn open_with(
     path: &Path,
     open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
 ) -> Result<Database, StoreError> {
-    contained(path, || open().map_err(|error| explain("open", path, error)))
+    catch_panic(path, || open().map_err(|error| explain("open", path, error)))
 }
 
 /// Fills a new file beside its place and then moves it there: a file of that
@@ -104,7 +104,7 @@ fn create(directory: &StateDirectory, path: &Path) -> Result<(), StoreError> {
     }
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
-    contained(&draft, || fill(file).map_err(|error| explain("make", &draft, error)))?;
+    catch_panic(&draft, || fill(file).map_err(|error| explain("make", &draft, error)))?;
     fs::rename(&draft, path).map_err(failed)?;
     directory.sync().map_err(|error| StoreError::io("write", directory.path(), error))
 }
@@ -127,8 +127,8 @@ pub(super) fn builder(check: Verification) -> Builder {
     builder
 }
 
-/// Says what a file is that cannot be a store, before redb is asked.
-fn look(path: &Path) -> Result<(), StoreError> {
+/// Refuses a file that is obviously no store before redb opens it.
+fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("read", path, error);
     let metadata = fs::metadata(path).map_err(failed)?;
     let foreign = |found: &str| StoreError::Foreign { path: path.to_owned(), found: found.to_owned() };
@@ -144,7 +144,7 @@ fn look(path: &Path) -> Result<(), StoreError> {
     if start == MAGIC { Ok(()) } else { Err(foreign("it does not begin as a store does")) }
 }
 
-/// Makes sure that the file is a store of a format known here; says how far it is.
+/// The revision of the file; an error when it is no store of a format known here.
 pub(super) fn revision(database: &Database, path: &Path) -> Result<Revision, StoreError> {
     let About { format, revision, version } =
         read_about(database).map_err(|error| explain("read", path, error))?;
@@ -168,7 +168,7 @@ pub(super) fn revision(database: &Database, path: &Path) -> Result<Revision, Sto
     revision.map(Revision).ok_or_else(|| damaged("revision"))
 }
 
-/// What the file says of itself, unread.
+/// The entries of table `about`, not decoded.
 struct About {
     format: Option<Vec<u8>>,
     revision: Option<Vec<u8>>,
@@ -255,16 +255,16 @@ fn write_edits<'e>(
 
 /// Closes a database, whatever state it is in.
 pub(super) fn close(database: Database, path: &Path) -> Result<(), StoreError> {
-    contained(path, || database.close().map_err(|error| explain("close", path, error)))
+    catch_panic(path, || database.close().map_err(|error| explain("close", path, error)))
 }
 
-/// Runs something of redb's; a panic becomes an error. The panic hook has
-/// printed it by then, once per attempt.
-pub(super) fn contained<T>(
+/// Runs a call of redb; a panic becomes an error. The panic hook prints the panic
+/// first, once per attempt.
+pub(super) fn catch_panic<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    // Unwind-safe because whoever sees the error drops the database.
+    // Unwind-safe because the caller drops the database after an error.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let found = format!("reading it fails ({})", panic_text(payload.as_ref()));
         Err(StoreError::Damaged { path: path.to_owned(), found })

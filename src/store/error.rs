@@ -1,7 +1,7 @@
 //! What can go wrong with the state directory, and what to do about it.
 //!
 //! Every error names the path. Nothing here ever replaces or repairs a file on
-//! its own: a user who is told can put a copy back, a daemon cannot.
+//! its own: a user can put a copy back, a daemon cannot.
 
 use std::io;
 use std::path::PathBuf;

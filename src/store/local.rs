@@ -26,12 +26,12 @@ const COMMIT_BATCHES: usize = 256;
 /// Bytes after which a commit takes no further batch.
 const COMMIT_BYTES: usize = 16 << 20;
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+type CallReply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum StoreCall {
-    Load(Reply<StoreContents>),
-    Write(Batch, Reply<Revision>),
-    Close(Reply<()>),
+    Load(CallReply<StoreContents>),
+    Write(Batch, CallReply<Revision>),
+    Close(CallReply<()>),
 }
 
 /// A store in a state directory of this machine. Closes when dropped, which
@@ -77,7 +77,7 @@ impl LocalStore {
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
-    async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> StoreCall) -> Result<T, StoreError> {
+    async fn call<T>(&self, call: impl FnOnce(CallReply<T>) -> StoreCall) -> Result<T, StoreError> {
         let calls = self.calls.as_ref().ok_or(StoreError::Closed)?;
         let (answer, result) = oneshot::channel();
         calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
@@ -127,7 +127,7 @@ impl Drop for LocalStore {
     fn drop(&mut self) {
         drop(self.calls.take());
         if let Some(writer) = self.writer.take() {
-            // It contains its panics; if one got through, there is nobody to tell.
+            // The writer catches the database's panics and has none of its own.
             let _ = writer.join();
         }
     }
@@ -146,7 +146,7 @@ impl Writer {
         while let Some(call) = next.take() {
             match call {
                 StoreCall::Load(answer) => {
-                    // Whoever asked may be gone; so for all answers here.
+                    // The caller may have gone; the same holds for all replies here.
                     let _ = answer.send(self.log.contents());
                 }
                 StoreCall::Write(batch, answer) => next = self.write(batch, answer),
@@ -163,7 +163,7 @@ impl Writer {
 
     /// Commits a batch together with those that wait behind it; gives back the
     /// call that ended their row.
-    fn write(&mut self, first: Batch, answer: Reply<Revision>) -> Option<StoreCall> {
+    fn write(&mut self, first: Batch, answer: CallReply<Revision>) -> Option<StoreCall> {
         let mut bytes = first.size();
         let (mut batches, mut answers, mut next) = (vec![first], vec![answer], None);
         while batches.len() < COMMIT_BATCHES && bytes < COMMIT_BYTES {

@@ -12,7 +12,7 @@
 //! | `directory` | the state directory: made private, locked |
 //! | `local` | [`LocalStore`]: the records in one file, and its writer thread |
 //! | `commit_log` | commits, and what becomes of those that fail |
-//! | `database` | the file: made, checked, opened; panics contained |
+//! | `database` | the file: made, checked, opened; panics caught |
 //! | `verdict` | verdicts: whose they are, their file, how old is too old |
 //! | `monitor` | how writes fare |
 

@@ -36,7 +36,7 @@ pub struct WriteState {
     pub commits: u64,
 }
 
-/// Shared by the one who writes and those who show how it fares.
+/// Shared by the writer and by the observer that shows it.
 #[derive(Debug, Clone)]
 pub struct WriteMonitor {
     stored: StoredKind,
@@ -91,7 +91,7 @@ impl WriteMonitor {
         }
     }
 
-    /// Whoever panicked under it left a whole value.
+    /// A panic under the lock leaves a whole value.
     fn lock(&self) -> MutexGuard<'_, WriteState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

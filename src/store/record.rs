@@ -1,8 +1,7 @@
 //! Records as the store sees them: a collection, an id, bytes.
 //!
-//! What the bytes mean is up to whoever writes them (`catalog` for channels and
-//! instances). They may hold private keys and password hashes, so nothing here
-//! prints them.
+//! `catalog` defines the bytes of channels and instances, the store only keeps
+//! them. They may hold private keys and password hashes, so nothing here prints them.
 
 use std::fmt;
 

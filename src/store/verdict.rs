@@ -106,7 +106,7 @@ pub struct BootTime {
 
 impl SavedAt {
     /// How long ago that was; none when it lies in the future, so that the
-    /// clock cannot be believed.
+    /// clock was set back.
     pub fn age(&self, now: &Self) -> Option<Duration> {
         let nanos = match (self.boot, now.boot) {
             (Some(then), Some(now)) if then.boot_id == now.boot_id => now.nanos.checked_sub(then.nanos),

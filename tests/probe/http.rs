@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use vitald::channel::{Method, ProbeOptions, Protocol};
+use vitald::channel::{HttpMethod, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome};
 use vitald::probe::Plan;
 
@@ -78,7 +78,7 @@ fn request_of(protocol: Protocol, options: &ProbeOptions) -> (String, std::net::
 
 #[test]
 fn the_request_is_as_documented() {
-    for method in [Method::Get, Method::Head] {
+    for method in [HttpMethod::Get, HttpMethod::Head] {
         let protocol = Protocol::Http(http_check(method, "200"));
         let (request, member) = request_of(protocol, &ProbeOptions::default());
         let word = method.word();
@@ -255,7 +255,7 @@ fn odd_heads_that_http_allows_are_answers() {
     }
     // The length in an answer to HEAD is of a body that is not there.
     let member = Member::answering("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n");
-    let report = probe(Protocol::Http(http_check(Method::Head, "200")), PATIENT, member.address);
+    let report = probe(Protocol::Http(http_check(HttpMethod::Head, "200")), PATIENT, member.address);
     expect(&report, Outcome::Success, "200 OK", "connect+response");
 }
 

@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, Stream, version};
 
 use vitald::channel::{
-    ClientCertificate, ClientIdentity, CloseMode, HealthCheck, Host, Method, ProbeOptions, Protocol,
+    ClientCertificate, ClientIdentity, CloseMode, HealthCheck, Host, HttpMethod, ProbeOptions, Protocol,
     TlsOptions, TlsVersion, VerifyCertificate,
 };
 use vitald::health::{MemberReason, Outcome, Report};
@@ -29,7 +29,7 @@ const LONG_AGO: i64 = 18262 * DAY;
 const FAR_AHEAD: i64 = 46021 * DAY;
 
 fn https() -> Protocol {
-    Protocol::Https(http_check(Method::Get, "200"))
+    Protocol::Https(http_check(HttpMethod::Get, "200"))
 }
 
 fn failure(reason: MemberReason) -> Outcome {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use vitald::channel::{
-    ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, Method, ProbeOptions, Protocol,
+    ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, HttpMethod, ProbeOptions, Protocol,
 };
 use vitald::health::{Outcome, Report};
 use vitald::probe::{self, Plan, ProbeTrace, Resolver, SystemLookup, Target};
@@ -112,10 +112,10 @@ pub(crate) fn tcp() -> Protocol {
 }
 
 pub(crate) fn http(codes: &str) -> Protocol {
-    Protocol::Http(http_check(Method::Get, codes))
+    Protocol::Http(http_check(HttpMethod::Get, codes))
 }
 
-pub(crate) fn http_check(method: Method, codes: &str) -> HttpCheck {
+pub(crate) fn http_check(method: HttpMethod, codes: &str) -> HttpCheck {
     HttpCheck { path: "/health".to_owned(), method, codes: CodeSet::parse(codes).expect("a code set") }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::{ServerConnection, Stream};
 
-use vitald::channel::{Method, ProbeOptions, Protocol};
+use vitald::channel::{HttpMethod, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome, Report};
 use vitald::probe::{self, Plan, stall};
 
@@ -64,7 +64,7 @@ fn a_member_that_waited_for_us_gets_the_time_we_lost() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         hold(socket);
     });
-    let plan = plan(Protocol::Https(http_check(Method::Get, "200")), TIMEOUT, &ProbeOptions::default());
+    let plan = plan(Protocol::Https(http_check(HttpMethod::Get, "200")), TIMEOUT, &ProbeOptions::default());
     let report = probe_while_away(&plan, &member, std::iter::once(TIMEOUT * 2));
     expect(&report, Outcome::Success, "200 OK", "connect+tls+response");
     assert!(report.total > TIMEOUT * 2, "the stall met the handshake: {report:?}");
@@ -74,7 +74,7 @@ fn a_member_that_waited_for_us_gets_the_time_we_lost() {
 fn a_peer_that_leaves_before_it_has_our_words_may_have_waited_for_them() {
     // During the handshake it is unknown whose turn it was; after the request it is not.
     let member = Member::new(reset);
-    let https = Protocol::Https(http_check(Method::Get, "200"));
+    let https = Protocol::Https(http_check(HttpMethod::Get, "200"));
     let report = probe_while_away(
         &plan(https, TIMEOUT, &ProbeOptions::default()),
         &member,

@@ -11,7 +11,7 @@ fn check() -> HealthCheck {
     HealthCheck {
         protocol: Protocol::Https(HttpCheck {
             path: "/health".to_owned(),
-            method: Method::Get,
+            method: HttpMethod::Get,
             codes: CodeSet::parse("200-299").unwrap(),
         }),
         port: NonZeroU16::new(8443),
@@ -61,7 +61,7 @@ const CHECK_EDITS: [CheckEdit; 15] = [
     ("protocol tcp", |check| check.protocol = Protocol::Tcp),
     ("protocol http", |check| check.protocol = Protocol::Http(http(check).clone())),
     ("path", |check| http(check).path.push('z')),
-    ("method", |check| http(check).method = Method::Head),
+    ("method", |check| http(check).method = HttpMethod::Head),
     ("http_code", |check| http(check).codes = CodeSet::parse("200-298").unwrap()),
     // Another text for the same codes: a reload restarts such members too.
     ("http_code text", |check| http(check).codes = CodeSet::parse("200-298,299").unwrap()),

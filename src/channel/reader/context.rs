@@ -1,11 +1,11 @@
-//! What the rules know besides the document, and where they put what is wrong.
+//! What the rules use besides the document, and the log of broken rules.
 
 use std::collections::HashSet;
 
 use super::super::model::{ClientIdentity, Host, PemFile};
 use super::super::violation::{FieldPath, Violation};
 
-/// Which source a document comes from; the few rules that differ ask this.
+/// Which source a document comes from. A few rules differ by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// A file of ours: unknown keys and duplicates are errors, durations may be
@@ -16,9 +16,9 @@ pub enum Dialect {
     Api,
 }
 
-/// What the rules cannot know by themselves; `config` answers from disk, tests
-/// from memory. Every error is one line that says what is wrong and never
-/// holds a file's contents.
+/// What the rules need and the document does not hold. `config` reads it from
+/// disk; a body of the API may name no files, which is what the defaults say.
+/// Every error is one line and never holds a file's contents.
 pub trait ReadContext {
     /// Trust anchors of `ca_file`: the file exists and holds certificates.
     ///

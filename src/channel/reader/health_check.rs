@@ -7,7 +7,7 @@ use super::super::code_set::CodeSet;
 use super::super::document::{Kind, Value};
 use super::super::model::{ClientCertificate, HealthCheck, HttpCheck, ProbeOptions, Protocol};
 use super::super::violation::{Rule, Violation};
-use super::super::words::{CheckStatus, Method};
+use super::super::words::{CheckStatus, HttpMethod};
 use super::context::{Dialect, ReadContext, ViolationLog};
 use super::section::{Case, DurationLimits, FieldReader, TableReader};
 use super::text;
@@ -120,7 +120,7 @@ fn http_of(section: &TableReader<'_>, protocol: ProtocolWord, log: &mut Violatio
             None
         }
     };
-    let methods = [("GET", Method::Get), ("HEAD", Method::Head)];
+    let methods = [("GET", HttpMethod::Get), ("HEAD", HttpMethod::Head)];
     let method = section.filled("method").map(|field| field.word(&methods, Case::Any, log));
     let codes = match (section.filled("http_code"), protocol) {
         (Some(field), _) => code_set(&field, log),
@@ -130,7 +130,7 @@ fn http_of(section: &TableReader<'_>, protocol: ProtocolWord, log: &mut Violatio
             None
         }
     };
-    Some(HttpCheck { path: path?, method: method.unwrap_or(Some(Method::Get))?, codes: codes? })
+    Some(HttpCheck { path: path?, method: method.unwrap_or(Some(HttpMethod::Get))?, codes: codes? })
 }
 
 fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<CodeSet> {

@@ -136,7 +136,7 @@ fn labels_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(String, St
 pub(super) const MEMBER_KEYS: [&str; 8] =
     ["host", "port", "weight", "is_backup", "member_group_name", "status", "ecs_id", "ecs_name"];
 
-/// What the rules of a member need to know of its channel.
+/// What the rules of members use of the channel.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberContext<'c> {
     /// `member_type`.
@@ -255,8 +255,8 @@ impl MemberRules<'_> {
         None
     }
 
-    /// The address of a cloud server: what the member says, what the `[ecs]`
-    /// table says, or its name, to be resolved.
+    /// The address of a cloud server: the member's `host`, the address that the
+    /// `[ecs]` table has for its id, or its name, to be resolved.
     fn ecs_host(&self, section: &TableReader<'_>, ecs: &EcsIdentity, log: &mut ViolationLog) -> Option<Host> {
         if let Some(field) = section.filled("host") {
             return text::host(&field, log);

@@ -1,7 +1,7 @@
 //! The rules: from a document to a channel, or to every rule it breaks.
 //!
 //! Called by `config` for files and by the management API for bodies. Never
-//! stops at the first breach. Fields, ranges and defaults are those of the
+//! stops at the first violation. Fields, ranges and defaults are those of the
 //! vendor's request objects (docs/vendor-api.md, "Request objects"); where its sources
 //! disagree, those chosen in "Where sources disagree".
 //!

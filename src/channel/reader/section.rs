@@ -1,6 +1,6 @@
 //! The tools every rule uses: one table and one field.
 //!
-//! A [`TableReader`] is a table with the way to it; a [`FieldReader`] is one of its
+//! A [`TableReader`] is a table and its path; a [`FieldReader`] is one of its
 //! values. Each typed reader of a field notes a violation and answers `None`
 //! when the value will not do, so that rules read on and nothing is reported
 //! twice. `config` reads its own tables with the same tools.
@@ -71,7 +71,7 @@ impl<'d> TableReader<'d> {
         Some(FieldReader { value, trail: Trail::Key(&self.trail, key), key })
     }
 
-    /// The key's value; its absence is a breach, and `remedy` says what to write.
+    /// The key's value. Notes a violation with `remedy` when the key is absent.
     pub fn required<'s>(
         &'s self,
         key: &'s str,
@@ -205,12 +205,12 @@ impl<'d> FieldReader<'d> {
         &self.value.kind
     }
 
-    /// Notes a breach at this field.
+    /// Notes a violation at this field.
     pub fn report(&self, rule: Rule, message: String, remedy: impl Into<String>, log: &mut ViolationLog) {
         log.report(self.violation(rule, message, remedy));
     }
 
-    /// A breach at this field, still to be reported.
+    /// A violation at this field, still to be reported.
     pub fn violation(&self, rule: Rule, message: String, remedy: impl Into<String>) -> Violation {
         let (path, place) = (self.trail.to_path(), self.place());
         Violation { rule, path, place, message, remedy: remedy.into(), related: None }

@@ -1,6 +1,6 @@
 //! What texts may hold: names, hosts, paths, headers, lengths.
 //!
-//! Each rule takes the field it reads, notes a breach there, and answers the
+//! Each rule takes the field it reads, notes a violation there, and answers the
 //! text only when it holds.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -136,7 +136,7 @@ pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
     }
 }
 
-/// A text as a host, if it is one. No breach when it is not.
+/// A text as a host, if it is one. No violation when it is not.
 pub(super) fn host_name(text: &str) -> Option<Host> {
     parse_host(text).ok()
 }

@@ -107,11 +107,11 @@ fn a_lost_commit_in_doubt_is_undone_as_soon_as_the_disk_allows() {
     let operations = disk.journal().len() - idle;
     disk.fail_after(operations - 1, Failure::UntilHealed);
     commit(&mut log, &mut model, &Batch::from_iter([RecordChange::Remove(key(3))])).expect_err("not flushed");
-    assert!(log.doubt.is_some(), "the disk still fails, so it cannot be undone yet");
+    assert!(log.unsettled.is_some(), "the disk still fails, so it cannot be undone yet");
     assert!(log.contents().is_err(), "nobody may read what was refused");
     disk.heal();
     assert_eq!(held(&mut log).unwrap(), model);
-    assert!(log.doubt.is_none());
+    assert!(log.unsettled.is_none());
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn a_directory_or_a_dangling_link_in_its_place_is_no_store() {
 
 #[test]
 fn panics_become_errors() {
-    let error = contained(Path::new("/x"), || -> Result<(), StoreError> { panic!("page {}", 7) });
+    let error = catch_panic(Path::new("/x"), || -> Result<(), StoreError> { panic!("page {}", 7) });
     let text = error.expect_err("it panicked").to_string();
     assert!(text.starts_with("/x is damaged: reading it fails (page 7)"), "{text}");
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::channel::fixture::{channel, member};
-use crate::channel::{HttpCheck, Method, Protocol};
+use crate::channel::{HttpCheck, HttpMethod, Protocol};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -155,7 +155,7 @@ fn key(name: &str, protocol: Protocol, member: Member) -> VerdictKey {
 
 #[test]
 fn every_part_of_the_identity_matters() {
-    let http = HttpCheck { path: "/".to_owned(), method: Method::Get, codes: Default::default() };
+    let http = HttpCheck { path: "/".to_owned(), method: HttpMethod::Get, codes: Default::default() };
     let group: Arc<str> = "blue".into();
     let keys = [
         key("web", Protocol::Tcp, member("192.0.2.1")),

@@ -82,7 +82,7 @@ impl Disk {
                 }
                 state.failures += 1;
                 // Part of a write may get there before the disk is full. A flush
-                // that fails leaves everything before it in doubt.
+                // that fails leaves everything before it in unsettled.
                 if let Operation::Write(offset, data) = operation {
                     let half = data.len() / 2;
                     let torn = Operation::Write(offset, data[..half].to_vec());
