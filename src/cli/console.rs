@@ -115,7 +115,7 @@ impl Console {
         self.is_closed
     }
 
-    /// Writes a message to stderr. There is nobody to tell when that fails.
+    /// Writes a message to stderr. A failure is ignored: no other stream could report it.
     pub(super) fn message(&self, text: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }

@@ -82,7 +82,7 @@ impl EchoOff {
 
 impl Drop for EchoOff {
     fn drop(&mut self) {
-        // There is nobody to tell when that fails.
+        // A failure is ignored: the command ends, and the shell sets its own modes.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
@@ -90,7 +90,7 @@ impl Drop for EchoOff {
 /// One line from the terminal without showing it; none after Ctrl-C, which must
 /// not leave the terminal mute.
 fn ask_unseen(prompt: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
-    // Who sees the prompt can type unseen.
+    // Before the prompt: what is typed after it must not be shown.
     let echo_off = EchoOff::new().map_err(cannot_read)?;
     let mut stderr = io::stderr();
     stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush()).map_err(cannot_read)?;

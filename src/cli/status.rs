@@ -84,7 +84,7 @@ async fn show(
                 console.print(format!("{clear}{text}"))?;
                 exit
             }
-            // Not a failure of this command: nobody can say how things are.
+            // The command did its work: how things are is unknown.
             Err(error) => {
                 console.print(clear)?;
                 CliError::from(error).print(console);

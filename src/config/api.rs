@@ -10,7 +10,6 @@ use std::path::Path;
 
 use super::password::{PasswordHash, PasswordHashError};
 use super::secret::{Secret, SecretPlaces};
-use super::settings::parsed;
 use crate::channel::reader::ViolationLog;
 use crate::channel::reader::section::{Case, FieldReader, TableReader};
 use crate::channel::violation::quoted;
@@ -317,7 +316,7 @@ fn project_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Project
     section.refuse_unknown_keys(&PROJECT_KEYS, log);
     let id = section.required("id", ID_REMEDY, log).and_then(|field| {
         let id = |text: &str| is_hexadecimal(text).then(|| text.to_owned());
-        parsed(&field, id, "project id", "write 32 lower-case hexadecimal digits", log)
+        field.parsed(id, "project id", "write 32 lower-case hexadecimal digits", log)
     });
     let name = name_or(&section, "name", &Project::default().name, log);
     Some(Project { id: id?, name: name? })
@@ -356,7 +355,7 @@ fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Instan
     section.refuse_unknown_keys(&INSTANCE_KEYS, log);
     let id = section.required("id", ID_REMEDY, log).and_then(|field| {
         let id = |text: &str| (is_hexadecimal(text) || is_uuid(text)).then(|| text.to_owned());
-        parsed(&field, id, "instance id", "write 32 lower-case hexadecimal digits, or a UUID", log)
+        field.parsed(id, "instance id", "write 32 lower-case hexadecimal digits, or a UUID", log)
     });
     let name = name_or(&section, "name", "local", log);
     let features = section.field("features").map_or_else(Vec::new, |field| features_of(&field, log));
@@ -454,7 +453,7 @@ fn access_key_of(
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         let is_id = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(is_plain);
         let remedy = "write 1 to 128 letters, digits, hyphens and underscores";
-        parsed(&field, |text| is_id(text).then(|| text.to_owned()), "access key", remedy, log)
+        field.parsed(|text| is_id(text).then(|| text.to_owned()), "access key", remedy, log)
     });
     let secret_key = section
         .required("secret_file", "name the file that holds the secret key", log)

@@ -68,7 +68,7 @@ fn value_of(value: ast::Value<'_>, violations: &mut Vec<Violation>) -> Value {
 
 fn number_of(text: &str) -> Kind {
     if text.contains(['.', 'e', 'E']) {
-        return Kind::Float(text.parse().unwrap_or(f64::NAN));
+        return text.parse().map_or(Kind::Other("number"), Kind::Float);
     }
     let saturated = if text.starts_with('-') { i128::MIN } else { i128::MAX };
     Kind::Integer(text.parse().unwrap_or(saturated))

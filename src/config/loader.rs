@@ -30,8 +30,8 @@ const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
     let base = path.parent().unwrap_or(Path::new(""));
-    if let Some(source) = loader.read_file(path) {
-        loader.read_main(source, path, base);
+    if let Some(text) = loader.read_file(path) {
+        loader.read_main(text, path, base);
     }
     loader.finish()
 }
@@ -54,8 +54,7 @@ pub fn load_channel(path: &Path) -> Result<Config, Diagnostics> {
 /// Every error of the text and of the files it includes.
 pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    let source = loader.add_source(SourceText::new(name, text));
-    loader.read_main(source, Path::new(name), base);
+    loader.read_main(SourceText::new(name, text), Path::new(name), base);
     loader.finish()
 }
 
@@ -67,8 +66,7 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Diagnostics>
 #[cfg(feature = "fuzzing")]
 pub fn parse_included(path: &Path, text: &str) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
-    let source = loader.add_source(SourceText::new(path.display().to_string(), text));
-    loader.read_channel(source, path);
+    loader.read_channel(SourceText::new(path.display().to_string(), text), path);
     loader.finish()
 }
 
@@ -104,30 +102,21 @@ impl Loader {
         self.errors.extend(told.map(|violation| Diagnostic::of(violation, source)));
     }
 
-    fn text_of(&self, source: usize) -> &str {
-        self.sources.get(source).map_or("", SourceText::text)
-    }
-
-    /// Reads a file into a source, or reports why not.
-    fn read_file(&mut self, path: &Path) -> Option<usize> {
+    /// A file's text; or none, and why is reported.
+    fn read_file(&mut self, path: &Path) -> Option<SourceText> {
         let name = path.display().to_string();
         let bytes = match read_regular_file(path, LARGEST_FILE) {
             Ok(bytes) => bytes,
             Err(problem) => {
                 let source = self.add_source(SourceText::new(name, ""));
                 let message = format!("cannot read the file: {problem}");
-                self.report_problem(
-                    source,
-                    Rule::BadFile,
-                    None,
-                    message,
-                    "name a file that the daemon may read",
-                );
+                let remedy = "name a file that the daemon may read";
+                self.report_problem(source, Rule::BadFile, None, message, remedy);
                 return None;
             }
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Some(self.add_source(SourceText::new(name, text))),
+            Ok(text) => Some(SourceText::new(name, text)),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
@@ -153,8 +142,9 @@ impl Loader {
         self.errors.push(Diagnostic { rule, path, message, remedy, place, related: None, source });
     }
 
-    fn read_main(&mut self, source: usize, path: &Path, base: &Path) {
-        let (document, syntax) = toml::read(self.text_of(source));
+    fn read_main(&mut self, text: SourceText, path: &Path, base: &Path) {
+        let (document, syntax) = toml::read(text.text());
+        let source = self.add_source(text);
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
         let mut log = ViolationLog::new(Dialect::File);
@@ -175,8 +165,8 @@ impl Loader {
                 self.config.channels.extend(channel.map(|channel| FileChannel::new(channel, path)));
             }
         }
-        // What a broken file seems to say beyond its syntax is not worth reading;
-        // which files it includes is.
+        // Of a file with syntax errors nothing else is reported, but the files that it
+        // includes are read.
         if !is_whole {
             // The certificate or address that a channel lacks may stand there.
             self.hushed.extend([Rule::NoClientCertificate, Rule::NoAddress]);
@@ -202,19 +192,20 @@ impl Loader {
     }
 
     fn read_channel_file(&mut self, path: &Path) {
-        if let Some(source) = self.read_file(path) {
-            self.read_channel(source, path);
+        if let Some(text) = self.read_file(path) {
+            self.read_channel(text, path);
         }
     }
 
     /// Reads an included file's one channel.
-    fn read_channel(&mut self, source: usize, path: &Path) {
+    fn read_channel(&mut self, text: SourceText, path: &Path) {
         let (document, syntax) = if is_json(path) {
-            json::read(self.text_of(source))
+            json::read(text.text())
         } else {
-            let (document, syntax) = toml::read(self.text_of(source));
+            let (document, syntax) = toml::read(text.text());
             (Some(document), syntax)
         };
+        let source = self.add_source(text);
         let is_whole = syntax.is_empty();
         self.report(syntax, source);
         let Some(document) = document.filter(|_| is_whole) else { return };

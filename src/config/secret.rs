@@ -31,7 +31,7 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes, for the one who has to compute with them.
+    /// The bytes, for computing with them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -166,25 +166,9 @@ pub(super) struct Pattern {
     pub(super) place: Place,
 }
 
-/// What a text says, if `parse` takes it; else a violation: it is "no NOUN".
-pub(super) fn parsed<T>(
-    field: &FieldReader<'_>,
-    parse: impl FnOnce(&str) -> Option<T>,
-    noun: &str,
-    remedy: &str,
-    log: &mut ViolationLog,
-) -> Option<T> {
-    let text = field.text(log)?;
-    let parsed = parse(text);
-    if parsed.is_none() {
-        let message = format!("`{}` is {}, which is no {noun}", field.key(), quoted(text));
-        field.report(Rule::WrongFormat, message, remedy, log);
-    }
-    parsed
-}
-
-/// Reads the tables into `config`, and the patterns of `[include]`. Where the daemon's
-/// certificate is broken, that channels lack it is no second mistake: `hushed` learns it.
+/// Reads the tables into `config`, and the patterns of `[include]`. If the daemon's
+/// certificate is broken, `hushed` gets the rule that channels need it: that they lack it
+/// is no second mistake.
 pub(super) fn read(
     root: &TableReader<'_>,
     context: &dyn ReadContext,
@@ -240,10 +224,10 @@ fn server_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut Vio
     section.refuse_unknown_keys(&SERVER_KEYS, log);
     let listen = section
         .field("listen")
-        .and_then(|field| parsed(&field, |text| text.parse().ok(), "address and port", ADDRESS_REMEDY, log));
+        .and_then(|field| field.parsed(|text| text.parse().ok(), "address and port", ADDRESS_REMEDY, log));
     let socket = section.field("socket").and_then(|field| {
         let path = |text: &str| absolute_path(text).filter(|_| text.len() <= LONGEST_SOCKET);
-        parsed(&field, path, "path for a Unix socket", SOCKET_REMEDY, log)
+        field.parsed(path, "path for a Unix socket", SOCKET_REMEDY, log)
     });
     let tls = table(section, "tls", "server TLS table", log)
         .and_then(|section| server_tls_of(&section, context, log));
@@ -346,7 +330,7 @@ fn store_of(section: &TableReader<'_>, log: &mut ViolationLog) -> StoreSettings 
     section.refuse_unknown_keys(&STORE_KEYS, log);
     let path = section.field("path").and_then(|field| {
         let remedy = "write the path of a directory, such as \"/var/lib/vitald\"";
-        parsed(&field, absolute_path, "absolute path", remedy, log)
+        field.parsed(absolute_path, "absolute path", remedy, log)
     });
     let limits = DurationLimits { least: Duration::ZERO, least_seconds: 0, most_seconds: 86_400 };
     let limit = section.field("verdict_age_limit").and_then(|field| field.duration(&limits, log));

@@ -201,7 +201,7 @@ impl Builder<'_> {
                         Kind::Integer(i128::from_str_radix(&text, radix.value()).unwrap_or(saturated))
                     }
                     // What is no number was reported by the decoder.
-                    ScalarKind::Float => Kind::Float(text.parse().unwrap_or(f64::NAN)),
+                    ScalarKind::Float => text.parse().map_or(Kind::Other("number"), Kind::Float),
                     ScalarKind::DateTime => {
                         if let Err(error) = text.parse::<Datetime>() {
                             self.errors.push(ParseError::new(error.to_string()).with_unexpected(span));

@@ -238,6 +238,23 @@ impl<'d> FieldReader<'d> {
         None
     }
 
+    /// What a string says, if `parse` takes it; else it is "no NOUN".
+    pub fn parsed<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Option<T>,
+        noun: &str,
+        remedy: &str,
+        log: &mut ViolationLog,
+    ) -> Option<T> {
+        let text = self.text(log)?;
+        let parsed = parse(text);
+        if parsed.is_none() {
+            let message = format!("`{}` is {}, which is no {noun}", self.key, quoted(text));
+            self.report(Rule::WrongFormat, message, remedy, log);
+        }
+        parsed
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self, log: &mut ViolationLog) -> Option<bool> {
         if let Kind::Boolean(value) = self.value.kind {

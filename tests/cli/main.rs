@@ -1,0 +1,17 @@
+//! The built binary: what it prints, where, and its exit codes (`docs/cli.md`).
+
+mod support;
+
+mod basics;
+mod check;
+mod demo;
+mod managed;
+mod passwords;
+mod places;
+mod probe;
+mod reload;
+mod run;
+#[path = "../support/skipped.rs"]
+mod skipped;
+mod status;
+mod store_access;
