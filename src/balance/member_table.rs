@@ -38,7 +38,7 @@ pub(super) struct TableRow<A> {
     pub(super) serial: u32,
 }
 
-/// The members of a balancer by row, and who of them may take picks.
+/// The members of a balancer by row, and which of them may take picks.
 #[derive(Debug)]
 pub(super) struct MemberTable<A> {
     active: AtomicU8,

@@ -233,7 +233,7 @@ impl<A> PoolMembers<'_, A> {
     }
 }
 
-/// Positions of members, by the hash of their identity; or who is there twice.
+/// Positions of members, by the hash of their identity; or the identity that is there twice.
 fn index_of<A>(members: &[Member<A>], hashes: &[u64]) -> Result<HashTable<u32>, UpdateError> {
     let mut index = HashTable::with_capacity(members.len());
     let hash_at = |position: &u32| hashes[*position as usize];

@@ -74,7 +74,7 @@ struct CacheGuard<'p, A> {
 impl<A> Drop for CacheGuard<'_, A> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Nothing is in its place: who finds it empty leaves it so.
+        // Its place is empty meanwhile: a pick that finds it empty leaves it so.
         std::mem::forget(self.place.replace(self.cache.take()));
     }
 }

@@ -34,9 +34,9 @@ pub(super) use self::round_robin::ClaimedTurns;
 /// Where the open picks of a balancer are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counting {
-    /// In the picker's own counters: nobody decides by them.
+    /// In the picker's own counters: no choice depends on them.
     Sharded,
-    /// In shared counters: bounded load and sampling decide by them.
+    /// In shared counters: bounded load and sampling choose by them.
     Shared,
     /// In the least-connections order.
     Ordered,

@@ -69,7 +69,7 @@ const BATCHED: u64 = 1 << 28;
 /// 3000 then.
 const LAPS: u64 = 8;
 
-/// The wait of those who take no keys. Shorter by the bits of a number in a batch.
+/// The wait of a slot that takes no keys. Shorter by the bits of a number in a batch.
 const NOBODY: u64 = u64::MAX >> BATCH.ilog2();
 
 /// One member of a table.
@@ -125,7 +125,7 @@ fn slowness(weight: u32) -> u32 {
 struct KeySlot {
     /// What a throw's time is multiplied by: the inverse of a weight. 0: takes no keys.
     slowness: AtomicU32,
-    /// Whose column it is; anyone's where none stands.
+    /// The row of its column; any row where it has none.
     row: u32,
 }
 
@@ -143,7 +143,7 @@ struct RaceState {
     time: u64,
     /// The shortest wait so far.
     wait: u64,
-    /// Where.
+    /// Its slot.
     slot: usize,
     /// Words of dice used.
     words: u64,
@@ -251,7 +251,7 @@ impl Placement {
         SlownessRange::of(self.slots.iter().map(KeySlot::slowness))
     }
 
-    /// The member of a key: who waits least.
+    /// The member of a key: the one that waits least.
     #[inline(always)]
     pub(in crate::balance::strategy) fn hit(&self, key: u64) -> Option<u32> {
         let range = self.range();
@@ -302,7 +302,7 @@ impl Placement {
         }
     }
 
-    /// As `hit`, where all who take keys are equally fast: the first one hit.
+    /// As `hit`, where all that take keys are equally fast: the first one hit.
     #[inline(always)]
     fn hit_even(&self, key: u64) -> Option<u32> {
         let slots = &*self.slots;
@@ -320,7 +320,7 @@ impl Placement {
         (first != usize::MAX).then(|| slots[first].row)
     }
 
-    /// Who waits least of those that `accept` takes.
+    /// The member that waits least of those that `accept` takes.
     pub(super) fn find(&self, key: u64, accept: impl Fn(u32) -> bool) -> Option<u32> {
         self.find_from(key, RaceState::START, accept)
     }
@@ -390,7 +390,7 @@ fn dice(key: u64, number: u64) -> u64 {
 /// What a column waits for a throw; the one that waits least gets the key.
 #[inline(always)]
 fn wait(time: u64, slowness: u32) -> u64 {
-    // Who takes no keys waits longest of all.
+    // A slot that takes no keys waits longest of all.
     time.wrapping_mul(slowness.into()).wrapping_sub(1)
 }
 

@@ -33,7 +33,7 @@ pub(super) enum Idle {
     First,
 }
 
-/// Orders by load / weight, and among equals by turn: who waited longer leads.
+/// Orders by load / weight, and among equals by turn: the class that waited longer leads.
 ///
 /// The load is what a member has to carry after one more pick. The quotient is
 /// exact enough: loads take 33 bits and weights 18, so that two different

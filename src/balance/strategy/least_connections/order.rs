@@ -173,7 +173,7 @@ impl Order {
         let Some(block) = self.blocks.get(first as usize).copied() else {
             return self.raise_solo(first).map(|row| (row, true));
         };
-        // A turn ends when everyone who was there when it began was picked.
+        // A turn ends when every member that was there when it began was picked.
         let left = if group.left == 0 { block.count } else { group.left } - 1;
         group.left = left;
         self.raise(block.head, first, block);
@@ -245,7 +245,7 @@ impl Order {
             self.detach(row, from);
             self.append(to, row, open);
         }
-        // Only that can change who leads.
+        // Only the least loaded block of a class can change which class leads.
         let is_least = block.prev == NONE;
         if is_least {
             self.lower(block.pool as usize, block.slot, open);
@@ -408,7 +408,7 @@ impl Order {
         self.settle(pool, slot, self.turn);
     }
 
-    /// Compares a class, whose last turn was then, with the others of its pool.
+    /// Compares a class that had its last turn then with the others of its pool.
     #[inline(always)]
     fn settle(&mut self, pool: MemberPool, slot: u32, turn: u64) {
         let group = &mut self.groups[pool as usize];

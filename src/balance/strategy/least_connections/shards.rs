@@ -78,7 +78,7 @@ impl ShardAffinity {
     }
 }
 
-/// Open picks of all members, and who comes next.
+/// Open picks of all members, and the next one to pick.
 #[derive(Debug)]
 pub(in crate::balance) struct LeastConnections {
     /// There are two to the power of this many shards in use. Changes under all locks.
