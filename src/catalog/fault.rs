@@ -1,6 +1,8 @@
 //! Why a call was refused: a closed list, each with the vendor's code, HTTP
 //! status and message (docs/vendor-api.md, "Errors").
 
+use serde::Serialize;
+
 use crate::channel::{Rule, Violation};
 
 /// Longest part of a client's own text that an error repeats.
@@ -49,14 +51,17 @@ pub enum Fault {
     Unavailable(String),
 }
 
-/// One broken rule, for people: beside the vendor's one-line message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One broken rule, for people: beside the vendor's one-line message. Answers leave out
+/// what is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FaultDetail {
     /// The field with the way to it, such as `members[1].weight`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
     /// What is wrong.
     pub problem: String,
     /// What to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 

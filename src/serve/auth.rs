@@ -14,14 +14,14 @@
 //! sent a request, `keystone` is the token API, `signature` and
 //! `tokens` are pure. The clock comes from the daemon as a function; nothing here reads one.
 
-pub mod gate;
-pub mod identity;
+mod gate;
+mod identity;
 pub mod keystone;
 pub mod signature;
 #[cfg(test)]
 mod tests;
-pub mod throttle;
-pub mod tokens;
+mod throttle;
+mod tokens;
 
 pub use self::gate::{AuthGate, require};
 pub use self::identity::{Action, AuthFault, Identity, Principal};

@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::catalog::FaultDetail;
+
 /// Largest body: the limit of the vendor's gateway. 100,000 members fit.
 pub(super) const LARGEST_BODY: usize = 12 * 1024 * 1024;
 /// Bodies up to this size need no permit.
@@ -183,18 +185,8 @@ impl IntoResponse for PageError {
 pub(super) struct VendorError<'e> {
     pub(super) error_code: &'e str,
     pub(super) error_msg: &'e str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) details: Vec<ErrorDetail>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) details: &'e [FaultDetail],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<&'e str>,
-}
-
-/// One broken rule: what is empty is left out.
-#[derive(Serialize)]
-pub(super) struct ErrorDetail {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) field: String,
-    pub(super) problem: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) remedy: String,
 }

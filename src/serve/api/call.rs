@@ -20,7 +20,7 @@ use crate::catalog::{
 };
 use crate::channel::ChannelKind;
 use crate::serve::app::SnapshotError;
-use crate::serve::http::{BodyError, BodyReader, ErrorDetail, VendorError, WholeBody, json};
+use crate::serve::http::{BodyError, BodyReader, VendorError, WholeBody, json};
 
 /// Most broken rules that one answer lists: 100,000 bad members must not make
 /// an answer larger than the request.
@@ -130,57 +130,49 @@ fn id_of<'p>(ids: &'p RawPathParams, name: &str) -> Result<&'p str, ApiError> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        match self {
-            Self::NoRoute => error(
+        let (status, error_code, error_msg) = match &self {
+            Self::Fault(fault) => return fault_response(fault),
+            Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "APIG.0101",
                 "The API does not exist or has not been published in the environment.",
             ),
-            Self::NoMethod(methods) => {
-                let text = "The API does not take this method.";
-                let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "APIG.0101", text);
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
-                response
+            Self::NoMethod(_) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "APIG.0101", "The API does not take this method.")
             }
             Self::ForeignProject => {
-                error(StatusCode::FORBIDDEN, "APIG.1005", "No permissions to request this method")
+                (StatusCode::FORBIDDEN, "APIG.1005", "No permissions to request this method")
             }
-            Self::Body(fault) => {
-                let mut response = match fault {
-                    BodyError::TooLarge => {
-                        error(StatusCode::PAYLOAD_TOO_LARGE, "APIG.0201", "Request entity too large.")
-                    }
-                    BodyError::Lost => error(
-                        StatusCode::REQUEST_TIMEOUT,
-                        "APIG.0201",
-                        "The request body did not arrive in time.",
-                    ),
-                };
-                // What is left of the body would be read as the next request.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                response
+            Self::Body(BodyError::TooLarge) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "APIG.0201", "Request entity too large.")
             }
-            Self::Fault(fault) => {
-                let details = fault.details().into_iter().map(|detail| ErrorDetail {
-                    field: detail.field,
-                    problem: detail.problem,
-                    remedy: detail.remedy,
-                });
-                let answer = VendorError {
-                    error_code: fault.code(),
-                    error_msg: &fault.message(),
-                    details: details.take(MOST_DETAILS).collect(),
-                    request_id: None,
-                };
-                let status = StatusCode::from_u16(fault.status());
-                json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
+            Self::Body(BodyError::Lost) => {
+                (StatusCode::REQUEST_TIMEOUT, "APIG.0201", "The request body did not arrive in time.")
             }
-        }
+        };
+        let mut response =
+            json(status, &VendorError { error_code, error_msg, details: &[], request_id: None });
+        let (header, value) = match self {
+            Self::NoMethod(methods) => (header::ALLOW, methods),
+            // What is left of the body would be read as the next request.
+            Self::Body(_) => (header::CONNECTION, "close"),
+            _ => return response,
+        };
+        response.headers_mut().insert(header, HeaderValue::from_static(value));
+        response
     }
 }
 
-fn error(status: StatusCode, error_code: &str, error_msg: &str) -> Response {
-    json(status, &VendorError { error_code, error_msg, details: Vec::new(), request_id: None })
+fn fault_response(fault: &Fault) -> Response {
+    let mut details = fault.details();
+    details.truncate(MOST_DETAILS);
+    let answer = VendorError {
+        error_code: fault.code(),
+        error_msg: &fault.message(),
+        details: &details,
+        request_id: None,
+    };
+    json(StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
 }
 
 /// The parameters of a request.

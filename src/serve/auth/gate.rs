@@ -30,7 +30,7 @@ use crate::serve::http::{BodyReader, RequestId};
 use crate::serve::server::{ConnectionInfo, PeerAddress};
 
 /// Where a client puts its token.
-pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
+pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Answers that may wait at once. They hold connections, so they must stay few;
 /// beyond that failures are answered at once, and guessing passwords is bounded
@@ -38,7 +38,7 @@ pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 const WAITING_ANSWERS: usize = 32;
 
 /// Reads both clocks.
-pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
+pub(super) type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// Who may use the management API. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl fmt::Debug for AuthGate {
 
 /// What a request's head says about its sender.
 #[derive(Debug)]
-pub enum Inspected {
+pub(super) enum Inspected {
     /// Who it is; the body does not matter.
     Known(Identity),
     /// Who it is if the signature fits the body.
@@ -75,7 +75,7 @@ pub enum Inspected {
 
 /// A signature with a known access key, still to be checked.
 #[derive(Debug)]
-pub struct SignedClaim {
+pub(super) struct SignedClaim {
     claim: Claim,
     secret_key: Secret,
     identity: Identity,
@@ -83,7 +83,7 @@ pub struct SignedClaim {
 
 /// Why a login failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginFault {
+pub(super) enum LoginFault {
     /// No such user, or another password; the client is not told which.
     Refused,
     /// Too many logins at once.
@@ -123,17 +123,13 @@ impl AuthGate {
     }
 
     /// The accounts in effect.
-    #[must_use]
-    pub fn accounts(&self) -> Arc<Accounts> {
+    pub(super) fn accounts(&self) -> Arc<Accounts> {
         Arc::clone(&self.state.accounts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Judges a request's head. A token wins over a signature, because SDKs
     /// that are given a token sign all the same.
-    ///
-    /// # Errors
-    /// The credentials are missing or no good; see [`Self::penalty`].
-    pub fn inspect(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
+    pub(super) fn inspect(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
         let mut tokens = parts.headers.get_all(&TOKEN_HEADER).iter();
         if let Some(token) = tokens.next() {
             // Of two tokens none can be said to count.
@@ -159,19 +155,13 @@ impl AuthGate {
     }
 
     /// Judges a signature over the body.
-    ///
-    /// # Errors
-    /// It does not fit.
-    pub fn conclude(&self, signed: SignedClaim, body: BodyHash) -> Result<Identity, AuthFault> {
+    pub(super) fn conclude(&self, signed: SignedClaim, body: BodyHash) -> Result<Identity, AuthFault> {
         signed.claim.verify(body, signed.secret_key.expose())?;
         Ok(signed.identity)
     }
 
     /// Both steps for a body that was read, and the wait after a failure.
-    ///
-    /// # Errors
-    /// The sender is not who they say, or says nothing.
-    pub async fn check(&self, parts: &Parts, body: &[u8]) -> Result<Identity, AuthFault> {
+    pub(super) async fn check(&self, parts: &Parts, body: &[u8]) -> Result<Identity, AuthFault> {
         let verdict = match self.inspect(parts) {
             Ok(Inspected::Known(identity)) => Ok(identity),
             Ok(Inspected::Signed(signed)) => self.conclude(signed, BodyHash::of(body)),
@@ -185,7 +175,7 @@ impl AuthGate {
 
     /// Counts a guess and waits for as long as its source deserves. To be
     /// awaited before a fault is answered; cancelling it only ends the wait.
-    pub async fn penalty(&self, fault: &AuthFault, peer: PeerAddress) {
+    pub(super) async fn penalty(&self, fault: &AuthFault, peer: PeerAddress) {
         let is_guess = matches!(
             fault,
             AuthFault::TokenUnknown
@@ -198,10 +188,7 @@ impl AuthGate {
 
     /// The user whose password this is. Takes the same time whether the user
     /// exists or not; a refusal has waited already.
-    ///
-    /// # Errors
-    /// See [`LoginFault`].
-    pub async fn log_in(
+    pub(super) async fn log_in(
         &self,
         name: &UserName,
         password: Zeroizing<String>,
@@ -228,10 +215,7 @@ impl AuthGate {
     }
 
     /// Makes a token for a user who has logged in.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn issue(&self, user: &UserAccount, scope: Scope) -> Result<Issued, getrandom::Error> {
+    pub(super) fn issue(&self, user: &UserAccount, scope: Scope) -> Result<Issued, getrandom::Error> {
         let grant = Grant { user_id: Arc::clone(&user.id), stamp: user.stamp, scope };
         let mut random = Zeroizing::new([0; 32]);
         getrandom::fill(random.as_mut_slice())?;
@@ -239,15 +223,12 @@ impl AuthGate {
     }
 
     /// Whose token it is.
-    ///
-    /// # Errors
-    /// It is no good.
-    pub fn owner_of(&self, token: &[u8]) -> Result<Principal, AuthFault> {
+    pub(super) fn owner_of(&self, token: &[u8]) -> Result<Principal, AuthFault> {
         self.identify_token(token).map(|identity| identity.principal)
     }
 
     /// Takes a token back.
-    pub fn revoke(&self, token: &[u8]) {
+    pub(super) fn revoke(&self, token: &[u8]) {
         lock(&self.state.tokens).revoke(token);
     }
 

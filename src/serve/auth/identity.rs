@@ -68,8 +68,7 @@ pub enum Action {
 
 impl Action {
     /// What a method wants. Unknown ones count as changes.
-    #[must_use]
-    pub fn of(method: &Method) -> Self {
+    pub(super) fn of(method: &Method) -> Self {
         match *method {
             Method::GET | Method::HEAD | Method::OPTIONS => Self::Read,
             _ => Self::Write,
@@ -79,10 +78,7 @@ impl Action {
 
 impl Identity {
     /// Whether this identity may do this in that project.
-    ///
-    /// # Errors
-    /// The credential is for no project or another one, or the role forbids it.
-    pub fn admit(&self, project_id: &str, action: Action) -> Result<(), AuthFault> {
+    pub(super) fn admit(&self, project_id: &str, action: Action) -> Result<(), AuthFault> {
         match &self.project {
             None => return Err(AuthFault::NoProject),
             Some(own) if **own != *project_id => return Err(AuthFault::Forbidden),
@@ -125,45 +121,30 @@ pub enum AuthFault {
 }
 
 impl AuthFault {
-    /// The answer's status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
+    /// The answer's status and `error_code`.
+    pub(super) fn answer(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::TokenMissing
-            | Self::TokenExpired
-            | Self::TokenUnknown
-            | Self::NoProject
-            | Self::Signature(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyUnreadable => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The answer's `error_code`.
-    #[must_use]
-    pub fn error_code(&self) -> &'static str {
-        match self {
-            Self::TokenMissing => "APIG.1000",
-            Self::TokenExpired => "APIG.1001",
-            Self::TokenUnknown => "APIG.1002",
-            Self::NoProject => "APIG.1003",
-            Self::Forbidden => "APIG.1005",
-            Self::Signature(_) => "APIG.0301",
-            Self::BodyTooLarge => "APIG.0201",
-            Self::BodyUnreadable => "APIG.2000",
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, "APIG.1000"),
+            Self::TokenExpired => (StatusCode::UNAUTHORIZED, "APIG.1001"),
+            Self::TokenUnknown => (StatusCode::UNAUTHORIZED, "APIG.1002"),
+            Self::NoProject => (StatusCode::UNAUTHORIZED, "APIG.1003"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "APIG.1005"),
+            Self::Signature(_) => (StatusCode::UNAUTHORIZED, "APIG.0301"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "APIG.0201"),
+            Self::BodyUnreadable => (StatusCode::BAD_REQUEST, "APIG.2000"),
         }
     }
 
     /// The whole answer but for `X-Request-Id`, which belongs on every answer.
     pub(super) fn into_answer(self, request_id: &RequestId) -> Response {
+        let (status, error_code) = self.answer();
         let answer = VendorError {
-            error_code: self.error_code(),
+            error_code,
             error_msg: &self.to_string(),
-            details: Vec::new(),
+            details: &[],
             request_id: matches!(self, Self::Signature(_)).then_some(&request_id.0),
         };
-        json(self.status(), &answer)
+        json(status, &answer)
     }
 }
 
@@ -178,7 +159,7 @@ impl From<BodyError> for AuthFault {
 
 /// Everybody who may prove who they are.
 #[derive(Debug)]
-pub struct Accounts {
+pub(super) struct Accounts {
     project: Project,
     project_id: Arc<str>,
     /// By user id, which is made of name and domain.
@@ -190,58 +171,43 @@ pub struct Accounts {
 
 /// One user, with the ids of the vendor's answers.
 #[derive(Debug)]
-pub struct UserAccount {
+pub(super) struct UserAccount {
     /// 32 hexadecimal digits, made of name and domain.
-    pub id: Arc<str>,
-    /// The user's name.
-    pub name: Arc<str>,
-    /// The account it belongs to.
-    pub domain: Domain,
-    /// What the user may do.
-    pub role: AccountRole,
-    /// The password's hash.
-    pub password: Arc<PasswordHash>,
+    pub(super) id: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) domain: Domain,
+    pub(super) role: AccountRole,
+    pub(super) password: Arc<PasswordHash>,
     /// Changes with the password: tokens from before are no good then.
-    pub stamp: [u8; 32],
+    pub(super) stamp: [u8; 32],
 }
 
 /// An account of the cloud: what users belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Domain {
+pub(super) struct Domain {
     /// 32 hexadecimal digits, made of the name.
-    pub id: String,
-    /// The name.
-    pub name: Arc<str>,
+    pub(super) id: String,
+    pub(super) name: Arc<str>,
 }
 
 /// How a login names its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UserName {
-    /// By id.
+pub(super) enum UserName {
     Id(String),
-    /// By name and domain.
-    Named {
-        /// The name.
-        name: String,
-        /// The domain.
-        domain: NamedOrId,
-    },
+    Named { name: String, domain: NamedOrId },
 }
 
 /// How a login names a domain or a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedOrId {
-    /// By name.
+pub(super) enum NamedOrId {
     Name(String),
-    /// By id.
     Id(String),
 }
 
 impl Accounts {
     /// Looks everything up once. `random` makes a hash that no password has, so
     /// that a login takes as long for a user who does not exist.
-    #[must_use]
-    pub fn new(api: &ApiSettings, random: [u8; 32]) -> Self {
+    pub(super) fn new(api: &ApiSettings, random: [u8; 32]) -> Self {
         let users = api.users.iter().map(|user| {
             let domain =
                 Domain { id: made_id(&["domain", &user.domain]), name: Arc::from(user.domain.as_str()) };
@@ -266,21 +232,15 @@ impl Accounts {
         }
     }
 
-    /// The one project.
-    #[must_use]
-    pub fn project(&self) -> &Project {
+    pub(super) fn project(&self) -> &Project {
         &self.project
     }
 
-    /// The one project's id, cheap to keep.
-    #[must_use]
-    pub fn project_id(&self) -> Arc<str> {
+    pub(super) fn project_id(&self) -> Arc<str> {
         Arc::clone(&self.project_id)
     }
 
-    /// The user that a login names.
-    #[must_use]
-    pub fn user(&self, name: &UserName) -> Option<&Arc<UserAccount>> {
+    pub(super) fn user(&self, name: &UserName) -> Option<&Arc<UserAccount>> {
         match name {
             UserName::Id(id) => self.users.get(id.as_str()),
             UserName::Named { name, domain: NamedOrId::Name(domain) } => {
@@ -292,27 +252,21 @@ impl Accounts {
         }
     }
 
-    /// The user of a token.
-    #[must_use]
-    pub fn user_by_id(&self, id: &str) -> Option<&Arc<UserAccount>> {
+    pub(super) fn user_by_id(&self, id: &str) -> Option<&Arc<UserAccount>> {
         self.users.get(id)
     }
 
-    /// The access key of a signature.
-    #[must_use]
-    pub fn access_key(&self, id: &str) -> Option<&AccessKey> {
+    pub(super) fn access_key(&self, id: &str) -> Option<&AccessKey> {
         self.access_keys.get(id)
     }
 
     /// What is hashed when there is no such user; none when there are no users.
-    #[must_use]
-    pub fn decoy(&self) -> Option<&Arc<PasswordHash>> {
+    pub(super) fn decoy(&self) -> Option<&Arc<PasswordHash>> {
         self.decoy.as_ref()
     }
 
     /// Whether a login's scope means the one project. `domain` is the user's.
-    #[must_use]
-    pub fn is_project(&self, wanted: &NamedOrId) -> bool {
+    pub(super) fn is_project(&self, wanted: &NamedOrId) -> bool {
         match wanted {
             NamedOrId::Name(name) => *name == self.project.name,
             NamedOrId::Id(id) => *id == self.project.id,

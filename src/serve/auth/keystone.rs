@@ -119,11 +119,11 @@ async fn create_token(
     let endpoint = is_catalog_wanted(&parts).then(|| identities.endpoint(&parts));
     let body = token_document(&user, &issued, scope, accounts.project(), endpoint.as_deref());
     let mut response = keystone_json(StatusCode::CREATED, &body);
-    // Hexadecimal digits are a good header value.
-    if let Ok(mut token) = HeaderValue::from_str(issued.token.expose()) {
-        token.set_sensitive(true);
-        response.headers_mut().insert(SUBJECT, token);
-    }
+    let not_a_header =
+        |_| KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The token cannot be sent in a header.");
+    let mut token = HeaderValue::from_str(issued.token.expose()).map_err(not_a_header)?;
+    token.set_sensitive(true);
+    response.headers_mut().insert(SUBJECT, token);
     Ok(response)
 }
 
@@ -184,7 +184,7 @@ impl Identities {
         self.gate
             .check(parts, b"")
             .await
-            .map_err(|fault| KeystoneFault::new(fault.status(), fault.to_string()))
+            .map_err(|fault| KeystoneFault::new(fault.answer().0, fault.to_string()))
     }
 
     /// This daemon as the client reached it: `https://10.1.2.3:9650`.
@@ -251,25 +251,20 @@ fn token_document(
             "password_expires_at": "",
         },
     });
-    let Some(fields) = token.as_object_mut() else { return token };
-    let role = user.role.word();
-    let roles = json!([{ "id": made_id(&["role", role]), "name": role }]);
+    if scope != Scope::Unscoped {
+        let role = user.role.word();
+        token["roles"] = json!([{ "id": made_id(&["role", role]), "name": role }]);
+        if let Some(endpoint) = endpoint {
+            token["catalog"] = catalog(endpoint, &project.name);
+        }
+    }
     match scope {
         Scope::Project => {
-            let project = json!({ "id": project.id, "name": project.name, "domain": domain(&user.domain) });
-            fields.insert("project".to_owned(), project);
-            fields.insert("roles".to_owned(), roles);
+            token["project"] =
+                json!({ "id": project.id, "name": project.name, "domain": domain(&user.domain) });
         }
-        Scope::Domain => {
-            fields.insert("domain".to_owned(), domain(&user.domain));
-            fields.insert("roles".to_owned(), roles);
-        }
+        Scope::Domain => token["domain"] = domain(&user.domain),
         Scope::Unscoped => {}
-    }
-    if let Some(endpoint) = endpoint
-        && scope != Scope::Unscoped
-    {
-        fields.insert("catalog".to_owned(), catalog(endpoint, &project.name));
     }
     json!({ "token": token })
 }

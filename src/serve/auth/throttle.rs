@@ -27,31 +27,30 @@ use crate::serve::server::PeerAddress;
 /// two seconds.
 const LINE: usize = 64;
 
-/// Too many logins at once.
+/// Too many logins at once, or the runtime ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Busy;
+pub(super) struct Busy;
 
 /// Where passwords are checked.
 #[derive(Debug)]
-pub struct HashingQueue {
+pub(super) struct HashingQueue {
     workers: Arc<Semaphore>,
     /// Taken for as long as a login waits or is checked.
     line: Semaphore,
 }
 
 impl HashingQueue {
-    /// A queue for a machine of so many cores.
-    #[must_use]
-    pub fn new(cores: usize) -> Self {
+    pub(super) fn new(cores: usize) -> Self {
         Self { workers: Arc::new(Semaphore::new((cores / 2).max(1))), line: Semaphore::new(LINE) }
     }
 
     /// Whether the password is the hash's. Dropping the future gives up the place
     /// in the line; a check that has begun runs to its end and keeps its worker.
-    ///
-    /// # Errors
-    /// The line is full, or the runtime ends.
-    pub async fn matches(&self, hash: Arc<PasswordHash>, password: Zeroizing<String>) -> Result<bool, Busy> {
+    pub(super) async fn matches(
+        &self,
+        hash: Arc<PasswordHash>,
+        password: Zeroizing<String>,
+    ) -> Result<bool, Busy> {
         let _place = self.line.try_acquire().map_err(|_| Busy)?;
         // First come, first served.
         let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Busy)?;
@@ -114,14 +113,14 @@ impl Failures {
 
 /// The peers that failed lately.
 #[derive(Debug, Default)]
-pub struct Slowdown {
+pub(super) struct Slowdown {
     newer: HashMap<PeerNetwork, Failures>,
     older: HashMap<PeerNetwork, Failures>,
 }
 
 impl Slowdown {
     /// Counts a failure and says how long its answer waits.
-    pub fn note_failure(&mut self, peer: PeerAddress, now: MonotonicTime) -> Duration {
+    pub(super) fn note_failure(&mut self, peer: PeerAddress, now: MonotonicTime) -> Duration {
         let network = PeerNetwork::of(peer);
         let before = self.newer.get(&network).or_else(|| self.older.get(&network));
         let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);

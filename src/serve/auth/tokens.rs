@@ -19,7 +19,7 @@ use crate::health::{MonotonicTime, Now, Timestamp};
 mod tests;
 
 /// How long a token is good (docs/vendor-api.md, "Tokens").
-pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const LIFETIME_NANOS: u64 = LIFETIME.as_secs() * 1_000_000_000;
 /// How long after that it is still known to have expired.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
@@ -31,18 +31,16 @@ type TokenHash = [u8; 32];
 
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Whose it is.
-    pub user_id: Arc<str>,
+pub(super) struct Grant {
+    pub(super) user_id: Arc<str>,
     /// Changes when the user's password does; see [`super::identity`].
-    pub stamp: [u8; 32],
-    /// What it is good for.
-    pub scope: Scope,
+    pub(super) stamp: [u8; 32],
+    pub(super) scope: Scope,
 }
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scope {
+pub(super) enum Scope {
     /// The project.
     Project,
     /// The user's account, which has nothing to manage here.
@@ -54,22 +52,18 @@ pub enum Scope {
 
 /// A new token; the only time its text exists on this side.
 #[derive(Debug)]
-pub struct Issued {
+pub(super) struct Issued {
     /// The text, to be sent and forgotten. Not printed by `Debug`.
-    pub token: TokenText,
-    /// When it was made.
-    pub issued_at: Timestamp,
-    /// When it ends.
-    pub expires_at: Timestamp,
+    pub(super) token: TokenText,
+    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
 }
 
 /// A token's text: 64 hexadecimal digits.
-pub struct TokenText(Zeroizing<String>);
+pub(super) struct TokenText(Zeroizing<String>);
 
 impl TokenText {
-    /// The text, for the answer's header.
-    #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(super) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -82,7 +76,7 @@ impl std::fmt::Debug for TokenText {
 
 /// Why a token is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenFault {
+pub(super) enum TokenFault {
     /// Never issued, or forgotten.
     Unknown,
     /// Issued more than 24 hours ago.
@@ -97,15 +91,14 @@ struct TokenRecord {
 
 /// All tokens that are good or have expired lately.
 #[derive(Debug, Default)]
-pub struct TokenTable {
+pub(super) struct TokenTable {
     records: HashMap<TokenHash, TokenRecord>,
     /// Oldest first. All live equally long, so this is also who expires first.
     of_user: HashMap<Arc<str>, VecDeque<TokenHash>>,
 }
 
 impl TokenTable {
-    /// Makes a token of 32 random bytes.
-    pub fn issue(&mut self, grant: Grant, random: &Zeroizing<[u8; 32]>, now: Now) -> Issued {
+    pub(super) fn issue(&mut self, grant: Grant, random: &Zeroizing<[u8; 32]>, now: Now) -> Issued {
         let token = TokenText(Zeroizing::new(hex(random.as_slice())));
         let hash = hash_of(token.expose().as_bytes());
         let own = self.of_user.entry(Arc::clone(&grant.user_id)).or_default();
@@ -129,18 +122,13 @@ impl TokenTable {
         }
     }
 
-    /// What a token stands for.
-    ///
-    /// # Errors
-    /// It is no good.
-    pub fn find(&self, token: &[u8], now: MonotonicTime) -> Result<&Grant, TokenFault> {
+    pub(super) fn find(&self, token: &[u8], now: MonotonicTime) -> Result<&Grant, TokenFault> {
         // Looking up a hash tells a prober nothing: it cannot choose the hash.
         let record = self.records.get(&hash_of(token)).ok_or(TokenFault::Unknown)?;
         if now >= record.expires { Err(TokenFault::Expired) } else { Ok(&record.grant) }
     }
 
-    /// Forgets a token.
-    pub fn revoke(&mut self, token: &[u8]) {
+    pub(super) fn revoke(&mut self, token: &[u8]) {
         let hash = hash_of(token);
         if let Some(record) = self.records.remove(&hash)
             && let Some(own) = self.of_user.get_mut(&record.grant.user_id)
@@ -150,7 +138,7 @@ impl TokenTable {
     }
 
     /// Forgets the tokens of every user that is not wanted any more.
-    pub fn retain_users(&mut self, is_wanted: impl Fn(&str) -> bool) {
+    pub(super) fn retain_users(&mut self, is_wanted: impl Fn(&str) -> bool) {
         self.of_user.retain(|user, _| is_wanted(user));
         self.records.retain(|_, record| is_wanted(&record.grant.user_id));
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::Request;
+use axum::http::StatusCode;
 
 use super::super::identity::{Action, NamedOrId};
 use super::*;
@@ -137,7 +138,7 @@ async fn a_signature_says_who() {
     assert_eq!(gate.check(&signed(&"0".repeat(64)), b"").await, mismatch);
     seconds.store(901, Ordering::Relaxed);
     let stale = gate.check(&signed(GOOD), b"").await.expect_err("too old");
-    assert_eq!((stale.status().as_u16(), stale.error_code()), (401, "APIG.0301"));
+    assert_eq!(stale.answer(), (StatusCode::UNAUTHORIZED, "APIG.0301"));
 
     let (nobody, _) = gate_of(&ApiSettings { access_keys: Vec::new(), ..api() });
     let fault = nobody.check(&signed(GOOD), b"").await.expect_err("no such key");
