@@ -1,10 +1,10 @@
 //! One probe: connect, shake hands, ask, read the response head, say what was found.
 //!
-//! A driver of `daemon` builds one [`Plan`] per channel and (re)load and one
-//! [`Target`] per member, and polls [`run`] on its thread, which has an
-//! [`EventQueue`], once per slot of the schedule. `vitald probe --explain` calls
-//! [`explain`] in a runtime. Nothing here returns an error or panics on what a peer sends: a
-//! failed probe is a [`Report`] with a reason.
+//! `catalog` builds one [`Plan`] per channel and one [`Target`] per member. A driver of
+//! `daemon` polls [`run`] whenever a member is due, on its own thread, which has an
+//! [`EventQueue`]. `vitald probe --explain` calls [`explain`] in a runtime. Nothing here
+//! returns an error or panics on what a peer sends: a failed probe is a
+//! [`Report`](crate::health::Report) with a reason.
 //!
 //! A probe is a state machine over one non-blocking socket. It makes system calls until
 //! the kernel says "would block", then waits for the socket or for the one deadline.
