@@ -60,8 +60,8 @@ impl Archive {
 
     fn add(&mut self, record: ApiRecord) {
         match record {
-            ApiRecord::Instance(instance) => self.instances.push(Arc::new(*instance)),
-            ApiRecord::Channel(resource) => self.channels.push(Arc::new(*resource)),
+            ApiRecord::Instance(instance) => self.instances.push(instance),
+            ApiRecord::Channel(resource) => self.channels.push(resource),
         }
     }
 

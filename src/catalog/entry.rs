@@ -122,6 +122,14 @@ impl Resource {
         Self { effective: Arc::clone(&configured), configured, ..self.clone() }
     }
 
+    /// A copy of the groups and members, to be changed.
+    pub(super) fn parts(&self) -> Parts {
+        Parts {
+            groups: self.groups().map(|(group, tag)| (group.clone(), tag)).collect(),
+            members: self.members().map(|(member, tag)| (member.clone(), tag)).collect(),
+        }
+    }
+
     /// The members as configured, each with its tag.
     pub fn members(&self) -> impl Iterator<Item = (&Member, Tag)> {
         self.configured.members().iter().zip(self.members.tags().iter().copied())
@@ -151,6 +159,12 @@ impl Resource {
         let groups = self.configured.groups().iter().filter(move |_| is_reference);
         groups.filter_map(|group| Id::parse(group.reference_vpc_channel_id()))
     }
+}
+
+/// The groups and members of a channel, each with its tag.
+pub(super) struct Parts {
+    pub(super) groups: Vec<(MemberGroup, GroupTag)>,
+    pub(super) members: Vec<(Member, Tag)>,
 }
 
 /// The members of a channel that have not been recognised in a new list yet, by

@@ -28,9 +28,9 @@ pub(super) const FORMAT: i128 = 1;
 pub enum ApiRecord {
     /// A channel; what is in effect is not computed yet, see
     /// [`super::Transaction::restore`].
-    Channel(Box<Resource>),
+    Channel(Arc<Resource>),
     /// An instance.
-    Instance(Box<Instance>),
+    Instance(Arc<Instance>),
 }
 
 /// Why a record cannot be read.
@@ -237,8 +237,8 @@ impl ApiRecord {
             _ => return Err(damaged("format")),
         }
         match text_field(value, "kind") {
-            Some("channel") => channel_of(value).map(|resource| Self::Channel(Box::new(resource))),
-            Some("instance") => instance_of(value).map(|instance| Self::Instance(Box::new(instance))),
+            Some("channel") => channel_of(value).map(|resource| Self::Channel(Arc::new(resource))),
+            Some("instance") => instance_of(value).map(|instance| Self::Instance(Arc::new(instance))),
             _ => Err(damaged("kind")),
         }
     }

@@ -70,8 +70,8 @@ impl Transaction<'_> {
                 Collection::Users | Collection::Tokens => continue,
             };
             match ApiRecord::decode(&record.value) {
-                Ok(ApiRecord::Instance(instance)) => self.put_instance(Arc::new(*instance), Cause::Followed),
-                Ok(ApiRecord::Channel(resource)) => channels.push(Arc::new(*resource)),
+                Ok(ApiRecord::Instance(instance)) => self.put_instance(instance, Cause::Followed),
+                Ok(ApiRecord::Channel(resource)) => channels.push(resource),
                 Err(error) => {
                     let key = format!("{kind} {}", String::from_utf8_lossy(&record.key.id));
                     return Err(SourceError::Record { key, error });

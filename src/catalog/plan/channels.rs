@@ -8,7 +8,7 @@ use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
-use super::{CallReply, ChannelPath, PathFamily, Planner, blame, checked, refuse_file};
+use super::{CallReply, ChannelPath, PathFamily, Planner, checked, refuse_file};
 use crate::channel::document::Value;
 use crate::channel::reader::{Dialect, read_channel, read_health_check};
 use crate::channel::{Channel, ChannelKind, MemberType};
@@ -204,7 +204,8 @@ fn with_what_is_kept(
         .members()
         .iter()
         .filter(|member| member.group().is_none_or(|name| channel.group(name).is_some()));
-    channel.with_parts(channel.groups().to_vec(), stay.cloned().collect()).map_err(blame("port"))
+    let edited = channel.with_parts(channel.groups().to_vec(), stay.cloned().collect());
+    edited.map_err(|error| Fault::Invalid("port", error.to_string()))
 }
 
 /// The quotas on the parts of a channel.

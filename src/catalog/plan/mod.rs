@@ -12,15 +12,18 @@ mod members;
 
 use std::sync::Arc;
 
+use self::channels::{check_sizes, refuse_fixed_weights};
 use super::body::Body;
-use super::entry::{Resource, Source};
+use super::entry::{Members, Parts, Resource, Source};
 use super::fault::Fault;
 use super::ids::Fresh;
 use super::instance::{FeatureName, Instance};
 use super::resources::Resources;
 use super::transaction::{Transaction, wants_certificate};
 use crate::channel::reader::ReadContext;
-use crate::channel::{Channel, ChannelKind, ClientIdentity, EditError, Host, MemberStatus, Violation};
+use crate::channel::{
+    Channel, ChannelKind, ClientIdentity, Host, Member, MemberGroup, MemberStatus, Violation,
+};
 use crate::probe::{Plan, PlanError};
 
 /// Which of the vendor's two families of paths a call came by; few rules differ.
@@ -181,6 +184,27 @@ impl Planner<'_, '_> {
         Ok(resource)
     }
 
+    /// Puts a channel with other groups and members. Where they cannot be together, the
+    /// field `blamed` is to blame.
+    fn put_parts(
+        &mut self,
+        old: &Resource,
+        parts: Parts,
+        blamed: &'static str,
+    ) -> Result<Arc<Resource>, Fault> {
+        let (groups, group_tags): (Vec<MemberGroup>, _) = parts.groups.into_iter().unzip();
+        let (members, tags): (Vec<Member>, _) = parts.members.into_iter().unzip();
+        let is_more = groups.len() > old.groups.len() || members.len() > old.configured.members().len();
+        let edited = old.configured.with_parts(groups, members);
+        let configured = edited.map_err(|error| Fault::Invalid(blamed, error.to_string()))?;
+        refuse_fixed_weights(&configured, old.microservice.as_ref().map(|held| &held.service))?;
+        if is_more {
+            check_sizes(self, &configured)?;
+        }
+        let members = Arc::new(Members::new(tags));
+        self.transaction.put(Resource { groups: group_tags, members, ..old.reconfigured(configured) })
+    }
+
     /// What the rules of bodies need to know outside the body.
     fn context(&self, instance: &str) -> Result<InstanceContext<'_>, Fault> {
         Ok(InstanceContext { daemon: self.transaction.context(), instance: self.state().instance(instance)? })
@@ -198,11 +222,6 @@ fn refuse_file(resource: &Resource) -> Result<(), Fault> {
 /// were broken become the fault.
 fn checked<T>(read: Result<T, Vec<Violation>>) -> Result<T, Fault> {
     read.map_err(Fault::Broken)
-}
-
-/// The field that an impossible edit is blamed on.
-fn blame(field: &'static str) -> impl FnOnce(EditError) -> Fault {
-    move |error| Fault::Invalid(field, error.to_string())
 }
 
 /// The daemon's context with an instance's certificate.
