@@ -75,7 +75,10 @@ pub async fn run(plan: &Plan, target: &Target) -> Report {
         Ok(peer) => probe(plan, target, peer, None).await.0,
         Err(report) => report,
     };
-    plan.judge(report).await
+    match &plan.reference {
+        Some(reference) => reference.judge(report).await,
+        None => report,
+    }
 }
 
 /// Probes a member once and keeps what a person wants to see of it.

@@ -20,7 +20,7 @@ use crate::health::{MemberReason, Outcome, Report};
 pub struct Plan {
     timeout: Duration,
     close: CloseMode,
-    reference: Option<Arc<Reference>>,
+    pub(super) reference: Option<Arc<Reference>>,
     pub(super) protocol: ProtocolPlan,
 }
 
@@ -53,13 +53,6 @@ impl Plan {
     #[must_use]
     pub fn with_reference(self, reference: Arc<Reference>) -> Self {
         Self { reference: Some(reference), ..self }
-    }
-
-    pub(super) async fn judge(&self, report: Report) -> Report {
-        match &self.reference {
-            Some(reference) => reference.judge(report).await,
-            None => report,
-        }
     }
 
     /// The deadline of one whole probe, resolving aside.
