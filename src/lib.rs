@@ -1,20 +1,18 @@
 //! vitald: the health-check prober daemon and load-balancer core for VPC channels.
 //!
-//! How data flows; every arrow is a value, never a shared lock:
+//! How data flows; every arrow is a value, never a shared lock. `docs/architecture.md`
+//! has the way of a member, a probe's outcome, a pick and an API call, file by file:
 //!
 //! ```text
-//! files ──> config ──> catalog ──────> driver 0 ── Job ──> probe (I/O) ──┐
-//!           (all       (one writer:    (engine: members,                 │ Report
-//!            errors     slots, diff,    schedule, thresholds) <──────────┘
-//!            at once)   publish)        driver 1 .. n
-//!                          │                 │ Transition
-//!                          v                 v
-//!                       Channels ───>  balancers, logs
-//!                          │                 │
-//!                          └──── Snapshot <──┘ (the drivers', on demand)
-//!                                   │
-//!                                   v
-//!                       serve: metrics, status, liveness
+//! files ──> config ─┐                                         ┌──> store (what must survive)
+//!                   ├──> catalog ── one change ── one writer ─┤
+//! calls ──> serve ──┘                   │                     └──> driver 0 .. n ── Job ──> probe (I/O)
+//!                                       v                          (engine: members,           │
+//!                          Channels, published                      schedule, thresholds) <────┘ Report
+//!                             │         │                               │          │
+//!                             │         └──> balancers, log <── Transition         │ pages, on demand
+//!                             v                                                    v
+//!                          serve: metrics, status, answers <─────────────────── Snapshot
 //! ```
 //!
 //! | room | what it holds | may import |
