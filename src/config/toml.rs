@@ -6,7 +6,7 @@
 //! text with an error is parsed again in one go: only the whole says what is wrong.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use toml::value::Datetime;
@@ -24,6 +24,9 @@ const BATCH: usize = 16 * 1024;
 
 /// How deep values may be nested, and how many keys dots may join.
 const DEEPEST: u32 = 80;
+
+/// Keys of a table from which on they are looked up by hash.
+const LARGE: usize = 64;
 
 /// Every syntax error, and what could be read in spite of them.
 pub(super) fn read(text: &str) -> (Value, Vec<Violation>) {
@@ -129,8 +132,7 @@ struct Builder<'t> {
     /// Arrays and inline tables whose end was not seen, the outermost first, and the
     /// keys that each is the value of.
     open: Vec<(Vec<Key>, Value)>,
-    /// Where the first key stands that made a table by a dot: no header may define it.
-    dotted: HashSet<usize>,
+    tables: TableNotes,
     /// Whether a key without a value was met: what follows may be anything but TOML.
     is_over: bool,
     /// Whether the next array's beginning was seen in the batch before.
@@ -140,6 +142,31 @@ struct Builder<'t> {
 struct Key {
     name: Cow<'static, str>,
     place: Place,
+}
+
+/// What is known of tables beside what is in them.
+#[derive(Default)]
+struct TableNotes {
+    /// Where the first key stands that made a table by a dot: no header may define it.
+    dotted: HashSet<usize>,
+    /// The keys of large tables, by where the first of them stands: how many are noted,
+    /// and at which position each is.
+    positions: HashMap<usize, (usize, HashMap<Cow<'static, str>, usize>)>,
+}
+
+impl TableNotes {
+    /// The first entry of a key.
+    fn position(&mut self, table: &Map, key: &str) -> Option<usize> {
+        let Some(first) = table.entries.first().filter(|_| table.entries.len() > LARGE) else {
+            return table.entries.iter().position(|entry| entry.key == key);
+        };
+        let (noted, positions) = self.positions.entry(first.key_place.start).or_default();
+        for (at, entry) in table.entries.iter().enumerate().skip(*noted) {
+            positions.entry(entry.key.clone()).or_insert(at);
+        }
+        *noted = table.entries.len();
+        positions.get(key).copied()
+    }
 }
 
 /// What keys that lead to a table belong to.
@@ -224,9 +251,9 @@ impl Builder<'_> {
         let mut path = self.take_path();
         let key = path.pop()?;
         let parent =
-            follow(&mut self.root, &path, Way::Header, self.text, &mut self.dotted, &mut self.errors)?;
+            follow(&mut self.root, &path, Way::Header, self.text, &mut self.tables, &mut self.errors)?;
         let table = Value { place, kind: Kind::Table(Map::default()) };
-        let Some(at) = position(parent, &key.name) else {
+        let Some(at) = self.tables.position(parent, &key.name) else {
             let value = match is_array {
                 true => Value { place, kind: Kind::Array(vec![table]) },
                 false => table,
@@ -241,11 +268,10 @@ impl Builder<'_> {
             Kind::Table(_)
                 if !is_array
                     && !is_defined(entry.value.place, self.text)
-                    && !self.dotted.contains(&entry.value.place.start) =>
+                    && !self.tables.dotted.contains(&entry.value.place.start) =>
             {
                 // Earlier headers only passed through it. It stands where it is defined.
-                let Pair { value, .. } = parent.entries.remove(at);
-                insert(parent, &key, Value { place, ..value });
+                (entry.key_place, entry.value.place) = (key.place, place);
             }
             kind => {
                 self.errors.push(duplicate(key.place));
@@ -287,18 +313,18 @@ impl Builder<'_> {
     /// Puts a value where it was written: into the open array, or under its keys.
     fn put(&mut self, value: Value) {
         let mut path = self.take_path();
-        let (text, dotted) = (self.text, &mut self.dotted);
+        let (text, tables) = (self.text, &mut self.tables);
         let (table, way) = match self.open.last_mut().map(|(_, open)| &mut open.kind) {
             Some(Kind::Array(items)) => return items.push(value),
             Some(Kind::Table(table)) => (Some(table), Way::InlineTable),
             _ => {
                 let Some(header) = &self.header else { return };
                 // What is wrong with the header was reported.
-                (follow(&mut self.root, header, Way::Header, text, dotted, &mut Vec::new()), Way::Expression)
+                (follow(&mut self.root, header, Way::Header, text, tables, &mut Vec::new()), Way::Expression)
             }
         };
         if let (Some(key), Some(table)) = (path.pop(), table)
-            && let Some(table) = follow(table, &path, way, text, dotted, &mut self.errors)
+            && let Some(table) = follow(table, &path, way, text, tables, &mut self.errors)
         {
             insert(table, &key, value);
         }
@@ -312,11 +338,11 @@ fn follow<'v>(
     path: &[Key],
     way: Way,
     text: &str,
-    dotted: &mut HashSet<usize>,
+    tables: &mut TableNotes,
     errors: &mut Vec<ParseError>,
 ) -> Option<&'v mut Map> {
     for key in path {
-        let at = position(table, &key.name).unwrap_or_else(|| {
+        let at = tables.position(table, &key.name).unwrap_or_else(|| {
             insert(table, key, Value { place: key.place, kind: Kind::Table(Map::default()) });
             table.entries.len() - 1
         });
@@ -329,7 +355,7 @@ fn follow<'v>(
             }
             Kind::Table(inner) => {
                 if way != Way::Header {
-                    dotted.insert(place.start);
+                    tables.dotted.insert(place.start);
                 }
                 table = inner;
                 continue;
@@ -379,10 +405,6 @@ fn is_defined(table: Place, text: &str) -> bool {
 /// Whether an array is one of `[[headers]]`, so that more may follow.
 fn is_of_headers(items: &[Value], text: &str) -> bool {
     matches!(items.last(), Some(Value { place, kind: Kind::Table(_) }) if begins_with(text, *place, "["))
-}
-
-fn position(table: &Map, key: &str) -> Option<usize> {
-    table.entries.iter().position(|entry| entry.key == key)
 }
 
 fn insert(table: &mut Map, key: &Key, value: Value) {
