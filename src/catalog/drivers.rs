@@ -27,7 +27,7 @@ pub enum DriverCommand<P> {
     /// Takes a member, or gives a taken slot a new check and generation. Without
     /// a probe it is never probed.
     Assign(NewMember, Option<P>),
-    /// A new probe that asks the same: verdict, counts and phase stay.
+    /// A new probe that asks the same: verdict, counts and offset stay.
     Refresh(u32, P),
     /// Lets the member that a slot was just given to, by this generation, go on
     /// where it was before the daemon's restart.
@@ -111,6 +111,7 @@ impl Drivers {
     /// A free slot of the driver that a hash points at, under a generation that nobody
     /// had there.
     pub(super) fn take(&mut self, hash: u64, channel: ChannelSlot, position: u32) -> MemberSlot {
+        // 0 is the first.
         let number = hash % (self.others.len() as u64 + 1);
         let other = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let driver = other.and_then(|other| self.others.get_mut(other)).unwrap_or(&mut self.first);

@@ -1,5 +1,5 @@
 //! One channel of the catalog: what was configured with the ids of its parts
-//! ([`Resource`]), and how it runs ([`Entry`]).
+//! ([`Resource`]), what becomes of it ([`Change`]), and how it runs ([`Entry`]).
 //!
 //! `plan` makes resources, and `writer` the entries that go with them. Neither is
 //! ever changed in place.
@@ -158,6 +158,47 @@ impl Resource {
         let is_reference = self.configured.kind() == ChannelKind::Reference;
         let groups = self.configured.groups().iter().filter(move |_| is_reference);
         groups.filter_map(|group| Id::parse(group.reference_vpc_channel_id()))
+    }
+}
+
+/// One channel, before and after; none where there is none.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What was there.
+    pub before: Option<Arc<Resource>>,
+    /// What is there now.
+    pub after: Option<Arc<Resource>>,
+    /// Whether its record changes.
+    pub cause: Cause,
+}
+
+/// Why something is part of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It follows a target, an instance or a record: the store has it already.
+    Followed,
+    /// The change is about it: its record changes.
+    Written,
+}
+
+impl Change {
+    /// The name that the channel is known by, or was.
+    pub(super) fn name(&self) -> &str {
+        self.after.as_ref().or(self.before.as_ref()).map_or("", |resource| resource.effective.name())
+    }
+
+    pub(super) fn id(&self) -> Option<Id> {
+        self.before.as_ref().or(self.after.as_ref()).map(|resource| resource.id)
+    }
+
+    /// Whether every index finds the channel where it was.
+    pub(super) fn keeps_place(&self) -> bool {
+        let (Some(before), Some(after)) = (&self.before, &self.after) else { return false };
+        before.instance == after.instance
+            && before.created == after.created
+            && (before.source == Source::Api) == (after.source == Source::Api)
+            && before.configured.name() == after.configured.name()
+            && before.targets().eq(after.targets())
     }
 }
 

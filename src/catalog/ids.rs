@@ -1,6 +1,6 @@
 //! Ids and times, as the API writes them.
 //!
-//! The registry makes neither: whoever calls it passes a [`Fresh`].
+//! The catalog makes neither: whoever calls it passes a [`Fresh`].
 
 use std::fmt;
 use std::sync::Arc;

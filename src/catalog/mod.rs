@@ -14,13 +14,12 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `entry` | one channel: configured with its ids, and as it runs |
+//! | `entry` | one channel: configured with its ids, changed, and as it runs |
 //! | `instance` | instances and their features |
 //! | `microservice` | `microservice_info`, kept and answered |
 //! | `ids` | ids and times |
-//! | `change` | what changes together, and its records |
 //! | `resources` | everything as configured, with its indexes |
-//! | `transaction` | changes being planned; reference channels follow |
+//! | `transaction` | what changes together, being planned; reference channels follow |
 //! | `plan` | the calls of clients |
 //! | `sources` | files, configured instances, what the store held |
 //! | `record` | what the store keeps, opaque to it |
@@ -35,7 +34,6 @@
 
 mod archive;
 mod body;
-mod change;
 mod drivers;
 mod entry;
 mod fault;
@@ -57,20 +55,20 @@ pub(crate) mod tests;
 
 pub use archive::Archive;
 pub use body::Body;
-pub use change::{Cause, Change, ChangeSet};
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
 pub use entry::{
-    ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberRow, MemberSlot, Members, Resource, Source, Tag,
+    Cause, Change, ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberRow, MemberSlot, Members, Resource,
+    Source, Tag,
 };
 pub use fault::{Fault, FaultDetail};
 pub use ids::{Fresh, Id, InstanceId, UnixSeconds};
 pub use instance::{BackendCertificate, Feature, FeatureName, Instance, Project, Quotas};
 pub use microservice::{Microservice, Service};
-pub use plan::{Call, CallReply, ChannelPath, PathFamily};
+pub use plan::{Call, ChannelPath, PathFamily, Reply};
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
 pub use record::{ApiRecord, RecordError};
 pub use resources::Resources;
 pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;
-pub use transaction::Transaction;
+pub use transaction::{ChangeSet, Transaction};
 pub use writer::{Catalog, CatalogError, ChannelError, Committed, Prepared};

@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::change::{Change, ChangeSet};
-use super::entry::{Resource, Source};
+use super::entry::{Change, Resource, Source};
 use super::fault::Fault;
 use super::ids::{Id, InstanceId, UnixSeconds};
 use super::instance::{Instance, Project, Quotas};
@@ -205,15 +204,9 @@ impl Resources {
         self.instances.sort_by_key(rank);
     }
 
-    /// Makes changes real that were planned on this very state.
-    pub(super) fn apply(&mut self, changes: &ChangeSet) {
-        // Instances first: channels of a new instance need it.
-        changes.instances.iter().for_each(|(instance, _)| self.put_instance(instance));
-        self.apply_channels(&changes.channels);
-    }
-
-    /// The same for channels alone.
-    pub(super) fn apply_channels(&mut self, changes: &[Change]) {
+    /// Makes changes real that were planned on this very state. The instances of the
+    /// channels are there already.
+    pub(super) fn apply(&mut self, changes: &[Change]) {
         // All removals before all additions, so that a name can change hands.
         for change in changes {
             if let Some(before) = change.before.as_deref().filter(|_| !change.keeps_place()) {

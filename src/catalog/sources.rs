@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::change::Cause;
-use super::entry::{GroupTag, Members, Resource, Source, Tag};
+use super::entry::{Cause, GroupTag, Members, Resource, Source, Tag};
 use super::fault::Fault;
 use super::ids::{Fresh, Id, InstanceId, UnixSeconds};
 use super::instance::Instance;

@@ -1,21 +1,102 @@
-//! How changes are planned: one after another, each on what the ones before it leave,
-//! and none of it seen by anybody yet.
+//! What changes together, and how it is planned: one change after another, each on what
+//! the ones before it leave, and none of it seen by anybody yet.
 //!
 //! Whenever a channel is put, what is in effect is computed anew, for it and for all
 //! reference channels that stand for it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::change::{Cause, Change, ChangeSet};
-use super::entry::{Resource, Source};
+use super::entry::{Cause, Change, Resource, Source};
 use super::fault::Fault;
 use super::ids::Id;
 use super::instance::{Instance, Quotas};
+use super::record::ApiRecord;
 use super::resources::Resources;
 use crate::channel::reader::ReadContext;
 use crate::channel::{Channel, ChannelKind, ClientCertificate, TlsOptions, VerifyCertificate};
+use crate::store::{Batch, Collection, RecordKey};
+
+/// Everything that changes together, all or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeSet {
+    /// Each channel at most once.
+    channels: Vec<Change>,
+    /// By id, where its channel stands.
+    places: HashMap<Id, usize>,
+    /// Each instance at most once. No instance is ever removed.
+    instances: Vec<(Arc<Instance>, Cause)>,
+}
+
+impl ChangeSet {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.instances.is_empty()
+    }
+
+    /// The channels that change.
+    pub fn channels(&self) -> impl Iterator<Item = &Change> {
+        // A channel that was made and removed again was never there.
+        self.channels.iter().filter(|change| change.before.is_some() || change.after.is_some())
+    }
+
+    /// What the store must hold before the change takes effect. Channels of files
+    /// have no records.
+    ///
+    /// # Errors
+    /// JSON cannot be written.
+    pub fn records(&self) -> Result<Batch, serde_json::Error> {
+        let mut batch = Batch::new();
+        for (instance, _) in self.instances.iter().filter(|(_, cause)| *cause == Cause::Written) {
+            let key = RecordKey::new(Collection::Instances, instance.id.as_bytes());
+            batch.put(key, ApiRecord::encode_instance(instance)?);
+        }
+        for change in self.channels().filter(|change| change.cause == Cause::Written) {
+            let key = |id: Id| RecordKey::new(Collection::Channels, id.to_string());
+            match (&change.before, &change.after) {
+                (_, Some(after)) if after.source == Source::Api => {
+                    batch.put(key(after.id), ApiRecord::encode_channel(after)?);
+                }
+                (Some(before), None) if before.source == Source::Api => {
+                    batch.remove(key(before.id));
+                }
+                _ => {}
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Adds what changed after this.
+    fn merge(&mut self, later: Self) {
+        later.channels.into_iter().for_each(|change| self.add(change));
+        for (instance, cause) in later.instances {
+            self.add_instance(instance, cause);
+        }
+    }
+
+    fn add(&mut self, change: Change) {
+        let Some(id) = change.id() else { return };
+        match self.places.get(&id).and_then(|place| self.channels.get_mut(*place)) {
+            Some(held) => {
+                held.after = change.after;
+                held.cause = held.cause.max(change.cause);
+            }
+            None => {
+                self.places.insert(id, self.channels.len());
+                self.channels.push(change);
+            }
+        }
+    }
+
+    fn add_instance(&mut self, instance: Arc<Instance>, cause: Cause) {
+        match self.instances.iter_mut().find(|(held, _)| held.id == instance.id) {
+            Some((held, held_cause)) => (*held, *held_cause) = (instance, cause.max(*held_cause)),
+            None => self.instances.push((instance, cause)),
+        }
+    }
+}
 
 /// Changes being planned.
 #[derive(Clone)]
@@ -77,7 +158,8 @@ impl<'c> Transaction<'c> {
                 // What a panic left behind may be anything, so all is done again.
                 self.current = ChangeSet::default();
                 self.state = self.base.clone();
-                self.state.apply(&self.done);
+                self.done.instances.iter().for_each(|(instance, _)| self.state.put_instance(instance));
+                self.state.apply(&self.done.channels);
                 let panicked = "the call met a mistake in vitald; please report it";
                 failed.unwrap_or_else(|_| Err(Fault::Unavailable(panicked.to_owned())))
             }
@@ -113,7 +195,7 @@ impl<'c> Transaction<'c> {
     /// Makes a channel what it is to be, as it is.
     pub(super) fn set(&mut self, id: Id, after: Option<Arc<Resource>>, cause: Cause) {
         let change = Change { before: self.state.resource(id).cloned(), after, cause };
-        self.state.apply_channels(std::slice::from_ref(&change));
+        self.state.apply(std::slice::from_ref(&change));
         self.current.add(change);
     }
 

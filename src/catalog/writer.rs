@@ -10,12 +10,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Change, ChangeSet};
 use super::drivers::{CommandLists, DriverCommand, Drivers, MemberProbe, NumberPool, ReloadSummary};
-use super::entry::{ChannelBalancer, ChannelSlot, Entry, MemberRow, MemberSlot, Resource};
+use super::entry::{Change, ChannelBalancer, ChannelSlot, Entry, MemberRow, MemberSlot, Resource};
 use super::ids::Id;
 use super::resources::Resources;
 use super::snapshot::Channels;
+use super::transaction::ChangeSet;
 use crate::balance::{Member as BalancedMember, Options, UpdateError};
 use crate::channel::{Channel, Member, MemberAddress, MemberIdentity};
 use crate::health::schedule::{AllottedOffset, OffsetAllotter, OffsetNumber};

@@ -24,8 +24,8 @@ use super::driver_pool::DriverPool;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
-    Call, CallReply, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
-    ReloadSummary, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
+    Call, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
+    ReloadSummary, Reply, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
 use crate::channel::{ClientIdentity, Host};
@@ -55,11 +55,11 @@ pub struct QueuedCall {
     /// What to do.
     pub call: Call,
     /// Told once it is durable and in effect, or refused.
-    pub answer: oneshot::Sender<Result<CallReply, Fault>>,
+    pub answer: oneshot::Sender<Result<Reply, Fault>>,
 }
 
 /// A call that was planned: where its reply goes, and what it is if all goes well.
-type PlannedCall = (oneshot::Sender<Result<CallReply, Fault>>, Result<CallReply, Fault>);
+type PlannedCall = (oneshot::Sender<Result<Reply, Fault>>, Result<Reply, Fault>);
 
 /// What the rules of channels ask of the daemon's configuration.
 #[derive(Debug, Clone, Default)]
@@ -433,7 +433,7 @@ impl ApiBackend for Backend {
         Arc::clone(&self.observer.0.channels.borrow())
     }
 
-    async fn write(&self, call: Call) -> Result<CallReply, Fault> {
+    async fn write(&self, call: Call) -> Result<Reply, Fault> {
         let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, reply) = oneshot::channel();
         self.calls.send(QueuedCall { call, answer }).await.map_err(|_| ended())?;

@@ -262,10 +262,11 @@ fn a_restart_finds_what_was_acknowledged() {
     let members = json!({"members": [{"host": "192.0.2.1"}]});
     server.send("POST", &path(&format!("/vpc-channels/{}/members", text(&first, "id"))), Some(&members));
     server.send("DELETE", &path(&format!("/vpc-channels/{}", text(&second, "id"))), None);
-    let registry = memory.restarted();
-    let names: Vec<_> = registry.channels(None).map(|channel| channel.configured.name().to_owned()).collect();
+    let resources = memory.restarted();
+    let names: Vec<_> =
+        resources.channels(None).map(|channel| channel.configured.name().to_owned()).collect();
     assert_eq!(names, ["abc"]);
-    assert_eq!(registry.channels(None).next().map(|channel| channel.configured.members().len()), Some(1));
+    assert_eq!(resources.channels(None).next().map(|channel| channel.configured.members().len()), Some(1));
 }
 
 #[test]

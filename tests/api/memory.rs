@@ -14,8 +14,8 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use vitald::catalog::{
-    Call, CallReply, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState,
-    Resources, Snapshot, Transaction, UnixSeconds,
+    Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
+    Snapshot, Transaction, UnixSeconds,
 };
 use vitald::channel::reader::ReadContext;
 use vitald::channel::{Channel, Health};
@@ -147,7 +147,7 @@ impl ApiBackend for Memory {
         Arc::clone(self.catalog().channels())
     }
 
-    async fn write(&self, call: Call) -> Result<CallReply, Fault> {
+    async fn write(&self, call: Call) -> Result<Reply, Fault> {
         let mut catalog = self.catalog();
         let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
         let reply = transaction.plan(&call, &mut Clock(NOW))?;

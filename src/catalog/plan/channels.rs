@@ -8,7 +8,7 @@ use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
-use super::{CallReply, ChannelPath, PathFamily, Planner, checked, refuse_file};
+use super::{ChannelPath, PathFamily, Planner, Reply, checked, refuse_file};
 use crate::channel::document::Value;
 use crate::channel::reader::{Dialect, read_channel, read_health_check};
 use crate::channel::{Channel, ChannelKind, MemberType};
@@ -22,13 +22,13 @@ pub(super) enum Renaming {
     Never,
 }
 
-pub(super) fn create(planner: &mut Planner<'_, '_>, instance: &str, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn create(planner: &mut Planner<'_, '_>, instance: &str, body: &Body) -> Result<Reply, Fault> {
     let instance = planner.instance(instance)?;
     let object = body.object()?;
     let made = make(planner, &instance, object)?;
     refuse_taken_name(planner, &instance, made.configured.name(), None)?;
     refuse_full_instance(planner, &instance)?;
-    planner.transaction.put(made).map(CallReply::Channel)
+    planner.transaction.put(made).map(Reply::Channel)
 }
 
 pub(super) fn update(
@@ -36,16 +36,16 @@ pub(super) fn update(
     family: PathFamily,
     at: &ChannelPath,
     body: &Body,
-) -> Result<CallReply, Fault> {
+) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let object = body.object()?;
     let instance = planner.instance(&at.instance)?;
     let changed = change(planner, family, &instance, &old, object, Renaming::ByFeature)?;
     refuse_taken_name(planner, &instance, changed.configured.name(), Some(old.id))?;
-    planner.transaction.put(changed).map(CallReply::Channel)
+    planner.transaction.put(changed).map(Reply::Channel)
 }
 
-pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath) -> Result<CallReply, Fault> {
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let state = planner.state();
     let others = state.referrers(old.id).filter(|id| *id != old.id);
@@ -53,7 +53,7 @@ pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath) -> Result<
         return Err(Fault::Referenced(referrer.configured.name().to_owned()));
     }
     planner.transaction.remove(old.id);
-    Ok(CallReply::Nothing)
+    Ok(Reply::Nothing)
 }
 
 /// Replaces the whole health check; makes one where there was none.
@@ -61,14 +61,14 @@ pub(super) fn update_health_check(
     planner: &mut Planner<'_, '_>,
     at: &ChannelPath,
     body: &Body,
-) -> Result<CallReply, Fault> {
+) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let object = body.object()?;
     let context = planner.context(&old.instance)?;
     let check = checked(read_health_check(object, old.configured.probe(), &context))?;
     let configured = Channel::clone(&old.configured).with_health_check(Some(check));
     let check = Some(old.check.unwrap_or_else(|| new_tag(planner.fresh)));
-    planner.transaction.put(Resource { check, ..old.reconfigured(configured) }).map(CallReply::HealthCheck)
+    planner.transaction.put(Resource { check, ..old.reconfigured(configured) }).map(Reply::HealthCheck)
 }
 
 /// A new channel of an instance from a VpcCreate object.

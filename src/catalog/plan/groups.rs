@@ -6,7 +6,7 @@ use super::super::body::{Body, field};
 use super::super::entry::{GroupTag, Resource, new_tag, updated};
 use super::super::fault::Fault;
 use super::super::ids::Id;
-use super::{CallReply, ChannelPath, Planner, checked};
+use super::{ChannelPath, Planner, Reply, checked};
 use crate::channel::reader::{read_group, read_groups};
 
 /// Only a group's port can make two addresses one.
@@ -14,7 +14,7 @@ const BLAMED: &str = "microservice_port";
 
 /// Upsert by name: groups that are there are replaced in place, others join at
 /// the end.
-pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let list = field(body.object()?, "member_groups").ok_or(Fault::Missing("member_groups"))?;
     let asked = checked(read_groups(list))?;
@@ -36,7 +36,7 @@ pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) 
         }
     }
     let resource = planner.put_parts(&old, parts, BLAMED)?;
-    Ok(CallReply::Groups(resource, touched))
+    Ok(Reply::Groups(resource, touched))
 }
 
 /// Replaces a group; its members follow a new name.
@@ -45,7 +45,7 @@ pub(super) fn update(
     at: &ChannelPath,
     group: &str,
     body: &Body,
-) -> Result<CallReply, Fault> {
+) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let place = position(&old, group)?;
     let object = body.object()?;
@@ -70,22 +70,18 @@ pub(super) fn update(
         }
     }
     let resource = planner.put_parts(&old, parts, BLAMED)?;
-    Ok(CallReply::Group(resource, place))
+    Ok(Reply::Group(resource, place))
 }
 
 /// Removes a group and its members, as an update with fewer groups does
 /// (docs/vendor-api.md, "Delete a group").
-pub(super) fn delete(
-    planner: &mut Planner<'_, '_>,
-    at: &ChannelPath,
-    group: &str,
-) -> Result<CallReply, Fault> {
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, group: &str) -> Result<Reply, Fault> {
     let old = planner.writable(at)?;
     let place = position(&old, group)?;
     let mut parts = old.parts();
     let (gone, _) = parts.groups.remove(place);
     parts.members.retain(|(member, _)| member.group() != Some(gone.name()));
-    planner.put_parts(&old, parts, BLAMED).map(|_| CallReply::Nothing)
+    planner.put_parts(&old, parts, BLAMED).map(|_| Reply::Nothing)
 }
 
 fn position(old: &Resource, group: &str) -> Result<usize, Fault> {

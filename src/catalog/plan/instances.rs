@@ -8,20 +8,19 @@
 use std::sync::Arc;
 
 use super::super::body::{Body, field, text_field};
-use super::super::change::Cause;
-use super::super::entry::Resource;
+use super::super::entry::{Cause, Resource};
 use super::super::fault::Fault;
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::channels::{Renaming, change, make, refuse_full_instance, resource_of};
-use super::{CallReply, PathFamily, Planner, refuse_file};
+use super::{PathFamily, Planner, Reply, refuse_file};
 use crate::channel::ChannelKind;
 use crate::channel::document::{Kind, Value};
 
 /// Most instances in one call (docs/vendor-api.md, "Project objects").
 const MOST_INSTANCES: usize = 10;
 
-pub(super) fn create(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn create(planner: &mut Planner<'_, '_>, body: &Body) -> Result<Reply, Fault> {
     let object = body.object()?;
     let instances = instances_of(planner, object)?;
     let mut made = Vec::with_capacity(instances.len());
@@ -41,7 +40,7 @@ pub(super) fn create(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallR
     put_all(planner, made)
 }
 
-pub(super) fn update(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn update(planner: &mut Planner<'_, '_>, body: &Body) -> Result<Reply, Fault> {
     let object = body.object()?;
     let instances = instances_of(planner, object)?;
     let name = text_field(object, "name").unwrap_or_default();
@@ -59,7 +58,7 @@ pub(super) fn update(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallR
     put_all(planner, changed)
 }
 
-pub(super) fn sync(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn sync(planner: &mut Planner<'_, '_>, body: &Body) -> Result<Reply, Fault> {
     let object = body.object()?;
     let id = match field(object, "vpc_channel_id").map(|value| &value.kind) {
         Some(Kind::String(id)) if !id.is_empty() => id,
@@ -99,12 +98,12 @@ pub(super) fn sync(planner: &mut Planner<'_, '_>, body: &Body) -> Result<CallRep
         let copy = resource_of(planner, instance, configured, service, old);
         put.push(planner.transaction.put(copy)?);
     }
-    Ok(CallReply::ProjectChannels(put))
+    Ok(Reply::ProjectChannels(put))
 }
 
-fn put_all(planner: &mut Planner<'_, '_>, resources: Vec<Resource>) -> Result<CallReply, Fault> {
+fn put_all(planner: &mut Planner<'_, '_>, resources: Vec<Resource>) -> Result<Reply, Fault> {
     let put = resources.into_iter().map(|resource| planner.transaction.put(resource));
-    put.collect::<Result<_, _>>().map(CallReply::ProjectChannels)
+    put.collect::<Result<_, _>>().map(Reply::ProjectChannels)
 }
 
 /// `instance_ids`: 1 to 10 instances of this project with fixed names. One that
@@ -137,7 +136,7 @@ pub(super) fn set_feature(
     planner: &mut Planner<'_, '_>,
     instance: &str,
     body: &Body,
-) -> Result<CallReply, Fault> {
+) -> Result<Reply, Fault> {
     let instance = planner.instance(instance)?;
     let object = body.object()?;
     let text = |key: &'static str| match field(object, key).map(|value| &value.kind) {
@@ -163,5 +162,5 @@ pub(super) fn set_feature(
     if changed.certificate != instance.certificate {
         planner.transaction.refresh(Some(&changed.id))?;
     }
-    Ok(CallReply::Feature(changed, name))
+    Ok(Reply::Feature(changed, name))
 }

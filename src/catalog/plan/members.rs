@@ -6,13 +6,13 @@ use super::super::body::{Body, field};
 use super::super::entry::{OldMembers, Resource, Tag, new_tag};
 use super::super::fault::Fault;
 use super::super::ids::Id;
-use super::{CallReply, ChannelPath, Planner, checked};
+use super::{ChannelPath, Planner, Reply, checked};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{MemberContext, read_members};
 use crate::channel::{Member, MemberStatus};
 
 /// Upsert: members that are there are updated in place, others join at the end.
-pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<CallReply, Fault> {
+pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
     let old = planner.with_own_members(at)?;
     let list = member_list(body)?;
     if matches!(&list.kind, Kind::Array(items) if items.is_empty()) {
@@ -40,15 +40,11 @@ pub(super) fn add(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) 
         }
     }
     let resource = planner.put_parts(&old, parts, "members")?;
-    Ok(CallReply::Members(resource, touched))
+    Ok(Reply::Members(resource, touched))
 }
 
 /// Replaces all members, or those of one group (docs/vendor-api.md, "Replace members").
-pub(super) fn replace(
-    planner: &mut Planner<'_, '_>,
-    at: &ChannelPath,
-    body: &Body,
-) -> Result<CallReply, Fault> {
+pub(super) fn replace(planner: &mut Planner<'_, '_>, at: &ChannelPath, body: &Body) -> Result<Reply, Fault> {
     let old = planner.with_own_members(at)?;
     let group = group_name(body, &old)?;
     let list = member_list(body)?;
@@ -65,21 +61,17 @@ pub(super) fn replace(
     }
     let touched = (kept..parts.members.len()).collect();
     let resource = planner.put_parts(&old, parts, "members")?;
-    Ok(CallReply::Members(resource, touched))
+    Ok(Reply::Members(resource, touched))
 }
 
-pub(super) fn delete(
-    planner: &mut Planner<'_, '_>,
-    at: &ChannelPath,
-    member: &str,
-) -> Result<CallReply, Fault> {
+pub(super) fn delete(planner: &mut Planner<'_, '_>, at: &ChannelPath, member: &str) -> Result<Reply, Fault> {
     let old = planner.with_own_members(at)?;
     let unknown = || Fault::NoMember(member.to_owned());
     let id = Id::parse(member).ok_or_else(unknown)?;
     let place = old.members.position(id).ok_or_else(unknown)?;
     let mut parts = old.parts();
     parts.members.remove(place);
-    planner.put_parts(&old, parts, "members").map(|_| CallReply::Nothing)
+    planner.put_parts(&old, parts, "members").map(|_| Reply::Nothing)
 }
 
 /// Switches members on or off. Ids that no member has are passed over, so that a
@@ -89,17 +81,17 @@ pub(super) fn switch(
     at: &ChannelPath,
     status: MemberStatus,
     body: &Body,
-) -> Result<CallReply, Fault> {
+) -> Result<Reply, Fault> {
     let old = planner.with_own_members(at)?;
     let ids = member_ids(body)?;
     let mut parts = old.parts();
     let is_switched = |(member, tag): &&mut (Member, Tag)| ids.contains(&tag.id) && member.status() != status;
     let mut switched = parts.members.iter_mut().filter(is_switched).peekable();
     if switched.peek().is_none() {
-        return Ok(CallReply::Nothing);
+        return Ok(Reply::Nothing);
     }
     switched.for_each(|(member, _)| *member = member.clone().with_status(status));
-    planner.put_parts(&old, parts, "member_ids").map(|_| CallReply::Nothing)
+    planner.put_parts(&old, parts, "member_ids").map(|_| Reply::Nothing)
 }
 
 fn read(planner: &Planner<'_, '_>, old: &Resource, list: &Value) -> Result<Vec<Member>, Fault> {

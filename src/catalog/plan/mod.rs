@@ -82,7 +82,7 @@ pub struct ChannelPath {
 
 /// What to answer: resources as they are after the call.
 #[derive(Debug, Clone)]
-pub enum CallReply {
+pub enum Reply {
     /// 204.
     Nothing,
     /// A channel without its members.
@@ -112,11 +112,11 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Why it cannot be done; it has changed nothing then.
-    pub fn plan(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<CallReply, Fault> {
+    pub fn plan(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
         self.attempt(|transaction| transaction.plan_in_attempt(call, fresh))
     }
 
-    pub(super) fn plan_in_attempt(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<CallReply, Fault> {
+    pub(super) fn plan_in_attempt(&mut self, call: &Call, fresh: &mut dyn Fresh) -> Result<Reply, Fault> {
         let reply = dispatch(&mut Planner { transaction: self, fresh }, call)?;
         // What only preparing the probes shows is found here, so that it fails this
         // call and not its whole batch.
@@ -128,7 +128,7 @@ impl Transaction<'_> {
     }
 }
 
-fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<CallReply, Fault> {
+fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<Reply, Fault> {
     match call {
         Call::CreateChannel { instance, body } => channels::create(planner, instance, body),
         Call::UpdateChannel { family, at, body } => channels::update(planner, *family, at, body),

@@ -65,7 +65,7 @@ impl Office {
         Self { state, fresh, changes }
     }
 
-    pub(super) fn call(&mut self, call: Call) -> Result<CallReply, Fault> {
+    pub(super) fn call(&mut self, call: Call) -> Result<Reply, Fault> {
         let mut transaction = Transaction::new(self.state.clone(), &Nowhere);
         let reply = transaction.plan(&call, &mut self.fresh);
         (self.changes, self.state) = transaction.finish();
@@ -78,7 +78,7 @@ impl Office {
 
     pub(super) fn create_in(&mut self, instance: &str, body: &str) -> Result<Arc<Resource>, Fault> {
         match self.call(Call::CreateChannel { instance: instance.to_owned(), body: json(body) })? {
-            CallReply::Channel(resource) => Ok(resource),
+            Reply::Channel(resource) => Ok(resource),
             other => panic!("{other:?}"),
         }
     }
@@ -222,7 +222,7 @@ fn a_panic_fails_its_call_and_leaves_the_batch_as_it_was() {
     let create =
         |name: &str| Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small(name, "")) };
     let mut batch = Transaction::new(office.state.clone(), &Nowhere);
-    let Ok(CallReply::Channel(one)) = batch.plan(&create("one"), &mut office.fresh) else { panic!("good") };
+    let Ok(Reply::Channel(one)) = batch.plan(&create("one"), &mut office.fresh) else { panic!("good") };
     let panicked: Result<(), Fault> = batch.attempt(|transaction| {
         transaction.remove(one.id);
         panic!("a mistake of ours");
@@ -242,7 +242,7 @@ fn a_change_names_each_channel_once() {
     let mut office = Office::new();
     let create = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&small("one", "")) };
     let mut batch = Transaction::new(office.state.clone(), &Nowhere);
-    let Ok(CallReply::Channel(made)) = batch.plan(&create, &mut office.fresh) else { panic!("good") };
+    let Ok(Reply::Channel(made)) = batch.plan(&create, &mut office.fresh) else { panic!("good") };
     let add = json(r#"{"members":[{"host":"192.0.2.1"}]}"#);
     batch.plan(&Call::AddMembers { at: at(&made), body: add }, &mut office.fresh).expect("good");
     let (changes, state) = batch.clone().finish();

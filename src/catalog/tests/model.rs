@@ -203,7 +203,7 @@ proptest! {
         // All the changes together lead there as well.
         let (changes, state) = batch.finish();
         let mut again = Office::new().state;
-        again.apply(&changes);
+        again.apply(&changes.channels().cloned().collect::<Vec<_>>());
         check(&again);
         prop_assert_eq!(again.count(None), state.count(None));
         prop_assert!(state.channels(None).zip(again.channels(None)).all(|(one, other)| Arc::ptr_eq(one, other)));

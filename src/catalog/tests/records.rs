@@ -62,19 +62,19 @@ fn a_restart_finds_everything() {
     let toggle = json(r#"{"name":"vpc_name_modifiable","enable":true,"config":"off"}"#);
     office.call(Call::SetFeature { instance: FIRST.to_owned(), body: toggle }).expect("good");
 
-    let registry = restored(&office);
-    assert_eq!(registry.count(None), 4);
+    let resources = restored(&office);
+    assert_eq!(resources.count(None), 4);
     for before in office.state.channels(None) {
-        let after = registry.resource(before.id).expect("it is there");
+        let after = resources.resource(before.id).expect("it is there");
         assert_same(before, after);
     }
-    let order = |registry: &Resources| -> Vec<String> {
-        registry.channels(None).map(|resource| resource.id.to_string()).collect()
+    let order = |resources: &Resources| -> Vec<String> {
+        resources.channels(None).map(|resource| resource.id.to_string()).collect()
     };
-    assert_eq!(order(&registry), order(&office.state));
-    let first = registry.instance(FIRST).expect("it is there");
+    assert_eq!(order(&resources), order(&office.state));
+    let first = resources.instance(FIRST).expect("it is there");
     assert!(!first.has(FeatureName::VpcNameModifiable));
-    assert_eq!(registry.first_instance().map(|id| &**id), Some(FIRST));
+    assert_eq!(resources.first_instance().map(|id| &**id), Some(FIRST));
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn a_channel_that_changes_its_name_keeps_its_slots() {
     let mut create = |name, host| {
         let call = Call::CreateChannel { instance: FIRST.to_owned(), body: json(&body(name, host)) };
         match both.plan(&call, &mut office.fresh) {
-            Ok(CallReply::Channel(made)) => made,
+            Ok(Reply::Channel(made)) => made,
             other => panic!("{other:?}"),
         }
     };

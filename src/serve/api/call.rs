@@ -15,8 +15,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::catalog::{
-    Call, CallReply, ChannelFilter, ChannelPath, Channels, Fault, InstanceFilter, MemberFilter, Paging,
-    PathFamily, Snapshot, TextFilter,
+    Call, ChannelFilter, ChannelPath, Channels, Fault, InstanceFilter, MemberFilter, Paging, PathFamily,
+    Reply, Snapshot, TextFilter,
 };
 use crate::channel::ChannelKind;
 use crate::serve::app::SnapshotError;
@@ -35,7 +35,7 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it was refused.
-    fn write(&self, call: Call) -> impl Future<Output = Result<CallReply, Fault>> + Send;
+    fn write(&self, call: Call) -> impl Future<Output = Result<Reply, Fault>> + Send;
 
     /// The live verdicts; one snapshot may serve requests that come together.
     ///

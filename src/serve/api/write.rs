@@ -13,7 +13,7 @@ use super::answer::{
 };
 use super::call::{ApiBackend, ApiError, ApiRequest, ApiState};
 use super::instance::FeatureAnswer;
-use crate::catalog::{Body, Call, CallReply, ChannelPath, Fault, Resource};
+use crate::catalog::{Body, Call, ChannelPath, Fault, Reply, Resource};
 use crate::serve::http::json;
 
 /// Bodies larger than this are read on a thread of their own.
@@ -53,37 +53,33 @@ async fn read_json(bytes: Bytes) -> Result<Body, Fault> {
     read.map_err(|error| Fault::Unavailable(error.to_string()))
 }
 
-async fn show<B: ApiBackend>(
-    backend: &B,
-    outcome: CallReply,
-    status: StatusCode,
-) -> Result<Response, ApiError> {
+async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) -> Result<Response, ApiError> {
     // Only what is checked has verdicts. The change is made: an answer without
     // them is better than an error.
     let is_checked = |resource: &Resource| resource.effective.health_check().is_some();
     let shows_verdicts = match &outcome {
-        CallReply::Channel(resource) | CallReply::Members(resource, _) => is_checked(resource),
-        CallReply::ProjectChannels(resources) => resources.iter().any(|resource| is_checked(resource)),
+        Reply::Channel(resource) | Reply::Members(resource, _) => is_checked(resource),
+        Reply::ProjectChannels(resources) => resources.iter().any(|resource| is_checked(resource)),
         _ => false,
     };
     let snapshot = if shows_verdicts { backend.observe().await.ok() } else { None };
     let verdicts = LiveVerdicts::of(snapshot.as_deref());
     let response = match &outcome {
-        CallReply::Nothing => status.into_response(),
-        CallReply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
-        CallReply::Members(resource, places) => {
+        Reply::Nothing => status.into_response(),
+        Reply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
+        Reply::Members(resource, places) => {
             let instance = Arc::clone(backend.channels().resources.instance(&resource.instance)?);
             let members = members_of(resource, &instance, verdicts);
             let items = members.at(places.iter().copied());
             json(status, &List { name: "members", total: items.len(), items })
         }
-        CallReply::HealthCheck(resource) => json(status, &HealthConfigAnswer::of(resource)),
-        CallReply::Groups(resource, places) => {
+        Reply::HealthCheck(resource) => json(status, &HealthConfigAnswer::of(resource)),
+        Reply::Groups(resource, places) => {
             let items: Vec<_> = places.iter().filter_map(|place| GroupAnswer::at(resource, *place)).collect();
             json(status, &List { name: "member_groups", total: items.len(), items })
         }
-        CallReply::Group(resource, place) => json(status, &GroupAnswer::at(resource, *place)),
-        CallReply::ProjectChannels(resources) => {
+        Reply::Group(resource, place) => json(status, &GroupAnswer::at(resource, *place)),
+        Reply::ProjectChannels(resources) => {
             let channels = backend.channels();
             let instances: Result<Vec<_>, Fault> =
                 resources.iter().map(|resource| channels.resources.instance(&resource.instance)).collect();
@@ -93,7 +89,7 @@ async fn show<B: ApiBackend>(
                 .collect();
             json(status, &std::collections::BTreeMap::from([("project_vpc_channels", channels)]))
         }
-        CallReply::Feature(instance, name) => json(status, &FeatureAnswer::of(instance, *name)),
+        Reply::Feature(instance, name) => json(status, &FeatureAnswer::of(instance, *name)),
     };
     Ok(response)
 }
