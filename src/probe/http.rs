@@ -47,22 +47,27 @@ pub(super) struct HttpPlan {
     method: HttpMethod,
     /// The request up to and including `Host: `.
     before_host: Box<[u8]>,
-    /// The configured host; none: `host:port` of the member.
+    /// The configured host, sent as written; none: the member's authority.
     host: Option<Box<[u8]>>,
+    /// The port that an authority leaves out (RFC 9110 section 7.2, RFC 3986 section 3.2.3).
+    default_port: u16,
     /// The rest of the request, from the end of the host's line.
     after_host: Box<[u8]>,
 }
 
 impl HttpPlan {
     /// Prepares the request of a channel. A configured header of one of our
-    /// own names replaces ours.
-    pub(super) fn new(check: &HttpCheck, options: &ProbeOptions) -> Self {
+    /// own names replaces ours. `default_port` is that of the scheme: 80 or 443.
+    pub(super) fn new(check: &HttpCheck, options: &ProbeOptions, default_port: u16) -> Self {
         let configured = |name: &str| options.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
         let before_host = format!("{} {} HTTP/1.1\r\nHost: ", check.method.word(), check.path);
         let host = configured("host").map(|(_, value)| value).or(options.host.as_ref());
         let mut after_host = String::from("\r\n");
         if configured("user-agent").is_none() {
             after_host.push_str(concat!("User-Agent: vitald/", env!("CARGO_PKG_VERSION"), "\r\n"));
+        }
+        if configured("accept").is_none() {
+            after_host.push_str("Accept: */*\r\n");
         }
         if configured("connection").is_none() {
             after_host.push_str("Connection: close\r\n");
@@ -76,6 +81,7 @@ impl HttpPlan {
             method: check.method,
             before_host: before_host.into_bytes().into(),
             host: host.map(|host| host.as_bytes().into()),
+            default_port,
             after_host: after_host.into_bytes().into(),
         }
     }
@@ -85,25 +91,33 @@ impl HttpPlan {
         out.extend_from_slice(&self.before_host);
         match &self.host {
             Some(host) => out.extend_from_slice(host),
-            None => write_authority(member, out),
+            None => write_authority(member, self.default_port, out),
         }
         out.extend_from_slice(&self.after_host);
     }
 }
 
-/// Appends `host:port`, as in the `Host` header: written for every probe.
-fn write_authority(member: &MemberAddress, out: &mut Vec<u8>) {
-    let Host::Ip(IpAddr::V4(ip)) = &member.host else {
+/// Appends the member's authority for the `Host` header: `host:port`, or the host alone
+/// on the default port. Written for every probe.
+fn write_authority(member: &MemberAddress, default_port: u16, out: &mut Vec<u8>) {
+    match &member.host {
+        // The common case, several times as fast as its `Display`.
+        Host::Ip(IpAddr::V4(ip)) => {
+            let mut digits = itoa::Buffer::new();
+            for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
+                out.extend_from_slice(digits.format(octet).as_bytes());
+                out.push(end);
+            }
+            out.extend_from_slice(digits.format(member.port).as_bytes());
+        }
         // Writing to a vector cannot fail.
-        return drop(write!(out, "{member}"));
-    };
-    // The common case, several times as fast as its `Display`.
-    let mut digits = itoa::Buffer::new();
-    for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
-        out.extend_from_slice(digits.format(octet).as_bytes());
-        out.push(end);
+        Host::Ip(_) | Host::Name(_) => drop(write!(out, "{member}")),
     }
-    out.extend_from_slice(digits.format(member.port).as_bytes());
+    if member.port == default_port {
+        // A port has no colon in it, so the last one is before the port.
+        let host = out.iter().rposition(|byte| *byte == b':');
+        out.truncate(host.unwrap_or(out.len()));
+    }
 }
 
 /// One request and its answer, over plain TCP.
@@ -177,7 +191,12 @@ impl HttpExchange {
                         return finding;
                     }
                 }
-                Ok(None) => return None,
+                Ok(None) => {
+                    if self.head.is_partial() {
+                        socket::acknowledge(socket);
+                    }
+                    return None;
+                }
                 Err(errno) => return Some(finding::established(errno)),
             }
         }
@@ -257,6 +276,11 @@ impl HeadReader {
         Some(finding)
     }
 
+    /// Whether bytes of an answer have come, but no final head.
+    pub(super) fn is_partial(&self) -> bool {
+        self.received > 0
+    }
+
     /// The stream ended, or the connection broke, before a final head.
     pub(super) fn ended(&self, broken: Option<Errno>) -> Finding {
         match broken {
@@ -315,21 +339,41 @@ impl HeadReader {
 fn parser() -> httparse::ParserConfig {
     let mut config = httparse::ParserConfig::default();
     config.allow_obsolete_multiline_headers_in_responses(true);
+    config.allow_multiple_spaces_in_response_status_delimiters(true);
     config
+}
+
+/// The head with spaces for the tabs around its status code, which a recipient may read
+/// as such (RFC 9112, 4) and the parser does not; borrowed when there are none.
+fn without_tabs(head: &[u8]) -> Cow<'_, [u8]> {
+    const VERSION: &[u8] = b"HTTP/1.1";
+    let is_status = |byte: &u8| matches!(byte, b' ' | b'\t' | b'0'..=b'9');
+    let after = head.get(VERSION.len()..).unwrap_or_default();
+    let status = after.iter().take_while(|byte| is_status(byte)).count();
+    if !after.iter().take(status).any(|byte| *byte == b'\t') {
+        return Cow::Borrowed(head);
+    }
+    let mut spaced = head.to_vec();
+    for byte in spaced.iter_mut().skip(VERSION.len()).take(status).filter(|byte| **byte == b'\t') {
+        *byte = b' ';
+    }
+    Cow::Owned(spaced)
 }
 
 /// What is wrong with a head that did not come to its end, if anything.
 fn breach(bytes: &[u8]) -> Option<Finding> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
     let mut response = httparse::Response::new(&mut []);
-    let parsed = parser().parse_response_with_uninit_headers(&mut response, bytes, &mut fields);
+    let head = without_tabs(bytes);
+    let parsed = parser().parse_response_with_uninit_headers(&mut response, &head, &mut fields);
     parsed.err().map(|error| not_http(error, bytes))
 }
 
 fn parse(bytes: &[u8], plan: &HttpPlan, trace: Option<&mut ProbeTrace>) -> ParsedHead {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_AT_MOST];
     let mut response = httparse::Response::new(&mut []);
-    let length = match parser().parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
+    let head = without_tabs(bytes);
+    let length = match parser().parse_response_with_uninit_headers(&mut response, &head, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return ParsedHead::Partial,
         Err(error) => return ParsedHead::Broken(not_http(error, bytes)),
@@ -344,15 +388,38 @@ fn parse(bytes: &[u8], plan: &HttpPlan, trace: Option<&mut ProbeTrace>) -> Parse
         }
         return ParsedHead::Interim(length);
     }
+    let mut is_explained = false;
     if let Some(trace) = trace {
         trace.status_line = Some(printable(format!("HTTP/1.{version} {code} {phrase}").as_bytes()));
+        is_explained = true;
     }
     if let Some(contradiction) = bad_length(response.headers, plan.method, code) {
         return ParsedHead::Final(protocol(contradiction).with_status(code), length);
     }
     let outcome =
         if plan.codes.contains(code) { Outcome::Success } else { Outcome::Failure(MemberReason::Status) };
-    ParsedHead::Final(Finding { outcome, status: Some(code), detail: describe(code, phrase) }, length)
+    let mut detail = describe(code, phrase);
+    // A member whose code is a good one costs no allocation, unless somebody is looking.
+    if (is_explained || outcome != Outcome::Success)
+        && let Some(hint) = hint(code, response.headers)
+    {
+        detail = format!("{detail}, {hint}").into();
+    }
+    ParsedHead::Final(Finding { outcome, status: Some(code), detail }, length)
+}
+
+/// What tells why an answer has its code: where a redirect leads, or how to log in. Of a
+/// challenge only the scheme: the rest is long and may be secret.
+fn hint(code: u16, fields: &[httparse::Header<'_>]) -> Option<String> {
+    let name = match code {
+        300..=303 | 305..=399 => "Location",
+        401 => "WWW-Authenticate",
+        407 => "Proxy-Authenticate",
+        _ => return None,
+    };
+    let value = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?.value.trim_ascii();
+    let value = if code < 400 { value } else { value.split(|byte| matches!(byte, b' ' | b',')).next()? };
+    Some(format!("{name}: {}", printable(value)))
 }
 
 /// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
@@ -472,7 +539,7 @@ pub mod fuzzing {
     /// Judges an answer that comes in these pieces, after which the member closes.
     #[must_use]
     pub fn judge<'a>(check: &HttpCheck, pieces: impl Iterator<Item = &'a [u8]>) -> Conclusion {
-        let plan = HttpPlan::new(check, &ProbeOptions::default());
+        let plan = HttpPlan::new(check, &ProbeOptions::default(), 80);
         let mut progress = Progress::new(Some(Box::default()));
         let mut reader = HeadReader::default();
         // No byte at all is the end of the stream, which `ended` judges.
@@ -485,16 +552,4 @@ pub mod fuzzing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_authority_is_the_address_as_it_is_shown() {
-        for (host, port) in [("10.0.0.255", 80), ("127.1.2.3", 65535), ("2001:db8::1", 8080)] {
-            let member = MemberAddress { host: Host::Ip(host.parse().unwrap()), port };
-            let mut authority = Vec::new();
-            write_authority(&member, &mut authority);
-            assert_eq!(String::from_utf8(authority).unwrap(), member.to_string());
-        }
-    }
-}
+mod tests;

@@ -75,6 +75,7 @@ impl HttpsExchange {
         member: &MemberAddress,
         progress: &mut Progress,
     ) -> ProbeStep {
+        let mut has_read = false;
         loop {
             let sends = self.session.wants_write();
             let interest = self.flush(socket);
@@ -82,8 +83,14 @@ impl HttpsExchange {
                 progress.note_sent();
             }
             match socket::input(|buffer| self.read(socket, buffer, plan, progress)) {
-                Ok(false) => return ProbeStep::Wait(interest),
-                Ok(true) => {}
+                Ok(false) => {
+                    // What was sent carries the acknowledgement.
+                    if has_read && !sends && (self.session.is_handshaking() || self.head.is_partial()) {
+                        socket::acknowledge(socket);
+                    }
+                    return ProbeStep::Wait(interest);
+                }
+                Ok(true) => has_read = true,
                 Err(finding) => {
                     // An alert says why the prober leaves, for the member's log.
                     self.flush(socket);

@@ -40,9 +40,9 @@ impl Plan {
     pub fn new(check: &HealthCheck, options: &ProbeOptions) -> Result<Self, PlanError> {
         let protocol = match check.protocol() {
             Protocol::Tcp => ProtocolPlan::Tcp,
-            Protocol::Http(http) => ProtocolPlan::Http(HttpPlan::new(http, options)),
+            Protocol::Http(http) => ProtocolPlan::Http(HttpPlan::new(http, options, 80)),
             Protocol::Https(http) => ProtocolPlan::Https(
-                HttpPlan::new(http, options),
+                HttpPlan::new(http, options, 443),
                 TlsPlan::new(check.client_certificate(), options)?,
             ),
         };

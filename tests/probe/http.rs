@@ -59,8 +59,70 @@ fn a_redirect_is_judged_and_not_followed() {
     let report = probe(http("302"), PATIENT, member.address);
     expect(&report, Outcome::Success, "302 Found", "connect+response");
     let report = probe(http("200"), PATIENT, member.address);
-    expect(&report, failure(MemberReason::Status), "302 Found", "connect+response");
+    let detail = "302 Found, Location: /elsewhere";
+    expect(&report, failure(MemberReason::Status), detail, "connect+response");
     assert_eq!(member.accepted(), 2);
+}
+
+#[test]
+fn a_challenge_shows_its_kind_and_no_more() {
+    let cases = [
+        (
+            "401 Unauthorized\r\nwww-authenticate: Basic realm=\"x\"",
+            "401 Unauthorized, WWW-Authenticate: Basic",
+        ),
+        ("401 Unauthorized", "401 Unauthorized"),
+        ("407 Proxy\r\nProxy-Authenticate: Negotiate", "407 Proxy, Proxy-Authenticate: Negotiate"),
+        // Not a redirect, and a redirect that leads nowhere.
+        ("304 Not Modified\r\nLocation: /", "304 Not Modified"),
+        ("307 Temporary Redirect", "307 Temporary Redirect"),
+        ("301 Moved Permanently\r\nLocation: a\u{e9}b", "301 Moved Permanently, Location: a??b"),
+    ];
+    for (head, detail) in cases {
+        let answer = format!("HTTP/1.1 {head}\r\n\r\n");
+        judge(answer, failure(MemberReason::Status), detail, "connect+response");
+    }
+}
+
+/// How many sent bytes of a connection over IPv4 have not been acknowledged, as the
+/// kernel's table of connections says.
+fn unacknowledged(connection: &TcpStream) -> Option<u64> {
+    let ends = [connection.local_addr().ok()?, connection.peer_addr().ok()?];
+    let ends = ends.map(|end| format!(":{:04X}", end.port()));
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let mut rows = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| {
+        let end = |at: usize| row.get(at).copied().unwrap_or_default();
+        end(1).ends_with(&ends[0]) && end(2).ends_with(&ends[1])
+    })?;
+    u64::from_str_radix(row.get(4)?.split(':').next()?, 16).ok()
+}
+
+/// A member with Nagle's algorithm on sends the rest of its answer only when the first
+/// piece has been acknowledged. The kernel waits at least 40 ms with an acknowledgement
+/// that it was told to delay, so a single quick one shows that it was not.
+#[test]
+fn an_answer_in_pieces_is_acknowledged_at_once() {
+    let (acknowledged, seen) = mpsc::channel();
+    let member = Member::new(move |mut connection| {
+        read_request(&mut connection);
+        let begun = tokio::time::Instant::now();
+        connection.write_all(b"HTTP/1.1 200 OK\r\n").expect("an open connection");
+        let mut is_quick = false;
+        while !is_quick && begun.elapsed() < Duration::from_millis(30) {
+            let is_acknowledged = unacknowledged(&connection) == Some(0);
+            // The table may have been read late.
+            is_quick = is_acknowledged && begun.elapsed() < Duration::from_millis(30);
+        }
+        let _ = connection.write_all(b"\r\n");
+        acknowledged.send(is_quick).expect("a waiting test");
+    });
+    let is_quick = (0..10).any(|_| {
+        let report = probe(http("200"), PATIENT, member.address);
+        expect(&report, Outcome::Success, "200 OK", "connect+response");
+        seen.recv_timeout(PATIENT).expect("a word of the member")
+    });
+    assert!(is_quick, "ten answers in pieces, and each acknowledgement was held back");
 }
 
 /// The request that a member saw.
@@ -85,7 +147,8 @@ fn the_request_is_as_documented() {
         assert_eq!(
             request,
             format!(
-                "{word} /health HTTP/1.1\r\nHost: {member}\r\nUser-Agent: {AGENT}\r\nConnection: close\r\n\r\n"
+                "{word} /health HTTP/1.1\r\nHost: {member}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\
+                 Connection: close\r\n\r\n"
             )
         );
     }
@@ -96,14 +159,18 @@ fn configured_headers_replace_ours_and_are_not_doubled() {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let options = ProbeOptions {
         host: Some("app.internal".to_owned()),
-        headers: vec![header("X-Probe", "vitald"), header("user-agent", "ours/1")],
+        headers: vec![
+            header("X-Probe", "vitald"),
+            header("user-agent", "ours/1"),
+            header("accept", "text/plain"),
+        ],
         ..ProbeOptions::default()
     };
     let (request, _) = request_of(http("200"), &options);
     assert_eq!(
         request,
         "GET /health HTTP/1.1\r\nHost: app.internal\r\nConnection: close\r\nX-Probe: vitald\r\n\
-         user-agent: ours/1\r\n\r\n"
+         user-agent: ours/1\r\naccept: text/plain\r\n\r\n"
     );
     let options = ProbeOptions {
         headers: vec![header("Host", "other.internal"), header("Connection", "keep-alive")],
@@ -113,7 +180,7 @@ fn configured_headers_replace_ours_and_are_not_doubled() {
     assert_eq!(
         request,
         format!(
-            "GET /health HTTP/1.1\r\nHost: other.internal\r\nUser-Agent: {AGENT}\r\n\
+            "GET /health HTTP/1.1\r\nHost: other.internal\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n\
              Connection: keep-alive\r\n\r\n"
         )
     );
@@ -237,6 +304,11 @@ fn odd_heads_that_http_allows_are_answers() {
         ("HTTP/1.1 200 \r\n\r\n", "200 OK"),
         ("HTTP/1.1 200\r\n\r\n", "200 OK"),
         ("HTTP/1.1 299\r\n\r\n", "299"),
+        // More than one space, or tabs, around the code.
+        ("HTTP/1.1  200  OK\r\n\r\n", "200 OK"),
+        ("HTTP/1.1\t200\tOK\r\n\r\n", "200 OK"),
+        ("HTTP/1.1 \t 200\t\r\n\r\n", "200 OK"),
+        ("HTTP/1.1 200 Quite\tfine\r\n\r\n", "200 Quite?fine"),
         ("HTTP/1.1 200 Fine\r\n\r\n", "200 Fine"),
         // 5.2: a folded line.
         ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "200 OK"),
