@@ -240,33 +240,29 @@ fn token_document(
     project: &Project,
     endpoint: Option<&str>,
 ) -> Value {
-    let mut token = json!({
-        "methods": ["password"],
-        "issued_at": time(issued.issued_at),
-        "expires_at": time(issued.expires_at),
-        "user": {
-            "id": &*user.id,
-            "name": &*user.name,
-            "domain": domain(&user.domain),
-            "password_expires_at": "",
-        },
-    });
+    let own_domain = domain(&user.domain);
+    let mut fields = vec![
+        ("methods", json!(["password"])),
+        ("issued_at", time(issued.issued_at).into()),
+        ("expires_at", time(issued.expires_at).into()),
+        (
+            "user",
+            json!({ "id": &*user.id, "name": &*user.name, "domain": own_domain, "password_expires_at": "" }),
+        ),
+    ];
     if scope != Scope::Unscoped {
         let role = user.role.word();
-        token["roles"] = json!([{ "id": made_id(&["role", role]), "name": role }]);
-        if let Some(endpoint) = endpoint {
-            token["catalog"] = catalog(endpoint, &project.name);
-        }
+        fields.push(("roles", json!([{ "id": made_id(&["role", role]), "name": role }])));
+        fields.extend(endpoint.map(|endpoint| ("catalog", catalog(endpoint, &project.name))));
     }
     match scope {
         Scope::Project => {
-            token["project"] =
-                json!({ "id": project.id, "name": project.name, "domain": domain(&user.domain) });
+            fields.push(("project", json!({ "id": project.id, "name": project.name, "domain": own_domain })));
         }
-        Scope::Domain => token["domain"] = domain(&user.domain),
+        Scope::Domain => fields.push(("domain", own_domain)),
         Scope::Unscoped => {}
     }
-    json!({ "token": token })
+    json!({ "token": Value::from_iter(fields) })
 }
 
 fn domain(domain: &Domain) -> Value {
