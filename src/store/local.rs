@@ -26,12 +26,12 @@ const COMMIT_BATCHES: usize = 256;
 /// Bytes after which a commit takes no further batch.
 const COMMIT_BYTES: usize = 16 << 20;
 
-type CallReply<T> = oneshot::Sender<Result<T, StoreError>>;
+type StoreReply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum StoreCall {
-    Load(CallReply<StoreContents>),
-    Write(Batch, CallReply<Revision>),
-    Close(CallReply<()>),
+    Load(StoreReply<StoreContents>),
+    Write(Batch, StoreReply<Revision>),
+    Close(StoreReply<()>),
 }
 
 /// A store in a state directory of this machine. Closes when dropped, which
@@ -77,7 +77,7 @@ impl LocalStore {
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
-    async fn call<T>(&self, call: impl FnOnce(CallReply<T>) -> StoreCall) -> Result<T, StoreError> {
+    async fn call<T>(&self, call: impl FnOnce(StoreReply<T>) -> StoreCall) -> Result<T, StoreError> {
         let calls = self.calls.as_ref().ok_or(StoreError::Closed)?;
         let (answer, result) = oneshot::channel();
         calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
@@ -163,7 +163,7 @@ impl Writer {
 
     /// Commits a batch together with those that wait behind it; gives back the
     /// call that ended their row.
-    fn write(&mut self, first: Batch, answer: CallReply<Revision>) -> Option<StoreCall> {
+    fn write(&mut self, first: Batch, answer: StoreReply<Revision>) -> Option<StoreCall> {
         let mut bytes = first.size();
         let (mut batches, mut answers, mut next) = (vec![first], vec![answer], None);
         while batches.len() < COMMIT_BATCHES && bytes < COMMIT_BYTES {

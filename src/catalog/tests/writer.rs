@@ -100,6 +100,16 @@ fn a_changed_weight_refreshes_and_a_changed_check_restarts() {
 }
 
 #[test]
+fn a_host_in_another_case_is_the_same_member_that_is_asked_anew() {
+    let mut catalog = catalog(1);
+    apply(&mut catalog, &channel("web", CHECK, &[("App.example", 80)]));
+    let respelled = apply(&mut catalog, &channel("web", CHECK, &[("app.example", 80)]));
+    assert_eq!((respelled.summary().added, respelled.summary().removed), (0, 0));
+    assert_eq!(changes_of(&respelled), ["assign 0.1 probed=true"]);
+    assert!(entry_of(&respelled).rows[0].balancer_id.is_some(), "the balancer knows it by its new spelling");
+}
+
+#[test]
 fn members_come_and_go_alone() {
     let mut catalog = catalog(1);
     apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80), ("10.0.0.2", 80)]));
