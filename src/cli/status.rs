@@ -28,8 +28,8 @@ Exit status:
   1  degraded  some enabled member is unhealthy, or some channel is on its standby members
   2  critical  some channel has nobody to take traffic: no member in rotation that is not
                unhealthy and has a weight above 0
-  3  unknown   the daemon cannot be reached or understood, or nothing is wrong yet but
-               not every member has a first verdict
+  3  unknown   the daemon cannot be reached or understood, or nothing is known to be
+               wrong but some enabled member of a checked channel has no verdict
 
 Examples:
   vitald status
@@ -238,7 +238,7 @@ fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [TableC
         member.weight.to_string().into(),
         health,
         traffic,
-        age(&member.since, now).into(),
+        member.since.as_deref().map(|since| age(since, now)).unwrap_or_default().into(),
         last_probe(member),
     ]
 }

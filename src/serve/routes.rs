@@ -76,8 +76,7 @@ async fn ready<S: DaemonHandle>(State(app): State<App<S>>) -> Result<Response, P
 fn without_verdict(snapshot: &Snapshot) -> (usize, usize) {
     let (mut waiting, mut probed) = (0, 0);
     for entry in snapshot.channels.entries() {
-        let check = entry.channel().health_check();
-        if check.is_none_or(|check| check.status() == CheckStatus::Off) {
+        if entry.channel().active_check().is_none() {
             continue;
         }
         for member in snapshot.channel(entry).members() {

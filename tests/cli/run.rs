@@ -69,6 +69,48 @@ fn run_logs_json_reloads_and_ends_in_order() {
     assert_eq!(running.ended(), Some(0));
 }
 
+/// A daemon is ready after `ready_within` and stays so. Ten results have to agree, so
+/// nobody gets a verdict while this test lasts.
+#[test]
+fn status_counts_members_that_wait_for_a_verdict_whether_ready_or_not() {
+    let port = crate::support::closed_port();
+    let text = |check: &str, more: &str| {
+        let slow = "threshold_abnormal = 10\ntime_interval = \"30s\"";
+        let config = config(port, more);
+        let config = config.replace("threshold_abnormal = 1\ntime_interval = \"200ms\"", slow);
+        format!("[prober]\nready_within = \"0s\"\n{}", config.replace("threshold_normal = 1\n", check))
+    };
+    let file = ConfigFile::new(&text("threshold_normal = 1\n", ""));
+    let child = command(&["run", "--config", file.path(), "--log-format", "json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let running = Running(child);
+    wait_for(&mut lines, "probing");
+    let found = vitald(&["status", "--config", file.path()]).expect_code(3).stdout;
+    assert!(found.contains("  web: 1 of 1 enabled members without a verdict since 20"), "{found}");
+
+    let added = "[[channels.members]]\nhost = \"127.0.0.2\"\n[[channels.members]]\nhost = \"127.0.0.3\"\n";
+    std::fs::write(file.path(), text("threshold_normal = 1\n", added)).expect("write");
+    vitald(&["reload", "--config", file.path()]).expect_code(0);
+    for arguments in
+        [&["status", "--config", file.path()][..], &["status", "--channel", "web", "--config", file.path()]]
+    {
+        let found = vitald(arguments).expect_code(3).stdout;
+        assert!(found.starts_with("unknown  "), "{found}");
+        assert!(found.contains("  web: 3 of 3 enabled members without a verdict since 20"), "{found}");
+    }
+
+    // Who is not checked waits for nothing.
+    std::fs::write(file.path(), text("threshold_normal = 1\nstatus = 2\n", added)).expect("write");
+    vitald(&["reload", "--config", file.path()]).expect_code(0);
+    vitald(&["status", "--config", file.path()]).expect_code(0);
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(0));
+}
+
 #[test]
 fn run_that_cannot_listen_says_so() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");

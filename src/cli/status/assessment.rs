@@ -31,6 +31,9 @@ pub(in crate::cli) struct StoreDocument {
 pub(in crate::cli) struct ChannelDocument {
     pub(in crate::cli) name: String,
     pub(in crate::cli) on_backup: bool,
+    /// Its members are probed: one without a verdict is waiting for it.
+    #[serde(default)]
+    pub(in crate::cli) checked: bool,
     pub(in crate::cli) members: Vec<MemberDocument>,
 }
 
@@ -45,7 +48,8 @@ pub(in crate::cli) struct MemberDocument {
     pub(in crate::cli) weight: u32,
     pub(in crate::cli) health: HealthWord,
     pub(in crate::cli) in_rotation: bool,
-    pub(in crate::cli) since: String,
+    /// None in the moment before its driver has taken the member over.
+    pub(in crate::cli) since: Option<String>,
     #[serde(default)]
     pub(in crate::cli) last_probe: Option<ProbeDocument>,
 }
@@ -83,7 +87,7 @@ pub(in crate::cli) enum ProbeResult {
 pub(super) enum Verdict {
     /// Nothing to do.
     Healthy,
-    /// Nothing is wrong, but not every member has a first verdict.
+    /// Nothing is known to be wrong, but not every checked member has a verdict.
     Unknown,
     /// Traffic flows, with fewer members than meant.
     Degraded,
@@ -152,12 +156,35 @@ fn assess_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
         };
         return (Verdict::Critical, Some(finding));
     }
-    let unhealthy = (unhealthy > 0).then(|| format!("{unhealthy} of {enabled} enabled members unhealthy"));
-    match (channel.on_backup, unhealthy) {
-        (true, Some(unhealthy)) => (Verdict::Degraded, Some(format!("on standby members, {unhealthy}"))),
-        (true, None) => (Verdict::Degraded, Some("on standby members".to_owned())),
-        (false, Some(unhealthy)) => (Verdict::Degraded, Some(unhealthy)),
-        (false, None) => (Verdict::Healthy, None),
+    let mut verdict = Verdict::Healthy;
+    let mut findings = Vec::new();
+    if channel.on_backup {
+        verdict = Verdict::Degraded;
+        findings.push("on standby members".to_owned());
+    }
+    if unhealthy > 0 {
+        verdict = Verdict::Degraded;
+        findings.push(format!("{unhealthy} of {enabled} enabled members unhealthy"));
+    }
+    if let Some(waiting) = without_verdict(channel, enabled) {
+        verdict = verdict.max(Verdict::Unknown);
+        findings.push(waiting);
+    }
+    (verdict, (!findings.is_empty()).then(|| findings.join(", ")))
+}
+
+/// How many enabled members of a checked channel have no verdict, and since when the
+/// first of them waits.
+fn without_verdict(channel: &ChannelDocument, enabled: usize) -> Option<String> {
+    let waiting = || channel.members.iter().filter(|m| m.enabled && m.health == HealthWord::Unknown);
+    if !channel.checked || waiting().next().is_none() {
+        return None;
+    }
+    let count = format!("{} of {enabled} enabled members without a verdict", waiting().count());
+    // Times of one form and one zone are ordered as their texts are.
+    match waiting().filter_map(|member| member.since.as_deref()).min() {
+        Some(since) => Some(format!("{count} since {}", printable(since, 40))),
+        None => Some(count),
     }
 }
 
@@ -165,7 +192,7 @@ fn assess_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
 mod tests {
     use super::*;
 
-    /// `"healthy 5 in"`: health, weight, then `in`, `out` or `off`.
+    /// `"healthy 5 in 12:00"`: health, weight, then `in`, `out` or `off`, and since when.
     fn member(text: &str) -> MemberDocument {
         let words: Vec<&str> = text.split(' ').collect();
         MemberDocument {
@@ -180,14 +207,18 @@ mod tests {
                 _ => HealthWord::Unknown,
             },
             in_rotation: words[2] == "in",
-            since: String::new(),
+            since: words.get(3).map(|&since| since.to_owned()),
             last_probe: None,
         }
     }
 
     fn channel(on_backup: bool, members: &[&str]) -> ChannelDocument {
         let members = members.iter().map(|text| member(text)).collect();
-        ChannelDocument { name: "web".to_owned(), on_backup, members }
+        ChannelDocument { name: "web".to_owned(), on_backup, checked: true, members }
+    }
+
+    fn unchecked(members: &[&str]) -> ChannelDocument {
+        ChannelDocument { checked: false, ..channel(false, members) }
     }
 
     /// What it shows, ready, the channels, and what is expected.
@@ -196,12 +227,12 @@ mod tests {
     #[test]
     fn the_worst_channel_decides() {
         let fine = || channel(false, &["healthy 1 in", "healthy 1 in"]);
-        let cases: [Case; 12] = [
+        let cases: [Case; 15] = [
             ("all well", true, vec![fine()], Verdict::Healthy, &[]),
             (
                 "unchecked members are no fault",
                 true,
-                vec![channel(false, &["unknown 1 in"])],
+                vec![unchecked(&["unknown 1 in"])],
                 Verdict::Healthy,
                 &[],
             ),
@@ -215,9 +246,41 @@ mod tests {
             (
                 "starting",
                 false,
-                vec![channel(false, &["unknown 1 in"])],
+                vec![unchecked(&["unknown 1 in"])],
                 Verdict::Unknown,
                 &["not ready: some members have no verdict yet"],
+            ),
+            (
+                "three without a verdict, ready or not",
+                true,
+                vec![channel(
+                    false,
+                    &[
+                        "healthy 1 in 12:00",
+                        "unknown 1 in 12:02",
+                        "unknown 1 in 12:01",
+                        "unknown 1 in",
+                        "unknown 1 off",
+                    ],
+                )],
+                Verdict::Unknown,
+                &["web: 3 of 4 enabled members without a verdict since 12:01"],
+            ),
+            (
+                "no driver has taken it over yet",
+                true,
+                vec![channel(false, &["healthy 1 in 12:00", "unknown 1 in"])],
+                Verdict::Unknown,
+                &["web: 1 of 2 enabled members without a verdict"],
+            ),
+            (
+                "something is worse than unknown",
+                true,
+                vec![channel(true, &["unhealthy 1 out 12:00", "unknown 1 in 12:01"])],
+                Verdict::Degraded,
+                &[
+                    "web: on standby members, 1 of 2 enabled members unhealthy, 1 of 2 enabled members without a verdict since 12:01",
+                ],
             ),
             (
                 "one down",
@@ -231,7 +294,10 @@ mod tests {
                 false,
                 vec![channel(false, &["unknown 1 in", "unhealthy 1 out"])],
                 Verdict::Degraded,
-                &["web: 1 of 2 enabled members unhealthy", "not ready: some members have no verdict yet"],
+                &[
+                    "web: 1 of 2 enabled members unhealthy, 1 of 2 enabled members without a verdict",
+                    "not ready: some members have no verdict yet",
+                ],
             ),
             (
                 "on standby",
