@@ -20,6 +20,10 @@ use crate::channel::{ClientIdentity, Host, PemFile};
 /// No certificate or key comes near this; a wrong path may (a device, a log).
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
+/// The private keys that the TLS library has.
+const KEY_KINDS: &str =
+    "use RSA of 2048 to 8192 bits (not one for RSA-PSS alone), ECDSA over P-256, P-384 or P-521, or Ed25519";
+
 type Pem = Arc<[u8]>;
 
 /// What is the same for every file of a configuration.
@@ -87,7 +91,7 @@ pub fn client_identity_of(certificate: PemFile, key: PemFile) -> Result<ClientId
     })?;
     let signer =
         rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(der).map_err(|_| {
-            ClientIdentityError::Key("its private key is of a kind that TLS cannot use".to_owned())
+            ClientIdentityError::Key(format!("its private key is of a kind that TLS cannot use: {KEY_KINDS}"))
         })?;
     match CertifiedKey::new(chain, signer).keys_match() {
         // Unknown: the signer cannot show its public key, so nothing speaks against it.

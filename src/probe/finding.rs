@@ -256,6 +256,24 @@ pub struct TlsTrace {
     pub certificate: Option<CertificateTrace>,
     /// Why the certificate was refused; none when it was accepted or not verified.
     pub verification_error: Option<String>,
+    /// What of the member's key could not be used to prove that the member holds it;
+    /// none when it did prove it, or the handshake did not get so far.
+    pub unproven_key: Option<String>,
+    /// What the prober offered.
+    pub offer: TlsOffer,
+}
+
+/// What a prober offers in its ClientHello, by the names of the RFCs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsOffer {
+    /// Versions of TLS.
+    pub versions: Vec<String>,
+    /// Cipher suites.
+    pub suites: Vec<String>,
+    /// Groups for the key exchange.
+    pub groups: Vec<String>,
+    /// Signature schemes.
+    pub signatures: Vec<String>,
 }
 
 /// The member's certificate. Texts are bounded and printable.

@@ -458,6 +458,10 @@ fn protocol(detail: impl Into<Cow<'static, str>>) -> Finding {
 }
 
 fn not_http(error: httparse::Error, bytes: &[u8]) -> Finding {
+    // A frame of SETTINGS for the whole connection opens HTTP/2 (RFC 9113, 3.4, 6.5).
+    if let [_, _, _, 4, 0, 0, 0, 0, 0, ..] = bytes {
+        return protocol("the member speaks HTTP/2 alone; vitald speaks HTTP/1.1");
+    }
     let begins = |detail: &str| protocol(format!("{detail}: it begins with \"{}\"", first_line(bytes)));
     match error {
         httparse::Error::Version | httparse::Error::Token => begins("the answer is not HTTP/1.x"),

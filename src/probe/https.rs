@@ -6,21 +6,18 @@
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use rustix::net::{self, SendAncillaryBuffer, SendFlags};
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{
-    AlertDescription, CertificateError, ClientConnection, Error, InvalidMessage, PeerIncompatible,
-    ProtocolVersion,
-};
+use rustls::{ClientConnection, Error, ProtocolVersion};
 use tokio::io::Interest;
 
-use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress, first_line, printable};
+use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
 use super::socket;
-use super::tls::{self, TlsPlan};
+use super::tls::failure::{self, Situation};
+use super::tls::verifier::{self, ShownCertificate};
+use super::tls::{TlsPlan, version_word};
 use crate::channel::MemberAddress;
 use crate::health::{MemberReason, ProberReason};
 
@@ -34,8 +31,12 @@ pub(super) struct HttpsExchange {
     head: HeadReader,
     /// Raw bytes received so far.
     received: usize,
-    /// The member's certificate names its own subject as issuer.
-    is_self_signed: bool,
+    /// The member's certificate.
+    shown: Option<ShownCertificate>,
+    /// The member has asked to renegotiate, which the TLS library refuses by itself.
+    renegotiates: bool,
+    /// The versions offered.
+    versions: &'static str,
     /// The connection broke while something was being sent.
     broken: Option<Errno>,
 }
@@ -50,14 +51,18 @@ impl HttpsExchange {
     ) -> Result<Self, Finding> {
         let name = plan.server_name(member, peer);
         if let Some(trace) = &mut progress.trace {
-            trace.tls.get_or_insert_default().server_name = name.to_str().into_owned();
+            let tls = trace.tls.get_or_insert_default();
+            tls.server_name = name.to_str().into_owned();
+            tls.offer = plan.offer();
         }
         match ClientConnection::new(plan.config(), name) {
             Ok(session) => Ok(Self {
                 session,
                 head: HeadReader::default(),
                 received: 0,
-                is_self_signed: false,
+                shown: None,
+                renegotiates: false,
+                versions: plan.versions(),
                 broken: None,
             }),
             Err(error) => Err(Finding::inconclusive(
@@ -140,7 +145,7 @@ impl HttpsExchange {
             Ok(Some([])) => return Err(self.ended(progress.phase())),
             Ok(Some(records)) => records,
             Ok(None) => return Ok(false),
-            Err(errno) => return Err(broke(errno, progress.phase())),
+            Err(errno) => return Err(self.broke(errno, progress.phase())),
         };
         let first = if self.received == 0 { records } else { &[] };
         self.received += records.len();
@@ -156,21 +161,27 @@ impl HttpsExchange {
                     format!("reading TLS records: {error}"),
                 ));
             }
-            let (processed, seen) = tls::with_certificate(|| self.session.process_new_packets());
-            if let Some(seen) = seen {
-                progress.certificate_not_after = seen.not_after;
-                self.is_self_signed = seen.is_self_signed;
+            let (processed, shown) = verifier::with_certificate(|| self.session.process_new_packets());
+            if let Some(shown) = shown {
+                progress.certificate_not_after = shown.not_after;
                 if let Some(trace) = &mut progress.trace {
-                    trace.tls.get_or_insert_default().certificate = seen.explain();
+                    let tls = trace.tls.get_or_insert_default();
+                    tls.certificate = shown.explain();
+                    tls.unproven_key.clone_from(&shown.unproven);
                 }
+                self.shown = Some(shown);
             }
+            // Nothing of ours is queued then: it is the library's answer to the request.
+            self.renegotiates |= progress.phase() == ProbePhase::Response
+                && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+                && self.session.wants_write();
             // An alert may follow a whole answer: the answer counts.
             if let Some(finding) = self.take_plaintext(plan, progress) {
                 return Err(finding);
             }
             if let Err(error) = processed {
                 self.note_session(progress);
-                return Err(refused(&error, first, self.is_self_signed, progress));
+                return Err(self.refused(&error, first, progress));
             }
         }
         Ok(true)
@@ -212,12 +223,61 @@ impl HttpsExchange {
 
     fn ended(&self, phase: ProbePhase) -> Finding {
         match (self.broken, phase) {
-            (Some(errno), phase) => broke(errno, phase),
+            (Some(errno), phase) => self.broke(errno, phase),
+            (None, ProbePhase::Response) if self.renegotiates => {
+                Finding::failure(MemberReason::Closed, failure::RENEGOTIATION)
+            }
             (None, ProbePhase::Response) => self.head.ended(None),
             (None, _) => {
                 Finding::failure(MemberReason::TlsHandshake, "closed by the member during the TLS handshake")
             }
         }
+    }
+
+    /// A connection that broke in a phase: during the handshake, that failed.
+    fn broke(&self, errno: Errno, phase: ProbePhase) -> Finding {
+        match (errno, phase) {
+            (Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE, ProbePhase::Tls) => {
+                Finding::failure(MemberReason::TlsHandshake, "reset by the member during the TLS handshake")
+            }
+            (Errno::TIMEDOUT, ProbePhase::Tls) => {
+                let detail = "the connection went dead during the TLS handshake";
+                Finding::failure(MemberReason::TlsTimeout, detail)
+            }
+            (Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE, _) if self.renegotiates => {
+                Finding::failure(MemberReason::Reset, failure::RENEGOTIATION)
+            }
+            (errno, _) => finding::established(errno),
+        }
+    }
+
+    /// What is known of a member that says nothing more.
+    pub(super) fn silence(&self) -> Option<&'static str> {
+        self.renegotiates.then_some(failure::RENEGOTIATION)
+    }
+
+    /// What the TLS library's refusal means; `first` are the first bytes received.
+    fn refused(&self, error: &Error, first: &[u8], progress: &mut Progress) -> Finding {
+        let situation = Situation {
+            first,
+            is_self_signed: self.shown.as_ref().is_some_and(|shown| shown.is_self_signed),
+            has_pss_key: self.shown.as_ref().is_some_and(ShownCertificate::has_pss_key),
+            has_hello: self.session.negotiated_cipher_suite().is_some(),
+            renegotiates: self.renegotiates,
+            versions: self.versions,
+        };
+        // Over TLS 1.3 the member reports a refused client certificate when the handshake is
+        // over on our side: an alert is always blamed on the handshake.
+        if progress.phase() == ProbePhase::Response && !matches!(error, Error::AlertReceived(_)) {
+            progress.end_phase();
+            return failure::broken_record(error, &situation);
+        }
+        let finding = failure::handshake(error, &situation);
+        if let (Some(trace), Error::InvalidCertificate(_)) = (&mut progress.trace, error) {
+            let detail = finding.detail.clone().into_owned();
+            trace.tls.get_or_insert_default().verification_error = Some(detail);
+        }
+        finding
     }
 
     fn note_session(&self, progress: &mut Progress) {
@@ -229,44 +289,12 @@ impl HttpsExchange {
     }
 }
 
-/// A connection that broke in a phase: during the handshake, that failed.
-fn broke(errno: Errno, phase: ProbePhase) -> Finding {
-    match (errno, phase) {
-        (Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE, ProbePhase::Tls) => {
-            Finding::failure(MemberReason::TlsHandshake, "reset by the member during the TLS handshake")
-        }
-        (Errno::TIMEDOUT, ProbePhase::Tls) => {
-            Finding::failure(MemberReason::TlsTimeout, "the connection went dead during the TLS handshake")
-        }
-        (errno, _) => finding::established(errno),
-    }
-}
-
 fn too_much(phase: ProbePhase) -> Finding {
     let reason = match phase {
         ProbePhase::Connect | ProbePhase::Tls => MemberReason::TlsHandshake,
         ProbePhase::Response => MemberReason::Protocol,
     };
     Finding::failure(reason, format!("no end of the response head within {RECORDS_AT_MOST} bytes of TLS"))
-}
-
-/// What the TLS library's refusal means; `first` are the first bytes received.
-fn refused(error: &Error, first: &[u8], is_self_signed: bool, progress: &mut Progress) -> Finding {
-    if matches!(error, Error::InvalidMessage(_)) && first.starts_with(b"HTTP/") {
-        let detail = format!("the member speaks plain HTTP: \"{}\"", first_line(first));
-        return Finding::failure(MemberReason::TlsHandshake, detail);
-    }
-    // Over TLS 1.3 the member reports a refused client certificate when the handshake is
-    // over on our side: an alert is always blamed on the handshake.
-    if progress.phase() == ProbePhase::Response && !matches!(error, Error::AlertReceived(_)) {
-        progress.end_phase();
-        return broken_record(error);
-    }
-    let finding = handshake_failure(error, is_self_signed);
-    if let (Some(trace), Error::InvalidCertificate(_)) = (&mut progress.trace, error) {
-        trace.tls.get_or_insert_default().verification_error = Some(finding.detail.clone().into_owned());
-    }
-    finding
 }
 
 /// The sending side of the socket, as the TLS library wants it.
@@ -284,127 +312,5 @@ impl io::Write for RecordWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// What the TLS library's refusal means for the member.
-fn handshake_failure(error: &Error, is_self_signed: bool) -> Finding {
-    let handshake = |detail: String| Finding::failure(MemberReason::TlsHandshake, detail);
-    match error {
-        Error::InvalidCertificate(reason) => {
-            Finding::failure(MemberReason::TlsCertificate, describe(reason, is_self_signed))
-        }
-        Error::AlertReceived(alert) => {
-            handshake(format!("the member ended the TLS session: alert {}", alert_word(*alert)))
-        }
-        Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
-            handshake("a message of the TLS handshake is too large".to_owned())
-        }
-        Error::InvalidMessage(_) => handshake("the member does not speak TLS".to_owned()),
-        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            handshake("the member speaks neither TLS 1.2 nor 1.3".to_owned())
-        }
-        Error::General(message) => handshake(message.clone()),
-        other => handshake(printable(format!("TLS: {other}").as_bytes())),
-    }
-}
-
-/// Why a certificate was refused, in words.
-fn describe(reason: &CertificateError, is_self_signed: bool) -> String {
-    match reason {
-        CertificateError::ExpiredContext { not_after, .. } => {
-            format!("certificate expired {}", date(*not_after))
-        }
-        CertificateError::Expired => "certificate expired".to_owned(),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("certificate not valid before {}", date(*not_before))
-        }
-        CertificateError::NotValidYet => "certificate not valid yet".to_owned(),
-        CertificateError::NotValidForNameContext { expected, .. } => {
-            let kind = match expected {
-                ServerName::DnsName(_) => "name",
-                _ => "address",
-            };
-            format!("certificate not valid for {kind} {}", printable(expected.to_str().as_bytes()))
-        }
-        CertificateError::UnknownIssuer if is_self_signed => "self-signed certificate".to_owned(),
-        CertificateError::UnknownIssuer => "certificate from an unknown issuer".to_owned(),
-        CertificateError::Revoked => "certificate revoked".to_owned(),
-        CertificateError::BadEncoding => "certificate cannot be read".to_owned(),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "certificate is not for servers".to_owned()
-        }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "certificate is a CA's own and cannot stand for a server".to_owned()
-        }
-        other => printable(format!("certificate refused: {other}").as_bytes()),
-    }
-}
-
-/// The day of a time, UTC.
-fn date(time: UnixTime) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-    let text = time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    text.as_deref().and_then(|text| text.get(..10)).unwrap_or("at an unknown time").to_owned()
-}
-
-/// `TLS 1.3`.
-fn version_word(version: ProtocolVersion) -> String {
-    match version {
-        ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
-        ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// What bytes that are no TLS record, or a record that cannot be decrypted, mean once
-/// the session is established: the answer is to blame, not the handshake.
-fn broken_record(error: &Error) -> Finding {
-    let why = match error {
-        Error::InvalidMessage(_) => "what came is not TLS".to_owned(),
-        Error::DecryptError => "it cannot be decrypted".to_owned(),
-        other => other.to_string(),
-    };
-    Finding::failure(MemberReason::Protocol, printable(format!("a broken TLS record: {why}").as_bytes()))
-}
-
-/// An alert by the name of RFC 8446, 6, or by its number.
-fn alert_word(alert: AlertDescription) -> String {
-    match alert {
-        // The library has a spelling of its own.
-        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
-        AlertDescription::Unknown(number) => number.to_string(),
-        named => snake_case(&format!("{named:?}")),
-    }
-}
-
-/// `CertificateRequired` as the RFC writes it: `certificate_required`.
-fn snake_case(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 4);
-    let mut after_lower = false;
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && after_lower {
-            text.push('_');
-        }
-        after_lower = character.is_ascii_lowercase();
-        text.push(character.to_ascii_lowercase());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alerts_have_the_names_of_the_rfc() {
-        for (own, written) in [
-            ("CertificateRequired", "certificate_required"),
-            ("HandshakeFailure", "handshake_failure"),
-            ("UnknownCA", "unknown_ca"),
-            ("ProtocolVersion", "protocol_version"),
-        ] {
-            assert_eq!(snake_case(own), written);
-        }
     }
 }

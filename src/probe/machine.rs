@@ -271,7 +271,14 @@ impl<'a> ProbeMachine<'a> {
                 (MemberReason::TlsTimeout, format!("connected, but no TLS handshake within {timeout:?}"))
             }
             ProbePhase::Response => {
-                let detail = format!("connected, but no whole response head within {timeout:?}");
+                let known = match &self.exchange {
+                    Some(ProtocolExchange::Https(_, exchange)) => exchange.silence(),
+                    _ => None,
+                };
+                let detail = match known {
+                    Some(known) => format!("{known}, and no response head within {timeout:?}"),
+                    None => format!("connected, but no whole response head within {timeout:?}"),
+                };
                 (MemberReason::ResponseTimeout, detail)
             }
         };

@@ -38,7 +38,7 @@ mod socket;
 pub mod stall;
 mod tls;
 
-pub use finding::{CertificateTrace, ProbeTrace, TlsTrace};
+pub use finding::{CertificateTrace, ProbeTrace, TlsOffer, TlsTrace};
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;
 pub use machine::{explain, run};

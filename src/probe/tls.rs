@@ -7,33 +7,34 @@
 //!   tickets last.
 //! - Verification is off by default: members are addresses, and the documented
 //!   check is about reachability. The member must still prove that it holds
-//!   the key of the certificate it shows.
+//!   the key of the certificate it shows, where that key can be used here.
 //! - The certificate is read before it is verified, so its expiry is known even when
 //!   verification refuses it.
 
-use std::cell::Cell;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs::kx_group;
-use rustls::crypto::{self, CryptoProvider};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion, version,
+    CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion, Tls12CipherSuite, version,
 };
-use x509_parser::extensions::GeneralName;
-use x509_parser::nom::Parser as _;
-use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 
-use super::finding::{CertificateTrace, printable};
+use self::verifier::{PathVerifier, RecordingVerifier};
+use super::finding::TlsOffer;
 use crate::channel::{
     ClientCertificate, ClientIdentity, Host, MemberAddress, PemFile, ProbeOptions, TlsOptions, TlsVersion,
     VerifyCertificate,
 };
+
+pub(super) mod failure;
+mod signature;
+pub(super) mod verifier;
 
 /// Why a plan cannot be made. Configuration checks find most of these earlier;
 /// what is left is what changed since, or what only the TLS library knows.
@@ -76,6 +77,8 @@ pub(super) struct TlsPlan {
     config: Arc<ClientConfig>,
     /// The configured name; none: the member's own.
     server_name: Option<ServerName<'static>>,
+    lowest: TlsVersion,
+    verifier: Arc<RecordingVerifier>,
 }
 
 impl TlsPlan {
@@ -83,13 +86,13 @@ impl TlsPlan {
     pub(super) fn new(present: ClientCertificate, options: &ProbeOptions) -> Result<Self, PlanError> {
         let tls = &options.tls;
         let provider = Arc::new(tls_provider());
-        let verifier =
-            RecordingVerifier { inner: verifier(tls, &provider)?, provider: Arc::clone(&provider) };
+        let verifier = RecordingVerifier::new(path_verifier(tls, &provider)?, Arc::clone(&provider));
+        let verifier = Arc::new(verifier);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(tls.min_version))
             .map_err(|error| PlanError::Tls(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>);
         let mut config = match (present, &tls.client) {
             (ClientCertificate::None, _) => builder.with_no_client_auth(),
             (ClientCertificate::Present, None) => return Err(PlanError::NoClientIdentity),
@@ -101,11 +104,33 @@ impl TlsPlan {
             }
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name: configured_name(options)? })
+        let server_name = configured_name(options)?;
+        Ok(Self { config: Arc::new(config), server_name, lowest: tls.min_version, verifier })
     }
 
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// The versions that are offered, for people.
+    pub(super) fn versions(&self) -> &'static str {
+        match self.lowest {
+            TlsVersion::Tls12 => "TLS 1.2 and 1.3",
+            TlsVersion::Tls13 => "TLS 1.3",
+        }
+    }
+
+    /// All that is offered, by the names of the RFCs.
+    pub(super) fn offer(&self) -> TlsOffer {
+        let provider = self.config.crypto_provider();
+        let versions = versions(self.lowest);
+        let suites = provider.cipher_suites.iter().filter(|suite| versions.contains(&suite.version()));
+        TlsOffer {
+            versions: versions.iter().map(|offered| version_word(offered.version)).collect(),
+            suites: suites.map(|suite| format!("{:?}", suite.suite())).collect(),
+            groups: provider.kx_groups.iter().map(|group| format!("{:?}", group.name())).collect(),
+            signatures: self.verifier.supported_verify_schemes().into_iter().map(signature::name).collect(),
+        }
     }
 
     /// The name to send (SNI) and to verify. An address is never sent. A host
@@ -139,11 +164,19 @@ pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
 /// the former. Which suite is used is the member's choice among them.
 #[must_use]
 pub fn tls_provider() -> CryptoProvider {
-    let mut provider = crypto::aws_lc_rs::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| hashes_with_sha384(suite.suite()));
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.clone_from(&SUITES);
     provider.kx_groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+    provider.signature_verification_algorithms.all = signature::for_certificates();
     provider
 }
+
+/// The suites in the order of the offer.
+static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
+    let mut suites: Vec<_> = aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().copied().map(with_ed448).collect();
+    suites.sort_by_key(|suite| hashes_with_sha384(suite.suite()));
+    suites
+});
 
 fn hashes_with_sha384(suite: CipherSuite) -> bool {
     matches!(
@@ -152,6 +185,38 @@ fn hashes_with_sha384(suite: CipherSuite) -> bool {
             | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
             | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
     )
+}
+
+/// Over TLS 1.2 the library lets a member sign only as the list of the suite says, and
+/// Ed448 is in none: RFC 8422, 5.10, has it go with the suites for ECDSA.
+fn with_ed448(suite: SupportedCipherSuite) -> SupportedCipherSuite {
+    let SupportedCipherSuite::Tls12(old) = suite else { return suite };
+    if !old.sign.contains(&SignatureScheme::ED25519) {
+        return suite;
+    }
+    let common = CipherSuiteCommon {
+        suite: old.common.suite,
+        hash_provider: old.common.hash_provider,
+        confidentiality_limit: old.common.confidentiality_limit,
+    };
+    let sign = [old.sign, &[SignatureScheme::ED448]].concat();
+    // Kept for good: a suite has to outlive all sessions, and this happens once.
+    SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+        common,
+        prf_provider: old.prf_provider,
+        kx: old.kx,
+        sign: Vec::leak(sign),
+        aead_alg: old.aead_alg,
+    })))
+}
+
+/// `TLS 1.3`.
+pub(super) fn version_word(version: ProtocolVersion) -> String {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
 }
 
 static FROM_1_2: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
@@ -187,39 +252,41 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn verifier(
+fn path_verifier(
     tls: &TlsOptions,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ServerCertVerifier>>, PlanError> {
+) -> Result<Option<PathVerifier>, PlanError> {
     match (tls.verify, &tls.ca) {
         (VerifyCertificate::No, _) => Ok(None),
         (VerifyCertificate::Yes, Some(ca)) => {
-            let anchors = read_anchors(ca)?;
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(provider))
-                    .build()
-                    .map_err(|error| PlanError::Tls(error.to_string()))?;
-            Ok(Some(verifier))
+            let (anchors, pinned) = read_anchors(ca)?;
+            let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(provider))
+                .build()
+                .map_err(|error| PlanError::Tls(error.to_string()))?;
+            Ok(Some(PathVerifier { inner, pinned }))
         }
         (VerifyCertificate::Yes, None) => {
-            let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
+            let inner = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
                 .map_err(|error| PlanError::SystemTrustAnchors(error.to_string()))?;
-            Ok(Some(Arc::new(verifier)))
+            Ok(Some(PathVerifier { inner: Arc::new(inner), pinned: Vec::new() }))
         }
     }
 }
 
-fn read_anchors(ca: &PemFile) -> Result<RootCertStore, PlanError> {
+/// The authorities, and all that may be a member's own certificate.
+fn read_anchors(ca: &PemFile) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), PlanError> {
     let unusable = |message: String| PlanError::TrustAnchors { path: ca.path.display().to_string(), message };
     let mut anchors = RootCertStore::empty();
+    let mut pinned = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&ca.pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        pinned.push(certificate.clone());
         anchors.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
     if anchors.is_empty() {
         return Err(unusable("there is no certificate in it".to_owned()));
     }
-    Ok(anchors)
+    Ok((anchors, pinned))
 }
 
 fn read_identity(
@@ -235,154 +302,6 @@ fn read_identity(
 
 fn unusable(file: &PemFile, message: &dyn std::fmt::Display) -> PlanError {
     PlanError::ClientIdentity { path: file.path.display().to_string(), message: message.to_string() }
-}
-
-thread_local! {
-    /// The certificate that the member has shown in the running call of the TLS library.
-    /// All sessions of a channel share one verifier, which is not told the session it is
-    /// called for; as the call is synchronous, the thread identifies the session.
-    static SHOWN: Cell<Option<ShownCertificate>> = const { Cell::new(None) };
-}
-
-/// A member's certificate, read before it is verified.
-pub(super) struct ShownCertificate {
-    /// End of validity, seconds since the Unix epoch; none when unreadable.
-    pub(super) not_after: Option<i64>,
-    /// It names itself as its issuer.
-    pub(super) is_self_signed: bool,
-    certificate: CertificateDer<'static>,
-}
-
-/// Runs one call into the TLS library; also returns the certificate that the member has
-/// shown in it, if any.
-pub(super) fn with_certificate<R>(call: impl FnOnce() -> R) -> (R, Option<ShownCertificate>) {
-    SHOWN.take();
-    let result = call();
-    (result, SHOWN.take())
-}
-
-impl ShownCertificate {
-    fn of(certificate: &CertificateDer<'_>) -> Self {
-        // Extensions are not read: nothing here needs them, and they are most of the work.
-        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-        let parsed = parser.parse(certificate).ok().map(|(_, parsed)| parsed);
-        Self {
-            not_after: parsed.as_ref().map(|parsed| parsed.validity().not_after.timestamp()),
-            is_self_signed: parsed.is_some_and(|parsed| parsed.subject() == parsed.issuer()),
-            certificate: certificate.clone().into_owned(),
-        }
-    }
-
-    /// What a person wants to see of it; none when it cannot be read.
-    pub(super) fn explain(&self) -> Option<CertificateTrace> {
-        let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
-        let names = parsed.subject_alternative_name().ok().flatten();
-        Some(CertificateTrace {
-            subject: printable(parsed.subject().to_string().as_bytes()),
-            issuer: printable(parsed.issuer().to_string().as_bytes()),
-            names: names.map_or_else(Vec::new, |names| {
-                names.value.general_names.iter().filter_map(alternative_name).collect()
-            }),
-            not_before: parsed.validity().not_before.timestamp(),
-            not_after: parsed.validity().not_after.timestamp(),
-        })
-    }
-}
-
-fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some(printable(name.as_bytes())),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-            let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
-            ip.ok().map(|ip| ip.to_string())
-        }
-        _ => None,
-    }
-}
-
-/// Records the certificate, then lets `inner` verify it, if there is one.
-#[derive(Debug)]
-struct RecordingVerifier {
-    inner: Option<Arc<dyn ServerCertVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for RecordingVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        SHOWN.set(Some(ShownCertificate::of(end_entity)));
-        match &self.inner {
-            Some(inner) => {
-                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
-            None => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-            .or_else(|error| self.verify_with_key_alone(error, message, certificate, signed))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-            .or_else(|error| self.verify_with_key_alone(error, message, certificate, signed))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl RecordingVerifier {
-    /// A second try for certificates that the TLS library cannot read, such as
-    /// the version 1 ones of many home-made members: the signature is checked
-    /// against the bare key. Only where nothing else is verified.
-    fn verify_with_key_alone(
-        &self,
-        error: Error,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let unproven = || Error::General("the member does not hold the key of its certificate".to_owned());
-        let Error::InvalidCertificate(reason) = error else { return Err(error) };
-        if self.inner.is_some() || reason == CertificateError::BadSignature {
-            return Err(unproven());
-        }
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unproven())?;
-        let key = &parsed.public_key().subject_public_key.data;
-        let algorithms = self.provider.signature_verification_algorithms;
-        let (_, candidates) = algorithms
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == signed.scheme)
-            .ok_or(Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))?;
-        candidates
-            .iter()
-            .find(|algorithm| algorithm.verify_signature(key, message, signed.signature()).is_ok())
-            .map(|_| HandshakeSignatureValid::assertion())
-            .ok_or_else(unproven)
-    }
 }
 
 #[cfg(test)]

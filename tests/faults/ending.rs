@@ -149,7 +149,7 @@ fn foreign() -> Vec<Case> {
             .plays([Step::ReadSome, send(b"\x15\x03\x03\0\x02\x02\x46"), Step::Close])
             .down("protocol", &not_http("??????F")),
         greets("foreign-http2", "an HTTP/2 server: SETTINGS", b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64")
-            .down("protocol", &not_http("??????????????d")),
+            .down("protocol", "the member speaks HTTP/2 alone; vitald speaks HTTP/1.1"),
         http("foreign-echo", "an echo server")
             .plays([Step::Echo])
             .down("protocol", &not_http("GET /health HTTP/1.1")),

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    PKCS_ECDSA_P256_SHA256, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+
+use crate::uncommon::Uncommon;
 
 /// A chain, leaf first, and the leaf's key.
 pub(crate) struct Identity {
@@ -72,7 +74,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let params = Self::params(name);
         let own = params.signed_by(&key, &self.issuer).expect("a signed certificate");
-        let between = vec![own.der().clone()];
+        let between = [&[own.der().clone()], self.between.as_slice()].concat();
         Self { pem: own.pem(), certificate: own.der().clone(), issuer: Issuer::new(params, key), between }
     }
 
@@ -84,7 +86,16 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, params: &CertificateParams) -> Identity {
-        let key = KeyPair::generate().expect("a key");
+        self.issue_for(params, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// For a key of this kind.
+    pub(crate) fn issue_for(
+        &self,
+        params: &CertificateParams,
+        kind: &'static SignatureAlgorithm,
+    ) -> Identity {
+        let key = KeyPair::generate_for(kind).expect("a key");
         let signed = params.signed_by(&key, &self.issuer).expect("a signed certificate");
         let mut chain = vec![signed.der().clone()];
         chain.extend(self.between.iter().cloned());
@@ -113,6 +124,19 @@ impl Identity {
     pub(crate) fn without_chain(mut self) -> Self {
         self.chain.truncate(1);
         self
+    }
+
+    /// Shows the certificates of another's chain as well, before its own authorities, which
+    /// come in the wrong order then.
+    pub(crate) fn with_needless(mut self, others: &[Self]) -> Self {
+        let own = self.chain.split_off(1);
+        self.chain.extend(others.iter().flat_map(|other| other.chain.iter().cloned()));
+        self.chain.extend(own.into_iter().rev());
+        self
+    }
+
+    pub(crate) fn shown(&self) -> usize {
+        self.chain.len()
     }
 
     /// Writes `NAME.pem` and `NAME.key`.
@@ -170,6 +194,11 @@ pub(crate) fn server_of_one_name(identity: &Identity, name: &str) -> ServerConfi
     let mut names = ResolvesServerCertUsingSni::new();
     names.add(name, identity.certified()).expect("a certificate of that name");
     with_resolver(Arc::new(names), Speaks::Both, &Clients::Anybody)
+}
+
+/// Signs with noise, as with a key that the TLS library does not have.
+pub(crate) fn server_of_uncommon_key(kind: Uncommon) -> ServerConfig {
+    with_resolver(kind.resolver(), Speaks::Only13, &Clients::Anybody)
 }
 
 fn with_resolver(

@@ -23,6 +23,8 @@ mod address;
 mod inside;
 #[path = "../support/skipped.rs"]
 mod skipped;
+#[path = "../support/uncommon.rs"]
+mod uncommon;
 
 #[expect(dead_code, reason = "tests/peers uses all of it")]
 #[path = "../peers/support/http.rs"]

@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, PKCS_ECDSA_P521_SHA512, date_time_ymd,
+};
 use rustls::ServerConfig;
 
 use crate::case::{Case, https};
 use crate::identities::{
-    Authority, Clients, Identity, Speaks, params, server, server_of_one_name, server_with_a_foreign_key,
+    Authority, Clients, Identity, Speaks, params, server, server_of_one_name, server_of_uncommon_key,
+    server_with_a_foreign_key,
 };
 use crate::peer::Step;
+use crate::uncommon::Uncommon;
 
 const NAME: &str = "app.internal";
 const TLS_SILENCE: &str = "connected, but no TLS handshake within 1s";
@@ -32,6 +36,7 @@ pub(crate) fn cases(folder: &Path) -> Vec<Case> {
     own.root.issue(&params(&["client"])).write(folder, "client");
     own.stranger.issue(&params(&["client"])).write(folder, "stranger");
     let mut cases = certificates(&own);
+    cases.extend(keys_and_paths(&own, folder));
     cases.extend(clients(&own));
     cases.extend(handshakes(&own));
     cases.extend(without_tls());
@@ -139,6 +144,59 @@ fn certificates(own: &Identities) -> Vec<Case> {
     ]
 }
 
+/// Keys, chains and listed certificates out of the common.
+fn keys_and_paths(own: &Identities, folder: &Path) -> Vec<Case> {
+    let shows = |name, about, identity: &Identity| {
+        https(name, about).plays([plain(identity), Step::ReadRequest, ok()])
+    };
+    let uncommon = |name, about, kind| {
+        https(name, about).plays([tls(server_of_uncommon_key(kind)), Step::ReadRequest, ok()])
+    };
+    let listed = |name: &'static str, about, params: &CertificateParams| {
+        let identity = Identity::self_signed(params);
+        identity.write(folder, name);
+        shows(name, about, &identity)
+            .option(&format!("host = \"{NAME}\"\ntls = {{ verify = true, ca_file = \"{name}.pem\" }}"))
+    };
+    let mut ca = params(&[NAME]);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut past = ca.clone();
+    past.not_after = date_time_ymd(2021, 6, 30);
+    let mut nameless = params(&[]);
+    nameless.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut deepest = own.root.intermediate("1");
+    for name in ["2", "3", "4", "5", "6"] {
+        deepest = deepest.intermediate(name);
+    }
+    let too_deep = deepest.intermediate("7").issue(&params(&[NAME]));
+    let needless: Vec<Identity> = (0..13).map(|_| own.stranger.issue(&params(&["other.internal"]))).collect();
+    let twenty = deepest.issue(&params(&[NAME])).with_needless(&needless);
+    assert_eq!(twenty.shown(), 20);
+    let refused = "tls_certificate";
+    vec![
+        uncommon("key-rsa-1024", "an RSA key of 1024 bits, not verified", Uncommon::Rsa1024).up("200 OK"),
+        uncommon("key-ed448", "an Ed448 key, not verified", Uncommon::Ed448).up("200 OK"),
+        shows(
+            "key-p521",
+            "a P-521 key, verified",
+            &own.root.issue_for(&params(&[NAME]), &PKCS_ECDSA_P521_SHA512),
+        )
+        .verified()
+        .up("200 OK"),
+        listed("cert-listed", "a CA's certificate, listed in `ca_file` as its own", &ca).up("200 OK"),
+        listed("cert-listed-expired", "an expired certificate, listed in `ca_file`", &past)
+            .down(refused, "certificate expired 2021-06-30"),
+        listed("cert-nameless", "a certificate with a CN and no other name", &nameless)
+            .down(refused, "certificate has no subjectAltName; its CN alone is not a name"),
+        shows("cert-twenty", "20 certificates in the wrong order, 13 of them needless", &twenty)
+            .verified()
+            .up("200 OK"),
+        shows("cert-too-deep", "a path over 7 authorities", &too_deep)
+            .verified()
+            .down(refused, "the path of certificates is deeper than 6 authorities"),
+    ]
+}
+
 fn clients(own: &Identities) -> Vec<Case> {
     let wants = |name, about, speaks| {
         let config = server(&own.good, speaks, &Clients::SignedBy(&own.root));
@@ -195,10 +253,13 @@ fn handshakes(own: &Identities) -> Vec<Case> {
         of("tls-1.3-only", "speaks TLS 1.3 only", good(Speaks::Only13)).up("200 OK"),
         of("tls-too-old", "speaks TLS 1.2 where 1.3 is wanted", good(Speaks::Only12))
             .option("tls = { min_version = \"1.3\" }")
-            .down("tls_handshake", "the member ended the TLS session: alert protocol_version"),
+            .down(
+                "tls_handshake",
+                "the member ended the TLS session: alert protocol_version; vitald offers TLS 1.3",
+            ),
         https("tls-1.1-only", "speaks TLS 1.1 only")
             .plays([Step::ReadSome, Step::Send(old_hello()), Step::Hold])
-            .down("tls_handshake", "the member speaks neither TLS 1.2 nor 1.3"),
+            .down("tls_handshake", "the member speaks TLS 1.1; vitald offers TLS 1.2 and 1.3"),
         of("tls-alpn-h2", "offers HTTP/2 by ALPN", with_alpn).up("200 OK"),
         of("tls-sni-known", "knows only the name that is asked for", server_of_one_name(&own.good, NAME))
             .option("host = \"app.internal\"")
@@ -230,7 +291,7 @@ fn handshakes(own: &Identities) -> Vec<Case> {
         first("tls-half-flight-closed", "half of its first flight and then the end", half, Step::HalfClose)
             .down("tls_handshake", ended),
         first("tls-broken-flight", "a first flight with a byte changed", broken, Step::Hold)
-            .down("tls_handshake", "TLS: cannot decrypt peer's message"),
+            .down("tls_handshake", "a message of the TLS handshake cannot be decrypted"),
         https("tls-drips", "its first flight, one byte each 20 ms")
             .plays([
                 Step::ReadSome,
@@ -241,8 +302,24 @@ fn handshakes(own: &Identities) -> Vec<Case> {
         https("tls-endless", "handshake records without end")
             .plays([Step::ReadSome, Step::Flood(endless_record())])
             .down("tls_handshake", "a message of the TLS handshake is too large"),
-        alert("tls-alert-handshake", "alert handshake_failure", 40, "handshake_failure"),
-        alert("tls-alert-version", "alert protocol_version", 70, "protocol_version"),
+        alert(
+            "tls-alert-handshake",
+            "alert handshake_failure",
+            40,
+            "handshake_failure; vitald offers TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20",
+        ),
+        alert(
+            "tls-alert-version",
+            "alert protocol_version",
+            70,
+            "protocol_version; vitald offers TLS 1.2 and 1.3",
+        ),
+        alert(
+            "tls-alert-alpn",
+            "alert no_application_protocol",
+            120,
+            "no_application_protocol: it wants another protocol, such as HTTP/2 alone; vitald speaks HTTP/1.1",
+        ),
         alert("tls-alert-name", "alert unrecognized_name", 112, "unrecognized_name"),
         alert("tls-alert-internal", "alert internal_error", 80, "internal_error"),
         alert("tls-alert-unknown", "an alert that nobody knows", 199, "199"),
@@ -294,7 +371,10 @@ fn without_tls() -> Vec<Case> {
         https("plain-smtp", "a mail server")
             .plays([send(b"220 mail.example ESMTP\r\n"), Step::Hold])
             .down("tls_handshake", not_tls),
-        https("plain-echo", "an echo server").plays([Step::Echo]).down("tls_handshake", "TLS: received unexpected handshake message: got ClientHello when expecting ServerHello or HelloRetryRequest"),
+        https("plain-echo", "an echo server").plays([Step::Echo]).down(
+            "tls_handshake",
+            "the member answers with a ClientHello: it sends back what it gets, or is a TLS client",
+        ),
         https("plain-zeros", "zeros").plays([send(&[0; 64]), Step::Hold]).down("tls_handshake", not_tls),
     ]
 }
@@ -358,6 +438,8 @@ fn inside(own: &Identities) -> Vec<Case> {
             &[send(b"HTTP/1.1 200 OK\r\nX: "), Step::Flood(vec![b'x'; 4096])],
         )
         .down("protocol", "no end of the response head within 65536 bytes"),
+        after("inside-http2", "HTTP/2 alone", &[send(b"\0\0\0\x04\0\0\0\0\0"), Step::Hold])
+            .down("protocol", "the member speaks HTTP/2 alone; vitald speaks HTTP/1.1"),
         after("inside-interim", "100 and then 200", &[send(b"HTTP/1.1 100 Continue\r\n\r\n"), ok()])
             .up("200 OK"),
         after(

@@ -22,3 +22,4 @@ mod service_manager;
 mod shortage;
 mod stopped;
 mod thresholds;
+mod tls_members;

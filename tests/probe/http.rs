@@ -258,7 +258,7 @@ fn what_is_not_http_is_a_protocol_failure() {
         // HTTP/0.9: a body and nothing else.
         (b"<html>hello</html>\n", version("<html>hello</html>")),
         // The SETTINGS frame of HTTP/2.
-        (b"\0\0\0\x04\0\0\0\0\0", version("?????????")),
+        (b"\0\0\0\x04\0\0\0\0\0", "the member speaks HTTP/2 alone; vitald speaks HTTP/1.1".to_owned()),
         (b"HTTP/2.0 200 OK\r\n\r\n", version("HTTP/2.0 200 OK")),
         (b"ICY 200 OK\r\n\r\n", version("ICY 200 OK")),
         // A TLS alert: the member speaks TLS here.

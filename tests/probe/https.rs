@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 
+use rcgen::{BasicConstraints, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, Stream, version};
@@ -17,7 +18,7 @@ use vitald::channel::{
 use vitald::health::{MemberReason, Outcome, Report};
 use vitald::probe::{self, Plan, PlanError, Resolver, SystemLookup, Target};
 
-use crate::certificates::{Authority, Pair, pem_file, version_one};
+use crate::certificates::{Authority, Pair, leaf, pem_file, version_one};
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, explain, hold, http_check, plan, reset, run, runtime,
 };
@@ -36,7 +37,7 @@ fn failure(reason: MemberReason) -> Outcome {
     Outcome::Failure(reason)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -156,9 +157,11 @@ fn the_systems_trust_anchors_do_not_hold_ours() {
 #[test]
 fn a_ca_certificate_does_not_stand_for_a_server() {
     let ca = Authority::new("our CA");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(ca.0.key().serialize_der()));
-    let pair = Pair { chain: vec![ca.0.der().clone()], key, pem: (String::new(), String::new()) };
-    let report = shown(&pair, &verifying(&ca));
+    let mut params = leaf(&["127.0.0.1"], 2020, 2096);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let under = params.signed_by(&key, &ca.0).expect("a certificate");
+    let report = shown(&Pair::new(under.der().clone(), &under.pem(), &key), &verifying(&ca));
     let detail = "certificate is a CA's own and cannot stand for a server";
     expect(&report, failure(MemberReason::TlsCertificate), detail, "connect");
 }
@@ -270,7 +273,8 @@ fn a_member_without_tls_is_named_as_such() {
     expect(&report, handshake, "the member does not speak TLS", "connect");
     // A fatal alert, handshake_failure.
     let report = run(&plan, answer(b"\x15\x03\x03\0\x02\x02\x28").address);
-    let detail = "the member ended the TLS session: alert handshake_failure";
+    let detail = "the member ended the TLS session: alert handshake_failure; \
+                  vitald offers TLS 1.2 and 1.3 with ECDHE and AES-GCM or ChaCha20";
     expect(&report, handshake, detail, "connect");
 }
 
@@ -368,7 +372,7 @@ fn a_version_below_the_lowest_is_refused() {
     assert_eq!(explanation.tls.and_then(|tls| tls.version).as_deref(), Some("TLS 1.2"));
     options.tls.min_version = TlsVersion::Tls13;
     let report = run(&plan(https(), PATIENT, &options), member.address);
-    let detail = "the member ended the TLS session: alert protocol_version";
+    let detail = "the member ended the TLS session: alert protocol_version; vitald offers TLS 1.3";
     expect(&report, failure(MemberReason::TlsHandshake), detail, "connect");
 }
 
@@ -390,11 +394,16 @@ fn showing(key: Option<CertifiedKey>) -> ServerConfig {
         .with_cert_resolver(Arc::new(Shows(key.map(Arc::new))))
 }
 
+/// Shows a certificate whatever its key is.
+pub(crate) fn with_key(shown: &Pair, key: &Pair) -> ServerConfig {
+    let key = provider().key_provider.load_private_key(key.key.clone_key()).expect("a key");
+    showing(Some(CertifiedKey::new(shown.chain.clone(), key)))
+}
+
 #[test]
 fn a_member_must_hold_the_key_of_its_certificate() {
     let (own, stolen) = (Pair::self_signed(&["127.0.0.1"]), Pair::self_signed(&["127.0.0.1"]));
-    let key = provider().key_provider.load_private_key(own.key).expect("a key");
-    let (member, _seen) = member(showing(Some(CertifiedKey::new(stolen.chain, key))));
+    let (member, _seen) = member(with_key(&stolen, &own));
     let report = run(&plan(https(), PATIENT, &ProbeOptions::default()), member.address);
     let detail = "the member does not hold the key of its certificate";
     expect(&report, failure(MemberReason::TlsHandshake), detail, "connect");
@@ -421,9 +430,7 @@ fn an_old_certificate_is_good_enough_where_nothing_is_verified() {
         assert_eq!(report.certificate_not_after, Some(FAR_AHEAD));
     }
     // The key must be held all the same.
-    let stolen = Pair::self_signed(&["127.0.0.1"]);
-    let key = provider().key_provider.load_private_key(stolen.key).expect("a key");
-    let (member, _seen) = member(showing(Some(CertifiedKey::new(pair.chain, key))));
+    let (member, _seen) = member(with_key(&pair, &Pair::self_signed(&["127.0.0.1"])));
     let report = run(&plan(https(), PATIENT, &ProbeOptions::default()), member.address);
     let detail = "the member does not hold the key of its certificate";
     expect(&report, failure(MemberReason::TlsHandshake), detail, "connect");

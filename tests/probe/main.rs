@@ -17,3 +17,6 @@ mod resolve;
 mod skipped;
 mod stall;
 mod tcp;
+mod tls_members;
+#[path = "../support/uncommon.rs"]
+mod uncommon;

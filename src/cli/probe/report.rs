@@ -8,7 +8,7 @@ use super::round::Probed;
 use crate::cli::console::{Colour, Tone, milliseconds, paint};
 use crate::cli::table::{Columns, Side, TableCell};
 use crate::health::{Outcome, Report};
-use crate::probe::{CertificateTrace, ProbeTrace, TlsTrace};
+use crate::probe::{CertificateTrace, ProbeTrace, TlsOffer, TlsTrace};
 
 /// How many probes succeeded, failed and were inconclusive.
 fn tally(results: &[Probed]) -> [usize; 3] {
@@ -176,6 +176,16 @@ fn tls_lines(lines: &mut Lines, tls: &TlsTrace, duration: Option<Duration>) {
         let validity = format!("valid {} to {}", from.unwrap_or_else(unknown), until.unwrap_or_else(unknown));
         lines.step("", &validity, None);
     }
+    if let Some(key) = &tls.unproven_key {
+        lines.step("", &format!("not proved that the member holds its key: {key}"), None);
+    }
+    if tls.version.is_none() {
+        let TlsOffer { versions, suites, groups, signatures } = &tls.offer;
+        lines.step("offered", &versions.join(", "), None);
+        lines.step("", &format!("suites {}", suites.join(", ")), None);
+        lines.step("", &format!("groups {}", groups.join(", ")), None);
+        lines.step("", &format!("signatures {}", signatures.join(", ")), None);
+    }
     if let Some(error) = &tls.verification_error {
         let refused = paint(lines.colour, Tone::Bad, format!("refused: {error}"));
         lines.step("", &refused, None);
@@ -222,6 +232,13 @@ fn explanation_document(explanation: &ProbeTrace) -> Value {
             "version": tls.version,
             "cipher": tls.cipher,
             "verification_error": tls.verification_error,
+            "unproven_key": tls.unproven_key,
+            "offered": {
+                "versions": tls.offer.versions,
+                "suites": tls.offer.suites,
+                "groups": tls.offer.groups,
+                "signatures": tls.offer.signatures,
+            },
             "certificate": tls.certificate.as_ref().map(|certificate| json!({
                 "subject": certificate.subject,
                 "issuer": certificate.issuer,

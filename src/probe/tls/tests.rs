@@ -10,7 +10,7 @@ fn suites_with_sha_256_are_offered_first_and_none_is_lost() {
         provider.cipher_suites.iter().map(|suite| suite.suite()).collect()
     };
     let ours = suites(tls_provider());
-    let all = suites(crypto::aws_lc_rs::default_provider());
+    let all = suites(aws_lc_rs::default_provider());
     assert_eq!(ours.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
     assert!(ours.is_sorted_by_key(|suite| format!("{suite:?}").ends_with("SHA384")), "{ours:?}");
     assert!(ours.len() == all.len() && all.iter().all(|suite| ours.contains(suite)), "{ours:?}");
