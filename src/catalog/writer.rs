@@ -180,6 +180,7 @@ impl Catalog {
         let plan = match channel.active_check() {
             Some(check) => {
                 let plan = Plan::new(check, channel.probe())?;
+                plan.prepare();
                 Some(Arc::new(plan.with_reference(Arc::clone(&self.reference))))
             }
             None => None,

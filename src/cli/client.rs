@@ -272,6 +272,7 @@ impl DaemonUrl {
 
     /// TLS settings as probes have them: certificates are verified or not.
     fn tls_settings(&self, trust: &Trust) -> Result<Arc<rustls::ClientConfig>, ClientError> {
+        probe::prepare_tls();
         let (verify, ca) = match trust {
             Trust::ThisMachine => (VerifyCertificate::No, None),
             Trust::System => (VerifyCertificate::Yes, None),

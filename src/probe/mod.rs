@@ -46,4 +46,4 @@ pub use plan::{Plan, Target};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
-pub use tls::{PlanError, tls_provider, tls_settings};
+pub use tls::{PlanError, prepare_tls, tls_provider, tls_settings};

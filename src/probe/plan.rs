@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::http::HttpPlan;
 use super::reference::Reference;
 use super::resolve::{NameCell, Resolver};
-use super::tls::{PlanError, TlsPlan};
+use super::tls::{PlanError, TlsPlan, prepare_tls};
 use crate::channel::{CloseMode, HealthCheck, Host, MemberAddress, ProbeOptions, Protocol};
 use crate::health::{MemberReason, Outcome, Report};
 
@@ -47,6 +47,14 @@ impl Plan {
             ),
         };
         Ok(Self { timeout: check.timeout(), close: options.close, reference: None, protocol })
+    }
+
+    /// Does ahead of the first probe what else would count in its time, once in a
+    /// process: see [`prepare_tls`]. A plan that speaks no TLS has nothing to do.
+    pub fn prepare(&self) {
+        if matches!(self.protocol, ProtocolPlan::Https(..)) {
+            prepare_tls();
+        }
     }
 
     /// The same plan; the reference targets are asked before a silence is believed.

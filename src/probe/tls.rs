@@ -12,7 +12,7 @@
 //!   verification refuses it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -155,6 +155,16 @@ impl TlsPlan {
 pub fn tls_settings(tls: &TlsOptions) -> Result<Arc<ClientConfig>, PlanError> {
     let options = ProbeOptions { tls: tls.clone(), ..ProbeOptions::default() };
     TlsPlan::new(ClientCertificate::None, &options).map(|plan| plan.config)
+}
+
+/// Does what makes the first handshake of a process slow, once: aws-lc gathers entropy for
+/// 60 to 110 ms before its first random number. Whoever is about to speak TLS calls this
+/// before any time is taken. What fails here fails again, and is reported, in a handshake.
+pub fn prepare_tls() {
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        let _ = tls_provider().secure_random.fill(&mut [0; 32]);
+    });
 }
 
 /// The one TLS provider of this program, for its server and demo as well: aws-lc. It

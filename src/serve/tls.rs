@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::ServerTlsSettings;
-use crate::probe::tls_provider;
+use crate::probe::{prepare_tls, tls_provider};
 
 /// The certificates of a listener. All clones show the same ones.
 #[derive(Clone)]
@@ -47,6 +47,7 @@ impl Tls {
     /// # Errors
     /// They cannot be used.
     pub fn new(tls: &ServerTlsSettings) -> Result<Self, TlsError> {
+        prepare_tls();
         Ok(Self { settings: Arc::new(RwLock::new(settings_of(tls)?)) })
     }
 

@@ -1,7 +1,11 @@
-//! HTTPS members of uncommon keys, chains and protocols.
+//! HTTPS members of uncommon keys, chains and protocols, and the first handshake of a
+//! process.
 
 use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, GeneralSubtree, IsCa, KeyPair,
@@ -242,4 +246,33 @@ fn a_member_of_http_2_alone_is_named_as_such() {
     let protocol = Protocol::Http(http_check(HttpMethod::Get, "200"));
     let report = run(&plan(protocol, PATIENT, &ProbeOptions::default()), plain.address);
     expect(&report, Outcome::Failure(MemberReason::Protocol), detail, "connect+response");
+}
+
+/// Each run of the command is a process of its own. What the first handshake of one costs
+/// comes before the connection: the member sees it connect and speak at once.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the time between two events at the member")]
+fn the_first_handshake_of_a_process_is_as_quick_as_the_others() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let url = format!("https://{}/", listener.local_addr().expect("an address"));
+    let quickest = (0..10)
+        .map(|_| {
+            let mut prober = Command::new(env!("CARGO_BIN_EXE_vitald"))
+                .args(["probe", &url, "--timeout", "10s"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("vitald can be started");
+            let (mut socket, _) = listener.accept().expect("the prober");
+            let accepted = Instant::now();
+            let read = socket.read(&mut [0; 64]).expect("a ClientHello");
+            let waited = accepted.elapsed();
+            assert!(read > 0);
+            drop(socket);
+            prober.wait().expect("vitald ends");
+            waited
+        })
+        .min();
+    // Gathering entropy takes 60 ms and more; the hello of a debug build a few.
+    assert!(quickest.is_some_and(|quickest| quickest < Duration::from_millis(30)), "{quickest:?}");
 }

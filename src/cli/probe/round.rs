@@ -65,6 +65,7 @@ pub(super) fn subjects(channel: &Arc<Channel>) -> Result<Vec<Subject>, Unprepare
     };
     let plan = Plan::new(check, channel.probe())
         .map_err(|source| Unprepared { channel: channel.name().to_owned(), source })?;
+    plan.prepare();
     let plan = Arc::new(plan);
     let subjects = channel.members().iter().map(|member| {
         let target = MemberAddress { host: member.host().clone(), port: channel.check_port(member).get() };
