@@ -12,7 +12,7 @@ use super::http::{PageError, json_line};
 use super::stream::Writers;
 use super::{metrics, pick, reload, status};
 use crate::catalog::Snapshot;
-use crate::channel::{CheckStatus, Health};
+use crate::channel::Health;
 
 /// All routes over one daemon.
 pub fn router<S: DaemonHandle>(daemon: S) -> Router {
