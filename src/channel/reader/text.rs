@@ -147,6 +147,15 @@ struct HostProblem {
     remedy: String,
 }
 
+/// Whether resolvers read a label as a number: decimal (octal with a leading 0), or
+/// hexadecimal after `0x`, where no digit at all is 0.
+fn is_number(label: &str) -> bool {
+    match label.strip_prefix("0x").or_else(|| label.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()),
+    }
+}
+
 /// Tells addresses from names. The rule for the last label is that of URLs: a
 /// host that ends in a number is an IPv4 address or nothing, because resolvers
 /// read `10.1` as 10.0.0.1.
@@ -190,11 +199,7 @@ fn parse_host(text: &str) -> Result<Host, HostProblem> {
         );
     }
     let labels = text.strip_suffix('.').unwrap_or(text).split('.');
-    if labels
-        .clone()
-        .next_back()
-        .is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
-    {
+    if labels.clone().next_back().is_some_and(is_number) {
         return problem("no IPv4 address", "write four numbers from 0 to 255, such as \"192.0.2.7\"");
     }
     let is_label = |label: &str| {
