@@ -83,8 +83,13 @@ impl ReadContext for Disk<'_> {
 /// Which of the two is to blame, or that they do not belong together.
 pub fn client_identity_of(certificate: PemFile, key: PemFile) -> Result<ClientIdentity, ClientIdentityError> {
     let chain = certificates_of(&certificate).map_err(ClientIdentityError::Certificate)?;
+    refuse_byte_order_mark(&key).map_err(ClientIdentityError::Key)?;
     let der = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|error| {
         ClientIdentityError::Key(match error {
+            // PKCS#1 (RFC 1421, 4.6.1.1): the text after that line is no key that can be read.
+            _ if holds(&key.pem, b"Proc-Type: 4,ENCRYPTED") => {
+                "its private key is encrypted; vitald takes one without a passphrase".to_owned()
+            }
             pem::Error::NoItemsFound => no_items(&key.pem, "private key without a passphrase"),
             _ => "it is damaged PEM".to_owned(),
         })
@@ -119,6 +124,7 @@ pub fn check_trust_anchors(file: &PemFile) -> Result<(), String> {
 }
 
 fn certificates_of(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, String> {
+    refuse_byte_order_mark(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.pem).collect();
     let certificates = certificates.map_err(|_| "it is damaged PEM".to_owned())?;
     if certificates.is_empty() {
@@ -128,8 +134,20 @@ fn certificates_of(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Strin
 }
 
 fn no_items(pem: &[u8], wanted: &str) -> String {
-    let begins = pem.windows(10).any(|window| window == b"-----BEGIN");
-    if begins { format!("it holds no {wanted}") } else { "it is not PEM".to_owned() }
+    if holds(pem, b"-----BEGIN") { format!("it holds no {wanted}") } else { "it is not PEM".to_owned() }
+}
+
+fn holds(pem: &[u8], part: &[u8]) -> bool {
+    pem.windows(part.len()).any(|window| window == part)
+}
+
+/// The first item after a mark would be passed over without a word.
+fn refuse_byte_order_mark(file: &PemFile) -> Result<(), String> {
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    match marks.iter().any(|mark| file.pem.starts_with(mark)) {
+        true => Err("it begins with a byte order mark (BOM); save it as plain ASCII".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Reads a file whole. Only regular files: a FIFO would hang the reload.

@@ -25,6 +25,12 @@ const STRICT: ParseOptions = ParseOptions {
 
 /// The tree, unless the parser gave up, and what is wrong with the notation.
 pub(super) fn read(text: &str) -> (Option<Value>, Vec<Violation>) {
+    if text.starts_with('\u{feff}') {
+        let message = "not JSON: the file begins with a byte order mark (BOM)".to_owned();
+        let remedy = "save the file as UTF-8 without a byte order mark".to_owned();
+        let place = Place { start: 0, end: 3 };
+        return (None, vec![Violation { remedy, ..syntax(place, message) }]);
+    }
     let mut violations = Vec::new();
     let value = match parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(parsed) => parsed.value.map(|value| value_of(value, &mut violations)),
