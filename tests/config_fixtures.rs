@@ -157,7 +157,12 @@ fn a_secret_key_comes_from_a_file_that_others_cannot_read() {
 /// it in a terminal, a log or a bug report.
 #[test]
 fn no_error_shows_what_stands_for_a_password_hash() {
-    for fixture in ["bad/e001-api-hash.toml", "bad/e007-api.toml", "bad/e007-api-hash.toml"] {
+    for fixture in [
+        "bad/e001-api-hash.toml",
+        "bad/e007-api.toml",
+        "bad/e007-api-hash.toml",
+        "bad/e002-hash-under-another-key.toml",
+    ] {
         let errors = config::load(&Path::new(FIXTURES).join(fixture)).expect_err(fixture);
         for text in [errors.to_string(), errors.render(Paint::Ansi), format!("{errors:?}")] {
             assert!(!text.contains("plain text") && !text.contains("5550123"), "{text}");

@@ -75,6 +75,10 @@ pub enum Paint {
 
 impl Diagnostics {
     pub(super) fn new(sources: Vec<SourceText>, mut errors: Vec<Diagnostic>) -> Self {
+        for error in &mut errors {
+            mask_hashes(&mut error.message);
+            mask_hashes(&mut error.remedy);
+        }
         errors.sort_by_key(|error| (error.source, error.place.map(|place| place.start), error.rule));
         Self { sources, errors }
     }
@@ -198,6 +202,17 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// Makes every password hash unreadable, whatever key it stands under. Offsets stay.
+fn mask_hashes(text: &mut String) {
+    const BEGINNING: &str = "$argon2";
+    while let Some(start) = text.find(BEGINNING) {
+        let hash = text.get(start..).unwrap_or_default();
+        let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"$=,+/-._".contains(b);
+        let length = hash.bytes().take_while(is_part).count();
+        text.replace_range(start..start + length, &"*".repeat(length));
+    }
+}
+
 /// One text that was read, kept for showing what is wrong with it.
 #[derive(Debug, Clone)]
 pub(super) struct SourceText {
@@ -225,8 +240,8 @@ impl SourceText {
         &self.text
     }
 
-    /// Makes the value of every `password_hash` unreadable, and what follows on
-    /// its line, so that no excerpt shows it. Offsets stay.
+    /// Makes the value of every `password_hash` unreadable, and what follows on its
+    /// line, and every hash wherever it stands, so that no excerpt shows one. Offsets stay.
     pub(super) fn hide_password_hashes(&mut self) {
         const KEY: &str = "password_hash";
         let mut hidden = String::with_capacity(self.text.len());
@@ -245,6 +260,7 @@ impl SourceText {
                 }
             }
         }
+        mask_hashes(&mut hidden);
         self.text = hidden;
     }
 
