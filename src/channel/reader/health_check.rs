@@ -134,6 +134,17 @@ fn http_of(section: &TableReader<'_>, protocol: ProtocolWord, log: &mut Violatio
 }
 
 fn code_set(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<CodeSet> {
+    if let Kind::Array(items) = field.kind() {
+        let words = items.iter().filter_map(|item| match &item.kind {
+            Kind::String(text) => Some(text.clone()),
+            Kind::Integer(code) => Some(code.to_string()),
+            _ => None,
+        });
+        let codes = Some(words.collect::<Vec<_>>().join(",")).filter(|codes| CodeSet::parse(codes).is_ok());
+        let remedy = format!("write one string: \"{}\"", codes.as_deref().unwrap_or("200,210-299"));
+        field.report_type("a string", &remedy, log);
+        return None;
+    }
     match CodeSet::parse(field.text(log)?) {
         Ok(codes) => Some(codes),
         Err(error) => {

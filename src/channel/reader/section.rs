@@ -234,7 +234,12 @@ impl<'d> FieldReader<'d> {
         if let Kind::String(text) = &self.value.kind {
             return Some(text);
         }
-        self.report_type("a string", "write it in quotes", log);
+        // The entries are not repeated: they may be secrets.
+        let remedy = match self.value.kind {
+            Kind::Array(_) => "write one string in quotes, without brackets",
+            _ => "write it in quotes",
+        };
+        self.report_type("a string", remedy, log);
         None
     }
 
