@@ -169,7 +169,8 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
         probe_rate(config),
     );
     let table = if config.channels.is_empty() { String::new() } else { format!("{}\n", columns.render()) };
-    format!("{table}{}\n", console.paint(Tone::Good, verdict))
+    let notes: String = config.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    format!("{table}{}\n{notes}", console.paint(Tone::Good, verdict))
 }
 
 /// `HTTP GET /health every 5s, timeout 2s`.
@@ -218,5 +219,6 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
         "file": file,
         "channels": channels.collect::<Vec<_>>(),
         "probes_per_second": probe_rate(config),
+        "notes": config.notes,
     })
 }

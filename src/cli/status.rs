@@ -29,7 +29,8 @@ Exit status:
   2  critical  some channel has nobody to take traffic: no member in rotation that is not
                unhealthy and has a weight above 0
   3  unknown   the daemon cannot be reached or understood, or nothing is known to be
-               wrong but some enabled member of a checked channel has no verdict
+               wrong but some enabled member of a checked channel has no verdict, or
+               no channel is configured
 
 Examples:
   vitald status

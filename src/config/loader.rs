@@ -4,12 +4,13 @@
 //! `.json`, one channel each. A file that cannot be parsed never hides the
 //! errors of the others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::api::{self, Transport, judge_exposure};
-use super::certificates::{Disk, LoadContext, plain_error, read_regular_file};
+use super::certificates::{Disk, LoadContext, read_regular_file};
 use super::diagnostics::{Diagnostic, Diagnostics, Related, SourceText};
+use super::include::{IncludeProblem, Includes, is_json};
 use super::secret::SecretPlaces;
 use super::settings::{self, Config, FileChannel, Pattern};
 use super::{json, toml};
@@ -179,6 +180,7 @@ impl Loader {
         for file in self.included_files(&include, source, path, base) {
             self.read_channel_file(&file);
         }
+        self.judge_count(&root, source);
     }
 
     /// The API on an address that others reach needs TLS and accounts.
@@ -241,9 +243,7 @@ impl Loader {
         });
     }
 
-    /// The files that the patterns name: by path, each once, never the main file
-    /// itself, no hidden ones. A pattern with wildcards passes over what is
-    /// neither `.toml` nor `.json`, such as an editor's backup.
+    /// The files that the patterns name: by path, each once, never the main file itself.
     fn included_files(
         &mut self,
         patterns: &[Pattern],
@@ -252,54 +252,34 @@ impl Loader {
         base: &Path,
     ) -> Vec<PathBuf> {
         let main = main.canonicalize().ok();
-        let mut files = Vec::new();
+        let mut found = Includes::default();
         for pattern in patterns {
-            let is_wild = pattern.text.contains(['*', '?', '[']);
-            if !is_wild {
-                let file = base.join(&pattern.text);
-                if is_channel_file(&file) {
-                    files.push(file);
-                } else {
-                    let message = format!("{} is neither a .toml nor a .json file", quoted(&pattern.text));
-                    let remedy = "rename the file by what it holds";
-                    self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
-                }
-                continue;
-            }
-            let full = Path::new(&glob::Pattern::escape(&base.to_string_lossy())).join(&pattern.text);
-            let options = glob::MatchOptions {
-                case_sensitive: true,
-                require_literal_separator: true,
-                require_literal_leading_dot: true,
-            };
-            // The text was checked; escaping its directory cannot break it.
-            for found in glob::glob_with(&full.to_string_lossy(), options).into_iter().flatten() {
-                match found {
-                    Ok(file) if is_channel_file(&file) => files.push(file),
-                    Ok(_) => {}
-                    Err(error) => {
-                        let place = quoted(&error.path().to_string_lossy());
-                        let message = format!("cannot look into {place}: {}", plain_error(error.error()));
-                        let remedy = "make the directory readable to the daemon";
-                        self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
-                    }
-                }
+            if let Err(IncludeProblem { message, remedy }) = found.add(&pattern.text, base) {
+                self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
             }
         }
+        let Includes { mut files, notes } = found;
+        self.config.notes.extend(notes);
         files.sort();
-        let mut seen = HashSet::new();
-        files
-            .retain(|file| (main.is_none() || file.canonicalize().ok() != main) && seen.insert(file.clone()));
+        files.dedup();
+        files.retain(|file| main.is_none() || file.canonicalize().ok() != main);
         files
     }
-}
 
-fn is_json(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "json")
-}
-
-fn is_channel_file(path: &Path) -> bool {
-    is_json(path) || path.extension().is_some_and(|extension| extension == "toml")
+    /// `min_channels`, once every file was read without an error.
+    fn judge_count(&mut self, root: &TableReader<'_>, source: usize) {
+        let (least, found) = (self.config.prober.min_channels, self.config.channels.len());
+        let Some(least) = least.filter(|least| self.errors.is_empty() && found < *least as usize) else {
+            return;
+        };
+        let place = root.field("prober").and_then(|field| match field.kind() {
+            Kind::Table(table) => Some(table.get("min_channels")?.value.place),
+            _ => None,
+        });
+        let message = format!("`min_channels` is {least}; channels in the files: {found}");
+        let remedy = "see whether a file or a mounted directory is missing, or lower `min_channels`";
+        self.report_problem(source, Rule::OutOfRange, place, message, remedy);
+    }
 }
 
 /// A channel's name as written, good or not.

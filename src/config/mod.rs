@@ -9,6 +9,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `loader` | which files are read, in which order; duplicates across files |
+//! | `include` | which files the patterns of `[include]` name |
 //! | `toml`, `json` | text to the neutral tree, syntax errors included |
 //! | `settings` | `[server]`, `[prober]`, `[store]`, `[include]`, `[tls]`, `[ecs]` |
 //! | `api` | `[api]` |
@@ -19,6 +20,7 @@
 pub mod api;
 mod certificates;
 mod diagnostics;
+mod include;
 mod json;
 mod loader;
 pub mod password;

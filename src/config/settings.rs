@@ -34,6 +34,9 @@ pub struct Config {
     /// The channels: those of the main file first, then one per included file,
     /// in the lexical order of their paths. No two share a name.
     pub channels: Vec<FileChannel>,
+    /// What is no mistake but may not be meant, one line each: a pattern of `[include]`
+    /// that names no file, a file that is passed over for its name.
+    pub notes: Vec<String>,
 }
 
 /// A channel and the file it came from.
@@ -107,6 +110,12 @@ pub struct ProberSettings {
     /// `reference`: while none of these answers, a member's silence is counted as
     /// the prober's fault. Empty: it never is.
     pub reference: Vec<SocketAddr>,
+    /// `min_channels`: a configuration whose files hold fewer channels is refused, at
+    /// start and on reload. None refuses only a reload from some to none.
+    pub min_channels: Option<u32>,
+    /// `large_fall_percent`: a reload that takes away this share of at least ten members
+    /// of files is logged as a warning. 1 to 100.
+    pub large_fall_percent: u32,
 }
 
 impl Default for ProberSettings {
@@ -116,6 +125,8 @@ impl Default for ProberSettings {
             ready_within: Duration::from_secs(10),
             resolve_interval: Duration::from_secs(30),
             reference: Vec::new(),
+            min_channels: None,
+            large_fall_percent: 50,
         }
     }
 }
@@ -133,7 +144,8 @@ pub enum MaxInFlight {
 const ROOT_KEYS: [&str; 8] = ["server", "prober", "api", "store", "include", "tls", "ecs", "channels"];
 const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
-const PROBER_KEYS: [&str; 4] = ["max_in_flight", "ready_within", "resolve_interval", "reference"];
+const PROBER_KEYS: [&str; 6] =
+    ["max_in_flight", "ready_within", "resolve_interval", "reference", "min_channels", "large_fall_percent"];
 const STORE_KEYS: [&str; 2] = ["path", "verdict_age_limit"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
@@ -278,6 +290,9 @@ fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSetting
     section.refuse_unknown_keys(&PROBER_KEYS, log);
     let default = ProberSettings::default();
     let max_in_flight = section.field("max_in_flight").and_then(|field| max_in_flight_of(&field, log));
+    let number = |key, range, log: &mut ViolationLog| section.field(key)?.number(range, log);
+    let min_channels = number("min_channels", 0..=1_000_000_u32, log);
+    let large_fall_percent = number("large_fall_percent", 1..=100_u32, log);
     let mut duration = |key, least_seconds, most_seconds| {
         let limits =
             DurationLimits { least: Duration::from_secs(least_seconds), least_seconds, most_seconds };
@@ -288,6 +303,8 @@ fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSetting
         ready_within: duration("ready_within", 0, 3600).unwrap_or(default.ready_within),
         resolve_interval: duration("resolve_interval", 1, 86_400).unwrap_or(default.resolve_interval),
         reference: section.field("reference").map_or_else(Vec::new, |field| reference_of(&field, log)),
+        min_channels,
+        large_fall_percent: large_fall_percent.unwrap_or(default.large_fall_percent),
     }
 }
 
@@ -344,6 +361,11 @@ fn include_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Vec<Pattern>
     let mut patterns = Vec::new();
     let mut add = |field: &FieldReader<'_>, log: &mut ViolationLog| {
         let Some(text) = field.text(log) else { return };
+        if text == "**" || text.ends_with("/**") {
+            let message = format!("{} names directories only", quoted(text));
+            let remedy = format!("write \"{text}/*\" for the files in them");
+            return field.report(Rule::WrongFormat, message, remedy, log);
+        }
         match glob::Pattern::new(text) {
             Ok(_) => patterns.push(Pattern { text: text.to_owned(), place: field.place() }),
             Err(error) => {
@@ -363,7 +385,7 @@ fn include_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Vec<Pattern>
 fn misplaced_key(key: &str) -> Option<String> {
     let table = match key {
         "listen" | "socket" => "[server]",
-        "max_in_flight" | "ready_within" | "resolve_interval" | "reference" => "[prober]",
+        key if PROBER_KEYS.contains(&key) => "[prober]",
         "path" | "verdict_age_limit" => "[store]",
         "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {
             return Some(

@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
+use super::fall;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
 use super::registrar::Registrar;
@@ -168,13 +169,19 @@ impl Control {
         let config = self.config.clone();
         let loaded = tokio::task::spawn_blocking(move || config.load().map_err(|error| error.to_string()));
         let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
+        config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         self.state.judge(&config)?;
+        let (before, after) = (self.registrar.file_channels(), fall::file_channels(&config));
+        fall::refuse_empty(&before, &after, &config.prober)?;
         // What is durable is in effect first: a reload starts from one state.
         self.registrar.finish_batch().await;
         // Bind first: an address in use refuses the reload before anything changed.
         let prepared = self.server.prepare(&config.server, config.api.as_ref());
         let prepared = prepared.map_err(|error| error.to_string())?;
         let summary = self.registrar.reconfigure(&config).await?;
+        if let Some(fall) = fall::large_fall(&before, &after, &config.prober) {
+            tracing::warn!("{fall}");
+        }
         if let (Some(gate), Some(api)) = (self.server.gate(), &config.api)
             && let Err(error) = gate.replace(api)
         {

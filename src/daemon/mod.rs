@@ -6,6 +6,7 @@
 //! | `driver` | a thread's turn: start what is due, collect, judge stalls |
 //! | `executor` | a driver's running probes |
 //! | `driver_pool` | the drivers' threads |
+//! | `fall` | reloads that take every channel or many members away |
 //! | `observer` | snapshots for the HTTP server |
 //! | `registrar` | the one writer of channels: calls of the management API, reloads |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
@@ -22,6 +23,7 @@ pub mod control;
 pub mod driver;
 pub mod driver_pool;
 mod executor;
+pub mod fall;
 pub mod http_server;
 pub mod observer;
 pub mod process;
@@ -115,6 +117,7 @@ pub enum DaemonError {
 pub fn run(options: DaemonOptions) -> Result<Ending, DaemonError> {
     process::keep_memory_private();
     let config = options.config.load().map_err(DaemonError::Config)?;
+    config.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let runtime = process::runtime_with_a_spare_thread()?;
     let ending = runtime.block_on(start(options, config));
     // A name look-up may hang in the system's resolver; the end does not wait for it.

@@ -21,11 +21,12 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::driver_pool::DriverPool;
+use super::fall::FileChannels;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
     Call, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
-    ReloadSummary, Reply, Resources, Snapshot, SourceError, Transaction, UnixSeconds,
+    ReloadSummary, Reply, Resources, Snapshot, Source, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
 use crate::channel::{ClientIdentity, Host};
@@ -278,6 +279,15 @@ impl Registrar {
         let summary = committed.summary();
         self.spread(committed).await;
         Ok(summary)
+    }
+
+    /// The channels in effect that come from files.
+    #[must_use]
+    pub fn file_channels(&self) -> FileChannels {
+        let resources = self.catalog.channels().resources.channels(None);
+        let files = resources.filter(|resource| matches!(resource.source, Source::File(_)));
+        let channels = files.map(|resource| &resource.configured);
+        channels.map(|channel| (channel.name().to_owned(), channel.members().len())).collect()
     }
 
     /// The channel and the position of the member in a slot, if it still has it.

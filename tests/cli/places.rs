@@ -14,7 +14,9 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::support::{answer, command, run, vitald};
 
-const GOOD: &str = r#"{"version":"0.1.0","started_at":"2026-01-01T00:00:00Z","ready":true,"channels":[]}"#;
+const GOOD: &str = r#"{"version":"0.1.0","started_at":"2026-01-01T00:00:00Z","ready":true,"channels":[
+    {"name":"web","on_backup":false,"checked":false,"members":[
+    {"address":"127.0.0.1:1","backup":false,"enabled":true,"weight":1,"health":"unknown","in_rotation":true}]}]}"#;
 
 /// Answers one request on a socket; hands back its head.
 fn serve_socket(path: &Path, body: &'static str) -> thread::JoinHandle<Vec<String>> {

@@ -1,6 +1,7 @@
 //! `vitald run` as a process, asked by `status` and `reload`.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
@@ -107,6 +108,66 @@ fn status_counts_members_that_wait_for_a_verdict_whether_ready_or_not() {
     std::fs::write(file.path(), text("threshold_normal = 1\nstatus = 2\n", added)).expect("write");
     vitald(&["reload", "--config", file.path()]).expect_code(0);
     vitald(&["status", "--config", file.path()]).expect_code(0);
+    running.signal("TERM");
+    assert_eq!(running.ended(), Some(0));
+}
+
+/// A directory of channel files that is gone, empty or cut short is no wish for fewer
+/// channels.
+#[test]
+fn a_reload_from_some_channels_to_none_is_refused() {
+    let port = crate::support::closed_port();
+    let main = |more: &str| {
+        format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{more}[include]\nchannels = \"c.d/*.toml\"\n")
+    };
+    let file = ConfigFile::new(&main(""));
+    let directory = std::path::Path::new(file.path()).parent().expect("a directory");
+    let (here, gone) = (directory.join("c.d"), directory.join("gone.d"));
+    std::fs::create_dir(&here).expect("made");
+    std::fs::write(
+        here.join("web.toml"),
+        "name = \"web\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n[[members]]\nhost = \"127.0.0.1\"\n",
+    )
+    .expect("written");
+    // A stray name that is not UTF-8 ends nothing.
+    let stray = std::ffi::OsStr::from_bytes(b"\xff.toml");
+    std::fs::write(here.join(stray), "").expect("written");
+    let checked = vitald(&["check", "--config", file.path()]).expect_code(0).stdout;
+    assert!(checked.contains("note: ") && checked.contains("its name is not UTF-8"), "{checked}");
+
+    let child = command(&["run", "--config", file.path(), "--log-format", "json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let running = Running(child);
+    wait_for(&mut lines, "probing");
+    let refused = |why: &str| {
+        let outcome = vitald(&["reload", "--config", file.path()]).expect_code(78);
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+        vitald(&["status", "--channel", "web", "--config", file.path()]).expect_code(0);
+    };
+    std::fs::rename(&here, &gone).expect("renamed");
+    refused("does not exist");
+    std::os::unix::fs::symlink("nowhere", &here).expect("linked");
+    refused("is a link to nowhere");
+    std::fs::remove_file(&here).expect("removed");
+    std::fs::write(&here, "").expect("written");
+    refused("is not a directory");
+    std::fs::remove_file(&here).expect("removed");
+    std::fs::create_dir(&here).expect("made");
+    refused("min_channels = 0");
+    std::fs::write(here.join("web.TOML"), "").expect("written");
+    refused("min_channels = 0");
+    std::fs::write(file.path(), main("[prober]\nmin_channels = 1\n")).expect("written");
+    refused("`min_channels` is 1; channels in the files: 0");
+    vitald(&["check", "--config", file.path()]).expect_code(78);
+
+    std::fs::write(file.path(), main("[prober]\nmin_channels = 0\n")).expect("written");
+    vitald(&["reload", "--config", file.path()]).expect_code(0);
+    let nothing = vitald(&["status", "--config", file.path()]).expect_code(3).stdout;
+    assert!(nothing.contains("no channel is configured"), "{nothing}");
     running.signal("TERM");
     assert_eq!(running.ended(), Some(0));
 }

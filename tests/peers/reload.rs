@@ -190,10 +190,12 @@ fn a_bad_configuration_keeps_the_old_one() {
 #[test]
 fn included_files_come_and_go() {
     let Some(nginx) = Nginx::plain(2) else { return };
-    let include = "[include]\nchannels = \"channels.d/*\"\n\n".to_owned();
-    let main = include + &channel("web", &slow_check(), &[member(nginx.ip, 8000)]);
+    let main = channel("web", &slow_check(), &[member(nginx.ip, 8000)]);
     let daemon = Daemon::start(&main);
     let folder = daemon.config_path().with_file_name("channels.d");
+    daemon.write_config(&format!("[include]\nchannels = \"channels.d/*\"\n\n{main}"));
+    // A pattern whose directory is not there would name nothing for good.
+    assert_eq!(daemon.reload().status, 422);
     std::fs::create_dir_all(&folder).expect("the folder can be written");
     // As the vendor's API takes it: lower-case words, whole seconds.
     let body = format!(

@@ -87,7 +87,8 @@ pub(in crate::cli) enum ProbeResult {
 pub(super) enum Verdict {
     /// Nothing to do.
     Healthy,
-    /// Nothing is known to be wrong, but not every checked member has a verdict.
+    /// Nothing is known to be wrong, but not every checked member has a verdict, or there
+    /// is no channel.
     Unknown,
     /// Traffic flows, with fewer members than meant.
     Degraded,
@@ -118,6 +119,8 @@ pub(super) struct Assessment {
 pub(super) fn assess(ready: bool, channels: &[ChannelDocument]) -> Assessment {
     let mut assessment = Assessment { verdict: Verdict::Healthy, findings: Vec::new() };
     if channels.is_empty() {
+        // An empty configuration is more often a lost one than a wanted one.
+        assessment.verdict = Verdict::Unknown;
         assessment.findings.push("no channel is configured".to_owned());
     }
     for channel in channels {
@@ -347,6 +350,7 @@ mod tests {
             assert_eq!(assessment.verdict, verdict, "{case}");
             assert_eq!(assessment.findings, findings, "{case}");
         }
-        assert_eq!(assess(true, &[]).verdict, Verdict::Healthy);
+        let nothing = assess(true, &[]);
+        assert_eq!((nothing.verdict, &*nothing.findings[0]), (Verdict::Unknown, "no channel is configured"));
     }
 }
