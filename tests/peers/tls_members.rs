@@ -1,19 +1,22 @@
 //! HTTPS members of the kinds that only openssl can make: keys that the TLS library does
-//! not know or thinks too short, versions and suites of long ago, and renegotiation.
+//! not know or thinks too short, versions and suites of long ago, and renegotiation. And
+//! the first handshake of a daemon.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::address::own_address;
+use crate::support::config::{member, pace};
 use crate::support::daemon::vitald;
 use crate::support::process::{Process, peer_program};
-use crate::support::wait;
+use crate::support::{Daemon, channel, wait};
 
 const PORT: u16 = 8443;
 
@@ -285,4 +288,35 @@ fn a_client_key_of_a_kind_that_cannot_sign_is_an_error_of_the_configuration() {
         assert_eq!(output.status.success(), is_good, "{name}: {said}");
         assert_eq!(said.contains("use RSA of 2048 to 8192 bits"), !is_good, "{name}: {said}");
     }
+}
+
+/// The first probe of a daemon is the first handshake of its process.
+#[test]
+fn the_first_probe_of_a_daemon_is_as_quick_as_the_others() {
+    let listener = TcpListener::bind((own_address(), 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = socket.read(&mut [0; 4096]);
+            // A fatal alert, internal_error.
+            let _ = socket.write_all(b"\x15\x03\x03\0\x02\x02\x50");
+        }
+    });
+    let check =
+        format!("protocol = \"HTTPS\"\npath = \"/\"\nhttp_code = \"200\"\n{}", pace(2, 2, "5s", "1s"));
+    let channel = channel("tls", &check, &[member(address.ip(), address.port())]);
+    // One of three, as the machine may do something else in a millisecond.
+    let quickest = (0..3)
+        .map(|_| {
+            let daemon = Daemon::start(&channel);
+            let json = wait::until("the first probe", || {
+                let json = daemon.json("/v1/channels/tls");
+                json.pointer("/members/0/last_probe/seconds").is_some_and(Value::is_f64).then_some(json)
+            });
+            let seconds = json.pointer("/members/0/last_probe/seconds").and_then(Value::as_f64);
+            seconds.expect("a time")
+        })
+        .fold(f64::INFINITY, f64::min);
+    // Gathering entropy takes 40 ms and more; all of this probe about one.
+    assert!(quickest < 0.025, "{quickest} s");
 }
