@@ -93,13 +93,16 @@ impl Includes {
         for entry in fs::read_dir(or_here(directory)).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             // Not the entry's own path: that of a directory "" begins with "./".
             let path = directory.join(&name);
             let Some(name) = name.to_str() else {
                 self.notes.push(format!("{} is passed over: its name is not UTF-8", shown(&path)));
                 continue;
             };
-            if name.starts_with('.') || !(is_deep || pattern.matches_with(name, OPTIONS)) {
+            if !is_deep && !pattern.matches_with(name, OPTIONS) {
                 continue;
             }
             match (is_deep, rest) {
@@ -194,6 +197,7 @@ mod tests {
 
         let stray = base.join(OsStr::from_bytes(b"c.d/\xff.toml"));
         fs::write(stray, "").unwrap();
+        fs::write(base.join(OsStr::from_bytes(b"c.d/.\xff.toml")), "").unwrap();
         assert_eq!(found("c.d/*", base), names(&["c.d/a.toml", "c.d/b.json"], 1));
 
         for (pattern, why) in [

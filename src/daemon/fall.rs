@@ -67,11 +67,7 @@ pub fn large_fall(before: &FileChannels, after: &FileChannels, prober: &ProberSe
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    Some(format!(
-        "a reload takes {gone} of {had} members of files away, in {} channels: {}{more}",
-        fell.len(),
-        named.join(", ")
-    ))
+    Some(format!("a reload takes {gone} of {had} members of files away: {}{more}", named.join(", ")))
 }
 
 #[cfg(test)]
@@ -101,7 +97,7 @@ mod tests {
         let after = channels(&[("web", 4), ("same", 4)]);
         assert_eq!(
             large_fall(&before, &after, &settings(50)).as_deref(),
-            Some("a reload takes 8 of 16 members of files away, in 2 channels: shop 4 -> 0, web 8 -> 4")
+            Some("a reload takes 8 of 16 members of files away: shop 4 -> 0, web 8 -> 4")
         );
         assert_eq!(large_fall(&before, &after, &settings(51)), None);
         assert_eq!(large_fall(&after, &before, &settings(50)), None);

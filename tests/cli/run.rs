@@ -124,11 +124,13 @@ fn a_reload_from_some_channels_to_none_is_refused() {
     let directory = std::path::Path::new(file.path()).parent().expect("a directory");
     let (here, gone) = (directory.join("c.d"), directory.join("gone.d"));
     std::fs::create_dir(&here).expect("made");
-    std::fs::write(
-        here.join("web.toml"),
-        "name = \"web\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n[[members]]\nhost = \"127.0.0.1\"\n",
-    )
-    .expect("written");
+    let write_members = |count: u8| {
+        let head = "name = \"web\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n";
+        let members = (1..=count).map(|last| format!("[[members]]\nhost = \"127.0.0.{last}\"\n"));
+        let text = head.to_owned() + &members.collect::<String>();
+        std::fs::write(here.join("web.toml"), text).expect("written");
+    };
+    write_members(10);
     // A stray name that is not UTF-8 ends nothing.
     let stray = std::ffi::OsStr::from_bytes(b"\xff.toml");
     std::fs::write(here.join(stray), "").expect("written");
@@ -143,6 +145,10 @@ fn a_reload_from_some_channels_to_none_is_refused() {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
     let running = Running(child);
     wait_for(&mut lines, "probing");
+    write_members(5);
+    vitald(&["reload", "--config", file.path()]).expect_code(0);
+    let fall = wait_for(&mut lines, "a reload takes 5 of 10 members of files away: web 10 -> 5");
+    assert_eq!(fall.get("level").and_then(|level| level.as_str()), Some("WARN"));
     let refused = |why: &str| {
         let outcome = vitald(&["reload", "--config", file.path()]).expect_code(78);
         assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
@@ -159,6 +165,10 @@ fn a_reload_from_some_channels_to_none_is_refused() {
     std::fs::create_dir(&here).expect("made");
     refused("min_channels = 0");
     std::fs::write(here.join("web.TOML"), "").expect("written");
+    refused("min_channels = 0");
+    // The main file cut short, as by a full disk.
+    std::fs::write(file.path(), main("").replace("[include]", "#").replace("channels =", "#"))
+        .expect("written");
     refused("min_channels = 0");
     std::fs::write(file.path(), main("[prober]\nmin_channels = 1\n")).expect("written");
     refused("`min_channels` is 1; channels in the files: 0");
