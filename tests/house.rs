@@ -7,6 +7,7 @@
 
 mod house {
     pub(crate) mod citations;
+    pub(crate) mod circles;
     pub(crate) mod code;
     pub(crate) mod rules;
 }
@@ -15,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use house::citations::{self, Library};
+use house::circles;
 use house::rules::{self, Source};
 
 /// Every file under `directory` that ends in one of `endings`: its path from the
@@ -76,6 +78,89 @@ fn everything() -> Vec<Source> {
 #[test]
 fn imports_run_one_way() {
     assert_no_breach(rules::imports_run_one_way, &sources("src"));
+}
+
+#[test]
+fn imports_make_no_circle() {
+    let circles = circles::circles(&sources("src"));
+    assert!(circles.is_empty(), "\n{}\n", circles.join("\n"));
+}
+
+/// The table in `src/lib.rs` has one line for each folder of `src`, and no other.
+#[test]
+fn the_map_shows_the_rooms_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = fs::read_to_string(root.join("lib.rs")).expect("src/lib.rs can be read");
+    let drawn: Vec<&str> = map.lines().filter_map(room_of_line).collect();
+    let mut there: Vec<String> = fs::read_dir(&root)
+        .expect("src can be listed")
+        .map(|entry| entry.expect("an entry of src can be read"))
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("a room's name is UTF-8"))
+        .collect();
+    let mut sorted = drawn.clone();
+    sorted.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(sorted, there, "the map at the top of src/lib.rs against the folders of src");
+    let unknown: Vec<&&str> =
+        drawn.iter().filter(|room| !rules::rooms().any(|known| known == **room)).collect();
+    assert!(unknown.is_empty(), "tests/house/rules.rs has no row for {unknown:?}");
+}
+
+/// The room that a line of the map's table describes.
+fn room_of_line(line: &str) -> Option<&str> {
+    let cell = line.strip_prefix("//! | ")?.split('|').next()?.trim();
+    let name = cell.trim_start_matches(['[', '`']).trim_end_matches([']', '`']);
+    (cell.contains('`') && !name.is_empty()).then_some(name)
+}
+
+#[test]
+fn circles_are_seen() {
+    let judged = |files: &[(&str, &str)]| {
+        let sources: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+        circles::circles(&sources).len()
+    };
+    let room = ("src/probe/mod.rs", "mod a; mod b; pub use b::B;");
+    let circles: [&[(&str, &str)]; 5] = [
+        &[room, ("src/probe/a.rs", "use super::b::B;"), ("src/probe/b.rs", "use super::a::A;")],
+        // Through a name that the room passes on.
+        &[room, ("src/probe/a.rs", "use super::B;"), ("src/probe/b.rs", "fn f() -> super::a::A {}")],
+        &[room, ("src/probe/a.rs", "use crate::probe::B;"), ("src/probe/b.rs", "use crate::probe::a;")],
+        // A child stands for its parent.
+        &[
+            room,
+            ("src/probe/a.rs", "mod c;"),
+            ("src/probe/a/c.rs", "use super::super::B;"),
+            ("src/probe/b.rs", "use super::a::A;"),
+        ],
+        &[
+            ("src/probe/mod.rs", "mod a; mod b; mod c;"),
+            ("src/probe/a.rs", "use super::b::B;"),
+            ("src/probe/b.rs", "use super::c::C;"),
+            ("src/probe/c.rs", "use super::a::A;"),
+        ],
+    ];
+    for files in circles {
+        assert_eq!(judged(files), 1, "{files:?}");
+    }
+    let orderly: [&[(&str, &str)]; 3] = [
+        &[room, ("src/probe/a.rs", "use super::B;"), ("src/probe/b.rs", "use super::Own;")],
+        // A parent and its children.
+        &[
+            room,
+            ("src/probe/a.rs", "mod c; use c::C; pub struct A;"),
+            ("src/probe/a/c.rs", "use super::A; pub struct C;"),
+        ],
+        // Only for tests.
+        &[
+            room,
+            ("src/probe/a.rs", "use super::b::B;"),
+            ("src/probe/b.rs", "#[cfg(test)] mod tests { use super::super::a::A; }"),
+        ],
+    ];
+    for files in orderly {
+        assert_eq!(judged(files), 0, "{files:?}");
+    }
 }
 
 #[test]

@@ -77,8 +77,16 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), tokens: code::tokens(text) }
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
     /// The module that the file is, from the crate's root: `probe`, `http`.
-    fn module(&self) -> Vec<&str> {
+    pub(crate) fn module(&self) -> Vec<&str> {
         let inside = self.path.strip_prefix("src/").unwrap_or(&self.path).trim_end_matches(".rs");
         let mut steps: Vec<&str> = inside.split('/').collect();
         if steps.last() == Some(&"mod") {
@@ -91,13 +99,18 @@ impl Source {
         self.module().first().copied().unwrap_or_default()
     }
 
-    fn is_test_file(&self) -> bool {
+    pub(crate) fn is_test_file(&self) -> bool {
         self.module().iter().skip(1).any(|step| *step == "tests")
     }
 
     fn breach(&self, line: usize, what: &str) -> String {
         format!("{}:{line}: {what}", self.path)
     }
+}
+
+/// The rooms, those to come included.
+pub(crate) fn rooms() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|(name, _)| *name).filter(|name| *name != "main")
 }
 
 fn row(room: &str) -> Option<usize> {
