@@ -6,8 +6,8 @@
 //! snippet that breaks it.
 
 mod house {
-    pub(crate) mod citations;
     pub(crate) mod circles;
+    pub(crate) mod citations;
     pub(crate) mod code;
     pub(crate) mod rules;
 }
@@ -15,8 +15,8 @@ mod house {
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use house::citations::{self, Library};
 use house::circles;
+use house::citations::{self, Library};
 use house::rules::{self, Source};
 
 /// Every file under `directory` that ends in one of `endings`: its path from the

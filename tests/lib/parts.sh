@@ -160,6 +160,9 @@ part_deny() {
     PATH=$PATH:$tools/bin
     have cargo-deny || run_logged deny-setup cargo install cargo-deny --locked --debug --root "$tools"
     have cargo-deny || { skip deny "cargo-deny cannot be installed, see target/tests/deny-setup.log"; return; }
+    # The builds before fetched what this system needs. cargo-deny reads every crate
+    # of the lock file, those of other systems too.
+    step 'deny fetch' cargo fetch --locked
     step 'deny offline' cargo deny --offline check bans licenses sources
     # The database of advisories lives on the network.
     if run_logged deny-fetch cargo deny fetch db; then
