@@ -129,13 +129,13 @@ part_sdk() {
     local python
     python=$(sdk_python 2>target/tests/sdk-setup.log | tail -n 1)
     [ -x "$python" ] || { skip sdk "the clients cannot be installed, see target/tests/sdk-setup.log"; return; }
-    VITALD_SDK_PYTHON=$python suite 'sdk gate' cargo test --test sdk_auth
+    VITALD_SDK_PYTHON=$python suite 'sdk gate' cargo test --all-features --test sdk_auth
     suite 'sdk clients' tests/lib/sdk_clients "$python"
     step 'sdk fuzzing' tests/lib/sdk_clients "$python" fuzz
 }
 
 part_kill() {
-    VITALD_KILL_SECONDS=120 rust_tests kill --test daemon_kill --test store_kill
+    VITALD_KILL_SECONDS=120 rust_tests kill --all-features --test daemon_kill --test store_kill
 }
 
 # The whole run takes half an hour, see docs/chaos.md; this is its shortest form.
@@ -172,4 +172,4 @@ part_deny() {
     fi
 }
 
-part_peers() { rust_tests peers --features peer-tests --test peers; }
+part_peers() { rust_tests peers --all-features --test peers; }
