@@ -25,7 +25,7 @@ use vitald::channel::{
     ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, HttpMethod, ProbeOptions, Protocol,
 };
 use vitald::health::Outcome;
-use vitald::probe::{self, Plan, Resolver, SystemLookup, Target};
+use vitald::testing::probe::{self, Plan, Resolver, SystemLookup, Target};
 
 /// Probes under way together, so that one wake may serve several.
 const AT_ONCE: u64 = 50;

@@ -17,14 +17,14 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use vitald::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
 use vitald::channel::reader::ReadContext;
 use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
-use vitald::probe::{Resolver, SystemLookup};
-use vitald::serve::{self, Liveness, ReloadSummary, SnapshotError};
+use vitald::testing::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
+use vitald::testing::probe::{Resolver, SystemLookup};
+use vitald::testing::serve::{self, Liveness, ReloadSummary, SnapshotError};
 
 const ROUNDS: usize = 5;
 const START: Timestamp = Timestamp(1_767_225_605_123_456_789);
@@ -154,7 +154,7 @@ fn channel(members: u32) -> Channel {
         writeln!(text, "{{ host = \"{host}\", port = 18081, member_group_name = \"blue\" }},").unwrap();
     }
     text.push_str("]\nmember_groups = [{ member_group_name = \"blue\", member_group_weight = 30 }]\n");
-    let config = vitald::config::parse("vitald.toml", &text, Path::new("/"));
+    let config = vitald::testing::config::parse("vitald.toml", &text, Path::new("/"));
     let mut config = config.map_err(|errors| errors.summary()).unwrap();
     Channel::clone(&config.channels.remove(0).channel)
 }

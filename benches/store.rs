@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use vitald::channel::Health;
 use vitald::health::{Resumed, Timestamp};
-use vitald::store::{
+use vitald::testing::store::{
     Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, VerdictFile,
     VerdictRecord,
 };
@@ -143,12 +143,12 @@ fn verdicts(path: &Path, members: u64) {
     let directory = Arc::new(StateDirectory::open(path).unwrap());
     let file = VerdictFile::of(&directory);
     let channel = made_up_channel();
-    let definition = vitald::store::DefinitionHash::of(&channel).unwrap();
+    let definition = vitald::testing::store::DefinitionHash::of(&channel).unwrap();
     let member = channel.members().first().unwrap();
     let start = cpu_time();
     let records = (0..members).map(|number| VerdictRecord {
         // One key for all: what counts is the cost of making it.
-        key: vitald::store::VerdictKey::of(definition, &channel, member),
+        key: vitald::testing::store::VerdictKey::of(definition, &channel, member),
         resumed: Resumed {
             health: Health::Healthy,
             consecutive_successes: 7,
@@ -195,7 +195,7 @@ fn made_up_channel() -> Arc<vitald::channel::Channel> {
         time_interval = 5
         timeout = 2
     "#;
-    let config = vitald::config::parse("made up", text, Path::new("."));
+    let config = vitald::testing::config::parse("made up", text, Path::new("."));
     let config = config.unwrap_or_else(|errors| unreachable!("{errors}"));
     config.channels.into_iter().next().unwrap().channel
 }

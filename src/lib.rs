@@ -59,16 +59,83 @@ pub mod channel;
 pub mod health;
 
 #[cfg(feature = "daemon")]
-pub mod catalog;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod catalog;
 #[cfg(feature = "daemon")]
-pub mod cli;
+mod cli;
 #[cfg(feature = "daemon")]
-pub mod config;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod config;
 #[cfg(feature = "daemon")]
-pub mod daemon;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod daemon;
 #[cfg(feature = "daemon")]
-pub mod probe;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod probe;
 #[cfg(feature = "daemon")]
-pub mod serve;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod serve;
 #[cfg(feature = "daemon")]
-pub mod store;
+#[expect(unreachable_pub, reason = "`pub` is what a room offers to other rooms")]
+mod store;
+
+/// The program: takes the arguments, its own name first, and gives the exit status.
+#[cfg(feature = "daemon")]
+pub use cli::main;
+
+/// What the tests, benches and fuzz targets of this repository need of the rooms that are
+/// no library. It may change with every version.
+#[cfg(feature = "daemon")]
+#[doc(hidden)]
+pub mod testing {
+    pub mod catalog {
+        pub use crate::catalog::{
+            ApiRecord, Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState,
+            Reply, Resources, Snapshot, Transaction, UnixSeconds,
+        };
+    }
+    pub mod config {
+        pub use crate::config::{Config, Diagnostics, KNOWN_KEYS, Paint, load, parse, parse_included};
+        pub mod api {
+            pub use crate::config::api::{
+                AccessKey, AccountRole, ApiSettings, ClearText, InstanceSettings, Project, Quotas, User,
+            };
+        }
+        pub mod password {
+            pub use crate::config::password::PasswordHash;
+        }
+        pub mod secret {
+            pub use crate::config::secret::Secret;
+        }
+    }
+    pub mod daemon {
+        pub use crate::daemon::{ConfigSource, DaemonOptions, TransitionEvent, run};
+    }
+    pub mod probe {
+        pub use crate::probe::{
+            Addresses, EventQueue, Lookup, Plan, PlanError, ProbeTrace, Reference, Resolver, SystemLookup,
+            Target, explain, run, stall, wait_until,
+        };
+        pub mod fuzzing {
+            pub use crate::probe::fuzzing::{Conclusion, judge};
+        }
+    }
+    pub mod serve {
+        pub use crate::serve::{DaemonHandle, Limits, Liveness, ReloadSummary, SnapshotError, router, run};
+        pub mod api {
+            pub use crate::serve::api::{ApiBackend, description, router};
+        }
+        pub mod auth {
+            pub use crate::serve::auth::{AuthGate, Identity, keystone, require};
+            pub mod signature {
+                pub use crate::serve::auth::signature::{BodyHash, Claim, RequestHead};
+            }
+        }
+    }
+    pub mod store {
+        pub use crate::store::{
+            Batch, Collection, DefinitionHash, LocalStore, Record, RecordChange, RecordKey, SavedAt,
+            SavedVerdicts, StateDirectory, StoreContents, StoreError, VerdictFile, VerdictKey, VerdictRecord,
+        };
+    }
+}

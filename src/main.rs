@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vitald::cli::main(std::env::args_os())
+    vitald::main(std::env::args_os())
 }

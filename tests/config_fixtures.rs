@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vitald::channel::{Health, Protocol, Rule, Strategy};
-use vitald::config::api::{AccountRole, ClearText, Quotas};
-use vitald::config::{self, Config, Paint};
+use vitald::testing::config::api::{AccountRole, ClearText, Quotas};
+use vitald::testing::config::{self, Config, Paint};
 
 // Relative: tests run in the package's root, so that the texts are the same everywhere.
 const FIXTURES: &str = "tests/fixtures/config";

@@ -60,7 +60,7 @@ fn reading_takes_a_few_hundred_bytes_for_each_member() {
         let text = layout(MEMBERS);
         let mut found = 0;
         let measured = measure(|| {
-            let config = vitald::config::parse("vitald.toml", &text, Path::new("/")).unwrap();
+            let config = vitald::testing::config::parse("vitald.toml", &text, Path::new("/")).unwrap();
             found = config.channels.iter().map(|file| file.channel.members().len()).sum();
         });
         assert_eq!(found, MEMBERS);

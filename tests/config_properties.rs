@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use vitald::channel::document::{Kind, Map, Pair, Place, Value};
 use vitald::channel::reader::{ClientIdentityError, Dialect, ReadContext, read_channel};
 use vitald::channel::{ClientIdentity, CodeSet, Host, PemFile};
-use vitald::config::{self, Paint};
+use vitald::testing::config::{self, Paint};
 
 const GOOD: &str = include_str!("fixtures/config/good/issue.toml");
 const BODY: &str = include_str!("fixtures/config/good/include/channels.d/api-body.json");

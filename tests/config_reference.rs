@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vitald::channel::Rule;
 use vitald::channel::reader;
-use vitald::config::{self, Config};
+use vitald::testing::config::{self, Config};
 
 const SHIPPED: &str = include_str!("../config/vitald.toml");
 const REFERENCE: &str = include_str!("../docs/config.md");

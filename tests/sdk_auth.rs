@@ -11,12 +11,12 @@ use axum::Router;
 use axum::extract::Extension;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use vitald::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, User};
-use vitald::config::password::PasswordHash;
-use vitald::config::secret::Secret;
 use vitald::health::{MonotonicTime, Now, Timestamp};
-use vitald::serve::auth::{AuthGate, Identity, keystone, require};
-use vitald::serve::{Limits, run};
+use vitald::testing::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, User};
+use vitald::testing::config::password::PasswordHash;
+use vitald::testing::config::secret::Secret;
+use vitald::testing::serve::auth::{AuthGate, Identity, keystone, require};
+use vitald::testing::serve::{Limits, run};
 
 fn api() -> ApiSettings {
     ApiSettings {

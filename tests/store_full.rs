@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use vitald::store::{
+use vitald::testing::store::{
     Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, StoreContents,
     StoreError, VerdictFile,
 };

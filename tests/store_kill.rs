@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use vitald::store::{Batch, Collection, LocalStore, RecordKey, StateDirectory, StoreContents};
+use vitald::testing::store::{Batch, Collection, LocalStore, RecordKey, StateDirectory, StoreContents};
 
 const DIRECTORY: &str = "VITALD_KILL_DIRECTORY";
 /// Batches that wait in the child at once.

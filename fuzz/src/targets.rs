@@ -16,13 +16,13 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use memory::{FIRST, Memory, PROJECT};
 use sha2::{Digest as _, Sha256};
-use vitald::catalog::{ApiRecord, Quotas};
 use vitald::channel::{CodeSet, HttpCheck, HttpMethod};
-use vitald::config::{self, Config, Diagnostics, Paint};
 use vitald::health::{MemberReason, Outcome, Timestamp};
-use vitald::probe::fuzzing::{Conclusion, judge};
-use vitald::serve::auth::signature::{BodyHash, Claim, RequestHead};
-use vitald::store::{SavedAt, SavedVerdicts};
+use vitald::testing::catalog::{ApiRecord, Quotas};
+use vitald::testing::config::{self, Config, Diagnostics, Paint};
+use vitald::testing::probe::fuzzing::{Conclusion, judge};
+use vitald::testing::serve::auth::signature::{BodyHash, Claim, RequestHead};
+use vitald::testing::store::{SavedAt, SavedVerdicts};
 
 /// A target by its name, which is also its corpus.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -147,7 +147,7 @@ fn api(bytes: &[u8]) {
         .map_or((rest, &[][..]), |end| (&rest[..end], &rest[end + 1..]));
     let Ok(query) = std::str::from_utf8(query) else { return };
     fastrand::seed(1);
-    let router = vitald::serve::api::router(Memory::new(Quotas::default(), &[]));
+    let router = vitald::testing::serve::api::router(Memory::new(Quotas::default(), &[]));
     let channels = format!("/v2/{PROJECT}/apigw/instances/{FIRST}/vpc-channels");
     let service = TowerToHyperService::new(router);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

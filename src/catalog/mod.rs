@@ -56,19 +56,16 @@ pub(crate) mod tests;
 pub use archive::Archive;
 pub use body::Body;
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
-pub use entry::{
-    Cause, Change, ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberRow, MemberSlot, Members, Resource,
-    Source, Tag,
-};
+pub use entry::{ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberSlot, Resource, Source};
 pub use fault::{Fault, FaultDetail};
-pub use ids::{Fresh, Id, InstanceId, UnixSeconds};
-pub use instance::{BackendCertificate, Feature, FeatureName, Instance, Project, Quotas};
+pub use ids::{Fresh, Id, UnixSeconds};
+pub use instance::{FeatureName, Instance, Project, Quotas};
 pub use microservice::{Microservice, Service};
 pub use plan::{Call, ChannelPath, PathFamily, Reply};
-pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Page, Paging, TextFilter};
-pub use record::{ApiRecord, RecordError};
+pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Paging, TextFilter};
+pub use record::ApiRecord;
 pub use resources::Resources;
 pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;
 pub use transaction::{ChangeSet, Transaction};
-pub use writer::{Catalog, CatalogError, ChannelError, Committed, Prepared};
+pub use writer::{Catalog, Committed, Prepared};

@@ -81,7 +81,7 @@ pub struct Snapshot {
     pub ready: bool,
     /// The channels.
     pub channels: Arc<Channels>,
-    /// The drivers, in the order of [`MemberSlot::driver`].
+    /// The drivers, in the order of `MemberSlot::driver`.
     pub drivers: Vec<DriverSnapshot>,
     /// The last reload.
     pub reload: ReloadState,

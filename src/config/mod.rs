@@ -29,11 +29,10 @@ mod settings;
 mod toml;
 
 pub use certificates::{check_trust_anchors, client_identity_of};
-pub use diagnostics::{Diagnostic, Diagnostics, Paint, Related};
+pub use diagnostics::{Diagnostics, Paint};
 #[cfg(feature = "fuzzing")]
 pub use loader::parse_included;
 pub use loader::{load, load_channel, parse};
 pub use settings::{
     Config, FileChannel, KNOWN_KEYS, MaxInFlight, ProberSettings, ServerSettings, ServerTlsSettings,
-    StoreSettings,
 };

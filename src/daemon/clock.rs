@@ -32,8 +32,8 @@ impl Clock {
     }
 
     /// A clock for tests on paused time: the wall moves with the runtime's clock.
-    #[must_use]
-    pub fn simulated(wall: Timestamp) -> Self {
+    #[cfg(test)]
+    pub(crate) fn simulated(wall: Timestamp) -> Self {
         Self { start: Instant::now(), simulated_from: Some(wall), boot_id: None }
     }
 

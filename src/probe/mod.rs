@@ -45,5 +45,5 @@ pub use machine::{explain, run};
 pub use plan::{Plan, Target};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
-pub use resolve::{Addresses, Lookup, Refresher, Resolver, SystemLookup};
+pub use resolve::{Addresses, Lookup, Resolver, SystemLookup};
 pub use tls::{PlanError, prepare_tls, tls_provider, tls_settings};

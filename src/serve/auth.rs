@@ -24,5 +24,4 @@ mod throttle;
 mod tokens;
 
 pub use self::gate::{AuthGate, require};
-pub use self::identity::{Action, AuthFault, Identity, Principal};
-pub use super::http::RequestId;
+pub use self::identity::Identity;

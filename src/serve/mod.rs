@@ -36,5 +36,5 @@ mod tls;
 
 pub use app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 pub use routes::router;
-pub use server::{ConnectionInfo, DrainOutcome, Limits, Listener, PeerAddress, run};
+pub use server::{DrainOutcome, Limits, Listener, run};
 pub use tls::{Tls, TlsError};

@@ -29,7 +29,7 @@ pub use directory::StateDirectory;
 pub use error::StoreError;
 pub use local::LocalStore;
 pub use monitor::{StoredKind, WriteMonitor, WriteState};
-pub use record::{Batch, Collection, Record, RecordChange, RecordKey, Revision, StoreContents};
+pub use record::{Batch, Collection, Record, RecordChange, RecordKey, StoreContents};
 pub use verdict::{
-    BootTime, DefinitionHash, Recall, Refusal, SavedAt, SavedVerdicts, VerdictFile, VerdictKey, VerdictRecord,
+    BootTime, DefinitionHash, Recall, SavedAt, SavedVerdicts, VerdictFile, VerdictKey, VerdictRecord,
 };

@@ -20,9 +20,9 @@ impl Server {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket for tokio");
         let address = listener.local_addr().expect("an address");
-        let router = vitald::serve::api::router(memory)
+        let router = vitald::testing::serve::api::router(memory)
             .layer(axum::middleware::from_fn(anybody_with_credentials))
-            .merge(vitald::serve::api::description());
+            .merge(vitald::testing::serve::api::description());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
-use vitald::catalog::Quotas;
+use vitald::testing::catalog::Quotas;
 
 use crate::client::{Server, read_answer};
 use crate::memory::Memory;

@@ -8,7 +8,7 @@ mod memory;
 mod verdicts;
 
 use serde_json::{Value, json};
-use vitald::catalog::Quotas;
+use vitald::testing::catalog::Quotas;
 
 use client::{Answer, Server};
 use memory::{FIRST, Memory, PROJECT, SECOND};

@@ -13,19 +13,19 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use vitald::catalog::{
+use vitald::channel::reader::ReadContext;
+use vitald::channel::{Channel, Health};
+use vitald::health::snapshot::PAGE;
+use vitald::health::{DriverSnapshot, MemberState, Timestamp};
+use vitald::testing::catalog::{
     Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
     Snapshot, Transaction, UnixSeconds,
 };
-use vitald::channel::reader::ReadContext;
-use vitald::channel::{Channel, Health};
-use vitald::config::api::InstanceSettings;
-use vitald::health::snapshot::PAGE;
-use vitald::health::{DriverSnapshot, MemberState, Timestamp};
-use vitald::probe::{Resolver, SystemLookup};
-use vitald::serve::SnapshotError;
-use vitald::serve::api::ApiBackend;
-use vitald::store::{Record, RecordChange, RecordKey, StoreContents};
+use vitald::testing::config::api::InstanceSettings;
+use vitald::testing::probe::{Resolver, SystemLookup};
+use vitald::testing::serve::SnapshotError;
+use vitald::testing::serve::api::ApiBackend;
+use vitald::testing::store::{Record, RecordChange, RecordKey, StoreContents};
 
 pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const FIRST: &str = "eddc4d25480b4cd6b512f270a1b8b341";

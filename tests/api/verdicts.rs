@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vitald::catalog::Quotas;
 use vitald::channel::Health;
-use vitald::config;
+use vitald::testing::catalog::Quotas;
+use vitald::testing::config;
 
 use crate::client::Server;
 use crate::memory::{FIRST, Memory, PROJECT};

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use vitald::config;
-use vitald::config::password::PasswordHash;
+use vitald::testing::config;
+use vitald::testing::config::password::PasswordHash;
 
 use crate::support::{Outcome, command};
 

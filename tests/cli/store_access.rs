@@ -149,7 +149,7 @@ fn a_store_in_use_is_left_alone() {
     let file = place.path().join("vitald.archive");
     std::fs::write(&file, archive().to_string()).expect("write");
     vitald(&["import", "--store", text_of(&store), text_of(&file)]).expect_code(0);
-    let held = vitald::store::StateDirectory::open(&store).expect("nobody else has it");
+    let held = vitald::testing::store::StateDirectory::open(&store).expect("nobody else has it");
     for arguments in
         [&["export", "--store", text_of(&store)][..], &["import", "--store", text_of(&store), text_of(&file)]]
     {

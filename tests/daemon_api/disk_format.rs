@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use vitald::health::Timestamp;
-use vitald::store::{SavedAt, StateDirectory, VerdictFile};
+use vitald::testing::store::{SavedAt, StateDirectory, VerdictFile};
 
 use crate::daemon::{Home, INSTANCE};
 use crate::text;

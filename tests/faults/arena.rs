@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vitald::channel::Health;
-use vitald::daemon::{self, ConfigSource, DaemonOptions, TransitionEvent};
+use vitald::testing::daemon::{self, ConfigSource, DaemonOptions, TransitionEvent};
 
 use crate::address::own_address;
 use crate::case::{Case, Expected, Member, Protocol, Seen, THRESHOLD};

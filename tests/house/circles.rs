@@ -51,7 +51,7 @@ pub(crate) fn circles(sources: &[Source]) -> Vec<String> {
             let shared = module.iter().zip(&target).take_while(|(own, other)| own == other).count();
             // Between rooms another rule holds.
             if let (Some(own), Some(other), true) = (module.get(shared), target.get(shared), shared > 0) {
-                let level = levels.entry(module[..shared].to_vec()).or_default();
+                let level = levels.entry(module.iter().take(shared).cloned().collect()).or_default();
                 let place = format!("{}:{}", module.join("/"), path.line);
                 level.entry(own.clone()).or_default().entry(other.clone()).or_insert(place);
             }
@@ -66,12 +66,12 @@ impl Tree {
         let segments = &path.segments;
         let climbs = segments.iter().take_while(|step| *step == "super").count();
         match segments.first()?.as_str() {
-            "crate" => Some(segments[1..].to_vec()),
-            "self" => Some(module.iter().chain(&segments[1..]).cloned().collect()),
+            "crate" => Some(segments.iter().skip(1).cloned().collect()),
+            "self" => Some(module.iter().chain(segments.iter().skip(1)).cloned().collect()),
             "super" => {
                 let outside = climbs.saturating_sub(path.inline_depth);
                 let base = module.get(..module.len().checked_sub(outside)?)?;
-                Some(base.iter().chain(&segments[climbs..]).cloned().collect())
+                Some(base.iter().chain(segments.iter().skip(climbs)).cloned().collect())
             }
             first => {
                 let child: Module = module.iter().cloned().chain([first.to_owned()]).collect();
@@ -83,8 +83,8 @@ impl Tree {
 
     /// The module that defines what a full path names.
     fn home_of(&self, full: &Module, chain: usize) -> Module {
-        let deepest = (0..=full.len()).rev().find(|depth| self.modules.contains(&full[..*depth]));
-        let home = full[..deepest.unwrap_or(0)].to_vec();
+        let mut outward = (0..=full.len()).rev().filter_map(|depth| full.get(..depth));
+        let home = outward.find(|module| self.modules.contains(*module)).unwrap_or_default().to_vec();
         let passed_on =
             full.get(home.len()).and_then(|name| self.taken_in.get(&(home.clone(), name.clone())));
         match passed_on {
@@ -100,9 +100,9 @@ fn circles_of_level(parent: &Module, imports: &BTreeMap<String, BTreeMap<String,
     for start in imports.keys() {
         let Some(way) = shortest_way_back(start, imports) else { continue };
         if told.insert(way.iter().copied().collect()) {
-            let steps = way.iter().enumerate().map(|(at, from)| {
-                let to = way[(at + 1) % way.len()];
-                format!("{from} -> {to} ({})", imports[*from][to])
+            let steps = way.iter().zip(way.iter().cycle().skip(1)).map(|(from, to)| {
+                let place = imports.get(*from).and_then(|targets| targets.get(*to));
+                format!("{from} -> {to} ({})", place.map_or("", String::as_str))
             });
             let steps: Vec<String> = steps.collect();
             found.push(format!("src/{}: a circle of imports: {}", parent.join("/"), steps.join(", ")));

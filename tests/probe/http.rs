@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vitald::channel::{HttpMethod, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome};
-use vitald::probe::Plan;
+use vitald::testing::probe::Plan;
 
 use crate::members::{
     BRIEF, Member, PATIENT, expect, hold, http, http_check, plan, probe, read_request, refusing, reset, run,

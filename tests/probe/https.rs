@@ -16,7 +16,7 @@ use vitald::channel::{
     TlsOptions, TlsVersion, VerifyCertificate,
 };
 use vitald::health::{MemberReason, Outcome, Report};
-use vitald::probe::{self, Plan, PlanError, Resolver, SystemLookup, Target};
+use vitald::testing::probe::{self, Plan, PlanError, Resolver, SystemLookup, Target};
 
 use crate::certificates::{Authority, Pair, leaf, pem_file, version_one};
 use crate::members::{

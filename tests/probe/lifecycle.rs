@@ -6,7 +6,7 @@ use std::thread;
 
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
-use vitald::probe;
+use vitald::testing::probe;
 
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, explain, http, plan, read_request, refusing, run, runtime, target,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vitald::channel::ProbeOptions;
 use vitald::health::{MemberReason, Outcome, ProberReason};
-use vitald::probe::run as run_probe;
+use vitald::testing::probe::run as run_probe;
 
 use crate::inside::{NAMESPACE, can_unshare, inside};
 use crate::members::{BRIEF, PATIENT, expect, http, plan, probe, run, runtime, target, tcp};

@@ -11,7 +11,7 @@ use vitald::channel::{
     ClientCertificate, CodeSet, HealthCheck, Host, HttpCheck, HttpMethod, ProbeOptions, Protocol,
 };
 use vitald::health::{Outcome, Report};
-use vitald::probe::{self, Plan, ProbeTrace, Resolver, SystemLookup, Target};
+use vitald::testing::probe::{self, Plan, ProbeTrace, Resolver, SystemLookup, Target};
 
 /// Long enough for a loopback exchange on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
-use vitald::probe::{self, EventQueue, wait_until};
+use vitald::testing::probe::{self, EventQueue, wait_until};
 
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, hold, http, plan, read_request, refusing, reset, run, target, tcp,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vitald::channel::ProbeOptions;
 use vitald::health::{MemberReason, Outcome, ProberReason, Report};
-use vitald::probe::{Plan, Reference, run as run_probe};
+use vitald::testing::probe::{Plan, Reference, run as run_probe};
 
 use crate::members::{BRIEF, PATIENT, expect, plan, refusing, run, runtime, target, tcp};
 use crate::tcp::full_queue;

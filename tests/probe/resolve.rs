@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vitald::channel::{Host, ProbeOptions};
 use vitald::health::{MemberReason, Outcome, Report};
-use vitald::probe::{self, Addresses, Lookup, Resolver, Target};
+use vitald::testing::probe::{self, Addresses, Lookup, Resolver, Target};
 
 use crate::members::{BRIEF, Member, PATIENT, expect, http, plan, runtime};
 

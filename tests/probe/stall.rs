@@ -9,7 +9,7 @@ use rustls::{ServerConnection, Stream};
 
 use vitald::channel::{HttpMethod, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome, Report};
-use vitald::probe::{self, Plan, stall};
+use vitald::testing::probe::{self, Plan, stall};
 
 use crate::certificates::Authority;
 use crate::https::server;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
-use vitald::probe::run as run_probe;
+use vitald::testing::probe::run as run_probe;
 
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, explain, hold, http, plan, probe, read_request, refusing, reset,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::catalog::record::RecordError;
 use crate::store::{Collection, Record, RecordKey, StoreContents};
 
 const FULL: &str = r#","vpc_channel_type":"microservice","microservice_info":{"service_type":"NACOS",

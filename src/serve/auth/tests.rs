@@ -16,8 +16,9 @@ use super::*;
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, Transport};
 use crate::config::secret::Secret;
 use crate::health::{MonotonicTime, Now, Timestamp};
+use crate::serve::http::RequestId;
 use crate::serve::http::{BODY_STALL, LARGEST_BODY, REQUEST_ID, SMALL_BODY};
-use crate::serve::{ConnectionInfo, PeerAddress};
+use crate::serve::server::{ConnectionInfo, PeerAddress};
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 

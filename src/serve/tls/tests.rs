@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::channel::{ClientIdentity, PemFile};
+use crate::serve::Listener;
+use crate::serve::server::ConnectionInfo;
 use crate::serve::server::{Limits, run};
-use crate::serve::{ConnectionInfo, Listener};
 
 /// A certificate that vouches for itself and for others.
 struct Authority {
