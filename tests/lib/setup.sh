@@ -8,7 +8,7 @@ needs_of() { # PART
     case $1 in
         format | doc) ;;
         chaos) echo cc openssl python3 ;;
-        peers) echo cc nginx prometheus promtool ;;
+        peers) echo cc nginx openssl prometheus promtool ;;
         scripts) echo shellcheck python3 ;;
         sdk) echo cc nginx python3 venv ;;
         security) echo bwrap cc curl nginx openssl python3 systemd-analyze ;;
