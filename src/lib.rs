@@ -95,7 +95,9 @@ pub mod testing {
         };
     }
     pub mod config {
-        pub use crate::config::{Config, Diagnostics, KNOWN_KEYS, Paint, load, parse, parse_included};
+        #[cfg(feature = "fuzzing")]
+        pub use crate::config::parse_included;
+        pub use crate::config::{Config, Diagnostics, KNOWN_KEYS, Paint, load, parse};
         pub mod api {
             pub use crate::config::api::{
                 AccessKey, AccountRole, ApiSettings, ClearText, InstanceSettings, Project, Quotas, User,
@@ -116,6 +118,7 @@ pub mod testing {
             Addresses, EventQueue, Lookup, Plan, PlanError, ProbeTrace, Reference, Resolver, SystemLookup,
             Target, explain, run, stall, wait_until,
         };
+        #[cfg(feature = "fuzzing")]
         pub mod fuzzing {
             pub use crate::probe::fuzzing::{Conclusion, judge};
         }

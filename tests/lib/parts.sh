@@ -5,6 +5,7 @@ list_parts() {
     cat <<'END'
 format    cargo fmt --check
 lint      clippy over all targets and features, warnings denied
+plain     the program as it is installed: default features
 pure      the pure core alone: no default features
 test      unit, property and integration tests
 doctest   examples in the documentation
@@ -29,6 +30,8 @@ is_part() { part_names | grep -qxF -- "$1"; }
 part_format() { step format cargo fmt --all --check; }
 
 part_lint() { step lint cargo clippy --all-targets --all-features -- -D warnings; }
+
+part_plain() { step plain cargo clippy -- -D warnings; }
 
 part_pure() { step pure cargo clippy --all-targets --no-default-features -- -D warnings; }
 
