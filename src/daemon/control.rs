@@ -134,8 +134,9 @@ impl Control {
             registrar.stop().await;
         };
         tokio::select! {
-            // Not resumed after the other arm: the process ends.
+            // Dropped half done only when the other arm ends the process.
             () = orderly => ending,
+            // Cancel-safe: a signal stays pending until it is returned.
             signal = signals.second_stop() => Ending::Forced(signal),
         }
     }

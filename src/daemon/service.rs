@@ -86,6 +86,8 @@ impl Signals {
 
     /// The next request. Cancel-safe: signals stay pending until returned.
     pub async fn next(&mut self) -> SignalRequest {
+        // Cancel-safe, each arm: a signal stays pending until `recv` returns it, and
+        // `cancelled` only waits.
         tokio::select! {
             _ = self.hangup.recv() => SignalRequest::Reload,
             _ = self.terminate.recv() => SignalRequest::Stop,
@@ -96,6 +98,7 @@ impl Signals {
 
     /// Waits for one more SIGTERM or SIGINT and says which number it was.
     pub async fn second_stop(&mut self) -> i32 {
+        // Cancel-safe, both arms: a signal stays pending until `recv` returns it.
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),

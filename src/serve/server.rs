@@ -107,8 +107,8 @@ pub async fn run(
         cut_off: CancellationToken::new(),
         limits,
     };
-    // Cancel-safe: a connection is either still in the kernel's queue or
-    // already a task of its own.
+    // Cancel-safe, both arms: a connection is either still in the kernel's queue or
+    // already a task of its own, and `cancelled` only waits.
     tokio::select! {
         () = server.accept_forever(&listener) => {}
         () = shutdown.cancelled() => {}
@@ -246,7 +246,7 @@ impl Server {
         let router = TowerToHyperService::new(self.router.clone());
         let (limits, closing, cut_off) = (self.limits, self.closing.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
-            // Cancel-safe: both ways the connection is dropped, which closes it.
+            // Cancel-safe, both arms: either way the connection is dropped, which closes it.
             tokio::select! {
                 () = serve_incoming(incoming, info, router, limits, closing) => {}
                 () = cut_off.cancelled() => {}
@@ -292,7 +292,8 @@ async fn serve_incoming(
     // that it is merely slower.
     drop(stream.set_nodelay(true));
     let Some(tls) = tls else { return serve_connection(stream, info, router, limits, closing).await };
-    // Cancel-safe: a connection without a request is simply closed.
+    // Cancel-safe, both arms: a connection without a request is simply closed, and
+    // `cancelled` only waits.
     let stream = tokio::select! {
         stream = tls.accept(stream, limits.handshake) => stream,
         () = closing.cancelled() => return,
@@ -328,8 +329,8 @@ async fn serve_connection<S>(
     let mut overdue = pin!(exchange.overdue(limits.exchange));
     let mut is_closing = false;
     loop {
-        // Cancel-safe: the connection and the overdue watch outlive the loop's turn,
-        // and `cancelled` keeps nothing.
+        // Cancel-safe, each arm: the connection and the overdue watch outlive the loop's
+        // turn, and `cancelled` only waits.
         tokio::select! {
             // How a connection ends is the client's and the network's business.
             result = connection.as_mut() => {
