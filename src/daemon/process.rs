@@ -101,7 +101,7 @@ pub fn runtime_with_a_spare_thread() -> io::Result<Runtime> {
         .on_thread_start(lower_priority)
         .build()?;
     // The runtime would panic where this fails.
-    thread::Builder::new().spawn(|| {})?.join().unwrap_or_default();
+    thread::Builder::new().spawn(|| {})?.join().map_err(|_| io::Error::other("an empty thread panicked"))?;
     runtime.spawn_blocking(|| {});
     Ok(runtime)
 }
@@ -116,11 +116,11 @@ pub fn thread_with_runtime(
     build: fn() -> io::Result<Runtime>,
     work: impl FnOnce(Runtime) + Send + 'static,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
-    // One word is said on it.
+    // Holds one message, and one is sent: it is never full.
     let (say, said) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(name).spawn(move || match build() {
         Ok(runtime) => {
-            // Somebody listens: see below.
+            // The receiver waits: see below.
             let _ = say.send(Ok(runtime.handle().clone()));
             work(runtime);
         }
