@@ -31,7 +31,7 @@ pub(crate) enum Answer {
 
 /// What has reached a backend.
 #[derive(Debug, Default)]
-struct Ledger {
+struct BackendState {
     script: VecDeque<Answer>,
     then: Option<Answer>,
     arrivals: Vec<std::time::Instant>,
@@ -43,7 +43,7 @@ struct Ledger {
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
-    ledger: Arc<Mutex<Ledger>>,
+    state: Arc<Mutex<BackendState>>,
 }
 
 impl Backend {
@@ -51,9 +51,9 @@ impl Backend {
     pub(crate) fn start(ip: Ipv4Addr, port: u16, script: Vec<Answer>, then: Answer) -> Self {
         let listener = TcpListener::bind((ip, port)).expect("the test's own address is free");
         let address = listener.local_addr().expect("a bound address");
-        let ledger = Ledger { script: script.into(), then: Some(then), ..Ledger::default() };
-        let ledger = Arc::new(Mutex::new(ledger));
-        let shared = Arc::clone(&ledger);
+        let state = BackendState { script: script.into(), then: Some(then), ..BackendState::default() };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -62,7 +62,7 @@ impl Backend {
                 thread::spawn(move || serve(stream, &shared));
             }
         });
-        Self { address, ledger }
+        Self { address, state }
     }
 
     /// Always the same answer.
@@ -70,32 +70,32 @@ impl Backend {
         Self::start(ip, port, Vec::new(), answer)
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no panic under the lock")
+    fn state(&self) -> std::sync::MutexGuard<'_, BackendState> {
+        self.state.lock().expect("no panic under the lock")
     }
 
     /// Changes the answer to all requests that the script does not cover.
     pub(crate) fn answer_with(&self, answer: Answer) {
-        self.ledger().then = Some(answer);
+        self.state().then = Some(answer);
     }
 
     /// Connections that the application has seen.
     pub(crate) fn accepted(&self) -> usize {
-        self.ledger().accepted
+        self.state().accepted
     }
 
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
-        self.ledger().arrivals.len()
+        self.state().arrivals.len()
     }
 
     /// When each request came.
     pub(crate) fn arrivals(&self) -> Vec<std::time::Instant> {
-        self.ledger().arrivals.clone()
+        self.state().arrivals.clone()
     }
 }
 
-fn serve(mut stream: TcpStream, ledger: &Mutex<Ledger>) {
+fn serve(mut stream: TcpStream, state: &Mutex<BackendState>) {
     let mut head = Vec::new();
     let mut byte = [0; 1];
     while !head.ends_with(b"\r\n\r\n") {
@@ -106,9 +106,9 @@ fn serve(mut stream: TcpStream, ledger: &Mutex<Ledger>) {
         }
     }
     let answer = {
-        let mut ledger = ledger.lock().expect("no panic under the lock");
-        ledger.arrivals.push(wait::now());
-        ledger.script.pop_front().or_else(|| ledger.then.clone())
+        let mut state = state.lock().expect("no panic under the lock");
+        state.arrivals.push(wait::now());
+        state.script.pop_front().or_else(|| state.then.clone())
     };
     // The peer may have left by now: that is its right.
     match answer.unwrap_or(Answer::Close) {
@@ -129,7 +129,7 @@ fn serve(mut stream: TcpStream, ledger: &Mutex<Ledger>) {
         }
         Answer::Close => {}
         Answer::Reset => drop(rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))),
-        Answer::Silence => ledger.lock().expect("no panic under the lock").silent.push(stream),
+        Answer::Silence => state.lock().expect("no panic under the lock").silent.push(stream),
     }
 }
 
