@@ -100,7 +100,8 @@ pub mod testing {
         pub use crate::config::{Config, Diagnostics, KNOWN_KEYS, Paint, load, parse};
         pub mod api {
             pub use crate::config::api::{
-                AccessKey, AccountRole, ApiSettings, ClearText, InstanceSettings, Project, Quotas, User,
+                AccessKey, AccountRole, ApiSettings, ClearText, FeatureSwitch, InstanceSettings, Project,
+                Quotas, User,
             };
         }
         pub mod password {

@@ -144,16 +144,32 @@ impl TagForm {
     }
 }
 
+/// Whether groups and members are written with their ids and times.
+#[derive(Clone, Copy)]
+enum PartTags {
+    Written,
+    LeftOut,
+}
+
+impl PartTags {
+    fn write(self, tag: Tag, updated: Option<UnixSeconds>) -> Option<TagForm> {
+        match self {
+            Self::Written => Some(TagForm::of(tag, updated)),
+            Self::LeftOut => None,
+        }
+    }
+}
+
 impl<'r> ChannelForm<'r> {
-    fn of(resource: &'r Resource, with_tags: bool) -> Self {
+    fn of(resource: &'r Resource, tags: PartTags) -> Self {
         let channel = &*resource.configured;
         let groups = resource.groups().map(|(group, tag)| PartForm {
             part: WireObject::brief(group, &GROUP_KEYS),
-            tag: with_tags.then(|| TagForm::of(tag.tag, Some(tag.updated))),
+            tag: tags.write(tag.tag, Some(tag.updated)),
         });
         let members = resource.members().map(|(member, tag)| PartForm {
             part: WireObject::brief(member, &MEMBER_KEYS),
-            tag: with_tags.then(|| TagForm::of(tag, None)),
+            tag: tags.write(tag, None),
         });
         Self {
             channel: WireObject::brief(channel, &CHANNEL_KEYS),
@@ -173,7 +189,7 @@ impl<'r> ChannelRecord<'r> {
             kind: "channel",
             tag: TagForm::of(Tag { created: resource.created, id: resource.id }, None),
             instance_id: &resource.instance,
-            channel: ChannelForm::of(resource, true),
+            channel: ChannelForm::of(resource, PartTags::Written),
             health_check: resource.check.map(|tag| TagForm::of(tag, None)),
             microservice: microservice
                 .map(|held| TagForm::of(Tag { created: held.created, id: held.id }, Some(held.updated))),
@@ -219,7 +235,7 @@ impl ApiRecord {
     /// A channel as the body of a request, which a configuration include accepts
     /// too: what `vitald export` prints. Keys come in the order of the documents.
     pub fn export_channel(resource: &Resource) -> impl Serialize + '_ {
-        ChannelForm::of(resource, false)
+        ChannelForm::of(resource, PartTags::LeftOut)
     }
 
     /// Reads what the encoders wrote.

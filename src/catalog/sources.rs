@@ -17,7 +17,7 @@ use super::record::{ApiRecord, RecordError};
 use super::resources::Resources;
 use super::transaction::Transaction;
 use crate::channel::Channel;
-use crate::config::api::{ApiSettings, InstanceSettings};
+use crate::config::api::{ApiSettings, FeatureSwitch, InstanceSettings};
 use crate::store::{Collection, StoreContents};
 
 /// What the configuration or the store says does not go together.
@@ -180,9 +180,9 @@ impl Transaction<'_> {
 
 fn new_instance(setting: &InstanceSettings, now: UnixSeconds) -> Result<Instance, SourceError> {
     let mut instance = Instance::new(setting.id.as_str().into(), setting.name.clone(), now);
-    for (feature, is_on) in &setting.features {
-        let word = if *is_on { "on" } else { "off" };
-        instance = instance.with_feature(*feature, *is_on, word, now).map_err(|fault| {
+    for (feature, switch) in &setting.features {
+        let (word, enable) = (switch.word(), *switch == FeatureSwitch::On);
+        instance = instance.with_feature(*feature, enable, word, now).map_err(|fault| {
             let why = fault.details().into_iter().next().map_or_else(|| fault.message(), |it| it.problem);
             let (instance, feature) = (&setting.id, feature.word());
             SourceError::Setting(format!(

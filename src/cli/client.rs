@@ -101,15 +101,28 @@ impl DaemonResponse {
     }
 }
 
+/// Whether a daemon that cannot be reached may run all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DaemonPresence {
+    /// It does not: its socket is not there, or no process has it open.
+    Absent,
+    /// It may: the network or a permission may be in the way.
+    NotKnown,
+}
+
 /// Why a daemon could not be asked, or what is wrong with its answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("--url {text:?}: {problem}; write it like http://127.0.0.1:9650")]
     BadUrl { text: String, problem: &'static str },
-    /// `is_absent`: the socket is not there, or no process has it open. Else the
-    /// network or a permission may be in the way of a daemon that runs.
     #[error("cannot reach a daemon at {url} ({origin}): {problem}\n{remedy}")]
-    Unreachable { url: String, origin: String, problem: String, is_absent: bool, remedy: &'static str },
+    Unreachable {
+        url: String,
+        origin: String,
+        problem: String,
+        presence: DaemonPresence,
+        remedy: &'static str,
+    },
     #[error("{url} does not speak TLS as it should: {problem}\n{remedy}")]
     Tls { url: String, problem: String, remedy: &'static str },
     #[error("--ca-file {path}: {problem}")]
@@ -222,7 +235,7 @@ impl DaemonUrl {
         let settings = self.tls_settings(trust)?;
         let name = server_name(host).ok_or_else(|| {
             let problem = "the host is neither a DNS name nor an address".to_owned();
-            self.unreachable(problem, false, START_IT)
+            self.unreachable(problem, DaemonPresence::NotKnown, START_IT)
         })?;
         let stream = self.connect_tcp(host, port).await?;
         Ok(Box::new(self.shake_hands(settings, name, stream).await?))
@@ -234,14 +247,17 @@ impl DaemonUrl {
             Ok(Err(error)) => system_words(&error),
             Err(_) => format!("no connection within {}", humantime::Duration::from(CONNECT_TIMEOUT)),
         };
-        Err(self.unreachable(problem, false, START_IT))
+        Err(self.unreachable(problem, DaemonPresence::NotKnown, START_IT))
     }
 
     async fn connect_socket(&self, path: &Path) -> Result<UnixStream, ClientError> {
         UnixStream::connect(path).await.map_err(|error| {
-            let is_absent = matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+            let presence = match error.kind() {
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound => DaemonPresence::Absent,
+                _ => DaemonPresence::NotKnown,
+            };
             let remedy = if error.kind() == ErrorKind::PermissionDenied { ITS_GROUP } else { START_IT };
-            self.unreachable(system_words(&error), is_absent, remedy)
+            self.unreachable(system_words(&error), presence, remedy)
         })
     }
 
@@ -291,9 +307,9 @@ impl DaemonUrl {
         })
     }
 
-    fn unreachable(&self, problem: String, is_absent: bool, remedy: &'static str) -> ClientError {
+    fn unreachable(&self, problem: String, presence: DaemonPresence, remedy: &'static str) -> ClientError {
         let (url, origin) = (self.to_string(), self.origin.clone());
-        ClientError::Unreachable { url, origin, problem, is_absent, remedy }
+        ClientError::Unreachable { url, origin, problem, presence, remedy }
     }
 }
 

@@ -211,8 +211,12 @@ struct ChannelFile {
 /// Everything that is wrong with it.
 fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
     let refuse = |diagnostics: Diagnostics| CliError::config(&diagnostics, console);
-    let (is_main, documents) = documents_of(path)?;
-    let config = if is_main { config::load(path) } else { config::load_channel(path) }.map_err(refuse)?;
+    let (form, documents) = documents_of(path)?;
+    let config = match form {
+        FileForm::ChannelList => config::load(path),
+        FileForm::Channel => config::load_channel(path),
+    }
+    .map_err(refuse)?;
     documents
         .into_iter()
         .zip(&config.channels)
@@ -228,24 +232,31 @@ fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
         .collect()
 }
 
-/// The tables of a file that are channels, as they were written, and whether they stand
-/// under `[[channels]]`. What cannot be parsed is left to the reader of configurations,
+/// Where the channels of a file stand.
+enum FileForm {
+    /// Under `[[channels]]`.
+    ChannelList,
+    /// The file is one channel.
+    Channel,
+}
+
+/// The tables of a file that are channels, as they were written. What cannot be parsed is left to the reader of configurations,
 /// which says where and why.
-fn documents_of(path: &Path) -> Result<(bool, Vec<Map<String, Value>>), CliError> {
+fn documents_of(path: &Path) -> Result<(FileForm, Vec<Map<String, Value>>), CliError> {
     let bytes = read_bytes(path)?;
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     let document: Option<Value> =
         if is_json { serde_json::from_slice(&bytes).ok() } else { toml::from_slice(&bytes).ok() };
-    let Some(Value::Object(mut document)) = document else { return Ok((false, Vec::new())) };
+    let Some(Value::Object(mut document)) = document else { return Ok((FileForm::Channel, Vec::new())) };
     Ok(match document.remove("channels") {
         Some(Value::Array(channels)) if !is_json => {
             let objects = channels.into_iter().filter_map(|channel| match channel {
                 Value::Object(channel) => Some(channel),
                 _ => None,
             });
-            (true, objects.collect())
+            (FileForm::ChannelList, objects.collect())
         }
-        _ => (false, vec![document]),
+        _ => (FileForm::Channel, vec![document]),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{ClientError, DaemonUrl};
+use super::client::{ClientError, DaemonPresence, DaemonUrl};
 use super::exit::CliError;
 use super::locate::{CONFIG, ConfiguredLocation};
 use crate::catalog::{ApiRecord, Archive};
@@ -58,8 +58,8 @@ impl StoreAccessArguments {
         let configured = ConfiguredLocation::read(&self.config);
         if let Some(socket) = configured.socket {
             match ask(DaemonUrl::at_socket(socket, self.config.display())).await {
-                // Nobody there: the store may be read instead.
-                Err(ClientError::Unreachable { is_absent: true, .. }) => {}
+                // No daemon runs: the store may be read instead.
+                Err(ClientError::Unreachable { presence: DaemonPresence::Absent, .. }) => {}
                 answer => return Ok(answer?),
             }
         }

@@ -75,8 +75,28 @@ pub struct InstanceSettings {
     pub id: String,
     /// 1 to 64 characters.
     pub name: String,
-    /// `features`, as written; each at most once, with whether it is on.
-    pub features: Vec<(FeatureName, bool)>,
+    /// `features`, as written; each at most once.
+    pub features: Vec<(FeatureName, FeatureSwitch)>,
+}
+
+/// How the configuration sets a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureSwitch {
+    /// `on`
+    On,
+    /// `off`
+    Off,
+}
+
+impl FeatureSwitch {
+    /// The word in the configuration and in the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A feature of an instance (docs/vendor-api.md, "Features").
@@ -246,7 +266,8 @@ pub(super) const FEATURE_KEYS: [&str; 4] = {
 };
 
 const ROLES: [(&str, AccountRole); 2] = [("admin", AccountRole::Admin), ("viewer", AccountRole::Viewer)];
-const SWITCHES: [(&str, bool); 2] = [("on", true), ("off", false)];
+const SWITCHES: [(&str, FeatureSwitch); 2] =
+    [(FeatureSwitch::On.word(), FeatureSwitch::On), (FeatureSwitch::Off.word(), FeatureSwitch::Off)];
 const ID_REMEDY: &str = "write the 32 hexadecimal digits that requests have in their path";
 
 /// Reads `[api]`; none when there is none or it is switched off. What is wrong
@@ -362,7 +383,7 @@ fn instance_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Instan
     Some(InstanceSettings { id: id?, name: name?, features })
 }
 
-fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(FeatureName, bool)> {
+fn features_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(FeatureName, FeatureSwitch)> {
     let Some(section) = field.section("features table", log) else { return Vec::new() };
     section.refuse_unknown_keys(&FEATURE_KEYS, log);
     let switch =

@@ -116,11 +116,10 @@ impl SecretPlaces {
         {
             let path = credentials.join(file);
             if path.exists() {
-                // Its directory protects it.
-                return read_file(path, false);
+                return read_file(path, Protection::Directory);
             }
         }
-        read_file(self.base.join(file), true)
+        read_file(self.base.join(file), Protection::Mode)
     }
 }
 
@@ -129,8 +128,16 @@ fn is_bare_name(path: &Path) -> bool {
     matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
 }
 
-/// `needs_permission`: the file's permission bits must keep others from reading it.
-fn read_file(path: PathBuf, needs_permission: bool) -> Result<Secret, SecretFileError> {
+/// What keeps others from reading a secret file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protection {
+    /// Its own permission bits, which are checked.
+    Mode,
+    /// The directory it is in, which systemd made.
+    Directory,
+}
+
+fn read_file(path: PathBuf, protection: Protection) -> Result<Secret, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
@@ -138,7 +145,7 @@ fn read_file(path: PathBuf, needs_permission: bool) -> Result<Secret, SecretFile
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.mode();
-    if needs_permission && mode & EVERYBODY_READS != 0 {
+    if protection == Protection::Mode && mode & EVERYBODY_READS != 0 {
         return Err(SecretFileError::ReadableByEverybody(path));
     }
     // Room for all of it, so that no copy stays behind where the buffer grew.

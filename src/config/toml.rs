@@ -115,14 +115,21 @@ fn parse(text: &str, batch: usize) -> (Map, Vec<ParseError>) {
     (builder.root, builder.errors)
 }
 
+/// What a header defines: `[key]` a table, `[[key]]` one more table of an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeaderKind {
+    Table,
+    Array,
+}
+
 /// Builds the tree, event by event.
 #[derive(Default)]
 struct Builder<'t> {
     text: &'t str,
     errors: Vec<ParseError>,
     root: Map,
-    /// Where a header begins whose end was not seen, and whether it is of an array.
-    open_header: Option<(usize, bool)>,
+    /// Where a header begins whose end was not seen.
+    open_header: Option<(usize, HeaderKind)>,
     /// The keys of the header that expressions stand under; none where it was refused.
     header: Option<Vec<Key>>,
     /// The keys read since the last value or header.
@@ -190,12 +197,12 @@ impl Builder<'_> {
         let span = event.span();
         match event.kind() {
             _ if self.is_over => {}
-            EventKind::StdTableOpen => self.open_header = Some((span.start(), false)),
-            EventKind::ArrayTableOpen => self.open_header = Some((span.start(), true)),
+            EventKind::StdTableOpen => self.open_header = Some((span.start(), HeaderKind::Table)),
+            EventKind::ArrayTableOpen => self.open_header = Some((span.start(), HeaderKind::Array)),
             // A header that ends with its line was reported; its keys stand all the same.
             EventKind::StdTableClose | EventKind::ArrayTableClose | EventKind::Newline => {
-                if let Some((start, is_array)) = self.open_header.take() {
-                    self.header = self.enter(Place { start, end: span.end() }, is_array);
+                if let Some((start, kind)) = self.open_header.take() {
+                    self.header = self.enter(Place { start, end: span.end() }, kind);
                 } else {
                     self.is_over = self.open.is_empty() && !self.path.is_empty();
                 }
@@ -247,16 +254,16 @@ impl Builder<'_> {
     }
 
     /// Makes the table that a header defines. None where it must not.
-    fn enter(&mut self, place: Place, is_array: bool) -> Option<Vec<Key>> {
+    fn enter(&mut self, place: Place, header: HeaderKind) -> Option<Vec<Key>> {
         let mut path = self.take_path();
         let key = path.pop()?;
         let parent =
             follow(&mut self.root, &path, Way::Header, self.text, &mut self.tables, &mut self.errors)?;
         let table = Value { place, kind: Kind::Table(Map::default()) };
         let Some(at) = self.tables.position(parent, &key.name) else {
-            let value = match is_array {
-                true => Value { place, kind: Kind::Array(vec![table]) },
-                false => table,
+            let value = match header {
+                HeaderKind::Array => Value { place, kind: Kind::Array(vec![table]) },
+                HeaderKind::Table => table,
             };
             insert(parent, &key, value);
             path.push(key);
@@ -264,9 +271,11 @@ impl Builder<'_> {
         };
         let entry = parent.entries.get_mut(at)?;
         match &mut entry.value.kind {
-            Kind::Array(tables) if is_array && is_of_headers(tables, self.text) => tables.push(table),
+            Kind::Array(tables) if header == HeaderKind::Array && is_of_headers(tables, self.text) => {
+                tables.push(table);
+            }
             Kind::Table(_)
-                if !is_array
+                if header == HeaderKind::Table
                     && !is_defined(entry.value.place, self.text)
                     && !self.tables.dotted.contains(&entry.value.place.start) =>
             {
@@ -275,7 +284,7 @@ impl Builder<'_> {
             }
             kind => {
                 self.errors.push(duplicate(key.place));
-                if is_array || !matches!(kind, Kind::Table(_)) {
+                if header == HeaderKind::Array || !matches!(kind, Kind::Table(_)) {
                     return None;
                 }
             }

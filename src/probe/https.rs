@@ -88,14 +88,14 @@ impl HttpsExchange {
                 progress.note_sent();
             }
             match socket::input(|buffer| self.read(socket, buffer, plan, progress)) {
-                Ok(false) => {
+                Ok(RecordRead::WouldBlock) => {
                     // What was sent carries the acknowledgement.
                     if has_read && !sends && (self.session.is_handshaking() || self.head.is_partial()) {
                         socket::acknowledge(socket);
                     }
                     return ProbeStep::Wait(interest);
                 }
-                Ok(true) => has_read = true,
+                Ok(RecordRead::Taken) => has_read = true,
                 Err(finding) => {
                     // An alert says why the prober leaves, for the member's log.
                     self.flush(socket);
@@ -133,18 +133,18 @@ impl HttpsExchange {
         Interest::READABLE
     }
 
-    /// Reads what the kernel has, and the plaintext in it; false: there was nothing.
+    /// Reads what the kernel has, and the plaintext in it.
     fn read(
         &mut self,
         socket: BorrowedFd<'_>,
         buffer: &mut [u8],
         plan: &HttpPlan,
         progress: &mut Progress,
-    ) -> Result<bool, Finding> {
+    ) -> Result<RecordRead, Finding> {
         let mut records = match socket::receive(socket, buffer) {
             Ok(Some([])) => return Err(self.ended(progress.phase())),
             Ok(Some(records)) => records,
-            Ok(None) => return Ok(false),
+            Ok(None) => return Ok(RecordRead::WouldBlock),
             Err(errno) => return Err(self.broke(errno, progress.phase())),
         };
         let first = if self.received == 0 { records } else { &[] };
@@ -184,7 +184,7 @@ impl HttpsExchange {
                 return Err(self.refused(&error, first, progress));
             }
         }
-        Ok(true)
+        Ok(RecordRead::Taken)
     }
 
     fn take_plaintext(&mut self, plan: &HttpPlan, progress: &mut Progress) -> Option<Finding> {
@@ -287,6 +287,12 @@ impl HttpsExchange {
             tls.cipher = self.session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
         }
     }
+}
+
+/// Whether the kernel had anything to read.
+enum RecordRead {
+    Taken,
+    WouldBlock,
 }
 
 fn too_much(phase: ProbePhase) -> Finding {

@@ -42,7 +42,7 @@ use super::finding::{self, Finding, ProbePhase, ProbeStep, ProbeTrace, Progress}
 use super::http::{HttpExchange, HttpPlan};
 use super::https::HttpsExchange;
 use super::plan::{Plan, ProtocolPlan, Target};
-use super::socket::{self, ProbeSocket};
+use super::socket::{self, HandshakeAck, ProbeSocket};
 use super::stall;
 use crate::channel::CloseMode;
 use crate::health::{MemberReason, Outcome, Phases, Report};
@@ -152,8 +152,12 @@ impl<'a> ProbeMachine<'a> {
             trace.peer = Some(self.peer);
         }
         let close = self.plan.close();
-        let delays_ack = self.speaks_first() || close == CloseMode::Reset;
-        let socket = ProbeSocket::connect(peer, close, delays_ack)?;
+        let ack = if self.speaks_first() || close == CloseMode::Reset {
+            HandshakeAck::Delayed
+        } else {
+            HandshakeAck::AtOnce
+        };
+        let socket = ProbeSocket::connect(peer, close, ack)?;
         if let Some(trace) = &mut self.progress.trace {
             trace.local = local_end(socket.as_fd());
         }

@@ -41,6 +41,15 @@ pub(super) enum ProbeSocket {
     Runtime(RuntimeSocket),
 }
 
+/// When the kernel acknowledges the member's part of the handshake.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HandshakeAck {
+    /// At once, with the third packet.
+    AtOnce,
+    /// With the request, or never where the probe ends first.
+    Delayed,
+}
+
 pub(super) struct RuntimeSocket {
     socket: AsyncFd<OwnedFd>,
     /// A connected socket with nothing left to send is watched for reading alone: else
@@ -51,15 +60,14 @@ pub(super) struct RuntimeSocket {
 }
 
 impl ProbeSocket {
-    /// Opens a socket and sends the first packet to `peer`. With `delays_ack` the kernel
-    /// holds back the third packet of the handshake.
-    pub(super) fn connect(peer: SocketAddr, close: CloseMode, delays_ack: bool) -> Result<Self, Finding> {
+    /// Opens a socket and sends the first packet to `peer`.
+    pub(super) fn connect(peer: SocketAddr, close: CloseMode, ack: HandshakeAck) -> Result<Self, Finding> {
         let family = match peer {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
         let connect = |socket: BorrowedFd<'_>| {
-            if delays_ack {
+            if ack == HandshakeAck::Delayed {
                 // An option that fails leaves a probe that is noisier, not one that is wrong.
                 let _ = sockopt::set_tcp_quickack(socket, false);
             }
@@ -82,7 +90,7 @@ impl ProbeSocket {
     pub(super) fn watched(self, interest: Interest, deadline: Instant) -> Result<Self, Finding> {
         let Self::Unwatched(socket) = self else { return Ok(self) };
         let is_watched_both_ways = interest.is_writable();
-        let socket = watch(socket, is_watched_both_ways)?;
+        let socket = watch(socket, Interest::READABLE.add(interest))?;
         let timer = Box::pin(sleep_until(deadline));
         Ok(Self::Runtime(RuntimeSocket { socket, is_watched_both_ways, timer }))
     }
@@ -136,7 +144,7 @@ impl RuntimeSocket {
     ) -> Poll<Result<(), Finding>> {
         if interest.is_writable() && !self.is_watched_both_ways {
             let again = self.socket.get_ref().try_clone().map_err(not_watched)?;
-            self.socket = watch(again, true)?;
+            self.socket = watch(again, Interest::READABLE.add(Interest::WRITABLE))?;
             self.is_watched_both_ways = true;
         }
         let ended = |_| Finding::inconclusive(ProberReason::Cancelled, "the runtime is ending");
@@ -165,9 +173,7 @@ impl RuntimeSocket {
     deprecated,
     reason = "its successor is unsafe for the sake of types whose descriptor may change; an owned one does not"
 )]
-fn watch(socket: OwnedFd, both_ways: bool) -> Result<AsyncFd<OwnedFd>, Finding> {
-    let read = Interest::READABLE;
-    let interest = if both_ways { read.add(Interest::WRITABLE) } else { read };
+fn watch(socket: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>, Finding> {
     AsyncFd::with_interest(socket, interest).map_err(not_watched)
 }
 

@@ -21,7 +21,7 @@ use vitald::testing::catalog::{
     Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
     Snapshot, Transaction, UnixSeconds,
 };
-use vitald::testing::config::api::InstanceSettings;
+use vitald::testing::config::api::{FeatureSwitch, InstanceSettings};
 use vitald::testing::probe::{Resolver, SystemLookup};
 use vitald::testing::serve::SnapshotError;
 use vitald::testing::serve::api::ApiBackend;
@@ -63,7 +63,7 @@ impl ReadContext for Nowhere {}
 impl Memory {
     /// Two instances; the second one's names are fixed, as project calls need it.
     pub(crate) fn new(quotas: Quotas, files: &[Arc<Channel>]) -> Self {
-        let fixed = vec![(FeatureName::VpcNameModifiable, false)];
+        let fixed = vec![(FeatureName::VpcNameModifiable, FeatureSwitch::Off)];
         let settings = [(FIRST, "local", vec![]), (SECOND, "second", fixed)];
         let settings = settings.map(|(id, name, features)| InstanceSettings {
             id: id.to_owned(),

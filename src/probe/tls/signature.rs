@@ -14,6 +14,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 use x509_parser::public_key::RSAPublicKey;
 
+use crate::channel::VerifyCertificate;
+
 /// Schemes for keys that say themselves that they are for RSA-PSS alone (RFC 8446, 4.2.3).
 /// Over TLS 1.2 the library refuses them by itself.
 const FOR_PSS_KEYS: [SignatureScheme; 3] =
@@ -35,9 +37,9 @@ const FOR_REACHABILITY: [SignatureScheme; 8] = [
 /// The schemes to offer. Where no certificate is verified, short hashes come first: the
 /// signature of a short RSA key has no room for a long one, and some members take the first
 /// scheme of their kind even so.
-pub(super) fn offered(mut own: Vec<SignatureScheme>, is_verified: bool) -> Vec<SignatureScheme> {
+pub(super) fn offered(mut own: Vec<SignatureScheme>, verify: VerifyCertificate) -> Vec<SignatureScheme> {
     own.extend(FOR_PSS_KEYS);
-    if !is_verified {
+    if verify == VerifyCertificate::No {
         own.sort_by_key(|scheme| match u16::from(*scheme) {
             0x0401 | 0x0403 | 0x0804 | 0x0809 => 256,
             0x0501 | 0x0503 | 0x0805 | 0x080a => 384,

@@ -20,6 +20,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509CertificateParser};
 use x509_parser::time::ASN1Time;
 
 use super::signature::{self, KeyProof};
+use crate::channel::VerifyCertificate;
 use crate::probe::finding::{CertificateTrace, printable};
 
 thread_local! {
@@ -122,7 +123,8 @@ pub(super) struct RecordingVerifier {
 impl RecordingVerifier {
     pub(super) fn new(path: Option<PathVerifier>, provider: Arc<CryptoProvider>) -> Self {
         let own = provider.signature_verification_algorithms.supported_schemes();
-        let schemes = signature::offered(own, path.is_some());
+        let verify = if path.is_some() { VerifyCertificate::Yes } else { VerifyCertificate::No };
+        let schemes = signature::offered(own, verify);
         Self { path, provider, schemes }
     }
 

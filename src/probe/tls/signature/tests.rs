@@ -162,12 +162,12 @@ fn a_short_key_or_a_broken_hash_proves_nothing_where_certificates_are_verified()
 #[test]
 fn every_scheme_that_is_offered_has_a_name() {
     let own = aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes();
-    let all = offered(own.clone(), false);
+    let all = offered(own.clone(), VerifyCertificate::No);
     for scheme in &all {
         assert!(!name(*scheme).starts_with("0x"), "{scheme:?}");
     }
     assert!(own.iter().all(|scheme| all.contains(scheme)));
-    let verified = offered(own.clone(), true);
+    let verified = offered(own.clone(), VerifyCertificate::Yes);
     assert_eq!(verified.get(..own.len()), Some(own.as_slice()), "the library's own come first");
     assert!(!verified.iter().any(|scheme| hash_is_weak(*scheme)), "{verified:?}");
 }
