@@ -1,4 +1,4 @@
-//! The balancer: the handle that everyone shares.
+//! The balancer: the handle that all threads of a program share.
 
 use std::borrow::Borrow;
 use std::cell::Cell;
@@ -115,7 +115,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// # Errors
     ///
-    /// [`NoPick`] says why there is nobody.
+    /// [`NoPick`] says why there is no member.
     #[inline]
     pub fn pick(&self, request: &Request<'_>) -> Result<SharedPick<'_, A>, NoPick> {
         let taken = TakenPickers::take();
@@ -144,7 +144,7 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     ///
     /// # Errors
     ///
-    /// [`NoPick`] says why there is nobody.
+    /// [`NoPick`] says why there is no member.
     pub fn pick_owned(&self, request: &Request<'_>) -> Result<OwnedPick<A>, NoPick> {
         let picked = self.begin(TakenPickers::take(), request)?;
         Ok(OwnedPick { balancer: self.clone(), picked })

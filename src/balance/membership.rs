@@ -1,4 +1,4 @@
-//! Who is a member: the writer's entry of each row, and the row of each identity.
+//! The writer's list of members: the entry of each row, and the row of each identity.
 //!
 //! A row is a member's number in every table. It is given out again only when the
 //! member has left and its last open pick has ended. Strategies build their tables

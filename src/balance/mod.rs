@@ -21,9 +21,9 @@
 //! | `picker` | a worker's fast path, and what it caches between picks |
 //! | `thread_pickers` | the picker of each thread behind `Balancer::pick` |
 //! | `strategy` | the list of strategies; each is one file below it |
-//! | `request` | what a pick knows, what its search sees, why there is nobody |
+//! | `request` | what a pick knows, what its search sees, why there is no member |
 //! | `member`, `options` | what users say |
-//! | `writer`, `membership` | the one writer, and its entries of who is a member |
+//! | `writer`, `membership` | the one writer, and its entry of each member |
 //! | `pool` | which members a pick chooses among: tiers and weights |
 //! | `core`, `member_table` | what the writer publishes and pickers read |
 //! | `counters`, `hash` | open and total picks; the seeded hash |

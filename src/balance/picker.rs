@@ -17,8 +17,8 @@ use super::member_table::{MemberTable, PickedMember};
 use super::request::{Draws, NoPick, Request, Search};
 use super::strategy::{ClaimedTurns, Counting, PoolTable, ShardAffinity};
 
-/// Searches before a pick believes that nobody is there. A search only fails
-/// without cause when a writer moves the last member while it runs.
+/// Searches before a pick reports that no member is there. A search fails although
+/// there is one only when the writer moves the last member while it runs.
 const SEARCHES: usize = 64;
 
 /// A worker's handle: picks without locks, locked instructions or allocation
@@ -124,7 +124,7 @@ impl<A: Clone> Picker<A> {
     ///
     /// # Errors
     ///
-    /// [`NoPick`] says why there is nobody.
+    /// [`NoPick`] says why there is no member.
     #[inline(always)]
     pub fn pick(&self, request: &Request<'_>) -> Result<Pick<'_, A>, NoPick> {
         match self.begin_ready(request) {
@@ -236,7 +236,7 @@ impl<A: Clone> Picker<A> {
         Some(picked)
     }
 
-    /// The row that the strategy chooses. A search that finds nobody is repeated: the
+    /// The row that the strategy chooses. A search that finds none is repeated: the
     /// tables may have changed under it.
     fn search(&self, cache: &PickerCache<A>, request: &Request<'_>) -> Option<u32> {
         let searches = if request.tried.is_empty() { SEARCHES } else { 2 };

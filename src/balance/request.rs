@@ -1,4 +1,4 @@
-//! What a pick needs to know, what its search may look at, and why it may find nobody.
+//! What a pick needs to know, what its search may look at, and why it may find no member.
 
 #![expect(clippy::cast_possible_truncation, reason = "a fraction is scaled to the length of a slice")]
 
@@ -74,7 +74,7 @@ pub enum NoPick {
 }
 
 impl NoPick {
-    /// Why a search among the members found nobody.
+    /// Why a search among the members found none.
     #[cold]
     pub(super) fn because(active: Active, request: &Request<'_>) -> Self {
         match active {

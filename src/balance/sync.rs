@@ -34,7 +34,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A lock for a few dozen instructions. Giving it back is a plain store, where a
-/// [`Mutex`] needs a second locked instruction to see whether anybody sleeps.
+/// [`Mutex`] needs a second locked instruction to see whether a thread sleeps.
 #[cfg(not(vitald_loom))]
 pub(super) type BriefMutex<T> = spin::mutex::SpinMutex<T>;
 #[cfg(not(vitald_loom))]
@@ -44,7 +44,7 @@ pub(super) type BriefMutex<T> = Mutex<T>;
 #[cfg(vitald_loom)]
 pub(super) type BriefGuard<'m, T> = MutexGuard<'m, T>;
 
-/// The lock, if nobody holds it.
+/// The lock, if no thread holds it.
 #[inline(always)]
 pub(super) fn try_lock_brief<T>(mutex: &BriefMutex<T>) -> Option<BriefGuard<'_, T>> {
     #[cfg(not(vitald_loom))]

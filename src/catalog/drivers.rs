@@ -1,5 +1,5 @@
-//! The drivers as the catalog's writer sees them: who has which slot, and what each
-//! driver is told.
+//! The drivers as the catalog's writer sees them: which member has which slot, and the
+//! commands for each driver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl NumberPool {
     }
 }
 
-/// Who has a slot, so that a transition can be named.
+/// The member in a slot, so that a transition can be named.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Occupant {
     pub(super) generation: u32,
@@ -94,7 +94,7 @@ pub(super) struct Drivers {
 struct DriverSlots {
     number: u16,
     pool: NumberPool,
-    /// By slot: who has it, or had it last.
+    /// By slot: the member that has it, or had it last.
     occupants: Vec<Occupant>,
 }
 
@@ -108,7 +108,7 @@ impl Drivers {
         1 + self.others.len()
     }
 
-    /// A free slot of the driver that a hash points at, under a generation that nobody
+    /// A free slot of the driver that a hash points at, under a generation that no member
     /// had there.
     pub(super) fn take(&mut self, hash: u64, channel: ChannelSlot, position: u32) -> MemberSlot {
         // 0 is the first.

@@ -45,7 +45,7 @@ pub struct Resource {
     /// Of the groups, in the order of `configured.groups()`.
     pub groups: Vec<GroupTag>,
     /// Of the members, in the order of `configured.members()`. Empty for channels of
-    /// files in a daemon without an API, where nobody can ask for ids.
+    /// files in a daemon without an API, where no client can ask for ids.
     pub members: Arc<Members>,
     /// Of the health check, if there is one.
     pub check: Option<Tag>,

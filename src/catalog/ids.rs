@@ -1,6 +1,6 @@
 //! Ids and times, as the API writes them.
 //!
-//! The catalog makes neither: whoever calls it passes a [`Fresh`].
+//! The catalog makes neither: its callers pass a [`Fresh`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -25,7 +25,7 @@
 //! | `record` | what the store keeps, opaque to it |
 //! | `archive` | everything the API made, as one text |
 //! | `writer` | from changes to what runs |
-//! | `drivers` | who has which slot, and what drivers are told |
+//! | `drivers` | which member has which slot; the commands for each driver |
 //! | `snapshot` | what readers get |
 //! | `query` | filters, order, paging |
 //! | `body` | JSON to the tree that the rules read |

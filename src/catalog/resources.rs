@@ -65,7 +65,7 @@ impl Resources {
         }
     }
 
-    /// The one instance of a daemon without an API, which nobody sees.
+    /// The one instance of a daemon without an API, which no client sees.
     #[must_use]
     pub fn without_api() -> Self {
         let mut resources = Self::new(Project::default(), Quotas::default(), Vec::new());

@@ -215,7 +215,7 @@ fn resource_of_file(
         let id = Id::of_parts(parts);
         Tag { created: seen.get(&id).copied().unwrap_or(now), id }
     };
-    // Nobody can ask for them where there is no API, and they take 32 bytes each.
+    // No client can ask for them where there is no API, and they take 32 bytes each.
     let named = channel.members().iter().filter(|_| resources.serves_api());
     let members = named.map(|member| {
         let identity = channel.host_identity(member);

@@ -1,5 +1,5 @@
-//! What changes together, and how it is planned: one change after another, each on what
-//! the ones before it leave, and none of it seen by anybody yet.
+//! What changes together, and how it is planned: one change after another, each on the
+//! state that the ones before it leave. Readers see none of it before it is committed.
 //!
 //! Whenever a channel is put, what is in effect is computed anew, for it and for all
 //! reference channels that stand for it.

@@ -101,7 +101,7 @@ impl Committed {
 pub struct Catalog {
     channels: Arc<Channels>,
     channel_slots: NumberPool,
-    /// By channel slot: who has it, or had it last.
+    /// By channel slot: the channel that has it, or had it last.
     occupants: Vec<Id>,
     drivers: Drivers,
     offsets: OffsetAllotter,
@@ -423,7 +423,7 @@ fn balancer_identity(channel: &Channel, member: &Member) -> String {
     channel.host_identity(member).to_string()
 }
 
-/// A new strategy does not make anybody healthier than they were.
+/// A new strategy makes no member healthier than it was.
 fn carry_health(new: &ChannelBalancer, old: &ChannelBalancer) {
     for member in old.members() {
         if let Some(id) = new.id_of(&member.identity) {

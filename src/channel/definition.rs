@@ -1,4 +1,4 @@
-//! What is asked of a channel's members, as bytes: equal bytes, equal question.
+//! What a channel's probes ask of its members, as bytes: equal bytes, equal question.
 //!
 //! A reload lets members go on whose question stays the same, and verdicts that
 //! were kept over a restart are found again by a hash of these bytes (`store`).

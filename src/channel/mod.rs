@@ -16,7 +16,7 @@
 //! | `identity` | what makes a member the same one |
 //! | `edit` | changes of a checked channel that keep its rules |
 //! | `code_set` | `http_code` |
-//! | `rotation` | who takes traffic |
+//! | `rotation` | which members take traffic |
 //! | `detection` | how long a failure can go unseen |
 //! | `definition` | what is asked of a member, as bytes |
 

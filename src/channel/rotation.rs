@@ -1,4 +1,4 @@
-//! Who takes traffic: one pure rule over enabled, role and health
+//! Which members take traffic: one pure rule over enabled, role and health
 //! (docs/vendor-api.md, "Weights" and "Status and standby").
 //!
 //! Status, metrics, balancers and the API all use this rule, so that they can never

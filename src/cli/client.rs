@@ -62,7 +62,7 @@ pub(super) enum Trust {
     System,
     /// Those of `--ca-file`.
     File(PathBuf),
-    /// Nobody has to: the address is one of this machine, so nobody is in between.
+    /// No authority: the address is one of this machine, so nobody is in between.
     /// The certificate was made for the names that others call the daemon by.
     ThisMachine,
 }

@@ -107,7 +107,7 @@ fn run(
 }
 
 /// Shows what happens until the time is over, the daemon ends (it takes Ctrl-C
-/// itself) or nobody reads any more.
+/// itself) or stdout is closed.
 async fn show(
     arguments: &DemoArguments,
     backends: &Backends,
@@ -144,7 +144,7 @@ async fn show(
     Ok(console.print(view.closing())?)
 }
 
-/// Who takes a channel's traffic now, asked of the daemon like anybody would.
+/// Which members take a channel's traffic now, asked of the daemon over HTTP.
 /// None when it does not answer at once: the view goes on without.
 async fn traffic(daemon: &DaemonUrl, channel: &str) -> Option<ChannelDocument> {
     let answer = daemon.get(&format!("/v1/channels/{channel}"), PATIENCE).await.ok()?;

@@ -96,7 +96,7 @@ fn ask_unseen(prompt: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
     stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush()).map_err(cannot_read)?;
     let line = block_on(async {
         let (sender, line) = tokio::sync::oneshot::channel();
-        // A thread of its own: after Ctrl-C nobody waits for its read to end.
+        // A thread of its own: after Ctrl-C the command does not wait for its read to end.
         std::thread::spawn(move || drop(sender.send(read_line())));
         // Cancel-safe: both are dropped together, and the process ends soon.
         tokio::select! {

@@ -107,7 +107,7 @@ fn parse_level(text: &str) -> Result<String, String> {
 /// The log while it is open. Dropping it writes what is queued, and waits about
 /// a second at most for a reader that is stuck.
 struct Log {
-    /// Lines that were dropped because nobody read.
+    /// Lines that were dropped because they were not read in time.
     lost: ErrorCounter,
     _writer: WorkerGuard,
 }

@@ -195,7 +195,7 @@ impl Control {
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
         for transition in batch {
             let slot = MemberSlot { driver, index: transition.slot, generation: transition.generation };
-            // A member that went while its transition was under way is nobody's news.
+            // A member that was removed while its transition was under way: nothing to say.
             let Some((entry, position)) = self.registrar.occupant(slot) else { continue };
             let Some(member) = entry.channel().members().get(position) else { continue };
             entry.set_health(position, transition.to);
@@ -212,13 +212,13 @@ impl Control {
             };
             log_transition(&event);
             if let Some(events) = &self.events {
-                // A listener that does not keep up misses events rather than holding us up.
+                // A receiver that does not keep up misses events: it must not hold up the loop.
                 let _ = events.try_send(event);
             }
         }
     }
 
-    /// Long orders of the rotation are written again for who is able now.
+    /// Long orders of the rotation are written again for the members that are able now.
     fn handle_catch_up(&mut self) {
         let now = Duration::from_nanos(self.observer.0.clock.now().monotonic.0);
         for balancer in self.catch_up.take() {

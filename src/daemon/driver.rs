@@ -293,7 +293,7 @@ impl<P: Probe> Driver<P> {
         }
     }
 
-    /// Keeps a transition until control takes it. One that nobody has seen yet is
+    /// Keeps a transition until control takes it. One that control has not taken yet is
     /// merged with its successor: control learns the latest verdict and where it
     /// started from.
     fn keep(&mut self, mut transition: Transition) {

@@ -28,7 +28,7 @@ const COMMANDS_AT_ONCE: usize = 1_000;
 /// only cost memory.
 const MOST_DRIVERS: usize = 16;
 
-/// A driver, as everybody but itself sees it.
+/// A driver, as other threads reach it.
 #[derive(Debug, Clone)]
 pub struct DriverHandle {
     /// Bounded; full means that the driver is behind, and the sender waits.

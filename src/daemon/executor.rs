@@ -137,7 +137,7 @@ impl<T> Executor<T> {
     }
 }
 
-/// Which tasks were woken, and whom to tell.
+/// Which tasks were woken, and the waker of the driver.
 struct ReadyQueue {
     /// Each task at most once, so the queue is bounded by their number.
     tasks: Mutex<VecDeque<u32>>,

@@ -345,13 +345,13 @@ impl HttpThread {
     }
 }
 
-/// A name that nobody serves is only confusing. That it is gone already is fine.
+/// Removes the file of a socket that is not served any more. It may be gone already.
 fn remove_socket(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
 /// Binds a Unix socket that owner and group may open (mode 0660). A socket file
-/// that a dead process left is replaced; one that somebody serves is not, nor
+/// that a dead process left is replaced; one that a process serves is not, nor
 /// is any other kind of file. Must run inside a runtime.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {

@@ -79,7 +79,7 @@ pub struct DaemonOptions {
     pub on_ready: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
     /// Gets every transition, as long as it keeps up.
     pub events: Option<mpsc::Sender<TransitionEvent>>,
-    /// Counts the log lines that nobody took; none where lines are never dropped.
+    /// Counts the log lines that were dropped; none where lines are never dropped.
     pub lost_log_lines: Option<ErrorCounter>,
 }
 
@@ -179,7 +179,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     catalog.reference().replace(config.prober.reference.clone());
     let (registrar, summary) =
         Registrar::open(&config, api, clock, (catalog, pool, file_limit), published).await?;
-    // Served only now: who asks finds every channel, and readiness means something.
+    // Served only now: a client finds every channel, and readiness means something.
     let (addresses, address_reader) = watch::channel(Vec::new());
     let api = match &config.api {
         Some(api) => {

@@ -49,7 +49,7 @@ pub struct ObserverState {
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// How writes into the state directory fare.
     pub writes: Vec<WriteMonitor>,
-    /// Counts the log lines that nobody took.
+    /// Counts the log lines that were dropped.
     pub lost_log_lines: Option<ErrorCounter>,
 }
 

@@ -99,7 +99,7 @@ impl Fresh for ClockAndChance {
     }
 }
 
-/// The channels in effect: what they are, who probes them, who is told.
+/// The channels in effect, the drivers that probe them, and the readers that are told.
 pub struct Registrar {
     catalog: Catalog,
     pool: DriverPool,
@@ -413,7 +413,7 @@ type TakenSnapshot = (MonotonicTime, Arc<Snapshot>);
 pub struct SharedSnapshot(Arc<Mutex<Option<TakenSnapshot>>>);
 
 impl SharedSnapshot {
-    /// A snapshot of just now. Cancel-safe: who waits for it gives way to the next in
+    /// A snapshot of just now. Cancel-safe: a caller that is dropped gives way to the next in
     /// line.
     async fn observe(&self, observer: &Observer) -> Result<Arc<Snapshot>, SnapshotError> {
         let mut held = self.0.lock().await;
@@ -427,7 +427,7 @@ impl SharedSnapshot {
         let snapshot = Arc::new(observer.observe().await?);
         let is_first = held.replace((now, Arc::clone(&snapshot))).is_none();
         if is_first {
-            // Pages that nobody looks at any more are the drivers' alone again.
+            // Drops the pages, so that the drivers need not copy them.
             let held = Arc::clone(&self.0);
             tokio::spawn(async move {
                 tokio::time::sleep(SHARED_FOR).await;

@@ -285,7 +285,7 @@ impl Engine {
     }
 
     /// Whether a job's member is still there and still checked in the same way. The
-    /// result of another job counts for nobody: it ends as [`Engine::handle_cancelled`].
+    /// result of another job counts for no member: it ends as [`Engine::handle_cancelled`].
     #[must_use]
     pub fn is_current(&self, job: Job) -> bool {
         self.slot(job.slot).is_some_and(|slot| slot.generation == job.generation)

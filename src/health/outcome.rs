@@ -79,7 +79,7 @@ reasons! {
         Reset => "reset",
         /// The member closed before it had answered.
         Closed => "closed",
-        /// The kernel connected the prober to itself: nobody listens there.
+        /// The kernel connected the prober to itself: no server listens there.
         SelfConnect => "self_connect",
         /// The member's name has no address.
         Resolve => "resolve",

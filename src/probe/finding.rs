@@ -4,9 +4,9 @@
 //! [`ProbeStep`] says what the probe wants next; a [`Finding`] is its end. A
 //! [`ProbeTrace`] is filled for `vitald probe --explain` alone.
 //!
-//! A table decides whose fault a system error is. An error that only the network or the
+//! A table says which side caused a system error. An error that only the network or the
 //! member can cause is a failure; one that only this host can cause is inconclusive; one
-//! that nobody expected is inconclusive too, with its number.
+//! that is not in the table is inconclusive too, with its number.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -198,7 +198,7 @@ impl<'a> ProbeMachine<'a> {
             Err(Errno::NOTCONN) => match sockopt::socket_error(socket) {
                 Ok(Ok(())) => return Err(ProbeStep::Wait(Interest::WRITABLE)),
                 // It was established, and reset before we looked. A TCP check
-                // asks for no more, and must not depend on who was faster.
+                // asks for no more, and must not depend on which side was faster.
                 Ok(Err(Errno::CONNRESET | Errno::PIPE)) if !self.speaks_first() => {}
                 Ok(Err(errno)) | Err(errno) => return Err(finding::connecting(errno).into()),
             },
@@ -300,7 +300,7 @@ impl<'a> ProbeMachine<'a> {
         self.report(finding, now)
     }
 
-    /// The kernel may choose the probed port as our own: nobody listens there,
+    /// The kernel may choose the probed port as our own: no server listens there,
     /// and the two ends of this socket greet each other (RFC 9293, 3.5,
     /// simultaneous open). What comes back is what was sent, and no request or
     /// greeting of ours is a good answer: only a failure, or a check that sends

@@ -1,4 +1,4 @@
-//! The optional self-check: does anything beyond this machine still answer?
+//! The optional self-check: whether anything beyond this machine still answers.
 //!
 //! When the prober's own network is gone, all members fall silent at once, and no single
 //! probe can tell why. A probe that meets such a silence therefore connects to the
@@ -30,7 +30,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Reference {
     targets: RwLock<Arc<[SocketAddr]>>,
-    /// Held during a check: whoever waits for it finds the result.
+    /// Held during a check: the probes that wait for it find the result.
     last: Mutex<Option<NetworkCheck>>,
 }
 

@@ -8,7 +8,7 @@
 //!   cancelled, and each call holds a thread. Further names wait; their last address
 //!   stays in use.
 //! - An answer is kept until a newer good one comes. A name that stops resolving keeps
-//!   its last address: the probe finds out whether somebody is still there.
+//!   its last address: the probe finds out whether a member is still there.
 //! - Of several addresses one is used, and stays in use while the answers contain it, so
 //!   that a shuffled answer is not a new member every time.
 //! - A name is looked up every `interval`, and sooner while it has never had an address.
@@ -274,7 +274,7 @@ impl Refresher {
 }
 
 impl NameTable {
-    /// Forgets a name, unless somebody holds it again.
+    /// Forgets a name, unless a target holds it again.
     fn forget(&self, name: &str) {
         let mut names = lock(&self.names);
         if names.get(name).is_some_and(|cell| cell.strong_count() == 0) {

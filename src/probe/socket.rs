@@ -31,11 +31,11 @@ thread_local! {
     static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The socket, and who watches it.
+/// The socket, and what watches it.
 pub(super) enum ProbeSocket {
     /// The event queue of this thread, from the start.
     Queued(QueuedSocket),
-    /// Nobody: no probe has had to wait for it yet.
+    /// Nothing: no probe has had to wait for it yet.
     Unwatched(OwnedFd),
     /// The runtime.
     Runtime(RuntimeSocket),

@@ -1,4 +1,4 @@
-//! How long did the prober itself not run, and which failures may that have caused?
+//! How long the prober itself did not run, and which failures that may have caused.
 //!
 //! A driver that is stopped, starved of its core or suspended cannot tell a late member
 //! from its own stall. It therefore tells its [`StallMeter`] when it wakes and when it

@@ -38,7 +38,7 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// drivers do.
     fn liveness(&self) -> Liveness;
 
-    /// Log lines that were dropped because nobody read them, since the start.
+    /// Log lines that were dropped because they were not read in time, since the start.
     fn lost_log_lines(&self) -> u64;
 
     /// Reads the configuration again and puts it into effect, all or nothing.

@@ -76,7 +76,7 @@ impl WritePermit {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::task::spawn_blocking(move || {
             let sender = Sender(sender);
-            // An error means that the client is gone; nobody is left to be told.
+            // An error means that the client is gone: there is no one to tell.
             drop(if is_gzip { send_gzip(sender, write) } else { send(sender, write) });
             drop(self);
         });

@@ -6,9 +6,9 @@
 //! most picks take the next one. While every member of the order is able, the order is
 //! *steady* and a turn needs no look at its member.
 //!
-//! A change of who is able makes the order uneven. A short order is written again
-//! at once, for those who are able now. A long one is written again at the next
-//! advance of the writer; until then picks that meet a member out of rotation are
+//! A member that goes out of rotation makes the order uneven. A short order is written
+//! again at once, for the members that are able now. A long one is written again at the
+//! next advance of the writer; until then picks that meet a member out of rotation are
 //! spread over the others in proportion to their weights. The same holds for short
 //! orders when many members flip together: what is written at once between two
 //! advances is bounded.

@@ -49,7 +49,7 @@ impl View {
         text
     }
 
-    /// One verdict that moved, and who takes the channel's traffic since.
+    /// One verdict that moved, and which members take the channel's traffic since.
     pub(super) fn change(
         &mut self,
         event: &TransitionEvent,

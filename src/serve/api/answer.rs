@@ -348,7 +348,7 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// A snapshot, or none when nobody answered: then everything is unknown.
+/// A snapshot, or none when the drivers did not answer: then everything is unknown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LiveVerdicts<'o> {
     snapshot: Option<&'o Snapshot>,

@@ -1,4 +1,4 @@
-//! The calls that look: lists and details.
+//! The calls that change nothing: lists and details.
 
 use std::sync::Arc;
 

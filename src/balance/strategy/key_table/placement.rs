@@ -56,7 +56,7 @@ const BATCH: u64 = 8;
 /// slots the two share bits, the least of the gap: less than a thousandth of it.
 const WORDS: u64 = BATCH / 2;
 
-/// Words after which a search that has met nobody sees whether there is anybody.
+/// Words after which a search that has met no member sees whether there is any.
 const PATIENCE: u64 = 512;
 
 /// The most words of a search.

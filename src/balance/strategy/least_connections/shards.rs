@@ -45,7 +45,7 @@ const AVOIDS: u32 = 64;
 /// another pick or release got through.
 const TRIES: usize = 16;
 
-/// The load of nobody.
+/// The load of a shard that has no member in the active pool.
 const NOBODY: u64 = u64::MAX;
 
 /// The shard that a picker prefers.
