@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use super::call::MembersReturn;
 use crate::catalog::{
     Entry, FeatureName, GroupTag, Id, Instance, Microservice, Resource, Service, Snapshot, UnixSeconds,
 };
@@ -144,7 +145,7 @@ impl<'r> ProjectAnswer<'r> {
         resource: &'r Resource,
         instance: &'r Instance,
         verdicts: LiveVerdicts<'r>,
-        with_members: bool,
+        members: MembersReturn,
     ) -> Self {
         let kind = resource.configured.kind();
         Self {
@@ -156,7 +157,10 @@ impl<'r> ProjectAnswer<'r> {
             vpc_channel_type: kind.word(),
             instance_id: &instance.id,
             instance_name: &instance.name,
-            members: with_members.then(|| members_of(resource, instance, verdicts)),
+            members: match members {
+                MembersReturn::Listed => Some(members_of(resource, instance, verdicts)),
+                MembersReturn::Omitted => None,
+            },
             vpc_health_config: HealthConfigAnswer::of(resource),
         }
     }

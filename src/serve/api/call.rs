@@ -175,6 +175,13 @@ fn fault_response(fault: &Fault) -> Response {
     json(StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
 }
 
+/// Whether the answer about a project channel lists its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MembersReturn {
+    Listed,
+    Omitted,
+}
+
 /// The parameters of a request.
 #[derive(Debug)]
 pub(super) struct ApiQuery {
@@ -265,12 +272,12 @@ impl ApiQuery {
         }
     }
 
-    /// `members_return` of the list of project channels; false unless given.
-    pub(super) fn members_return(&self) -> Result<bool, Fault> {
+    /// `members_return` of the list of project channels; no members unless it is given.
+    pub(super) fn members_return(&self) -> Result<MembersReturn, Fault> {
         match self.text("members_return") {
-            None => Ok(false),
-            Some(word) if word.eq_ignore_ascii_case("true") => Ok(true),
-            Some(word) if word.eq_ignore_ascii_case("false") => Ok(false),
+            None => Ok(MembersReturn::Omitted),
+            Some(word) if word.eq_ignore_ascii_case("true") => Ok(MembersReturn::Listed),
+            Some(word) if word.eq_ignore_ascii_case("false") => Ok(MembersReturn::Omitted),
             Some(_) => Err(Fault::Invalid("members_return", "write true or false".to_owned())),
         }
     }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::answer::{
     ChannelAnswer, ChannelDetailAnswer, GroupAnswer, List, LiveVerdicts, ProjectAnswer, members_of,
 };
-use super::call::{ApiBackend, ApiError, ApiRequest, ApiState};
+use super::call::{ApiBackend, ApiError, ApiRequest, ApiState, MembersReturn};
 use super::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
 use crate::catalog::{ChannelPath, Fault, Id, Instance, Resource, Snapshot};
 use crate::serve::http::json;
@@ -127,7 +127,7 @@ pub(super) async fn project_channels<B: ApiBackend>(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let filter = request.query.channel_filter(request.family)?;
-    let (paging, with_members) = (request.query.paging()?, request.query.members_return()?);
+    let (paging, members) = (request.query.paging()?, request.query.members_return()?);
     let (page, instances) = {
         let channels = api.backend.channels();
         let resources = &channels.resources;
@@ -136,18 +136,22 @@ pub(super) async fn project_channels<B: ApiBackend>(
             page.items.iter().map(|item| resources.instance(&item.instance).cloned()).collect();
         (page, instances?)
     };
-    let snapshot = if with_members || page.items.iter().any(|item| item.effective.health_check().is_some()) {
+    let snapshot = if members == MembersReturn::Listed
+        || page.items.iter().any(|item| item.effective.health_check().is_some())
+    {
         Some(observed(&api.backend).await?)
     } else {
         None
     };
-    let size =
-        if with_members { page.items.iter().map(|item| item.configured.members().len()).sum() } else { 0 };
+    let size = match members {
+        MembersReturn::Listed => page.items.iter().map(|item| item.configured.members().len()).sum(),
+        MembersReturn::Omitted => 0,
+    };
     written(size, move || {
         let verdicts = LiveVerdicts::of(snapshot.as_deref());
         let pairs = page.items.iter().zip(&instances);
         let items = pairs
-            .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, with_members))
+            .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, members))
             .collect();
         json(StatusCode::OK, &List { name: "project_vpc_channels", total: page.total, items })
     })

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer::{
     ChannelAnswer, GroupAnswer, HealthConfigAnswer, List, LiveVerdicts, ProjectAnswer, members_of,
 };
-use super::call::{ApiBackend, ApiError, ApiRequest, ApiState};
+use super::call::{ApiBackend, ApiError, ApiRequest, ApiState, MembersReturn};
 use super::instance::FeatureAnswer;
 use crate::catalog::{Body, Call, ChannelPath, Fault, Reply, Resource};
 use crate::serve::http::json;
@@ -85,7 +85,9 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
                 resources.iter().map(|resource| channels.resources.instance(&resource.instance)).collect();
             let pairs = resources.iter().zip(instances?);
             let channels: Vec<_> = pairs
-                .map(|(resource, instance)| ProjectAnswer::of(resource, instance, verdicts, true))
+                .map(|(resource, instance)| {
+                    ProjectAnswer::of(resource, instance, verdicts, MembersReturn::Listed)
+                })
                 .collect();
             json(status, &std::collections::BTreeMap::from([("project_vpc_channels", channels)]))
         }
