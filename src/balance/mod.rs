@@ -6,7 +6,7 @@
 //! proxy in Rust (`default-features = false` leaves out the daemon).
 //!
 //! ```text
-//! verdicts, edits ──> Balancer ──> writer (one)
+//! health, changes ──> Balancer ──> writer (one)
 //!                                    │ publishes        │ writes words
 //!                                    v                  v
 //!                                 snapshot: tables, bits, active pool

@@ -367,22 +367,22 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
     // Under another name until its permissions are right; the rename then
     // replaces what is left of an earlier run in one step.
-    let draft = draft_of(path);
-    match std::fs::remove_file(&draft) {
+    let temporary = temporary_path(path);
+    match std::fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&draft)?;
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-    std::fs::rename(&draft, path)?;
+    let listener = UnixListener::bind(&temporary)?;
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    std::fs::rename(&temporary, path)?;
     Ok(listener)
 }
 
 /// One byte longer than the path: the configuration leaves room for it.
-fn draft_of(path: &Path) -> PathBuf {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push("~");
-    PathBuf::from(draft)
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push("~");
+    PathBuf::from(temporary)
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl fmt::Debug for RecordChange {
     }
 }
 
-/// Edits that are made together or not at all, in order.
+/// Changes that are made together or not at all, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     edits: Vec<RecordChange>,

@@ -206,7 +206,7 @@ fn a_file_holds_what_was_saved_last() {
     let (_place, file) = file();
     assert_eq!(file.load().unwrap(), None);
     file.save(&verdicts(1)).unwrap();
-    // A directory in the draft's place fails for root too.
+    // A directory in the temporary file's place fails for root too.
     let draft = file.path().with_extension("new");
     fs::create_dir(&draft).unwrap();
     let error = file.save(&verdicts(2)).expect_err("there is a directory").to_string();
