@@ -27,7 +27,7 @@ pub struct Member<A> {
     /// What a pick hands out.
     pub address: A,
     /// Its effective weight, 0 to [`MAX_WEIGHT`]; more counts as that. 0 takes no
-    /// picks while anyone else in the active tier has a weight.
+    /// picks, but with `fail_open` while every enabled member has weight 0.
     pub weight: u16,
     /// Primary or backup.
     pub role: Role,
@@ -120,10 +120,9 @@ pub struct MemberSummary<A> {
     pub weight: u16,
     /// The share of its weight that slow start lets it take now, in percent.
     pub ramp_percent: u8,
-    /// Whether it takes new picks now: its tier is active, and it has a weight
-    /// or nobody in the tier has one.
+    /// Whether it takes new picks now: the active tier admits it.
     pub in_rotation: bool,
-    /// Role, status and health. A draining member stands as disabled.
+    /// Role, status, health and weight. A draining member stands as disabled.
     pub standing: Standing,
     /// Whether it is being emptied.
     pub drain: Drain,

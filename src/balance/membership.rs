@@ -12,7 +12,7 @@ use hashbrown::hash_table::Entry;
 use super::hash::Hashing;
 use super::member::{Drain, FULL_RAMP, MAX_WEIGHT, Member, MemberId, UnknownMember};
 use super::member_table::RowBits;
-use super::pool::{MemberPool, pools_of};
+use super::pool::{MemberPool, pools_if_able, pools_of};
 use crate::channel::{Health, MemberStatus, Role, Standing};
 
 /// Why a list of members was refused. Nothing was changed.
@@ -79,7 +79,7 @@ impl<A> MemberEntry<A> {
             Drain::Off => self.status,
             Drain::Draining => MemberStatus::Disabled,
         };
-        Standing { role: self.role, status, health: self.health }
+        Standing { role: self.role, status, health: self.health, weight: self.weight }
     }
 
     pub(super) fn ramp_percent(&self) -> u8 {
@@ -97,12 +97,12 @@ impl<A> MemberEntry<A> {
 
     /// Its own pool and its fail-open pool, as far as it may take picks from them.
     pub(super) fn pools(&self) -> [Option<MemberPool>; 2] {
-        pools_of(self.standing(), self.effective())
+        pools_of(self.standing())
     }
 
     /// The pools that it belongs to, whether it may take picks from them or not.
-    pub(super) fn pools_if_able(&self) -> [MemberPool; 2] {
-        [MemberPool::of(self.role, self.effective()), MemberPool::open_of(self.effective())]
+    pub(super) fn pools_if_able(&self) -> [Option<MemberPool>; 2] {
+        pools_if_able(self.standing())
     }
 }
 
@@ -213,7 +213,7 @@ impl<A> Membership<A> {
     }
 }
 
-/// What counts of a weight in its pools: those without a weight are equal there.
+/// What counts of a weight in its pools: those without a weight are equal in theirs.
 pub(super) fn weight_in_pool(weight: u32) -> u32 {
     if weight == 0 { FULL_RAMP } else { weight }
 }
@@ -229,7 +229,7 @@ pub(super) struct PoolMembers<'m, A> {
 impl<A> PoolMembers<'_, A> {
     /// Rows and entries, able or not, in the order of rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &MemberEntry<A>)> {
-        self.membership.members().filter(|(_, entry)| entry.pools_if_able().contains(&self.pool))
+        self.membership.members().filter(|(_, entry)| entry.pools_if_able().contains(&Some(self.pool)))
     }
 }
 

@@ -24,7 +24,7 @@
 //! | `request` | what a pick knows, what its search sees, why there is no member |
 //! | `member`, `options` | what users say |
 //! | `writer`, `membership` | the one writer, and its entry of each member |
-//! | `pool` | which members a pick chooses among: tiers and weights |
+//! | `pool` | which members a pick chooses among: one pool for each tier |
 //! | `core`, `member_table` | what the writer publishes and pickers read |
 //! | `counters`, `hash` | open and total picks; the seeded hash |
 //! | `sync` | atomics and locks, exchangeable for loom's |

@@ -1,52 +1,46 @@
 //! Which members a pick chooses among: pools, and the one that is active.
 //!
-//! `channel::rotation` decides the tier from all members in one pass. Here the same
-//! decision is kept up to date by counting, so that fail-over is one store by the
-//! writer and one branch in a pick; a property test holds the two equal. Members
-//! of weight 0 form pools of their own: they take part only when no eligible member
-//! of their tier has a weight, and then count as equal.
+//! `channel::rotation` decides who takes traffic. Each of its tiers has a pool here, of the
+//! members that the tier admits. The writer keeps the counts that decide up to date, so
+//! that fail-over is one store by the writer and one branch in a pick.
 
 #![expect(clippy::indexing_slicing, reason = "pools are below the length of what they index")]
 
 use std::ops::{Index, IndexMut};
 
-use crate::channel::{FailOpen, MemberStatus, NobodyReason, Role, Standing, Tier};
+use crate::channel::{Health, MemberStatus, NobodyReason, Role, Standing, Tier};
 
 /// A set of members that take picks together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum MemberPool {
     Primary = 0,
-    PrimaryWeightless = 1,
-    Backup = 2,
-    BackupWeightless = 3,
-    /// Everyone enabled, of both roles: fail-open.
-    Everyone = 4,
-    EveryoneWeightless = 5,
+    Backup = 1,
+    /// Everyone enabled that has a weight, of both roles: fail-open.
+    Everyone = 2,
+    /// Everyone enabled of weight 0, as equals: fail-open while nobody has a weight.
+    EveryoneWeightless = 3,
 }
 
 impl MemberPool {
-    pub(super) const COUNT: usize = 6;
-    pub(super) const ALL: [Self; Self::COUNT] = [
-        Self::Primary,
-        Self::PrimaryWeightless,
-        Self::Backup,
-        Self::BackupWeightless,
-        Self::Everyone,
-        Self::EveryoneWeightless,
-    ];
+    pub(super) const COUNT: usize = 4;
+    pub(super) const ALL: [Self; Self::COUNT] =
+        [Self::Primary, Self::Backup, Self::Everyone, Self::EveryoneWeightless];
 
-    /// The pool a member belongs to in its own tier.
-    pub(super) fn of(role: Role, weight: u32) -> Self {
-        match (role, weight) {
-            (Role::Primary, 0) => Self::PrimaryWeightless,
-            (Role::Primary, _) => Self::Primary,
-            (Role::Backup, 0) => Self::BackupWeightless,
-            (Role::Backup, _) => Self::Backup,
+    /// The tier whose members these are.
+    pub(super) fn tier(self) -> Tier {
+        match self {
+            Self::Primary => Tier::Primary,
+            Self::Backup => Tier::Backup,
+            Self::Everyone => Tier::FailOpen,
+            Self::EveryoneWeightless => Tier::FailOpenEqual,
         }
     }
 
-    pub(super) fn open_of(weight: u32) -> Self {
-        if weight == 0 { Self::EveryoneWeightless } else { Self::Everyone }
+    fn of(role: Role) -> Self {
+        match role {
+            Role::Primary => Self::Primary,
+            Role::Backup => Self::Backup,
+        }
     }
 
     #[inline]
@@ -55,12 +49,12 @@ impl MemberPool {
     }
 
     pub(super) fn is_weightless(self) -> bool {
-        matches!(self, Self::PrimaryWeightless | Self::BackupWeightless | Self::EveryoneWeightless)
+        self == Self::EveryoneWeightless
     }
 
     /// Whether members of this role are in this pool or, with another weight, could be.
     pub(super) fn has_role(self, role: Role) -> bool {
-        self.is_open() || self == Self::of(role, 0) || self == Self::of(role, 1)
+        self.is_open() || self == Self::of(role)
     }
 }
 
@@ -96,22 +90,36 @@ pub(super) enum Active {
     Nobody(NobodyReason),
 }
 
+impl From<Tier> for Active {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Primary => Self::Pool(MemberPool::Primary),
+            Tier::Backup => Self::Pool(MemberPool::Backup),
+            Tier::FailOpen => Self::Pool(MemberPool::Everyone),
+            Tier::FailOpenEqual => Self::Pool(MemberPool::EveryoneWeightless),
+            Tier::Nobody(reason) => Self::Nobody(reason),
+        }
+    }
+}
+
 impl Active {
     pub(super) fn to_byte(self) -> u8 {
         match self {
             Self::Pool(pool) => pool as u8,
-            Self::Nobody(NobodyReason::NoMembers) => 6,
-            Self::Nobody(NobodyReason::AllDisabled) => 7,
-            Self::Nobody(NobodyReason::AllUnhealthy) => 8,
+            Self::Nobody(NobodyReason::NoMembers) => 4,
+            Self::Nobody(NobodyReason::AllDisabled) => 5,
+            Self::Nobody(NobodyReason::AllUnhealthy) => 6,
+            Self::Nobody(NobodyReason::AllWeightsZero) => 7,
         }
     }
 
     #[inline(always)]
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
-            6 => Self::Nobody(NobodyReason::NoMembers),
-            7 => Self::Nobody(NobodyReason::AllDisabled),
-            8 => Self::Nobody(NobodyReason::AllUnhealthy),
+            4 => Self::Nobody(NobodyReason::NoMembers),
+            5 => Self::Nobody(NobodyReason::AllDisabled),
+            6 => Self::Nobody(NobodyReason::AllUnhealthy),
+            7 => Self::Nobody(NobodyReason::AllWeightsZero),
             pool => Self::Pool(MemberPool::ALL[pool as usize]),
         }
     }
@@ -130,60 +138,25 @@ impl Active {
 
     pub(super) fn tier(self) -> Tier {
         match self {
-            Self::Pool(MemberPool::Primary | MemberPool::PrimaryWeightless) => Tier::Primary,
-            Self::Pool(MemberPool::Backup | MemberPool::BackupWeightless) => Tier::Backup,
-            Self::Pool(MemberPool::Everyone | MemberPool::EveryoneWeightless) => Tier::FailOpen,
+            Self::Pool(pool) => pool.tier(),
             Self::Nobody(reason) => Tier::Nobody(reason),
         }
     }
 }
 
-/// How many members could take picks in each pool.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TierCounts {
-    members: usize,
-    able: ByPool<usize>,
-}
-
-impl TierCounts {
-    pub(super) fn add(&mut self, standing: Standing, weight: u32) {
-        self.members += 1;
-        for pool in pools_of(standing, weight).into_iter().flatten() {
-            self.able[pool] += 1;
-        }
-    }
-
-    pub(super) fn remove(&mut self, standing: Standing, weight: u32) {
-        self.members -= 1;
-        for pool in pools_of(standing, weight).into_iter().flatten() {
-            self.able[pool] -= 1;
-        }
-    }
-
-    /// The rule of `channel::rotation`, from the counts.
-    pub(super) fn active(&self, fail_open: FailOpen) -> Active {
-        use MemberPool::{
-            Backup, BackupWeightless, Everyone, EveryoneWeightless, Primary, PrimaryWeightless,
-        };
-        let able = |pool: &MemberPool| self.able[*pool] > 0;
-        if let Some(pool) = [Primary, PrimaryWeightless, Backup, BackupWeightless].into_iter().find(able) {
-            return Active::Pool(pool);
-        }
-        match (fail_open, [Everyone, EveryoneWeightless].into_iter().find(able)) {
-            (FailOpen::AllEnabled, Some(pool)) => Active::Pool(pool),
-            (FailOpen::Closed, Some(_)) => Active::Nobody(NobodyReason::AllUnhealthy),
-            (_, None) if self.members > 0 => Active::Nobody(NobodyReason::AllDisabled),
-            (_, None) => Active::Nobody(NobodyReason::NoMembers),
-        }
-    }
-}
-
-/// The pools in which a member of this standing could take picks.
-pub(super) fn pools_of(standing: Standing, weight: u32) -> [Option<MemberPool>; 2] {
+/// The pools in which a member of this standing could take picks: that of its role, and one
+/// of those for fail-open.
+pub(super) fn pools_of(standing: Standing) -> [Option<MemberPool>; 2] {
+    let admits = |pool: &MemberPool| pool.tier().admits(standing);
     [
-        standing.is_eligible().then(|| MemberPool::of(standing.role, weight)),
-        (standing.status == MemberStatus::Enabled).then(|| MemberPool::open_of(weight)),
+        Some(MemberPool::of(standing.role)).filter(admits),
+        [MemberPool::Everyone, MemberPool::EveryoneWeightless].into_iter().find(admits),
     ]
+}
+
+/// The pools that a member belongs to, whether it may take picks from them or not.
+pub(super) fn pools_if_able(standing: Standing) -> [Option<MemberPool>; 2] {
+    pools_of(Standing { status: MemberStatus::Enabled, health: Health::Healthy, ..standing })
 }
 
 #[cfg(test)]
@@ -191,46 +164,45 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::channel::Health;
+    use crate::channel::FailOpen;
 
-    fn standings() -> impl Strategy<Value = (Standing, u32)> {
+    fn standings() -> impl Strategy<Value = Standing> {
         let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
         let status = prop_oneof![Just(MemberStatus::Enabled), Just(MemberStatus::Disabled)];
         let health = prop::sample::select(&Health::ALL[..]);
-        (role, status, health, 0_u32..3)
-            .prop_map(|(role, status, health, weight)| (Standing { role, status, health }, weight))
+        (role, status, health, 0_u16..3).prop_map(|(role, status, health, weight)| Standing {
+            role,
+            status,
+            health,
+            weight,
+        })
+    }
+
+    #[test]
+    fn every_tier_is_one_byte_and_the_same_again() {
+        let pools = MemberPool::ALL.map(MemberPool::tier);
+        let nobody = NobodyReason::ALL.map(Tier::Nobody);
+        let mut bytes = std::collections::BTreeSet::new();
+        for tier in pools.into_iter().chain(nobody) {
+            let byte = Active::from(tier).to_byte();
+            assert_eq!(Active::from_byte(byte).tier(), tier);
+            assert!(bytes.insert(byte), "{tier:?} has a byte of its own");
+        }
     }
 
     proptest! {
+        /// The active pool holds exactly the members that the tier admits.
         #[test]
-        fn the_counts_agree_with_rotation(
+        fn pools_hold_whom_their_tier_admits(
             members in prop::collection::vec(standings(), 0..6),
-            gone in prop::collection::vec(standings(), 0..6),
             open in any::<bool>(),
         ) {
             let fail_open = if open { FailOpen::AllEnabled } else { FailOpen::Closed };
-            let mut counts = TierCounts::default();
-            for (standing, weight) in members.iter().chain(&gone) {
-                counts.add(*standing, *weight);
-            }
-            for (standing, weight) in gone {
-                counts.remove(standing, weight);
-            }
-            let active = counts.active(fail_open);
-            let tier = Tier::of(members.iter().map(|(standing, _)| *standing), fail_open);
-            prop_assert_eq!(active.tier(), tier);
-            prop_assert_eq!(Active::from_byte(active.to_byte()), active);
-            // The pool holds exactly those that the tier admits and that the
-            // rule of weights lets through.
-            let admitted: Vec<_> = members.iter().filter(|(standing, _)| tier.admits(*standing)).collect();
-            let weighted = admitted.iter().any(|(_, weight)| *weight > 0);
-            for (standing, weight) in &members {
-                let takes = tier.admits(*standing) && (*weight > 0 || !weighted);
-                let pooled = match active {
-                    Active::Pool(pool) => pools_of(*standing, *weight).contains(&Some(pool)),
-                    Active::Nobody(_) => false,
-                };
-                prop_assert_eq!(pooled, takes);
+            let tier = Tier::of(members.iter().copied(), fail_open);
+            for member in members {
+                let pooled =
+                    Active::from(tier).pool().is_some_and(|pool| pools_of(member).contains(&Some(pool)));
+                prop_assert_eq!(pooled, tier.admits(member));
             }
         }
     }

@@ -91,6 +91,7 @@ fn reason(reason: NobodyReason) -> &'static str {
         NobodyReason::NoMembers => "there are no members",
         NobodyReason::AllDisabled => "all members are disabled",
         NobodyReason::AllUnhealthy => "all enabled members are unhealthy",
+        NobodyReason::AllWeightsZero => "all enabled members that are not unhealthy have weight 0",
     }
 }
 

@@ -12,9 +12,9 @@ use super::member::{FIRST_STEP, FULL_RAMP, Member, MemberId, UnknownMember};
 use super::member_table::{MemberTable, TableRow};
 use super::membership::{MemberEntry, Membership, PoolMembers, UpdateError, weight_in_pool};
 use super::options::SlowStart;
-use super::pool::{ByPool, MemberPool, TierCounts, pools_of};
+use super::pool::{Active, ByPool, MemberPool, pools_if_able, pools_of};
 use super::strategy::{Counting, PoolTable};
-use crate::channel::{FailOpen, Health, Standing};
+use crate::channel::{FailOpen, Health, Standing, TierCounts};
 
 /// The writer's state, behind the balancer's lock.
 #[derive(Debug)]
@@ -142,9 +142,9 @@ impl<A: Clone> TableWriter<A> {
     /// Brings another standing or weight of a member into effect: by words where the
     /// tables allow it.
     fn apply(&mut self, core: &Core<A>, row: u32, before: (Standing, u32), after: (Standing, u32)) {
-        self.counts.remove(before.0, before.1);
-        self.counts.add(after.0, after.1);
-        let active = self.counts.active(core.method.options.fail_open);
+        self.counts.remove(before.0);
+        self.counts.add(after.0);
+        let active = Active::from(self.counts.tier(core.method.options.fail_open));
         if core.method.counting == Counting::Ordered {
             return core.method.least.relink(&self.membership, &self.snapshot.members, row, active);
         }
@@ -152,7 +152,7 @@ impl<A: Clone> TableWriter<A> {
         if is_reweighed && !(core.method.weighs_in_place() && (before.1 == 0) == (after.1 == 0)) {
             return self.rebuild(core);
         }
-        let (old, new) = (pools_of(before.0, before.1), pools_of(after.0, after.1));
+        let (old, new) = (pools_of(before.0), pools_of(after.0));
         let joins = new.iter().flatten().count() > old.iter().flatten().count();
         let members = &self.snapshot.members;
         // The active pool changes before a member leaves it, and after one joins.
@@ -160,7 +160,7 @@ impl<A: Clone> TableWriter<A> {
             members.set_active(active);
         }
         members.set_standing(row, after.0);
-        for pool in [MemberPool::of(after.0.role, after.1), MemberPool::open_of(after.1)] {
+        for pool in pools_if_able(after.0).into_iter().flatten() {
             if let Some(table) = self.snapshot.table(pool) {
                 let weight = if new.contains(&Some(pool)) { weight_in_pool(after.1) } else { 0 };
                 table.set_weight(row, weight);
@@ -196,10 +196,10 @@ impl<A: Clone> TableWriter<A> {
         // Most pools have no members, and need no pass over all.
         let mut used = ByPool::<bool>::default();
         for (_, entry) in self.membership.members() {
-            self.counts.add(entry.standing(), entry.effective());
-            entry.pools_if_able().into_iter().for_each(|pool| used[pool] = true);
+            self.counts.add(entry.standing());
+            entry.pools_if_able().into_iter().flatten().for_each(|pool| used[pool] = true);
         }
-        let active = self.counts.active(method.options.fail_open);
+        let active = Active::from(self.counts.tier(method.options.fail_open));
         let rows = self.membership.entries.iter().map(|entry| {
             entry.is_member.then(|| TableRow { address: entry.address.clone(), serial: entry.serial })
         });

@@ -9,7 +9,7 @@ use super::entry::{Entry, MemberRow, MemberSlot};
 use super::ids::Id;
 use super::resources::Resources;
 use super::sorted_map::SortedMap;
-use crate::channel::{Health, Member, MemberAddress, MemberStatus, Standing, Tier};
+use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, OutOfRotation, Standing, Tier};
 use crate::health::snapshot::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 use crate::store::{StoredKind, WriteState};
@@ -93,10 +93,9 @@ impl Snapshot {
     /// One channel with its members' states and rotation.
     #[must_use]
     pub fn channel<'a>(&'a self, entry: &'a Entry) -> ChannelSnapshot<'a> {
-        let tier = Tier::of(
-            self.states(entry).map(|(member, state)| standing(member, state)),
-            entry.channel().balance().fail_open,
-        );
+        let channel = entry.channel();
+        let standings = self.states(entry).map(|(member, state)| standing(channel, member, state));
+        let tier = Tier::of(standings, channel.balance().fail_open);
         ChannelSnapshot { snapshot: self, entry, tier }
     }
 
@@ -232,7 +231,13 @@ impl MemberSnapshot<'_> {
     /// Whether it takes traffic.
     #[must_use]
     pub fn in_rotation(&self) -> bool {
-        self.channel.tier.admits(standing(self.member, self.state))
+        self.out_of_rotation().is_none()
+    }
+
+    /// Why it takes no traffic; none if it does.
+    #[must_use]
+    pub fn out_of_rotation(&self) -> Option<OutOfRotation> {
+        self.channel.tier.excludes(standing(self.channel.entry.channel(), self.member, self.state))
     }
 
     /// Picks of the balancer that have begun and not ended.
@@ -246,6 +251,7 @@ fn health_of(state: Option<&MemberState>) -> Health {
     state.map_or(Health::Unknown, |state| state.health)
 }
 
-fn standing(member: &Member, state: Option<&MemberState>) -> Standing {
-    Standing { role: member.role(), status: member.status(), health: health_of(state) }
+fn standing(channel: &Channel, member: &Member, state: Option<&MemberState>) -> Standing {
+    let weight = channel.effective_weight(member);
+    Standing { role: member.role(), status: member.status(), health: health_of(state), weight }
 }

@@ -45,7 +45,8 @@ pub use model::{
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
     VerifyCertificate,
 };
-pub use rotation::{NobodyReason, Standing, Tier};
+pub(crate) use rotation::TierCounts;
+pub use rotation::{NobodyReason, OutOfRotation, Standing, Tier};
 pub use violation::{FieldPath, PathSegment, Rule, Violation};
 pub use words::{
     ChannelKind, CheckStatus, CloseMode, FailOpen, Health, HttpMethod, MemberStatus, MemberType, Role,

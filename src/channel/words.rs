@@ -197,6 +197,7 @@ pub enum FailOpen {
     /// `false`: nobody takes traffic. The documented behaviour.
     #[default]
     Closed,
-    /// `true`: every enabled member takes traffic.
+    /// `true`: every enabled member takes traffic by its weight; as equals, if all of
+    /// these are 0.
     AllEnabled,
 }

@@ -227,8 +227,8 @@ fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [TableC
     };
     let traffic = match (member.enabled, member.in_rotation, member.weight) {
         (false, _, _) => TableCell::toned(Tone::Faint, "disabled"),
-        (true, true, 0) => TableCell::toned(Tone::Faint, "weight 0"),
         (true, true, _) => TableCell::toned(Tone::Good, "yes"),
+        (true, false, 0) => TableCell::toned(Tone::Faint, "weight 0"),
         (true, false, _) => TableCell::toned(Tone::Faint, "no"),
     };
     [

@@ -17,7 +17,7 @@ use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::wire::AsText;
-use crate::channel::{MemberAddress, MemberStatus, Role, Tier};
+use crate::channel::{MemberAddress, MemberStatus, OutOfRotation, Role, Tier};
 use crate::health::{LastProbe, Phases, Timestamp};
 use crate::store::{StoredKind, WriteState};
 
@@ -82,6 +82,10 @@ pub(super) fn write_channel(text: &mut Text<'_>, snapshot: &Snapshot, entry: &En
         strategy: entry.channel().strategy().word(),
         on_backup: view.tier == Tier::Backup,
         tier: tier_word(view.tier),
+        nobody: match view.tier {
+            Tier::Nobody(reason) => Some(reason.word()),
+            Tier::Primary | Tier::Backup | Tier::FailOpen | Tier::FailOpenEqual => None,
+        },
         checked: entry.channel().active_check().is_some(),
         healthy: counts.healthy,
         unhealthy: counts.unhealthy,
@@ -103,7 +107,7 @@ pub(super) fn tier_word(tier: Tier) -> &'static str {
     match tier {
         Tier::Primary => "primary",
         Tier::Backup => "backup",
-        Tier::FailOpen => "fail_open",
+        Tier::FailOpen | Tier::FailOpenEqual => "fail_open",
         Tier::Nobody(_) => "nobody",
     }
 }
@@ -152,6 +156,7 @@ struct ChannelHead<'a> {
     strategy: &'static str,
     on_backup: bool,
     tier: &'static str,
+    nobody: Option<&'static str>,
     checked: bool,
     healthy: usize,
     unhealthy: usize,
@@ -168,6 +173,7 @@ struct MemberBody<'a> {
     weight: u16,
     health: &'static str,
     in_rotation: bool,
+    out_of_rotation: Option<&'static str>,
     open_picks: u32,
     since: Option<Time>,
     consecutive_successes: u32,
@@ -177,6 +183,7 @@ struct MemberBody<'a> {
 
 impl<'a> MemberBody<'a> {
     fn of(view: &'a MemberSnapshot<'a>) -> Self {
+        let out_of_rotation = view.out_of_rotation();
         Self {
             address: AsText(view.address()),
             group: view.member.group(),
@@ -184,7 +191,8 @@ impl<'a> MemberBody<'a> {
             enabled: view.member.status() == MemberStatus::Enabled,
             weight: view.weight(),
             health: view.health().word(),
-            in_rotation: view.in_rotation(),
+            in_rotation: out_of_rotation.is_none(),
+            out_of_rotation: out_of_rotation.map(OutOfRotation::word),
             open_picks: view.open_picks(),
             since: view.state.map(|state| time(state.since)),
             consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),

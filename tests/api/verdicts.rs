@@ -52,6 +52,34 @@ fn verdicts_are_live() {
     assert_eq!(members["members"][0]["health_status"], "unhealthy");
 }
 
+/// Drained members take no traffic, but the check finds nothing wrong with them.
+#[test]
+fn a_channel_of_drained_members_is_normal_while_one_is_not_unhealthy() {
+    let channel = |name: &str, fail_open: bool| {
+        format!(
+            "[[channels]]\nname = \"{name}\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+             members = [{{ host = \"192.0.2.1\", weight = 0 }}, {{ host = \"192.0.2.2\", weight = 0 }}]\n\
+             balance = {{ fail_open = {fail_open} }}\n\
+             [channels.vpc_health_config]\nprotocol = \"TCP\"\nthreshold_normal = 1\n\
+             threshold_abnormal = 1\ntime_interval = 1\ntimeout = 1\n"
+        )
+    };
+    let text = channel("closed", false) + &channel("open", true);
+    let parsed = config::parse("vitald.toml", &text, Path::new(".")).expect("a good file");
+    let files: Vec<_> = parsed.channels.iter().map(|file| Arc::clone(&file.channel)).collect();
+    let memory = Memory::new(Quotas::default(), &files);
+    let server = Server::start(memory.clone());
+    let statuses = || {
+        let listed = server.send("GET", &path("/vpc-channels"), None).json();
+        [0, 1].map(|place| listed["vpc_channels"][place]["status"].as_u64())
+    };
+    memory.set_verdict("192.0.2.1:80", Health::Unhealthy);
+    memory.set_verdict("192.0.2.2:80", Health::Healthy);
+    assert_eq!(statuses(), [Some(1); 2]);
+    memory.set_verdict("192.0.2.2:80", Health::Unhealthy);
+    assert_eq!(statuses(), [Some(2); 2]);
+}
+
 #[test]
 fn channels_of_files_are_shown_and_not_written() {
     let parsed = config::parse(

@@ -8,7 +8,7 @@ use vitald::balance::{
     Balancer, Drain, HashOptions, LeastRule, MAX_WEIGHT, Member, NoPick, Options, Request, SlowStart,
     UpdateError,
 };
-use vitald::channel::{Health, MemberStatus, NobodyReason, Strategy as Way, Tier};
+use vitald::channel::{FailOpen, Health, MemberStatus, NobodyReason, Role, Strategy as Way, Tier};
 
 use crate::{balancer, id, map, uri};
 
@@ -213,7 +213,7 @@ fn nobody_is_said_with_a_reason() {
             assert_eq!(reason(&none), NoPick::Nobody(NobodyReason::NoMembers));
             let two = balancer(way, options, &[1, 0]);
             two.set_health(id(&two, 0), Health::Unhealthy).unwrap();
-            assert_eq!(*two.pick(&request).unwrap().address(), 1, "weightless, but alone");
+            assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllWeightsZero), "drained, though alone");
             two.set_health(id(&two, 1), Health::Unhealthy).unwrap();
             assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllUnhealthy));
             two.set_status(id(&two, 0), MemberStatus::Disabled).unwrap();
@@ -221,12 +221,81 @@ fn nobody_is_said_with_a_reason() {
             assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllDisabled));
             two.set_drain(id(&two, 1), Drain::Off).unwrap();
             two.set_health(id(&two, 1), Health::Unknown).unwrap();
+            assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::AllWeightsZero));
+            two.set_weight(id(&two, 1), 2).unwrap();
             let only = two.pick(&request).unwrap();
             assert_eq!(*only.address(), 1);
             let tried = [only.id()];
             assert_eq!(two.pick(&request.tried(&tried)).map(|_| ()).unwrap_err(), NoPick::AllTried);
             two.update([]).unwrap();
             assert_eq!(reason(&two), NoPick::Nobody(NobodyReason::NoMembers));
+        }
+    }
+}
+
+/// Everyone who is picked, in the order of their addresses.
+fn taken(balancer: &Balancer<u32>) -> Vec<u32> {
+    let mut open = Vec::new();
+    let mut seen = std::collections::BTreeMap::<u32, u32>::new();
+    for key in 0..400_u64 {
+        let source = IpAddr::from(u128::from(key).to_be_bytes());
+        let key = uri(key);
+        let Ok(pick) = balancer.pick(&Request::new().uri(key.as_bytes()).source(source)) else { break };
+        *seen.entry(*pick.address()).or_default() += 1;
+        open.push(pick);
+    }
+    let shares = seen.values().map(|count| f64::from(*count) * seen.len() as f64 / 400.0);
+    assert!(shares.into_iter().all(|share| (0.7..1.3).contains(&share)), "equals: {seen:?}");
+    seen.into_keys().collect()
+}
+
+#[test]
+fn a_weight_of_zero_takes_nothing_by_any_strategy() {
+    let member = |address: u32, weight: u16, role: Role| Member::new(address).weight(weight).role(role);
+    for way in Way::ALL {
+        for options in [Options::default(), bounded(1.25), sampled()] {
+            let members = [
+                member(0, 0, Role::Primary),
+                member(1, 4, Role::Primary),
+                member(2, 7, Role::Backup),
+                member(3, 0, Role::Backup),
+            ];
+            let one = Balancer::new(way, options, members).unwrap();
+            let state = || (one.tier(), taken(&one));
+            assert_eq!(state(), (Tier::Primary, vec![1]), "{way:?}");
+            // Standby members take over from drained primaries, and step back.
+            one.set_weight(id(&one, 1), 0).unwrap();
+            assert_eq!(state(), (Tier::Backup, vec![2]), "{way:?}");
+            one.set_weight(id(&one, 0), 3).unwrap();
+            assert_eq!(state(), (Tier::Primary, vec![0]), "{way:?}");
+            one.set_health(id(&one, 0), Health::Unhealthy).unwrap();
+            assert_eq!(state(), (Tier::Backup, vec![2]), "{way:?}");
+            one.set_weight(id(&one, 2), 0).unwrap();
+            assert_eq!(state(), (Tier::Nobody(NobodyReason::AllWeightsZero), vec![]), "{way:?}");
+            assert!(one.members().iter().all(|member| !member.in_rotation));
+        }
+    }
+}
+
+#[test]
+fn fail_open_asks_drained_members_last_and_as_equals() {
+    for way in Way::ALL {
+        for options in [Options::default(), bounded(1.25), sampled()] {
+            let options = Options { fail_open: FailOpen::AllEnabled, ..options };
+            let one = balancer(way, options, &[0, 5, 0, 5]);
+            let state = || (one.tier(), taken(&one));
+            for down in [1, 3] {
+                one.set_health(id(&one, down), Health::Unhealthy).unwrap();
+            }
+            assert_eq!(state(), (Tier::FailOpen, vec![1, 3]), "{way:?}: whoever has a weight");
+            one.set_status(id(&one, 3), MemberStatus::Disabled).unwrap();
+            one.set_weight(id(&one, 1), 0).unwrap();
+            one.set_health(id(&one, 2), Health::Unhealthy).unwrap();
+            assert_eq!(state(), (Tier::FailOpenEqual, vec![0, 1, 2]), "{way:?}: every enabled one");
+            one.set_weight(id(&one, 2), 1).unwrap();
+            assert_eq!(state(), (Tier::FailOpen, vec![2]), "{way:?}");
+            one.set_health(id(&one, 2), Health::Healthy).unwrap();
+            assert_eq!(state(), (Tier::Primary, vec![2]), "{way:?}");
         }
     }
 }

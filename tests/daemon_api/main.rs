@@ -13,6 +13,7 @@ mod inside;
 #[path = "../support/skipped.rs"]
 mod skipped;
 mod slow_disk;
+mod weights;
 
 use std::net::TcpListener;
 

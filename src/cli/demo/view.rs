@@ -78,7 +78,7 @@ impl View {
 
     /// `traffic to steady-1, steady-2`.
     fn traffic(&self, channel: &ChannelDocument) -> String {
-        let members = channel.members.iter().filter(|member| member.in_rotation && member.weight > 0);
+        let members = channel.members.iter().filter(|member| member.in_rotation);
         let names: Vec<String> = members.map(|member| printable(self.name(&member.address), 60)).collect();
         match names.is_empty() {
             true => "traffic to nobody".to_owned(),

@@ -140,22 +140,23 @@ pub(super) fn assess(ready: bool, channels: &[ChannelDocument]) -> Assessment {
 fn assess_channel(channel: &ChannelDocument) -> (Verdict, Option<String>) {
     let enabled = channel.members.iter().filter(|member| member.enabled).count();
     let unhealthy = channel.members.iter().filter(|m| m.enabled && m.health == HealthWord::Unhealthy).count();
-    let in_rotation = channel.members.iter().any(|member| member.in_rotation);
+    let in_rotation = channel.members.iter().filter(|member| member.in_rotation).count();
     let usable =
         channel.members.iter().any(|m| m.in_rotation && m.weight > 0 && m.health != HealthWord::Unhealthy);
     if !usable {
         let finding = match (channel.members.len(), enabled) {
             (0, _) => "it has no members".to_owned(),
             (_, 0) => "every member is disabled".to_owned(),
-            (_, enabled) if enabled == unhealthy && in_rotation => {
-                format!(
-                    "all {enabled} enabled members are unhealthy, traffic goes to all of them (fail_open)"
-                )
+            (_, enabled) => {
+                let why = match enabled == unhealthy {
+                    true => format!("all {enabled} enabled members are unhealthy"),
+                    false => "all enabled members that are not unhealthy have weight 0".to_owned(),
+                };
+                match in_rotation {
+                    0 => format!("nobody takes traffic: {why}"),
+                    _ => format!("{why}, traffic goes to {in_rotation} of {enabled} (fail_open)"),
+                }
             }
-            (_, enabled) if enabled == unhealthy => {
-                format!("nobody takes traffic: all {enabled} enabled members are unhealthy")
-            }
-            _ => "nobody takes traffic: every member in rotation has weight 0".to_owned(),
         };
         return (Verdict::Critical, Some(finding));
     }
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn the_worst_channel_decides() {
         let fine = || channel(false, &["healthy 1 in", "healthy 1 in"]);
-        let cases: [Case; 15] = [
+        let cases: [Case; 18] = [
             ("all well", true, vec![fine()], Verdict::Healthy, &[]),
             (
                 "unchecked members are no fault",
@@ -321,7 +322,7 @@ mod tests {
                 true,
                 vec![channel(false, &["unhealthy 1 in"])],
                 Verdict::Critical,
-                &["web: all 1 enabled members are unhealthy, traffic goes to all of them (fail_open)"],
+                &["web: all 1 enabled members are unhealthy, traffic goes to 1 of 1 (fail_open)"],
             ),
             (
                 "all disabled",
@@ -333,9 +334,32 @@ mod tests {
             (
                 "weight 0",
                 true,
-                vec![channel(false, &["healthy 0 in", "unhealthy 1 out"])],
+                vec![channel(false, &["healthy 0 out", "unhealthy 1 out"])],
                 Verdict::Critical,
-                &["web: nobody takes traffic: every member in rotation has weight 0"],
+                &["web: nobody takes traffic: all enabled members that are not unhealthy have weight 0"],
+            ),
+            (
+                "weight 0, fail open by weights",
+                true,
+                vec![channel(false, &["healthy 0 out", "unhealthy 1 in"])],
+                Verdict::Critical,
+                &["web: all enabled members that are not unhealthy have weight 0, \
+                   traffic goes to 1 of 2 (fail_open)"],
+            ),
+            (
+                "weight 0, fail open as equals",
+                true,
+                vec![channel(false, &["healthy 0 in", "healthy 0 in"])],
+                Verdict::Critical,
+                &["web: all enabled members that are not unhealthy have weight 0, \
+                   traffic goes to 2 of 2 (fail_open)"],
+            ),
+            (
+                "a drained primary beside one that works is no fault",
+                true,
+                vec![channel(false, &["healthy 0 out", "healthy 1 in"])],
+                Verdict::Healthy,
+                &[],
             ),
             (
                 "empty channel",

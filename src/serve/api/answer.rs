@@ -378,10 +378,18 @@ impl<'o> LiveVerdicts<'o> {
     pub(super) fn status(self, resource: &Resource) -> u8 {
         let is_checked = resource.effective.active_check().is_some();
         let observed = self.channel(resource).observed.filter(|_| is_checked);
-        match observed.map(|(snapshot, entry)| snapshot.channel(entry).tier) {
-            Some(Tier::FailOpen | Tier::Nobody(NobodyReason::AllUnhealthy)) => 2,
-            _ => 1,
-        }
+        let Some((snapshot, entry)) = observed else { return 1 };
+        let view = snapshot.channel(entry);
+        let all_unhealthy = match view.tier {
+            Tier::Nobody(reason) => reason == NobodyReason::AllUnhealthy,
+            // Some may be healthy, and drained.
+            Tier::FailOpen | Tier::FailOpenEqual => {
+                let counts = view.member_counts();
+                counts.healthy + counts.unknown == 0
+            }
+            Tier::Primary | Tier::Backup => false,
+        };
+        if all_unhealthy { 2 } else { 1 }
     }
 }
 

@@ -22,7 +22,7 @@ const UP: MetricFamily =
     gauge("vitald_member_up", "Whether the member is healthy; absent while its health is unknown.");
 const IN_ROTATION: MetricFamily = gauge(
     "vitald_member_in_rotation",
-    "Whether the member takes traffic, given its health, its switch and its role.",
+    "Whether the member takes traffic, given its health, its switch, its weight and its role.",
 );
 const WEIGHT: MetricFamily =
     gauge("vitald_member_weight", "Effective weight: the group's, else the member's, else 1.");
