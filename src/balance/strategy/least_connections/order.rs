@@ -46,6 +46,15 @@ struct Block {
     pool: MemberPool,
 }
 
+/// How far the turn of the class that leads has come with a pick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClassTurn {
+    /// The class still leads.
+    GoesOn,
+    /// Every member that was to have a turn has had it: perhaps another class leads.
+    Ended,
+}
+
 /// Open counts of all rows, and the order of those in rotation.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -163,25 +172,24 @@ impl Order {
         self.append(block, row, open);
     }
 
-    /// Picks the least loaded member of the pool, and opens it. Answers also whether the
-    /// turn of its class has ended, and so perhaps what comes next.
+    /// Picks the least loaded member of the pool, and opens it.
     #[inline(always)]
-    pub(super) fn pick(&mut self, pool: MemberPool) -> Option<(u32, bool)> {
+    pub(super) fn pick(&mut self, pool: MemberPool) -> Option<(u32, ClassTurn)> {
         let group = self.groups.get_mut(pool as usize)?;
         let slot = group.leaders.leader;
         let first = group.classes.get(slot as usize)?.first;
         let Some(block) = self.blocks.get(first as usize).copied() else {
-            return self.raise_solo(first).map(|row| (row, true));
+            return self.raise_solo(first).map(|row| (row, ClassTurn::Ended));
         };
         // A turn ends when every member that was there when it began was picked.
         let left = if group.left == 0 { block.count } else { group.left } - 1;
         group.left = left;
         self.raise(block.head, first, block);
-        let ends = left == 0 || block.count == 1;
-        if ends {
-            self.end_turn(pool, slot);
+        if left > 0 && block.count > 1 {
+            return Some((block.head, ClassTurn::GoesOn));
         }
-        Some((block.head, ends))
+        self.end_turn(pool, slot);
+        Some((block.head, ClassTurn::Ended))
     }
 
     pub(super) fn open_pick(&mut self, row: u32) {

@@ -17,7 +17,7 @@
 use std::cell::Cell;
 
 use super::classes::{Idle, load_of, turn_of};
-use super::order::Order;
+use super::order::{ClassTurn, Order};
 use crate::balance::pool::MemberPool;
 use crate::balance::sync::{
     AtomicU32, AtomicU64, BriefGuard, BriefMutex, Ordering, Padded, lock_brief as lock,
@@ -276,8 +276,8 @@ impl LockedShard<'_> {
     #[inline(always)]
     pub(in crate::balance) fn pick(&mut self, affinity: &ShardAffinity) -> Option<u32> {
         let pool = self.inner.active?;
-        let (own, ends) = self.inner.order.pick(pool)?;
-        if ends {
+        let (own, turn) = self.inner.order.pick(pool)?;
+        if turn == ClassTurn::Ended {
             self.end_turn(pool, affinity);
         }
         Some(own << self.shift | self.shard)
