@@ -141,6 +141,7 @@ fn snapshot(members: u32) -> Snapshot {
         channels,
         drivers: vec![driver],
         reload: ReloadState { successful: true, last_success: START },
+        address_changes: 0,
         writes: Vec::new(),
     }
 }
@@ -170,6 +171,7 @@ fn state(slot: u32) -> MemberState {
             outcome: Outcome::Success,
             status: Some(200),
             detail: "200 OK".into(),
+            address: None,
             durations: Durations::new(
                 Duration::from_nanos(1_000_000 + nanos % 900_000),
                 Phases {

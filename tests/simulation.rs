@@ -154,6 +154,7 @@ fn report(outcome: Outcome) -> Report {
         status: None,
         detail: "simulated".into(),
         peer: None,
+        address: None,
         certificate_not_after: None,
     }
 }

@@ -5,6 +5,7 @@
 //! its parts as further keys, and is read back by the rules that read bodies: a
 //! record that breaks a rule is reported, never loaded in part.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -339,12 +340,17 @@ fn moment_of(value: &Value, key: &str) -> Result<UnixSeconds, RecordError> {
 
 /// Allows what depends on the daemon's other settings: a certificate that is
 /// not configured today must not make the store unreadable. Such a channel's
-/// checks fail, with a reason, until there is one again.
+/// checks fail, with a reason, until there is one again. So do those of a member with
+/// an address that no member may be given any more.
 struct Permissive;
 
 impl ReadContext for Permissive {
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         let nothing = || PemFile { path: std::path::PathBuf::new(), pem: Arc::from([]) };
         Some(ClientIdentity { certificate: nothing(), key: nothing() })
+    }
+
+    fn refusal_of(&self, _address: IpAddr) -> Option<&'static str> {
+        None
     }
 }

@@ -3,13 +3,16 @@
 //! Rotation is computed here, from the verdicts in the very snapshot that is
 //! shown, so an answer never contradicts itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::entry::{Entry, MemberRow, MemberSlot};
 use super::ids::Id;
 use super::resources::Resources;
 use super::sorted_map::SortedMap;
-use crate::channel::{Channel, Health, Member, MemberAddress, MemberStatus, OutOfRotation, Standing, Tier};
+use crate::channel::{
+    Channel, Health, Host, Member, MemberAddress, MemberStatus, OutOfRotation, Standing, Tier,
+};
 use crate::health::snapshot::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
 use crate::store::{StoredKind, WriteState};
@@ -85,6 +88,8 @@ pub struct Snapshot {
     pub drivers: Vec<DriverSnapshot>,
     /// The last reload.
     pub reload: ReloadState,
+    /// How often the addresses of a name have changed.
+    pub address_changes: u64,
     /// How writes into the state directory fare, by what is written.
     pub writes: Vec<(StoredKind, WriteState)>,
 }
@@ -220,6 +225,18 @@ impl MemberSnapshot<'_> {
     #[must_use]
     pub fn address(&self) -> MemberAddress {
         self.channel.entry.channel().member_address(self.member)
+    }
+
+    /// Where the last probe went: the address and the port that is checked. None before
+    /// the first, and where the member's name had no address.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        let last = self.state?.last.as_ref()?;
+        let ip = match self.member.host() {
+            Host::Ip(ip) => *ip,
+            Host::Name(_) => **last.address.as_ref()?,
+        };
+        Some(SocketAddr::new(ip, self.channel.entry.channel().check_port(self.member).get()))
     }
 
     /// The effective weight.

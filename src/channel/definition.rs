@@ -13,7 +13,7 @@ use super::model::{
     Channel, ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions,
     TlsVersion, VerifyCertificate,
 };
-use super::words::{CheckStatus, CloseMode, HttpMethod};
+use super::words::{CheckStatus, CloseMode, HttpMethod, ResolveFamily};
 
 /// Goes up when the encoding changes; every kept verdict is then forgotten once.
 const VERSION: u8 = 1;
@@ -99,7 +99,7 @@ impl Bytes {
     }
 
     fn probe_options(&mut self, options: &ProbeOptions) {
-        let ProbeOptions { initial_state, host, headers, close, tls } = options;
+        let ProbeOptions { initial_state, host, headers, close, resolve, tls } = options;
         self.text(initial_state.word());
         self.optional(host.as_deref());
         self.number(headers.len() as u64);
@@ -123,6 +123,13 @@ impl Bytes {
             TlsVersion::Tls12 => 12,
             TlsVersion::Tls13 => 13,
         });
+        // Absent where it is the default: verdicts that were kept before there was the
+        // option are still found. What stands before it says where it begins.
+        match resolve {
+            ResolveFamily::Any => {}
+            ResolveFamily::V4 => drop(self.byte(4)),
+            ResolveFamily::V6 => drop(self.byte(6)),
+        }
     }
 
     fn byte(&mut self, byte: u8) -> &mut Self {

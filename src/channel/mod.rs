@@ -43,12 +43,12 @@ pub use identity::MemberIdentity;
 pub use model::{
     BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
-    VerifyCertificate,
+    VerifyCertificate, unusable_address,
 };
 pub(crate) use rotation::TierCounts;
 pub use rotation::{NobodyReason, OutOfRotation, Standing, Tier};
 pub use violation::{FieldPath, PathSegment, Rule, Violation};
 pub use words::{
-    ChannelKind, CheckStatus, CloseMode, FailOpen, Health, HttpMethod, MemberStatus, MemberType, Role,
-    Strategy,
+    ChannelKind, CheckStatus, CloseMode, FailOpen, Health, HttpMethod, MemberStatus, MemberType,
+    ResolveFamily, Role, Strategy,
 };

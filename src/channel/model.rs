@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use super::code_set::CodeSet;
 use super::words::{
-    ChannelKind, CheckStatus, CloseMode, FailOpen, HttpMethod, MemberStatus, MemberType, Role, Strategy,
+    ChannelKind, CheckStatus, CloseMode, FailOpen, HttpMethod, MemberStatus, MemberType, ResolveFamily, Role,
+    Strategy,
 };
 
 /// A VPC channel: members, how they are picked, and how they are checked.
@@ -130,6 +131,20 @@ impl fmt::Display for Host {
             Self::Ip(address) => address.fmt(f),
             Self::Name(name) => f.write_str(name),
         }
+    }
+}
+
+/// Why no server can be reached at an address: it is the unspecified one (`0.0.0.0`,
+/// `::`), at which the kernel would connect the prober to its own machine, or a multicast
+/// address. None: there may be one.
+pub fn unusable_address(address: IpAddr) -> Option<&'static str> {
+    let address = address.to_canonical();
+    if address.is_unspecified() {
+        Some("the unspecified address, which no server has")
+    } else if address.is_multicast() {
+        Some("a multicast address, which no server has")
+    } else {
+        None
     }
 }
 
@@ -395,6 +410,8 @@ pub struct ProbeOptions {
     pub headers: Vec<(String, String)>,
     /// How a finished probe connection ends.
     pub close: CloseMode,
+    /// Which addresses of a member's name are probed.
+    pub resolve: ResolveFamily,
     /// TLS of HTTPS checks.
     pub tls: TlsOptions,
 }

@@ -191,6 +191,18 @@ pub enum CloseMode {
     Fin,
 }
 
+/// `[channels.probe] resolve`: which addresses of a member's name are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ResolveFamily {
+    /// `any`: those of both families, in the resolver's order.
+    #[default]
+    Any,
+    /// `v4`: IPv4 addresses alone.
+    V4,
+    /// `v6`: IPv6 addresses alone.
+    V6,
+}
+
 /// `[channels.balance] fail_open`: what happens when nobody is in rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum FailOpen {

@@ -253,6 +253,10 @@ fn last_probe(member: &MemberDocument) -> TableCell {
         (None, None) => String::new(),
     };
     text.push_str(&format!(" ({})", milliseconds(probe.seconds)));
+    // Of a name, which of its addresses; of another port than the member's, which.
+    if let Some(peer) = probe.peer.as_ref().filter(|peer| **peer != member.address) {
+        text.push_str(&format!(" at {}", printable(peer, 60)));
+    }
     match probe.result {
         ProbeResult::Success => text.into(),
         ProbeResult::Failure => TableCell::toned(Tone::Bad, text),

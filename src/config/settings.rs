@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::api::{self, ApiSettings};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader};
-use crate::channel::reader::{ReadContext, ViolationLog, client_identity_of, host};
+use crate::channel::reader::{ReadContext, ViolationLog, client_identity_of, member_host};
 use crate::channel::violation::quoted;
 use crate::channel::{Channel, ClientIdentity, Host, PemFile, Rule};
 
@@ -209,7 +209,9 @@ pub(super) fn read(
         config.backend_client_certificate = identity;
     }
     if let Some(ecs) = table(root, "ecs", "ecs table", log) {
-        let addresses = ecs.entries().filter_map(|(id, _, field)| Some((id.to_owned(), host(&field, log)?)));
+        let addresses = ecs.entries();
+        let addresses =
+            addresses.filter_map(|(id, _, field)| Some((id.to_owned(), member_host(&field, context, log)?)));
         config.ecs = addresses.collect();
     }
     table(root, "include", "include table", log).map_or_else(Vec::new, |include| include_of(&include, log))

@@ -5,6 +5,7 @@
 //! [`super::run`] once everything is built.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct TransitionEvent {
     pub outcome: Outcome,
     /// That result in one line.
     pub detail: Cow<'static, str>,
+    /// Of a member that is a name: the address that was probed, when one was known.
+    pub address: Option<IpAddr>,
     /// Results of that kind in a row.
     pub consecutive: u32,
     /// When.
@@ -207,6 +210,7 @@ impl Control {
                 to: transition.to,
                 outcome: transition.outcome,
                 detail: transition.detail.clone(),
+                address: transition.address.as_deref().copied(),
                 consecutive: transition.consecutive,
                 at: transition.at.wall,
             };
@@ -304,6 +308,9 @@ fn log_transition(event: &TransitionEvent) {
     let reason = event.outcome.reason().unwrap_or("success");
     let (channel, member, from, to) = (&event.channel, &event.member, event.from.word(), event.to.word());
     let (consecutive, detail) = (event.consecutive, &*event.detail);
+    let address = event.address.map(|address| address.to_string());
+    let at = address.as_ref().map(|address| format!(" ({address})")).unwrap_or_default();
+    let address = address.as_deref();
     match event.to {
         Health::Unhealthy => tracing::warn!(
             channel,
@@ -313,7 +320,8 @@ fn log_transition(event: &TransitionEvent) {
             reason,
             consecutive,
             detail,
-            "{member} of {channel} is {to}"
+            address,
+            "{member}{at} of {channel} is {to}"
         ),
         Health::Healthy | Health::Unknown => tracing::info!(
             channel,
@@ -323,7 +331,8 @@ fn log_transition(event: &TransitionEvent) {
             reason,
             consecutive,
             detail,
-            "{member} of {channel} is {to}"
+            address,
+            "{member}{at} of {channel} is {to}"
         ),
     }
 }

@@ -43,6 +43,10 @@ pub trait Probe: Clone + Send + 'static {
 
     /// The deadline of one probe, by which stalls are judged.
     fn timeout(&self) -> Duration;
+
+    /// Goes on with what `before`, the probe of the same slot until now, has learnt of the
+    /// member.
+    fn succeed(&self, _before: &Self) {}
 }
 
 impl Probe for MemberProbe {
@@ -52,6 +56,10 @@ impl Probe for MemberProbe {
 
     fn timeout(&self) -> Duration {
         self.plan.timeout()
+    }
+
+    fn succeed(&self, before: &Self) {
+        self.target.succeed(&before.target);
     }
 }
 
@@ -236,9 +244,11 @@ impl<P: Probe> Driver<P> {
     }
 
     fn set_probe(&mut self, slot: u32, probe: Option<P>) {
-        if let Some(slot) = self.slots.get_mut(slot as usize) {
-            slot.probe = probe;
+        let Some(slot) = self.slots.get_mut(slot as usize) else { return };
+        if let (Some(before), Some(probe)) = (&slot.probe, &probe) {
+            probe.succeed(before);
         }
+        slot.probe = probe;
     }
 
     /// Gives up the running probe of a slot.

@@ -157,7 +157,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let pool = DriverPool::start(clock, concurrency, &transition_queue)?;
     let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
     tokio::spawn(refresher.run());
-    let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver);
+    let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver.clone());
     catalog.set_recall(recall);
 
     let (published, channel_reader) = watch::channel(Arc::clone(catalog.channels()));
@@ -174,6 +174,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         drivers: pool.handles().to_vec(),
         reloads: reload_queue,
         writes,
+        resolver,
         lost_log_lines: options.lost_log_lines,
     }));
     catalog.reference().replace(config.prober.reference.clone());

@@ -15,6 +15,7 @@ use super::driver::DriverRequest;
 use super::driver_pool::DriverHandle;
 use crate::catalog::{Channels, ReloadState, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
+use crate::probe::Resolver;
 use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
 use crate::store::WriteMonitor;
 
@@ -49,6 +50,8 @@ pub struct ObserverState {
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// How writes into the state directory fare.
     pub writes: Vec<WriteMonitor>,
+    /// Counts the changes of names' addresses.
+    pub resolver: Resolver,
     /// Counts the log lines that were dropped.
     pub lost_log_lines: Option<ErrorCounter>,
 }
@@ -104,6 +107,7 @@ impl DaemonHandle for Observer {
             channels: Arc::clone(&shared.channels.borrow()),
             drivers,
             reload: *shared.reload_state.borrow(),
+            address_changes: shared.resolver.changes(),
             writes: shared.writes.iter().map(|monitor| (monitor.stored(), monitor.state())).collect(),
         })
     }

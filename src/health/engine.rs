@@ -5,6 +5,8 @@
 //! when to wake (`poll_*`), and shows readers its snapshots. No clock, no I/O.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{Outcome, ProberReason, Report};
@@ -130,6 +132,8 @@ pub struct Transition {
     pub outcome: Outcome,
     /// That result in one line for people.
     pub detail: Cow<'static, str>,
+    /// Of a member that is a name: the address that was probed, when one was known.
+    pub address: Option<Arc<IpAddr>>,
     /// Results of that kind in a row.
     pub consecutive: u32,
     /// When.
@@ -315,6 +319,7 @@ impl Engine {
             to: state.health,
             outcome: report.outcome,
             detail: report.detail.clone(),
+            address: report.address.clone(),
             consecutive: state.consecutive_successes.max(state.consecutive_failures),
             at: now,
         });
@@ -323,6 +328,7 @@ impl Engine {
             outcome: report.outcome,
             status: report.status,
             detail: report.detail,
+            address: report.address,
             durations: Durations::new(report.total, report.phases),
         });
         if moved_from == Some(Health::Unknown) {

@@ -5,7 +5,8 @@
 //! [`ProberReason`] never does.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The verdict-moving part of a probe's result.
@@ -146,6 +147,9 @@ pub struct Report {
     pub detail: Cow<'static, str>,
     /// The address that was probed, when one was known.
     pub peer: Option<SocketAddr>,
+    /// The same of a member that is a name; none for one that is an address itself, which
+    /// has no room for it twice.
+    pub address: Option<Arc<IpAddr>>,
     /// `notAfter` of the member's certificate, seconds since the Unix epoch;
     /// known even when verification failed.
     pub certificate_not_after: Option<i64>,
@@ -169,6 +173,7 @@ impl Report {
             status: None,
             detail: detail.into(),
             peer: None,
+            address: None,
             certificate_not_after: None,
         }
     }

@@ -6,6 +6,7 @@
 //! was at one instant.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct LastProbe {
     pub status: Option<u16>,
     /// One line for people.
     pub detail: Cow<'static, str>,
+    /// Of a member that is a name: the address that was probed, when one was known.
+    pub address: Option<Arc<IpAddr>>,
     /// How long it and its phases took.
     pub durations: Durations,
 }

@@ -9,7 +9,7 @@
 //! that is not in the table is inconclusive too, with its number.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -62,6 +62,19 @@ impl Progress {
             certificate_not_after: None,
             trace,
         }
+    }
+
+    /// Begins with another address; the probe's own time goes on.
+    pub(super) fn begin_attempt(&mut self) {
+        let now = Instant::now();
+        self.phase = ProbePhase::Connect;
+        self.phases = Phases::default();
+        (self.entered, self.sent) = (now, now);
+    }
+
+    /// When the running phase began.
+    pub(super) fn entered(&self) -> Instant {
+        self.entered
     }
 
     pub(super) fn phase(&self) -> ProbePhase {
@@ -161,6 +174,11 @@ pub(super) fn first_line(bytes: &[u8]) -> String {
 /// What a failed `socket`, or a failed registration with the runtime, means. Nothing has
 /// been sent to the member yet.
 pub(super) fn opening(errno: Errno) -> Finding {
+    if errno == Errno::AFNOSUPPORT {
+        // As a host without a route to it says in `connect`.
+        let detail = "this host does not speak the address's family";
+        return Finding::failure(MemberReason::Unreachable, detail);
+    }
     local_shortage(errno).unwrap_or_else(|| internal("opening a socket", errno))
 }
 
@@ -229,6 +247,10 @@ fn internal(doing: &str, errno: Errno) -> Finding {
 /// driver carries none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProbeTrace {
+    /// Of a name: its addresses in the order in which the probe tries them.
+    pub addresses: Vec<IpAddr>,
+    /// The addresses that were tried and not connected to, and what each said.
+    pub attempts: Vec<(IpAddr, String)>,
     /// Our end of the connection.
     pub local: Option<SocketAddr>,
     /// The member's end.
@@ -308,7 +330,7 @@ mod tests {
             (opening, Errno::NOBUFS, prober(P::LocalFd)),
             (opening, Errno::NOMEM, prober(P::LocalFd)),
             (opening, Errno::NOSPC, prober(P::LocalFd)),
-            (opening, Errno::AFNOSUPPORT, prober(P::Internal)),
+            (opening, Errno::AFNOSUPPORT, member(M::Unreachable)),
             (opening, Errno::ACCESS, prober(P::Internal)),
             (connecting, Errno::CONNREFUSED, member(M::Refused)),
             (connecting, Errno::TIMEDOUT, member(M::ConnectTimeout)),

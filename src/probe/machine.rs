@@ -10,6 +10,14 @@
 //! up before `connect` has returned (loopback), nothing waits for it, and a TCP
 //! probe never asks the event queue at all.
 //!
+//! # A member that is a name
+//!
+//! Its addresses are tried in the order and with the shares of the timeout that
+//! `addresses` says, one connection after another. An address at which no connection is
+//! made hands on to the next; once connected the probe stays, whatever comes of it. When
+//! no address is left, the reason is that of the first one, and the detail tells what each
+//! has said.
+//!
 //! # How a connection ends
 //!
 //! `CloseMode::Reset`, the default: the linger time is zero from the start, so
@@ -30,6 +38,7 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -38,14 +47,15 @@ use rustix::net::{self, Shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::time::Instant;
 
+use super::addresses;
 use super::finding::{self, Finding, ProbePhase, ProbeStep, ProbeTrace, Progress};
 use super::http::{HttpExchange, HttpPlan};
 use super::https::HttpsExchange;
-use super::plan::{Plan, ProtocolPlan, Target};
+use super::plan::{Plan, ProtocolPlan, Target, TargetHost, TargetName};
 use super::socket::{self, HandshakeAck, ProbeSocket};
 use super::stall;
 use crate::channel::CloseMode;
-use crate::health::{MemberReason, Outcome, Phases, Report};
+use crate::health::{MemberReason, Outcome, Phases, ProberReason, Report};
 
 /// Bytes thrown away for an orderly close; more ends in a reset.
 const DRAINED_AT_MOST: usize = 64 * 1024;
@@ -55,6 +65,8 @@ struct ProbeMachine<'a> {
     plan: &'a Plan,
     target: &'a Target,
     peer: SocketAddr,
+    /// How long the connection may take, from the first packet to this peer.
+    connect_within: Duration,
     /// None: the connection is not established yet.
     exchange: Option<ProtocolExchange<'a>>,
     progress: Progress,
@@ -66,15 +78,15 @@ enum ProtocolExchange<'a> {
     Https(&'a HttpPlan, Box<HttpsExchange>),
 }
 
+/// A report, and what a person wants to see beside it.
+type TracedReport = (Report, Option<Box<ProbeTrace>>);
+
 /// Probes a member once.
 ///
 /// Cancel-safe: a dropped probe closes its socket (with a reset, where the
 /// plan says so) and leaves nothing behind.
 pub async fn run(plan: &Plan, target: &Target) -> Report {
-    let report = match target.resolve(plan.timeout()).await {
-        Ok(peer) => probe(plan, target, peer, None).await.0,
-        Err(report) => report,
-    };
+    let (report, _) = probe(plan, target, None).await;
     match &plan.reference {
         Some(reference) => reference.judge(report).await,
         None => report,
@@ -83,61 +95,163 @@ pub async fn run(plan: &Plan, target: &Target) -> Report {
 
 /// Probes a member once and keeps what a person wants to see of it.
 pub async fn explain(plan: &Plan, target: &Target) -> (Report, ProbeTrace) {
-    match target.resolve(plan.timeout()).await {
-        Ok(peer) => {
-            let (report, trace) = probe(plan, target, peer, Some(Box::default())).await;
-            (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
+    let (report, trace) = probe(plan, target, Some(Box::default())).await;
+    (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
+}
+
+/// Cancel-safe: dropping it closes the socket.
+async fn probe(plan: &Plan, target: &Target, trace: Option<Box<ProbeTrace>>) -> TracedReport {
+    match &target.host {
+        TargetHost::Ip(ip) => {
+            let mut machine = ProbeMachine::new(plan, target, *ip, trace);
+            let (finding, ended) = machine.attempt().await;
+            machine.report(finding, ended)
         }
-        Err(report) => (report, ProbeTrace::default()),
+        // Boxed, so that a probe of an address is no larger for it.
+        TargetHost::Name(name) => Box::pin(probe_name(plan, target, name, trace)).await,
+        TargetHost::Unusable(ip) => (unresolved(format!("no server has the address {ip}")), trace),
     }
 }
 
-/// Probes `target` at `peer`; the probe's time starts now.
+/// Probes the addresses of a name until one is connected to. The probe's time starts when
+/// the addresses are known.
 ///
 /// Cancel-safe: dropping it closes the socket.
-async fn probe(
+async fn probe_name(
     plan: &Plan,
     target: &Target,
-    peer: SocketAddr,
-    trace: Option<Box<ProbeTrace>>,
-) -> (Report, Option<Box<ProbeTrace>>) {
-    let mut machine = ProbeMachine { plan, target, peer, exchange: None, progress: Progress::new(trace) };
-    let mut socket = match machine.open() {
-        Ok(socket) => socket,
-        Err(finding) => return machine.report(finding, Instant::now()),
+    name: &TargetName,
+    mut trace: Option<Box<ProbeTrace>>,
+) -> TracedReport {
+    let candidates = match name.candidates(plan.family(), plan.timeout()).await {
+        Ok(candidates) => candidates,
+        Err(why) => return (unresolved(why), trace),
     };
-    let finding = match machine.advance(socket.as_fd()) {
-        ProbeStep::Done(finding) => finding,
-        ProbeStep::Wait(mut interest) => {
-            let mut deadline = machine.progress.started + plan.timeout();
-            socket = match socket.watched(interest, deadline) {
-                Ok(socket) => socket,
-                Err(finding) => return machine.report(finding, Instant::now()),
-            };
-            poll_fn(|cx| {
-                loop {
-                    if let Err(finding) = ready!(socket.poll_ready(cx, interest, deadline)) {
-                        return Poll::Ready(finding);
-                    }
-                    // Ready or late: the socket is read before the deadline counts.
-                    match machine.advance(socket.as_fd()) {
-                        ProbeStep::Done(finding) => return Poll::Ready(finding),
-                        ProbeStep::Wait(next) => interest = next,
-                    }
-                    // A socket that is always ready must not keep the deadline from
-                    // being looked at.
-                    if let Some(finding) = machine.overdue(&mut deadline) {
-                        return Poll::Ready(finding);
-                    }
-                }
-            })
-            .await
+    if let Some(trace) = &mut trace {
+        trace.addresses.clone_from(&candidates);
+    }
+    let mut untried = candidates.iter().copied();
+    let Some(first) = untried.next() else { return (unresolved("there is no address".to_owned()), trace) };
+    let mut machine = ProbeMachine::new(plan, target, first, trace);
+    if candidates.len() > 1 {
+        machine.connect_within = addresses::share(plan.timeout(), candidates.len());
+    }
+    // What the addresses before have said, and for how long they were waited for.
+    let (mut said, mut waited) = (Vec::new(), Duration::ZERO);
+    let mut first_outcome = None;
+    let (mut finding, ended) = loop {
+        let (finding, ended) = machine.attempt().await;
+        let ip = machine.peer.ip();
+        if !leads_on(&finding, &machine.progress) {
+            break (finding, ended);
+        }
+        waited += machine.waited(&finding, ended);
+        said.push((ip, finding.detail.into_owned()));
+        let first_outcome = *first_outcome.get_or_insert(finding.outcome);
+        let left = (machine.progress.started + plan.timeout()).saturating_duration_since(ended);
+        match untried.next().filter(|_| !left.is_zero()) {
+            Some(next) => machine.turn_to(next, addresses::share(left, untried.len() + 1)),
+            None => {
+                let finding = Finding {
+                    outcome: first_outcome,
+                    status: None,
+                    detail: addresses::said_of(&said, candidates.len()).into(),
+                };
+                machine.peer.set_ip(first);
+                machine.note_attempts(&said);
+                let (report, trace) = machine.report(finding, ended);
+                return (Report { waited, address: Some(Arc::new(first)), ..report }, trace);
+            }
         }
     };
-    machine.finish(finding, socket)
+    let ip = machine.peer.ip();
+    machine.note_attempts(&said);
+    if finding.outcome == Outcome::Success {
+        name.note_good(ip);
+    } else if !said.is_empty() {
+        said.push((ip, finding.detail.into_owned()));
+        finding.detail = addresses::said_of(&said, said.len()).into();
+    }
+    let (mut report, trace) = machine.report(finding, ended);
+    report.address = Some(Arc::new(ip));
+    (report, trace)
+}
+
+/// A probe without an address to go to.
+fn unresolved(why: String) -> Report {
+    Report::before_connecting(Outcome::Failure(MemberReason::Resolve), why)
+}
+
+/// Whether the next address of a name is to be tried: nobody was there to connect to. A
+/// shortage of ports is one of this address; any other trouble of the prober's own would
+/// meet the next address as well.
+fn leads_on(finding: &Finding, progress: &Progress) -> bool {
+    use MemberReason as R;
+    let is_connected = progress.phases.connect.is_some();
+    let has_nobody = matches!(
+        finding.outcome,
+        Outcome::Failure(R::Refused | R::Unreachable | R::ConnectTimeout | R::SelfConnect)
+            | Outcome::Inconclusive(ProberReason::LocalPort)
+    );
+    has_nobody && !is_connected
 }
 
 impl<'a> ProbeMachine<'a> {
+    /// A machine for the probe of `target` at an address; the probe's time starts now.
+    fn new(plan: &'a Plan, target: &'a Target, ip: IpAddr, trace: Option<Box<ProbeTrace>>) -> Self {
+        let peer = SocketAddr::new(ip, target.port);
+        let (connect_within, progress) = (plan.timeout(), Progress::new(trace));
+        Self { plan, target, peer, connect_within, exchange: None, progress }
+    }
+
+    /// Begins with another address; the probe's time goes on.
+    fn turn_to(&mut self, ip: IpAddr, connect_within: Duration) {
+        self.peer = SocketAddr::new(ip, self.target.port);
+        self.connect_within = connect_within;
+        self.exchange = None;
+        self.progress.begin_attempt();
+    }
+
+    /// One connection to the peer, from its first packet to its end: what was found, and
+    /// when.
+    ///
+    /// Cancel-safe: dropping it closes the socket.
+    async fn attempt(&mut self) -> (Finding, Instant) {
+        let mut socket = match self.open() {
+            Ok(socket) => socket,
+            Err(finding) => return (finding, Instant::now()),
+        };
+        let finding = match self.advance(socket.as_fd()) {
+            ProbeStep::Done(finding) => finding,
+            ProbeStep::Wait(mut interest) => {
+                let mut deadline = self.deadline();
+                socket = match socket.watched(interest, deadline) {
+                    Ok(socket) => socket,
+                    Err(finding) => return (finding, Instant::now()),
+                };
+                poll_fn(|cx| {
+                    loop {
+                        if let Err(finding) = ready!(socket.poll_ready(cx, interest, deadline)) {
+                            return Poll::Ready(finding);
+                        }
+                        // Ready or late: the socket is read before the deadline counts.
+                        match self.advance(socket.as_fd()) {
+                            ProbeStep::Done(finding) => return Poll::Ready(finding),
+                            ProbeStep::Wait(next) => interest = next,
+                        }
+                        // A socket that is always ready must not keep the deadline from
+                        // being looked at.
+                        if let Some(finding) = self.overdue(&mut deadline) {
+                            return Poll::Ready(finding);
+                        }
+                    }
+                })
+                .await
+            }
+        };
+        self.finish(finding, socket)
+    }
+
     /// Opens a socket and sends the first packet.
     fn open(&mut self) -> Result<ProbeSocket, Finding> {
         // An IPv4-mapped IPv6 address is called over IPv4 in any case; a socket that
@@ -229,6 +343,11 @@ impl<'a> ProbeMachine<'a> {
         if now < *deadline {
             return None;
         }
+        // It was that of the connection, which is made now.
+        if *deadline < self.deadline() {
+            *deadline = self.deadline();
+            return None;
+        }
         match self.later_deadline(now, *deadline) {
             Some(later) => {
                 *deadline = later;
@@ -236,6 +355,20 @@ impl<'a> ProbeMachine<'a> {
             }
             None => Some(self.timed_out()),
         }
+    }
+
+    /// From when on the running phase has which time: a connection its own, what follows
+    /// that of the whole probe.
+    fn allotment(&self) -> (Instant, Duration) {
+        match self.progress.phase() {
+            ProbePhase::Connect => (self.progress.entered(), self.connect_within),
+            ProbePhase::Tls | ProbePhase::Response => (self.progress.started, self.plan.timeout()),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let (from, allotted) = self.allotment();
+        from + allotted
     }
 
     /// Until when to wait on, because the prober was stalled for a part of the time.
@@ -247,12 +380,13 @@ impl<'a> ProbeMachine<'a> {
     /// which is dead is found even by a prober that is always late.
     fn later_deadline(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
         let timeout = self.plan.timeout();
+        let (from, allotted) = self.allotment();
         let progress = &mut self.progress;
         let lost = progress.stall.lost();
         if lost <= stall::allowance(timeout) {
             return None;
         }
-        let owed = (progress.started + timeout + lost).min(progress.sent + timeout);
+        let owed = (from + allotted + lost).min(progress.sent + allotted);
         let later = if owed > now {
             owed
         } else if now > deadline + stall::ORDINARY {
@@ -269,7 +403,8 @@ impl<'a> ProbeMachine<'a> {
         let timeout = self.plan.timeout();
         let (reason, detail) = match self.progress.phase() {
             ProbePhase::Connect => {
-                (MemberReason::ConnectTimeout, format!("no connection within {timeout:?}"))
+                let within = self.connect_within;
+                (MemberReason::ConnectTimeout, format!("no connection within {within:?}"))
             }
             ProbePhase::Tls => {
                 (MemberReason::TlsTimeout, format!("connected, but no TLS handshake within {timeout:?}"))
@@ -289,15 +424,15 @@ impl<'a> ProbeMachine<'a> {
         Finding::failure(reason, detail)
     }
 
-    /// Ends the probe and closes its socket as the plan says.
-    fn finish(mut self, finding: Finding, socket: ProbeSocket) -> (Report, Option<Box<ProbeTrace>>) {
+    /// Ends the connection as the plan says.
+    fn finish(&mut self, finding: Finding, socket: ProbeSocket) -> (Finding, Instant) {
         let finding = self.unless_self_connected(finding, socket.as_fd());
         let now = Instant::now();
         if self.plan.close() == CloseMode::Fin && self.progress.phases.connect.is_some() {
             self.end_orderly(socket.as_fd());
         }
         socket.end();
-        self.report(finding, now)
+        (finding, now)
     }
 
     /// The kernel may choose the probed port as our own: no server listens there,
@@ -334,7 +469,14 @@ impl<'a> ProbeMachine<'a> {
         });
     }
 
-    fn report(self, finding: Finding, now: Instant) -> (Report, Option<Box<ProbeTrace>>) {
+    /// Keeps for `--explain` what the addresses have said that were not connected to.
+    fn note_attempts(&mut self, said: &[(IpAddr, String)]) {
+        if let Some(trace) = &mut self.progress.trace {
+            trace.attempts = said.to_vec();
+        }
+    }
+
+    fn report(self, finding: Finding, now: Instant) -> TracedReport {
         let waited = self.waited(&finding, now);
         let Self { peer, progress, .. } = self;
         let report = Report {
@@ -345,6 +487,7 @@ impl<'a> ProbeMachine<'a> {
             status: finding.status,
             detail: finding.detail,
             peer: Some(peer),
+            address: None,
             certificate_not_after: progress.certificate_not_after,
         };
         (report, progress.trace)

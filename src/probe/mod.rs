@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `plan` | what all members of a channel share; how one member is called |
 //! | `resolve` | names to addresses, off the probe path |
+//! | `addresses` | which addresses of a name are tried, in which order, for how long |
 //! | `machine` | one probe: connect, send, receive, judge the deadline, close |
 //! | `http` | the request, and the verdict on a response head |
 //! | `https` | the same over TLS, and why a handshake failed |
@@ -26,6 +27,7 @@
 //! | `stall` | time in which the prober itself did not run |
 //! | `reference` | the optional check whether the prober's own network works |
 
+mod addresses;
 mod finding;
 mod http;
 mod https;

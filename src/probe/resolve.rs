@@ -9,8 +9,9 @@
 //!   stays in use.
 //! - An answer is kept until a newer good one comes. A name that stops resolving keeps
 //!   its last address: the probe finds out whether a member is still there.
-//! - Of several addresses one is used, and stays in use while the answers contain it, so
-//!   that a shuffled answer is not a new member every time.
+//! - An answer in another order is the same answer: the order of before stays. One with
+//!   other addresses is counted ([`Resolver::changes`]) and logged, at most once in an
+//!   interval for each name. Which of several addresses is probed, `machine` decides.
 //! - A name is looked up every `interval`, and sooner while it has never had an address.
 //!   A name without targets is forgotten.
 
@@ -19,12 +20,15 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+
+use super::addresses::{self, AddressSet};
 
 /// Look-ups that run at once.
 const LOOKUPS_AT_MOST: usize = 32;
@@ -74,15 +78,24 @@ struct NameTable {
     names: Mutex<HashMap<Arc<str>, Weak<NameCell>>>,
     fresh: Mutex<Vec<(Arc<str>, Weak<NameCell>)>>,
     arrived: Notify,
+    /// How often a name has got other addresses.
+    changes: AtomicU64,
 }
 
 /// One name and the last that is known of it. It is refreshed while a target holds it.
 #[derive(Debug)]
 pub(super) struct NameCell {
     name: Arc<str>,
-    /// The address in use, or why there has never been one; none before the first
-    /// answer. Written by the refresher only.
-    known: watch::Sender<Option<Result<IpAddr, Arc<str>>>>,
+    /// The addresses, or why there has never been one; none before the first answer.
+    /// Written by the refresher only.
+    known: watch::Sender<Option<Result<AddressSet, Arc<str>>>>,
+}
+
+/// An answer that has replaced another.
+#[derive(Debug, PartialEq, Eq)]
+struct AddressChange {
+    before: AddressSet,
+    now: AddressSet,
 }
 
 impl Resolver {
@@ -114,6 +127,13 @@ impl Resolver {
         cell
     }
 
+    /// How often the addresses of a name have changed. A first answer is no change, nor is
+    /// another order.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.table.changes.load(Ordering::Relaxed)
+    }
+
     /// How many names are held.
     #[must_use]
     pub fn names(&self) -> usize {
@@ -126,9 +146,9 @@ impl NameCell {
         &self.name
     }
 
-    /// The address in use. Waits for the first answer, at most `patience`. The error is
-    /// one line for people.
-    pub(super) async fn address(&self, patience: Duration) -> Result<IpAddr, String> {
+    /// The addresses, at least one. Waits for the first answer, at most `patience`. The
+    /// error is one line for people.
+    pub(super) async fn addresses(&self, patience: Duration) -> Result<AddressSet, String> {
         let name = &self.name;
         let known = self.known.borrow().clone();
         let known = match known {
@@ -144,23 +164,26 @@ impl NameCell {
         known.map_err(|why| format!("no address for {name}: {why}"))
     }
 
-    /// Takes an answer; a bad one does not replace an address.
-    fn learn(&self, answer: Addresses) {
-        let answer = answer.and_then(|addresses| match addresses.first() {
-            Some(first) => Ok((*first, addresses)),
-            None => Err("the answer holds no address".to_owned()),
-        });
+    /// Takes an answer; a bad one does not replace a good one.
+    fn learn(&self, answer: Addresses) -> Option<AddressChange> {
+        let answer = answer.and_then(addresses::usable);
+        let mut change = None;
         self.known.send_if_modified(|known| {
             let next = match (&*known, answer) {
                 (Some(Ok(_)), Err(_)) => return false,
-                (Some(Ok(current)), Ok((_, addresses))) if addresses.contains(current) => return false,
-                (_, Ok((first, _))) => Ok(first),
+                (Some(Ok(before)), Ok(now)) if addresses::is_same_set(before, &now) => return false,
+                (Some(Ok(before)), Ok(now)) => {
+                    change = Some(AddressChange { before: Arc::clone(before), now: Arc::clone(&now) });
+                    Ok(now)
+                }
+                (_, Ok(now)) => Ok(now),
                 (_, Err(why)) => Err(why.into()),
             };
             let is_news = known.as_ref() != Some(&next);
             *known = Some(next);
             is_news
         });
+        change
     }
 
     fn has_address(&self) -> bool {
@@ -244,14 +267,17 @@ impl Refresher {
                 continue;
             }
             let lookup = self.lookup.lookup(Arc::clone(&due.name));
+            let table = Arc::clone(&self.table);
             self.running.spawn(async move {
                 // In a task of its own: a look-up that panics (the system gives no
                 // thread for it) ends as one without an answer, and comes again.
                 let answer = tokio::spawn(lookup).await;
                 let answer = answer.unwrap_or_else(|_| Err("the look-up could not be made".to_owned()));
                 // Held weakly until here: a slow resolver keeps no name alive.
-                if let Some(cell) = due.cell.upgrade() {
-                    cell.learn(answer);
+                if let Some(cell) = due.cell.upgrade()
+                    && let Some(change) = cell.learn(answer)
+                {
+                    table.note_change(&due.name, &change);
                 }
                 due
             });
@@ -274,6 +300,12 @@ impl Refresher {
 }
 
 impl NameTable {
+    fn note_change(&self, name: &str, change: &AddressChange) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        let (before, now) = (addresses::list(&change.before), addresses::list(&change.now));
+        tracing::info!(name, before, now, "{name} has other addresses: {now}; before: {before}");
+    }
+
     /// Forgets a name, unless a target holds it again.
     fn forget(&self, name: &str) {
         let mut names = lock(&self.names);

@@ -238,6 +238,7 @@ mod tests {
             status: None,
             detail: "late".into(),
             peer: None,
+            address: None,
             certificate_not_after: None,
         };
         let stalled = StalledTime { total: millis(stalled_for), suspended: millis(suspended) };

@@ -45,7 +45,8 @@ pub(super) fn snapshot() -> Snapshot {
         .with_group("blue", Some(30))
         .with_group("green \"new\"\\", None),
     ];
-    let states = [unhealthy_by_certificate(), healthy(443), healthy(0), failing(), healthy(2), unhealthy()];
+    let secure = probed_at(healthy(443), [192, 0, 2, 8]);
+    let states = [unhealthy_by_certificate(), secure, healthy(0), failing(), healthy(2), unhealthy()];
     place(channels.to_vec(), states)
 }
 
@@ -71,6 +72,7 @@ fn place(channels: Vec<Channel>, states: [MemberState; 6]) -> Snapshot {
         channels,
         drivers: vec![driver(first, 1), driver(second, 2)],
         reload: ReloadState { successful: true, last_success: Timestamp(START + SECOND / 8) },
+        address_changes: 5,
         writes: vec![
             (
                 StoredKind::Channels,
@@ -113,6 +115,7 @@ fn healthy(successes: u64) -> MemberState {
             outcome: Outcome::Success,
             status: Some(200),
             detail: "200 OK".into(),
+            address: None,
             durations: Durations::new(
                 Duration::from_micros(1_200),
                 Phases {
@@ -126,6 +129,13 @@ fn healthy(successes: u64) -> MemberState {
     }
 }
 
+/// The state of a member that is a name.
+fn probed_at(mut state: MemberState, address: [u8; 4]) -> MemberState {
+    let last = state.last.as_mut().expect("it was probed");
+    last.address = Some(Arc::new(address.into()));
+    state
+}
+
 fn failing() -> MemberState {
     MemberState {
         consecutive_successes: 0,
@@ -135,6 +145,7 @@ fn failing() -> MemberState {
             outcome: Outcome::Failure(MemberReason::Refused),
             status: None,
             detail: "connection refused".into(),
+            address: None,
             durations: Durations::new(Duration::from_nanos(50_001), Phases::default()),
         }),
         ..healthy(10)
@@ -151,6 +162,7 @@ fn unhealthy() -> MemberState {
             outcome: Outcome::Inconclusive(ProberReason::LocalStall),
             status: None,
             detail: "the prober was not running for 3.1 s".into(),
+            address: None,
             durations: Durations::new(Duration::from_secs(2), Phases::default()),
         }),
         ..MemberState::new(0, Health::Unhealthy, Timestamp(START + 20 * SECOND + 500_000_000))
@@ -165,6 +177,7 @@ fn unhealthy_by_certificate() -> MemberState {
             outcome: Outcome::Failure(MemberReason::TlsCertificate),
             status: None,
             detail: "certificate expired \"2025\"".into(),
+            address: None,
             durations: Durations::new(
                 Duration::from_millis(3),
                 Phases { connect: Some(Duration::from_millis(1)), tls: None, response: None },

@@ -38,6 +38,10 @@ const STORE_UP: MetricFamily =
     gauge("vitald_store_up", "Whether the last write into the state directory succeeded.");
 const STORE_FAILURES: MetricFamily =
     counter("vitald_store_write_failures_total", "Writes into the state directory that failed.");
+const ADDRESS_CHANGES: MetricFamily = counter(
+    "vitald_name_address_changes_total",
+    "Changes of the set of addresses that the resolver has for a member's name.",
+);
 const IN_FLIGHT: MetricFamily = gauge("vitald_probes_in_flight", "Probes running now.");
 const SKIPPED: MetricFamily = counter(
     "vitald_probes_skipped_total",
@@ -100,6 +104,7 @@ fn write(
         MetricsDetail::Channel => None,
     };
     write_store(text, &snapshot)?;
+    text.single(ADDRESS_CHANGES, SampleValue::Count(snapshot.address_changes))?;
     text.single(IN_FLIGHT, snapshot.in_flight())?;
     text.single(SKIPPED, SampleValue::Count(snapshot.skipped()))?;
     text.family(LAG);

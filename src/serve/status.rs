@@ -4,6 +4,7 @@
 //! that it never stands in memory whole.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -197,7 +198,10 @@ impl<'a> MemberBody<'a> {
             since: view.state.map(|state| time(state.since)),
             consecutive_successes: view.state.map_or(0, |state| state.consecutive_successes),
             consecutive_failures: view.state.map_or(0, |state| state.consecutive_failures),
-            last_probe: view.state.and_then(|state| state.last.as_ref()).map(ProbeBody::of),
+            last_probe: view
+                .state
+                .and_then(|state| state.last.as_ref())
+                .map(|last| ProbeBody::of(last, view.peer())),
         }
     }
 }
@@ -208,18 +212,20 @@ struct ProbeBody<'a> {
     result: &'static str,
     reason: Option<&'static str>,
     detail: &'a str,
+    peer: Option<AsText<SocketAddr>>,
     status: Option<u16>,
     seconds: f64,
     phases: PhasesBody,
 }
 
 impl<'a> ProbeBody<'a> {
-    fn of(last: &'a LastProbe) -> Self {
+    fn of(last: &'a LastProbe, peer: Option<SocketAddr>) -> Self {
         Self {
             at: time(last.at),
             result: last.outcome.word(),
             reason: last.outcome.reason(),
             detail: &last.detail,
+            peer: peer.map(AsText),
             status: last.status,
             seconds: last.durations.total().as_secs_f64(),
             phases: PhasesBody::of(last.durations.phases()),

@@ -183,6 +183,24 @@ fn every_broken_rule_is_told_with_its_place() {
 }
 
 #[test]
+fn an_address_at_which_no_server_can_be_is_refused_with_its_place() {
+    let server = server();
+    for (host, why) in [
+        ("0.0.0.0", "the unspecified address, which no server has"),
+        ("::", "the unspecified address, which no server has"),
+        ("239.255.0.1", "a multicast address, which no server has"),
+    ] {
+        let mut body = small("abc");
+        body["members"] = json!([{"host": "192.0.2.1"}, {"host": host}]);
+        let answer = server.send("POST", &path("/vpc-channels"), Some(&body));
+        assert_eq!(answer.status, 400, "{host}");
+        let detail = json!({"field": "members[1].host", "problem": format!("`host` is \"{host}\", {why}"),
+            "remedy": "write an address that a server listens on"});
+        assert_eq!(answer.json()["details"], json!([detail]));
+    }
+}
+
+#[test]
 fn a_details_answer_has_every_documented_field_and_type() {
     let server = server();
     let mut body = small("abc");

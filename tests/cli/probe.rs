@@ -97,8 +97,26 @@ fn explain_shows_each_step() {
 }
 
 #[test]
+fn explain_shows_the_addresses_of_a_name_and_what_they_said() {
+    let server = FakeServer::start(vec![ok()]);
+    let url = format!("http://localhost:{}/", server.address.port());
+    let outcome = vitald(&["probe", &url, "--resolve", "v4", "--explain"]).expect_code(0);
+    assert!(outcome.stdout.contains("resolve      localhost -> 127.0.0.1\n"), "{}", outcome.stdout);
+    let url = format!("http://localhost:{}/", closed_port());
+    let outcome = vitald(&["probe", &url, "--resolve", "v4", "--explain"]).expect_code(1);
+    assert!(outcome.stdout.contains("tried        127.0.0.1: connection refused\n"), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains("\nconnect "), "{}", outcome.stdout);
+    let outcome = vitald(&["probe", &url, "--resolve", "v4", "--explain", "--json"]).expect_code(1);
+    let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let explanation = json.pointer("/probes/0/explanation").expect("an explanation");
+    assert_eq!(explanation.pointer("/addresses"), Some(&serde_json::json!(["127.0.0.1"])));
+    let said = serde_json::json!([{"address": "127.0.0.1", "detail": "connection refused"}]);
+    assert_eq!(explanation.pointer("/attempts"), Some(&said));
+}
+
+#[test]
 fn wrong_urls_and_flags_are_usage() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["127.0.0.1:80"], "tcp://HOST:PORT"),
         (&["tcp://127.0.0.1"], "the port is missing"),
         (&["http://127.0.0.1/", "--http-code", "2xx"], "2xx"),
@@ -108,6 +126,8 @@ fn wrong_urls_and_flags_are_usage() {
         (&["http://127.0.0.1/", "--verify"], "--verify has no effect on a http URL"),
         (&["tcp://127.0.0.1:1", "--http-code", "200"], "--http-code has no effect on a tcp URL"),
         (&["https://127.0.0.1/", "--verify", "--ca-file", "/nonexistent.pem"], "--ca-file"),
+        (&["http://127.0.0.1/", "--resolve", "v4"], "--resolve has no effect on the address 127.0.0.1"),
+        (&["http://0.0.0.0/"], "the URL's host: `host` is \"0.0.0.0\", the unspecified address"),
         (&["--http-code", "200"], "URL"),
     ];
     for (arguments, expected) in cases {

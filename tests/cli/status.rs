@@ -84,6 +84,20 @@ fn the_table_shows_members_and_no_remote_escapes() {
 }
 
 #[test]
+fn the_table_says_where_a_probe_went_when_it_was_not_the_members_own_address() {
+    let body = status(true, false, &[("healthy", true), ("unhealthy", false)]);
+    // The check of the second has the member's port.
+    let body = body.replacen("\"status\":200", "\"peer\":\"[2001:db8::7]:18080\",\"status\":200", 1);
+    let (first, second) = body.split_at(body.find("127.0.0.1:18081").expect("the second member"));
+    let second = second.replacen("\"status\":200", "\"peer\":\"127.0.0.1:18081\",\"status\":200", 1);
+    let server = FakeServer::start(vec![answer("200 OK", &format!("{first}{second}"))]);
+    let outcome = vitald(&["status", "--url", &server.url()]).expect_code(1);
+    let ends: Vec<&str> = outcome.stdout.lines().rev().take(2).map(str::trim_end).collect();
+    assert!(ends[1].ends_with("200 OK (1.20 ms) at [2001:db8::7]:18080"), "{}", outcome.stdout);
+    assert!(ends[0].ends_with("Unavailable (1.20 ms)"), "{}", outcome.stdout);
+}
+
+#[test]
 fn json_is_the_daemons_own() {
     let body = status(true, false, &[("unhealthy", false)]);
     let server = FakeServer::start(vec![answer("200 OK", &body)]);

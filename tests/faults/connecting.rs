@@ -65,9 +65,6 @@ fn not_established() -> Vec<Case> {
         tcp("tcp-broadcast", "is the broadcast address").member(broadcast()).down("unreachable", nowhere),
         http("http-broadcast", "is the broadcast address").member(broadcast()).down("unreachable", nowhere),
         https("https-broadcast", "is the broadcast address").member(broadcast()).down("unreachable", nowhere),
-        tcp("tcp-multicast", "is a multicast address")
-            .member(Member::At("224.0.0.1"))
-            .down("unreachable", nowhere),
         tcp("tcp-no-such-name", "has a name that nobody knows")
             .member(Member::At("no-such-member.invalid"))
             .down("resolve", "no address for no-such-member.invalid: Name or service not known"),

@@ -136,3 +136,15 @@ fn an_archive_holds_everything_but_files() {
         Archive::parse(wrong.as_bytes()).expect_err(wrong);
     }
 }
+
+#[test]
+fn a_member_that_could_be_made_once_stays_readable() {
+    let mut office = Office::new();
+    let member = |host: &str| small("web", &format!(r#","members":[{{"host":"{host}"}}]"#));
+    assert!(office.create(&member("0.0.0.0")).is_err());
+    let good = office.create(&member("192.0.2.1")).expect("good");
+    let value = ApiRecord::encode_channel(&good).expect("JSON");
+    let older = String::from_utf8(value).expect("UTF-8").replace("192.0.2.1", "0.0.0.0");
+    let Ok(ApiRecord::Channel(read)) = ApiRecord::decode(older.as_bytes()) else { panic!("{older}") };
+    assert_eq!(read.configured.members()[0].host().to_string(), "0.0.0.0");
+}

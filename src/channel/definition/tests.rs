@@ -34,6 +34,7 @@ fn options() -> ProbeOptions {
         host: Some("shop.example".to_owned()),
         headers: vec![("a".to_owned(), "b".to_owned()), ("c".to_owned(), "d".to_owned())],
         close: CloseMode::Reset,
+        resolve: ResolveFamily::Any,
         tls: TlsOptions {
             verify: VerifyCertificate::Yes,
             ca: Some(file("ca.pem", b"ca")),
@@ -76,7 +77,7 @@ const CHECK_EDITS: [CheckEdit; 15] = [
     ("status", |check| check.status = CheckStatus::Off),
 ];
 
-const OPTION_EDITS: [OptionEdit; 20] = [
+const OPTION_EDITS: [OptionEdit; 22] = [
     ("initial_state healthy", |options| options.initial_state = Health::Healthy),
     ("initial_state unhealthy", |options| options.initial_state = Health::Unhealthy),
     ("host", |options| options.host = Some("other.example".to_owned())),
@@ -88,6 +89,8 @@ const OPTION_EDITS: [OptionEdit; 20] = [
     ("headers, other order", |options| options.headers.reverse()),
     ("headers, moved border", |options| options.headers[0] = ("ab".to_owned(), String::new())),
     ("close", |options| options.close = CloseMode::Fin),
+    ("resolve v4", |options| options.resolve = ResolveFamily::V4),
+    ("resolve v6", |options| options.resolve = ResolveFamily::V6),
     ("verify", |options| options.tls.verify = VerifyCertificate::No),
     ("ca_file", |options| options.tls.ca = Some(file("other.pem", b"ca"))),
     ("no ca_file", |options| options.tls.ca = None),

@@ -1,8 +1,9 @@
 //! What the rules use besides the document, and the log of broken rules.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
-use super::super::model::{ClientIdentity, Host, PemFile};
+use super::super::model::{ClientIdentity, Host, PemFile, unusable_address};
 use super::super::violation::{FieldPath, Violation};
 
 /// Which source a document comes from. A few rules differ by it.
@@ -44,6 +45,12 @@ pub trait ReadContext {
     /// The address that the `[ecs]` table gives for an id.
     fn ecs_address(&self, _ecs_id: &str) -> Option<Host> {
         None
+    }
+
+    /// Why no member may have an address; none: one may. Asked of what somebody writes
+    /// now: what was taken once stays readable.
+    fn refusal_of(&self, address: IpAddr) -> Option<&'static str> {
+        unusable_address(address)
     }
 }
 

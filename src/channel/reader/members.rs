@@ -226,7 +226,7 @@ impl MemberRules<'_> {
                     section.report_missing("host", remedy, log);
                     return None;
                 };
-                (text::host(&field, log)?, None)
+                (text::member_host(&field, self.context, log)?, None)
             }
             MemberType::Ecs => {
                 let ecs = ecs_identity(section, log)?;
@@ -259,12 +259,12 @@ impl MemberRules<'_> {
     /// `[ecs]` table has for its id, or its name, to be resolved.
     fn ecs_host(&self, section: &TableReader<'_>, ecs: &EcsIdentity, log: &mut ViolationLog) -> Option<Host> {
         if let Some(field) = section.filled("host") {
-            return text::host(&field, log);
+            return text::member_host(&field, self.context, log);
         }
         if let Some(host) = self.context.ecs_address(&ecs.id) {
             return Some(host);
         }
-        if let Some(host) = text::host_name(&ecs.name) {
+        if let Some(host) = text::host_name(&ecs.name, self.context) {
             return Some(host);
         }
         let problem = if ecs.name.is_empty() {

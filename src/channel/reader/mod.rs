@@ -27,7 +27,7 @@ pub use context::{ClientIdentityError, Dialect, ReadContext, ViolationLog};
 pub use health_check::read_health_check;
 pub use members::{MemberContext, read_group, read_groups, read_members};
 pub use options::client_identity_of;
-pub use text::host;
+pub use text::member_host;
 
 use super::document::{Kind, Value};
 use super::model::{BalanceOptions, Channel, ClientCertificate, ProbeOptions};

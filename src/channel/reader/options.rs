@@ -12,12 +12,12 @@ use super::super::model::{
     BalanceOptions, ClientIdentity, ProbeOptions, TlsOptions, TlsVersion, VerifyCertificate,
 };
 use super::super::violation::{Rule, Violation, quoted};
-use super::super::words::{CloseMode, FailOpen, Health};
+use super::super::words::{CloseMode, FailOpen, Health, ResolveFamily};
 use super::context::{ClientIdentityError, ReadContext, ViolationLog};
 use super::section::{Case, FieldReader, TableReader};
 use super::text;
 
-pub(super) const PROBE_KEYS: [&str; 5] = ["initial_state", "host", "headers", "close", "tls"];
+pub(super) const PROBE_KEYS: [&str; 6] = ["initial_state", "host", "headers", "close", "resolve", "tls"];
 pub(super) const TLS_KEYS: [&str; 6] =
     ["verify", "ca_file", "server_name", "client_certificate", "client_key", "min_version"];
 pub(super) const BALANCE_KEYS: [&str; 1] = ["fail_open"];
@@ -33,6 +33,8 @@ pub(super) fn probe_of(
     let initial_state =
         section.field("initial_state").and_then(|field| field.word(&states, Case::Exact, log));
     let close = section.field("close").and_then(|field| field.word(&closes, Case::Exact, log));
+    let families = [("any", ResolveFamily::Any), ("v4", ResolveFamily::V4), ("v6", ResolveFamily::V6)];
+    let resolve = section.field("resolve").and_then(|field| field.word(&families, Case::Exact, log));
     let host = section.field("host").and_then(|field| text::authority(&field, log));
     let headers = section.field("headers").map(|field| headers_of(&field, log)).unwrap_or_default();
     let tls = section
@@ -44,6 +46,7 @@ pub(super) fn probe_of(
         host,
         headers,
         close: close.unwrap_or_default(),
+        resolve: resolve.unwrap_or_default(),
         tls,
     }
 }

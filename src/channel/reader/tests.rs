@@ -293,6 +293,11 @@ fn hosts_are_addresses_or_names_and_nothing_else() {
         "a b",
         "bücher.example",
         "a\n",
+        "0.0.0.0",
+        "::",
+        "[::ffff:0.0.0.0]",
+        "224.0.0.1",
+        "ff02::1",
     ];
     for written in bad {
         let document = channel([("members", list([table([("host", text(written))])]))]);
@@ -429,6 +434,7 @@ fn an_ecs_member_finds_its_address() {
     assert_eq!(host_of(both("", "known", "app")), Ok("192.0.2.9".to_owned()));
     assert_eq!(host_of(both("", "other", "app")), Ok("app".to_owned()));
     assert_eq!(host_of(both("", "", "app")), Ok("app".to_owned()));
+    assert_eq!(host_of(both("", "", "0.0.0.0")), Err(vec![("E019", "members[0].ecs_name".to_owned())]));
     assert_eq!(host_of(both("", "known", "")), Ok("192.0.2.9".to_owned()));
     assert_eq!(host_of(both("", "other", "")), Err(vec![("E019", "members[0].ecs_id".to_owned())]));
     assert_eq!(host_of(both("", "other", "云主机")), Err(vec![("E019", "members[0].ecs_name".to_owned())]));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::model::Host;
 use super::super::violation::{Rule, Violation, quoted};
-use super::context::ViolationLog;
+use super::context::{ReadContext, ViolationLog};
 use super::section::FieldReader;
 
 /// Longest request target we send. The vendor names no limit; servers commonly
@@ -123,8 +123,32 @@ fn report_at(
     log.report(Violation { place, ..field.violation(Rule::WrongFormat, message, remedy) });
 }
 
-/// `host`: an IPv4 or IPv6 address (brackets are taken off), or a host name.
-pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
+/// The host of a member: like [`host`], but no address at which no server can be.
+pub fn member_host(
+    field: &FieldReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> Option<Host> {
+    let host = host(field, log)?;
+    match refusal(&host, context) {
+        None => Some(host),
+        Some(problem) => {
+            let message = format!("`{}` is {}, {problem}", field.key(), quoted(&host.to_string()));
+            field.report(Rule::WrongFormat, message, "write an address that a server listens on", log);
+            None
+        }
+    }
+}
+
+fn refusal(host: &Host, context: &dyn ReadContext) -> Option<&'static str> {
+    match host {
+        Host::Ip(address) => context.refusal_of(*address),
+        Host::Name(_) => None,
+    }
+}
+
+/// An IPv4 or IPv6 address (brackets are taken off), or a host name.
+pub(super) fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
     let text = with_length(field, 1, 255, log)?;
     match parse_host(text) {
         Ok(host) => Some(host),
@@ -136,9 +160,9 @@ pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
     }
 }
 
-/// A text as a host, if it is one. No violation when it is not.
-pub(super) fn host_name(text: &str) -> Option<Host> {
-    parse_host(text).ok()
+/// A text as the host of a member, if it is one. No violation when it is not.
+pub(super) fn host_name(text: &str, context: &dyn ReadContext) -> Option<Host> {
+    parse_host(text).ok().filter(|host| refusal(host, context).is_none())
 }
 
 /// Why a text is no host.

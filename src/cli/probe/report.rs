@@ -90,7 +90,7 @@ pub(super) fn document(results: &[Probed]) -> Value {
 }
 
 fn probe_document(result: &Probed) -> Value {
-    let Report { outcome, phases, total, waited: _, status, detail, peer, certificate_not_after } =
+    let Report { outcome, phases, total, waited: _, status, detail, peer, address: _, certificate_not_after } =
         &result.report;
     let seconds = |duration: &Option<Duration>| duration.map(|duration| duration.as_secs_f64());
     let mut document = json!({
@@ -133,10 +133,15 @@ fn block(result: &Probed, colour: Colour) -> String {
     lines.step("target", &result.subject.url, None);
     let peer = report.peer.or(explanation.peer);
     if let Some(name) = result.subject.name() {
-        let address = peer.map_or_else(|| "no address".to_owned(), |peer| peer.ip().to_string());
-        lines.step("resolve", &format!("{name} -> {address}"), None);
+        let addresses: Vec<String> = explanation.addresses.iter().map(ToString::to_string).collect();
+        let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") };
+        lines.step("resolve", &format!("{name} -> {addresses}"), None);
     }
-    if let Some(peer) = peer {
+    for (address, said) in &explanation.attempts {
+        lines.step("tried", &format!("{address}: {said}"), None);
+    }
+    // Where no address was connected to, each has been shown.
+    if let Some(peer) = peer.filter(|_| explanation.attempts.is_empty() || report.phases.connect.is_some()) {
         let from = explanation.local.map(|local| format!(" from {local}")).unwrap_or_default();
         lines.step("connect", &format!("{peer}{from}"), Some(report.phases.connect));
     }
@@ -223,8 +228,11 @@ fn date(seconds: i64) -> Option<String> {
 
 /// For `--json --explain`.
 fn explanation_document(explanation: &ProbeTrace) -> Value {
-    let ProbeTrace { local, peer, tls, request, status_line, interim } = explanation;
+    let ProbeTrace { addresses, attempts, local, peer, tls, request, status_line, interim } = explanation;
+    let attempts = attempts.iter().map(|(address, said)| json!({ "address": address, "detail": said }));
     json!({
+        "addresses": addresses,
+        "attempts": attempts.collect::<Vec<Value>>(),
         "local": local.map(|address| address.to_string()),
         "peer": peer.map(|address| address.to_string()),
         "tls": tls.as_ref().map(|tls| json!({

@@ -1,6 +1,7 @@
 //! One URL and its flags as a channel with one member, so that the rules, and
 //! the probe, are those of a configuration.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ pub(super) struct UrlOptions {
     /// The Host header and, for HTTPS, the server name
     #[arg(long, value_name = "HOST", requires = "url")]
     host: Option<String>,
+
+    /// Which addresses of the URL's name are probed: v4, v6 or any [default: any]
+    #[arg(long, value_name = "FAMILY", requires = "url", value_parser = ["v4", "v6", "any"])]
+    resolve: Option<String>,
 
     /// End the connection with a FIN instead of a reset
     #[arg(long, requires = "url", action = ArgAction::SetTrue)]
@@ -121,7 +126,7 @@ pub(super) fn subjects(text: &str, options: &UrlOptions) -> Result<Vec<Subject>,
             "{text:?}: {problem}; write http://HOST:PORT/PATH, https://... or tcp://HOST:PORT"
         ))
     })?;
-    refuse_foreign_flags(url.scheme, options)?;
+    refuse_foreign_flags(&url, options)?;
     // Paths of flags are relative to where the user is.
     let config = config::parse("the command line", &channel(&url, options), Path::new(""));
     let config = config.map_err(|diagnostics| {
@@ -170,7 +175,12 @@ fn parse(text: &str) -> Result<ProbeUrl, &'static str> {
 }
 
 /// A flag without effect would mislead, so it is refused.
-fn refuse_foreign_flags(scheme: Scheme, options: &UrlOptions) -> Result<(), CliError> {
+fn refuse_foreign_flags(url: &ProbeUrl, options: &UrlOptions) -> Result<(), CliError> {
+    let scheme = url.scheme;
+    if options.resolve.is_some() && url.host.parse::<IpAddr>().is_ok() {
+        let message = format!("--resolve has no effect on the address {}; it is for names", url.host);
+        return Err(CliError::Usage(message));
+    }
     let http = [
         ("--http-code", options.http_code.is_some()),
         ("--method", options.method.is_some()),
@@ -206,7 +216,7 @@ fn channel(url: &ProbeUrl, options: &UrlOptions) -> String {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().as_ref().into());
     let text = |text: &Option<String>| text.as_deref().map(Value::from);
     let host = Table::from_iter([("host".to_owned(), Value::from(url.host.as_str()))]);
-    let lines: [(&str, Option<Value>); 23] = [
+    let lines: [(&str, Option<Value>); 24] = [
         ("name", Some(format!("url-{}", url.scheme.word()).into())),
         ("port", Some(i64::from(url.port).into())),
         ("balance_strategy", Some(1.into())),
@@ -222,6 +232,7 @@ fn channel(url: &ProbeUrl, options: &UrlOptions) -> String {
         ("vpc_health_config.method", is_http.then(|| method.into())),
         ("vpc_health_config.enable_client_ssl", is_http.then(|| options.client_certificate.is_some().into())),
         ("probe.host", text(&options.host)),
+        ("probe.resolve", text(&options.resolve)),
         ("probe.close", options.fin.then(|| "fin".into())),
         ("probe.headers", (!headers.is_empty()).then(|| headers.into())),
         ("probe.tls.verify", options.verify.then(|| true.into())),

@@ -70,6 +70,9 @@ pub(in crate::cli) struct ProbeDocument {
     pub(in crate::cli) result: ProbeResult,
     pub(in crate::cli) reason: Option<String>,
     pub(in crate::cli) detail: Option<String>,
+    /// Where it went.
+    #[serde(default)]
+    pub(in crate::cli) peer: Option<String>,
     pub(in crate::cli) seconds: f64,
 }
 

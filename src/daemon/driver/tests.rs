@@ -46,6 +46,7 @@ fn report(outcome: Outcome) -> Report {
         status: None,
         detail: "made up".into(),
         peer: None,
+        address: None,
         certificate_not_after: None,
     }
 }

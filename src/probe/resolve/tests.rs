@@ -35,6 +35,11 @@ impl Lookup for Scripted {
     }
 }
 
+/// The addresses that a probe would get.
+async fn known(cell: &NameCell, patience: Duration) -> Result<Vec<IpAddr>, String> {
+    cell.addresses(patience).await.map(|set| set.to_vec())
+}
+
 fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
@@ -57,8 +62,8 @@ async fn a_name_is_looked_up_once_for_all_who_hold_it_and_again_each_interval() 
     let (resolver, asked) = scripted(Duration::ZERO, [Ok(vec![ip(1)])]);
     let first = resolver.cell(&"app.internal".into());
     let second = resolver.cell(&"app.internal".into());
-    assert_eq!(first.address(PATIENCE).await, Ok(ip(1)));
-    assert_eq!(second.address(PATIENCE).await, Ok(ip(1)));
+    assert_eq!(known(&first, PATIENCE).await, Ok(vec![ip(1)]));
+    assert_eq!(known(&second, PATIENCE).await, Ok(vec![ip(1)]));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     sleep(10 * INTERVAL + Duration::from_secs(1)).await;
     assert_eq!(asked.load(Ordering::SeqCst), 11);
@@ -70,13 +75,13 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_the_patience(
     let cell = resolver.cell(&"slow.internal".into());
     let start = Instant::now();
     assert_eq!(
-        cell.address(PATIENCE).await,
+        known(&cell, PATIENCE).await,
         Err("no answer for slow.internal from the resolver within 2s".to_owned())
     );
     assert_eq!(start.elapsed(), PATIENCE);
     // The look-up went on, and its answer serves the next probe.
     sleep(Duration::from_secs(4)).await;
-    assert_eq!(cell.address(Duration::ZERO).await, Ok(ip(1)));
+    assert_eq!(known(&cell, Duration::ZERO).await, Ok(vec![ip(1)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +89,7 @@ async fn a_name_without_an_address_says_why_and_is_tried_again_soon() {
     let answers = [fails("Name or service not known"), Ok(vec![]), Ok(vec![ip(1)])];
     let (resolver, asked) = scripted(Duration::ZERO, answers);
     let cell = resolver.cell(&"new.internal".into());
-    let address = async || cell.address(PATIENCE).await;
+    let address = async || known(&cell, PATIENCE).await;
     assert_eq!(address().await, Err("no address for new.internal: Name or service not known".to_owned()));
     // Known to fail: no probe waits.
     let start = Instant::now();
@@ -93,7 +98,7 @@ async fn a_name_without_an_address_says_why_and_is_tried_again_soon() {
     sleep(Duration::from_millis(1100)).await;
     assert_eq!(address().await, Err("no address for new.internal: the answer holds no address".to_owned()));
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(address().await, Ok(ip(1)));
+    assert_eq!(address().await, Ok(vec![ip(1)]));
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
@@ -111,28 +116,53 @@ async fn the_last_good_answer_is_kept_while_the_resolver_fails() {
     let (resolver, _) = scripted(Duration::ZERO, [Ok(vec![ip(1)]), fails("server failure"), Ok(vec![])]);
     let cell = resolver.cell(&"app.internal".into());
     for _ in 0..4 {
-        assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
+        assert_eq!(known(&cell, PATIENCE).await, Ok(vec![ip(1)]));
         sleep(INTERVAL).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_stays_in_use_while_the_answer_holds_it() {
-    let answers = [Ok(vec![ip(1), ip(2)]), Ok(vec![ip(2), ip(1)]), Ok(vec![ip(3), ip(2)])];
+async fn other_addresses_are_counted_and_another_order_or_a_bad_answer_is_not() {
+    let unspecified = IpAddr::from([0, 0, 0, 0]);
+    let answers = [
+        Ok(vec![ip(1), ip(2)]),
+        Ok(vec![ip(2), ip(1), ip(1)]),
+        Ok(vec![unspecified]),
+        fails("server failure"),
+        Ok(vec![ip(3), unspecified, ip(2)]),
+        Ok(vec![ip(3)]),
+    ];
     let (resolver, _) = scripted(Duration::ZERO, answers);
     let cell = resolver.cell(&"app.internal".into());
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
-    sleep(INTERVAL + Duration::from_secs(1)).await;
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)), "shuffled, still there");
-    sleep(INTERVAL).await;
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(3)), "gone");
+    assert_eq!(known(&cell, PATIENCE).await, Ok(vec![ip(1), ip(2)]));
+    sleep(Duration::from_secs(1)).await;
+    for (set, changes, what) in [
+        (vec![ip(1), ip(2)], 0, "shuffled"),
+        (vec![ip(1), ip(2)], 0, "no server is at the address of the answer"),
+        (vec![ip(1), ip(2)], 0, "no answer"),
+        (vec![ip(3), ip(2)], 1, "another one"),
+        (vec![ip(3)], 2, "one less"),
+        (vec![ip(3)], 2, "the same"),
+    ] {
+        sleep(INTERVAL).await;
+        assert_eq!(known(&cell, PATIENCE).await, Ok(set), "{what}");
+        assert_eq!(resolver.changes(), changes, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_addresses_that_no_server_has_is_refused() {
+    let (resolver, _) = scripted(Duration::ZERO, [Ok(vec![IpAddr::from([0, 0, 0, 0])])]);
+    let cell = resolver.cell(&"blocked.internal".into());
+    let why = "no address for blocked.internal: the answer is 0.0.0.0, the unspecified address, which no server has";
+    assert_eq!(known(&cell, PATIENCE).await, Err(why.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_holds_is_forgotten_and_no_longer_looked_up() {
     let (resolver, asked) = scripted(Duration::ZERO, [Ok(vec![ip(1)])]);
     let cell = resolver.cell(&"old.internal".into());
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
+    assert_eq!(known(&cell, PATIENCE).await, Ok(vec![ip(1)]));
     drop(cell);
     assert_eq!(resolver.names(), 0);
     sleep(2 * INTERVAL).await;
@@ -140,7 +170,7 @@ async fn a_name_that_nobody_holds_is_forgotten_and_no_longer_looked_up() {
     assert!(lock(&resolver.table.names).is_empty(), "its entry is gone too");
     // Held again, it is looked up again.
     let cell = resolver.cell(&"old.internal".into());
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
+    assert_eq!(known(&cell, PATIENCE).await, Ok(vec![ip(1)]));
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -190,8 +220,8 @@ async fn a_look_up_that_panics_is_made_again() {
     let (resolver, refresher) = Resolver::new(PanicsFirst(AtomicUsize::new(0)), INTERVAL);
     tokio::spawn(refresher.run());
     let cell = resolver.cell(&"app.internal".into());
-    let failed = cell.address(PATIENCE).await;
+    let failed = known(&cell, PATIENCE).await;
     assert_eq!(failed, Err("no address for app.internal: the look-up could not be made".to_owned()));
     sleep(FIRST_RETRY * 2).await;
-    assert_eq!(cell.address(PATIENCE).await, Ok(ip(1)));
+    assert_eq!(known(&cell, PATIENCE).await, Ok(vec![ip(1)]));
 }

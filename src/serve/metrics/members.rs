@@ -42,6 +42,11 @@ const CERTIFICATE: MetricFamily = gauge(
     "When the certificate that the member last presented expires.",
 );
 
+const ADDRESS: MetricFamily = gauge(
+    "vitald_member_address_info",
+    "Always 1; `address` is where the last probe of a member went that is a name.",
+);
+
 /// What a scrape says of the members of its channels, one after another.
 #[derive(Debug, Default)]
 pub(super) struct MemberRows {
@@ -74,6 +79,8 @@ struct Row {
     transitions: [u32; 3],
     /// Seconds since the Unix epoch.
     certificate_not_after: Option<i64>,
+    /// Of a name: where the last probe went.
+    address: Option<Arc<IpAddr>>,
 }
 
 /// What follows the labels in a sample's text, and its value if there is one.
@@ -146,6 +153,18 @@ impl MemberRows {
         })?;
         self.family(text, CERTIFICATE, Labels::UpToGroup, |row| {
             [("\"} ", row.certificate_not_after.map(SampleValue::UnixSeconds))]
+        })?;
+        self.write_addresses(text)
+    }
+
+    /// Writes the family that says where a name led; other members have no row in it.
+    fn write_addresses(&self, text: &mut Text<'_>) -> io::Result<()> {
+        self.each_row(text, ADDRESS, Labels::UpToGroup, |text, start, own, row| {
+            let Some(address) = &row.address else { return Ok(()) };
+            text.push(start);
+            text.push(own);
+            text.push(&format!("\",address=\"{address}\"}} "));
+            text.value(SampleValue::Count(1))
         })
     }
 
@@ -157,6 +176,27 @@ impl MemberRows {
         family: MetricFamily,
         labels: Labels,
         samples: impl Fn(&Row) -> [Sample; N],
+    ) -> io::Result<()> {
+        self.each_row(text, family, labels, |text, start, own, row| {
+            for (end, value) in samples(row) {
+                let Some(value) = value else { continue };
+                text.push(start);
+                text.push(own);
+                text.push(end);
+                text.value(value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Opens a family and has the samples of each row written: what a sample begins with
+    /// is `FAMILY{channel="CHANNEL",member="`, then the member's own labels.
+    fn each_row<'s>(
+        &self,
+        text: &mut Text<'s>,
+        family: MetricFamily,
+        labels: Labels,
+        write: impl Fn(&mut Text<'s>, &str, &str, &Row) -> io::Result<()>,
     ) -> io::Result<()> {
         text.family(family);
         let (mut rows, mut rest) = (self.rows.iter(), self.labels.as_str());
@@ -170,13 +210,7 @@ impl MemberRows {
                 };
                 let own = rest.get(..end).ok_or_else(out_of_step)?;
                 rest = rest.get(row.labels_end..).ok_or_else(out_of_step)?;
-                for (end, value) in samples(row) {
-                    let Some(value) = value else { continue };
-                    text.push(&start);
-                    text.push(own);
-                    text.push(end);
-                    text.value(value)?;
-                }
+                write(text, &start, own, row)?;
             }
         }
         Ok(())
@@ -210,6 +244,7 @@ impl Row {
             results: member.state.map(|state| state.counts).unwrap_or_default(),
             transitions: member.state.map(|state| state.transitions).unwrap_or_default(),
             certificate_not_after: member.state.and_then(|state| state.certificate_not_after),
+            address: last.and_then(|last| last.address.clone()),
         }
     }
 }
