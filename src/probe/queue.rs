@@ -353,9 +353,17 @@ impl QueuedSocket {
 
     /// Waits until the kernel reports a direction of `interest`, or for the deadline.
     /// A report counts once.
-    pub(super) fn poll_ready(&self, cx: &Context<'_>, interest: Interest, deadline: Instant) -> Poll<()> {
+    ///
+    /// # Errors
+    /// The socket is not of this thread's queue, which could never wake the probe.
+    pub(super) fn poll_ready(
+        &self,
+        cx: &Context<'_>,
+        interest: Interest,
+        deadline: Instant,
+    ) -> Poll<Result<(), Errno>> {
         let token = self.token;
-        with_queue(|queue| {
+        let readiness = with_queue(|queue| {
             let registration = queue.registration(token)?;
             let mut wanted = EventFlags::empty();
             wanted.set(EventFlags::IN, interest.is_readable());
@@ -375,10 +383,11 @@ impl QueuedSocket {
                 queue.set_deadline(token, Some(deadline));
             }
             Some(Poll::Pending)
-        })
-        .flatten()
-        // A socket of another thread's queue, which would never wake this probe.
-        .unwrap_or(Poll::Ready(()))
+        });
+        match readiness.flatten() {
+            Some(readiness) => readiness.map(Ok),
+            None => Poll::Ready(Err(Errno::BADF)),
+        }
     }
 
     /// Ends the connection with a reset, and keeps the socket for the next probe.
@@ -407,5 +416,20 @@ impl Drop for QueuedSocket {
             queue.reset(self.token);
             queue.free.push(self.token);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_of_another_threads_queue_is_an_error() {
+        EventQueue::open().expect("a queue").install();
+        let queued = socket(AddressFamily::INET, CloseMode::Reset).expect("a queue").expect("a socket");
+        let elsewhere = thread::spawn(move || {
+            queued.poll_ready(&Context::from_waker(Waker::noop()), Interest::READABLE, Instant::now())
+        });
+        assert_eq!(elsewhere.join().expect("no panic"), Poll::Ready(Err(Errno::BADF)));
     }
 }

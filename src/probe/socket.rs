@@ -117,7 +117,7 @@ impl ProbeSocket {
                 if interest.is_writable() {
                     socket.watch_both_ways().map_err(finding::opening)?;
                 }
-                socket.poll_ready(cx, interest, deadline).map(Ok)
+                socket.poll_ready(cx, interest, deadline).map_err(finding::opening)
             }
             Self::Runtime(watched) => watched.poll_ready(cx, interest, deadline),
             Self::Unwatched(_) => {
