@@ -51,7 +51,8 @@ struct Member {
     abnormal: usize,
     added: u64,
     is_good: bool,
-    probing: bool,
+    /// When its running probe began.
+    probing_since: Option<u64>,
     health: Health,
     last: VecDeque<bool>,
     counts: [u64; 3],
@@ -81,7 +82,7 @@ impl Member {
             abnormal: usize::try_from(abnormal).unwrap(),
             added: now,
             is_good: dice.one_in(2),
-            probing: false,
+            probing_since: None,
             health: Health::Unknown,
             last: VecDeque::new(),
             counts: [0; 3],
@@ -97,6 +98,24 @@ impl Member {
 
     fn since_slot(&self, now: u64) -> u64 {
         (now + self.interval - self.offset) % self.interval
+    }
+
+    /// Slots since its running probe began, from the first one that the engine saw in
+    /// time: whether the engine uses that one is open until the probe ends.
+    /// Slots within a stall are seen at its end.
+    fn open_slots(&self, now: u64, stall: (u64, u64)) -> u64 {
+        let Some(began) = self.probing_since else { return 0 };
+        let limit = late_after(Duration::from_nanos(self.interval)).as_nanos();
+        let slot_after = |moment: u64| moment - self.since_slot(moment) + self.interval;
+        let mut slot = slot_after(began);
+        while slot <= now {
+            let seen = if (stall.0 + 1..=stall.1).contains(&slot) { stall.1 } else { slot };
+            if u128::from(seen - slot) <= limit {
+                return (now - slot) / self.interval + 1;
+            }
+            slot = slot_after(seen);
+        }
+        0
     }
 
     /// What its next probe finds.
@@ -171,6 +190,8 @@ struct World {
     moved: u64,
     /// Slots of members that are gone.
     slots_gone: u64,
+    /// The last stall: when the last turn before it was, and the first one after it.
+    stall: (u64, u64),
 }
 
 impl World {
@@ -184,6 +205,7 @@ impl World {
             started: 0,
             moved: 0,
             slots_gone: 0,
+            stall: (0, 0),
         };
         world.members.resize_with(MEMBERS as usize, || None);
         for slot in 0..MEMBERS {
@@ -201,7 +223,7 @@ impl World {
 
     fn remove(&mut self, slot: u32, now: u64) {
         if let Some(member) = self.members[slot as usize].take() {
-            self.slots_gone += member.slots(now);
+            self.slots_gone += member.slots(now) - member.open_slots(now, self.stall);
             self.engine.handle_remove(slot);
         }
     }
@@ -213,7 +235,7 @@ impl World {
                 break;
             }
             self.under_way.pop();
-            self.finish(Job { slot, generation }, began, now);
+            self.finish(Job { slot, generation, channel: 0 }, began, now);
         }
         while let Some(job) = self.engine.poll_job(at(now)) {
             self.start(job, now);
@@ -224,8 +246,8 @@ impl World {
         self.started += 1;
         let member = self.members[job.slot as usize].as_mut().expect("nobody probes a member that is gone");
         assert_eq!(job.generation, member.generation);
-        assert!(!member.probing, "two probes of member {} at once", job.slot);
-        member.probing = true;
+        assert!(member.probing_since.is_none(), "two probes of member {} at once", job.slot);
+        member.probing_since = Some(now);
         let late = member.since_slot(now);
         let limit = late_after(Duration::from_nanos(member.interval)).as_nanos();
         assert!(u128::from(late) <= limit, "member {} was probed {late} ns after its slot", job.slot);
@@ -244,7 +266,7 @@ impl World {
             assert_eq!(self.engine.handle_report(job, stale, at(began), at(now)), None);
             return;
         };
-        member.probing = false;
+        member.probing_since = None;
         let outcome = member.outcome(&mut self.dice);
         let before = member.health;
         let moves = member.judge(outcome);
@@ -271,7 +293,8 @@ impl World {
     fn check(&self, now: u64) {
         let living =
             || self.members.iter().zip(0..).filter_map(|(member, slot)| Some((member.as_ref()?, slot)));
-        let slots: u64 = living().map(|(member, _)| member.slots(now)).sum();
+        let slots: u64 =
+            living().map(|(member, _)| member.slots(now) - member.open_slots(now, self.stall)).sum();
         let snapshot = self.engine.snapshot();
         assert_eq!(self.started + snapshot.skipped, slots + self.slots_gone, "a slot is lost or doubled");
         assert_eq!(snapshot.in_flight, self.under_way.len());
@@ -294,12 +317,14 @@ fn a_million_probes_agree_with_the_model() {
     let mut now = 0;
     let (mut next_churn, mut next_stall, mut next_check) = (SECOND, 20 * SECOND, 60 * SECOND);
     while world.started < PROBES {
+        let last_turn = now;
         let ends = world.under_way.peek().map_or(u64::MAX, |Reverse((end, ..))| *end);
         let due = world.engine.poll_deadline().map_or(u64::MAX, |deadline| deadline.0);
         now = now.max(ends.min(due).min(next_churn));
         if now >= next_stall {
             // The prober stands still for up to half a minute.
             now += world.dice.below(30 * SECOND);
+            world.stall = (last_turn, now);
             next_stall = now + 20 * SECOND + world.dice.below(60 * SECOND);
         }
         world.turn(now);

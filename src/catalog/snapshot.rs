@@ -120,6 +120,18 @@ impl Snapshot {
         self.drivers.iter().map(|driver| driver.in_flight).sum()
     }
 
+    /// How many probes may run at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.drivers.iter().map(|driver| driver.concurrency).sum()
+    }
+
+    /// Members that are due and wait until another probe may run.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.drivers.iter().map(|driver| driver.waiting).sum()
+    }
+
     /// Slots skipped so far.
     #[must_use]
     pub fn skipped(&self) -> u64 {

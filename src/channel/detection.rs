@@ -28,49 +28,75 @@ impl Detection {
     pub fn of(check: &HealthCheck, window: Duration) -> Self {
         let (interval, timeout) = (check.interval(), check.timeout());
         let (up, down) = (u32::from(check.threshold_normal()), u32::from(check.threshold_abnormal()));
-        // The first probe begins up to this long after the start: the schedule
-        // brings it forward only in long intervals.
-        let spread = if interval <= window * 2 { interval } else { window };
+        let larger = up.max(down);
         Self {
-            first: spread + interval * (up.max(down) - 1) + timeout,
+            first: spread(check, window, larger) + interval * (larger - 1) + timeout,
             down: interval * down + timeout,
             up: interval * up + timeout,
         }
     }
 }
 
+/// The first of `probes` probes begins up to this long after the start, or the others
+/// begin as if it did.
+///
+/// The schedule brings first probes forward only in long intervals. One that would be due
+/// after `due` is begun at `window` x `due` / `interval`; where it still runs at `due`,
+/// the next one begins an interval after that.
+fn spread(check: &HealthCheck, window: Duration, probes: u32) -> Duration {
+    let (interval, timeout) = (check.interval(), check.timeout());
+    if interval <= window * 2 {
+        return interval;
+    }
+    // At some `due` after the window it still runs.
+    let may_run_on =
+        timeout.as_nanos() * interval.as_nanos() > window.as_nanos() * (interval - window).as_nanos();
+    if probes > 1 && may_run_on { interval.min(window + timeout) } else { window }
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::model::{ClientCertificate, Protocol};
     use super::super::words::CheckStatus;
     use super::*;
 
-    fn check((interval, timeout): (u64, u64), threshold_normal: u8, threshold_abnormal: u8) -> HealthCheck {
+    /// A TCP check that is on.
+    pub(crate) fn check(interval: Duration, timeout: Duration, normal: u8, abnormal: u8) -> HealthCheck {
         HealthCheck {
             protocol: Protocol::Tcp,
             port: None,
-            threshold_normal,
-            threshold_abnormal,
-            interval: Duration::from_secs(interval),
-            timeout: Duration::from_secs(timeout),
+            threshold_normal: normal,
+            threshold_abnormal: abnormal,
+            interval,
+            timeout,
             client_certificate: ClientCertificate::None,
             status: CheckStatus::On,
         }
     }
 
+    fn seconds(interval: u64, timeout: u64, normal: u8, abnormal: u8) -> HealthCheck {
+        check(Duration::from_secs(interval), Duration::from_secs(timeout), normal, abnormal)
+    }
+
     #[test]
     fn bounds_follow_thresholds_interval_and_timeout() {
-        let seconds = Duration::from_secs;
-        let short = Detection::of(&check((5, 2), 2, 3), seconds(3));
-        assert_eq!(short, Detection { first: seconds(17), down: seconds(17), up: seconds(12) });
-        let long = Detection::of(&check((60, 10), 2, 1), seconds(3));
-        assert_eq!(long, Detection { first: seconds(73), down: seconds(70), up: seconds(130) });
+        let of = |first, down, up| Detection {
+            first: Duration::from_secs(first),
+            down: Duration::from_secs(down),
+            up: Duration::from_secs(up),
+        };
+        let window = Duration::from_secs(3);
+        assert_eq!(Detection::of(&seconds(5, 2, 2, 3), window), of(17, 17, 12));
+        assert_eq!(Detection::of(&seconds(60, 2, 2, 1), window), of(65, 62, 122));
+        // A first probe of 19 s may begin after 1 s, and run when the member is due at 20 s.
+        assert_eq!(Detection::of(&seconds(60, 19, 2, 1), window), of(101, 79, 139));
+        assert_eq!(Detection::of(&seconds(60, 19, 1, 1), window), of(22, 79, 79));
     }
 
     /// Plays every moment of failure against the schedule.
     #[test]
     fn no_moment_of_failure_goes_unseen_for_longer() {
-        let check = check((5, 2), 2, 3);
+        let check = seconds(5, 2, 2, 3);
         let spread = Duration::from_millis(4_900);
         let bound = Detection::of(&check, spread).down;
         let mut longest = Duration::ZERO;

@@ -23,7 +23,8 @@ Columns:
                  threshold_normal x time_interval + timeout
   FIRST VERDICT  the longest time from the daemon's start to a member's first
                  verdict: spread of first probes + (the larger threshold - 1) x
-                 time_interval + timeout
+                 time_interval + timeout; another timeout where a first probe
+                 may still run when the member is due again
 
 Nothing is bound, sent or changed, so a running daemon is not disturbed.
 

@@ -12,7 +12,7 @@ use self::assessment::{
     Assessment, ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument, Verdict, assess,
 };
 use super::client::{ClientError, DaemonResponse, DaemonUrl};
-use super::console::{Colour, Console, Tone, milliseconds, paint, printable, rough};
+use super::console::{Colour, Console, Tone, milliseconds, paint, plural, printable, rough};
 use super::exit::{CliError, Exit, block_on};
 use super::locate::DaemonArguments;
 use super::table::{Columns, Side, TableCell};
@@ -123,6 +123,7 @@ async fn picture(
                 version: None,
                 started_at: None,
                 ready,
+                probes: None,
                 store: Vec::new(),
                 channels: vec![channel],
             };
@@ -182,6 +183,14 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, 
     text.push('\n');
     for finding in &assessment.findings {
         text.push_str(&format!("  {finding}\n"));
+    }
+    if let Some(probes) = status.probes.as_ref().filter(|probes| probes.waiting > 0) {
+        let line = format!(
+            "probing is limited, {} waiting: {} probes run at once; see [prober] max_in_flight",
+            plural(probes.waiting, "member"),
+            probes.max_in_flight
+        );
+        text.push_str(&format!("  {}\n", paint(colour, Tone::Warning, &line)));
     }
     for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
         let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));

@@ -248,7 +248,9 @@ impl Control {
         self.report_lost_log_lines();
         let observed = self.observer.observe().await.ok();
         if let Some(snapshot) = &observed {
-            self.shortage.handle_counts(&snapshot.drivers).into_iter().for_each(shortage::log);
+            for change in self.shortage.handle_counts(&snapshot.drivers) {
+                shortage::log(change, snapshot.max_in_flight());
+            }
         }
         service::status(&status_text(observed.as_ref()));
     }
@@ -282,8 +284,12 @@ fn status_text(snapshot: Option<&Snapshot>) -> String {
         sum.unknown += counts.unknown;
         sum.disabled += counts.disabled;
     }
+    let limited = match snapshot.waiting() {
+        0 => String::new(),
+        waiting => format!("; {waiting} wait for one of {} probes at once", snapshot.max_in_flight()),
+    };
     format!(
-        "{channels} channels: {} healthy, {} unhealthy, {} unknown, {} disabled",
+        "{channels} channels: {} healthy, {} unhealthy, {} unknown, {} disabled{limited}",
         sum.healthy, sum.unhealthy, sum.unknown, sum.disabled
     )
 }

@@ -38,8 +38,9 @@ const STARTS_AT_ONCE: usize = 64;
 
 /// How one member is probed: cheap to clone, run once per probe.
 pub trait Probe: Clone + Send + 'static {
-    /// One probe. Must end by itself soon after its timeout.
-    fn run(self) -> impl Future<Output = Report> + Send + 'static;
+    /// One probe. Must end by itself soon after `time`, which is its timeout or a little
+    /// less ([`Engine::time_limit`]).
+    fn run(self, time: Duration) -> impl Future<Output = Report> + Send + 'static;
 
     /// The deadline of one probe, by which stalls are judged.
     fn timeout(&self) -> Duration;
@@ -50,8 +51,8 @@ pub trait Probe: Clone + Send + 'static {
 }
 
 impl Probe for MemberProbe {
-    async fn run(self) -> Report {
-        probe::run(&self.plan, &self.target).await
+    async fn run(self, time: Duration) -> Report {
+        probe::run_within(time, &self.plan, &self.target).await
     }
 
     fn timeout(&self) -> Duration {
@@ -128,7 +129,6 @@ struct DriverSlot<P> {
 
 struct Running {
     job: Job,
-    channel: u32,
     started: Now,
     stalled_before: StalledTime,
     timeout: Duration,
@@ -255,7 +255,7 @@ impl<P: Probe> Driver<P> {
     fn abort(&mut self, slot: u32) {
         let task = self.slots.get_mut(slot as usize).and_then(|slot| slot.task.take());
         if let Some(running) = task.and_then(|task| self.executor.cancel(task)) {
-            self.engine.handle_cancelled(running.channel);
+            self.engine.handle_cancelled(running.job);
         }
     }
 
@@ -264,7 +264,7 @@ impl<P: Probe> Driver<P> {
             let now = self.clock.now();
             let Some(job) = self.engine.poll_job(now) else { return };
             let probe = self.slots.get(job.slot as usize).and_then(|slot| slot.probe.clone());
-            let (Some(probe), Some(channel)) = (probe, self.engine.channel_of(job.slot)) else {
+            let Some(probe) = probe else {
                 let report = Report::inconclusive(ProberReason::Internal, "a due member without a check");
                 self.engine.handle_report(job, report, now, now);
                 continue;
@@ -272,8 +272,9 @@ impl<P: Probe> Driver<P> {
             let timeout = probe.timeout();
             let stalled_before = self.stalls.stalled_at(now.monotonic);
             stall::set_total(stalled_before.total);
-            let running = Running { job, channel, started: now, stalled_before, timeout };
-            match self.executor.start(probe.run(), running) {
+            let running = Running { job, started: now, stalled_before, timeout };
+            let time = self.engine.time_limit(job, timeout, now);
+            match self.executor.start(probe.run(time), running) {
                 Started::Ended(ended) => self.handle_ended(ended),
                 Started::Running(task) => {
                     if let Some(slot) = self.slots.get_mut(job.slot as usize) {
@@ -291,7 +292,7 @@ impl<P: Probe> Driver<P> {
         }
         if !self.engine.is_current(running.job) {
             // Its member changed as it ended: it was a probe, of another check.
-            return self.engine.handle_cancelled(running.channel);
+            return self.engine.handle_cancelled(running.job);
         }
         let report = report.unwrap_or_else(|panic| Report::inconclusive(ProberReason::Internal, panic));
         let now = self.clock.now();

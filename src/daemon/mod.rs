@@ -15,7 +15,7 @@
 //! | `clock` | the one place that reads a clock |
 //! | `process` | what the process asks of the system: open files, privacy, priorities |
 //! | `service` | signals, the state directory, what the service manager is told |
-//! | `shortage` | says when descriptors or ports run out |
+//! | `shortage` | says when descriptors, ports or permits run out |
 
 pub mod catch_up;
 pub mod clock;

@@ -1,54 +1,77 @@
 //! Says when the prober itself runs out of something: once when it begins, once
 //! when it is over.
 //!
-//! Probes without a file descriptor or a local port are inconclusive: no verdict moves,
-//! and without these lines only the metrics would show it. [`super::control`] passes the
-//! drivers' counters at every beat, so there are at most two lines in two beats, however
-//! many probes are concerned.
+//! Probes without a file descriptor or a local port are inconclusive: no verdict moves.
+//! Probes without a permit come late, and verdicts with them. Without these lines only
+//! the metrics would show it. [`super::control`] passes the drivers' counters at every
+//! beat, so there are at most two lines in two beats, however many probes are concerned.
 
 use crate::health::{DriverSnapshot, ProberReason};
 
-/// What can run out, and how that is called.
-const SCARCE: [(ProberReason, &str); 2] =
-    [(ProberReason::LocalFd, "file descriptors"), (ProberReason::LocalPort, "local ports")];
+/// What can run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scarce {
+    /// File descriptors, and memory for sockets.
+    Descriptors,
+    /// Local ports.
+    Ports,
+    /// Permits: as many probes ran at once as may.
+    Permits,
+}
+
+impl Scarce {
+    const ALL: [Self; 3] = [Self::Descriptors, Self::Ports, Self::Permits];
+
+    /// How many probes have met with it so far.
+    fn count(self, drivers: &[DriverSnapshot]) -> u64 {
+        let inconclusive = |reason: ProberReason| {
+            let channels = drivers.iter().flat_map(|driver| &driver.channels);
+            channels.filter_map(|stats| stats.inconclusive.get(reason.index())).sum()
+        };
+        match self {
+            Self::Descriptors => inconclusive(ProberReason::LocalFd),
+            Self::Ports => inconclusive(ProberReason::LocalPort),
+            Self::Permits => drivers.iter().map(|driver| driver.delayed).sum(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Descriptors => "file descriptors",
+            Self::Ports => "local ports",
+            Self::Permits => "permits",
+        }
+    }
+}
 
 /// Something has become short, or has ceased to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShortageChange {
-    /// Since the last look, so many probes could not start for lack of it.
-    Began {
-        /// What is short.
-        what: &'static str,
-        /// How many.
-        probes: u64,
-    },
-    /// Since the last look every probe could start.
-    Ended {
-        /// What was short.
-        what: &'static str,
-    },
+    /// Since the last look, so many probes could not start, or had to wait, for lack of it.
+    Began(Scarce, u64),
+    /// Since the last look every probe could start at once.
+    Ended(Scarce),
 }
 
 /// Remembers what was short at the last look.
 #[derive(Debug, Default)]
 pub struct ShortageWatch {
-    seen: [u64; SCARCE.len()],
-    is_short: [bool; SCARCE.len()],
+    seen: [u64; Scarce::ALL.len()],
+    is_short: [bool; Scarce::ALL.len()],
 }
 
 impl ShortageWatch {
     /// Takes the drivers' counters and returns what has changed.
     pub fn handle_counts(&mut self, drivers: &[DriverSnapshot]) -> Vec<ShortageChange> {
-        let channels = || drivers.iter().flat_map(|driver| &driver.channels);
         let states = self.seen.iter_mut().zip(&mut self.is_short);
         let mut changes = Vec::new();
-        for ((reason, what), (seen, is_short)) in SCARCE.into_iter().zip(states) {
-            let count = channels().filter_map(|stats| stats.inconclusive.get(reason.index())).sum::<u64>();
+        for (what, (seen, is_short)) in Scarce::ALL.into_iter().zip(states) {
+            let count = what.count(drivers);
             // A channel that is gone takes its counts with it.
             let probes = count.saturating_sub(std::mem::replace(seen, count));
             match (*is_short, probes) {
-                (false, 1..) => changes.push(ShortageChange::Began { what, probes }),
-                (true, 0) => changes.push(ShortageChange::Ended { what }),
+                (false, 1..) => changes.push(ShortageChange::Began(what, probes)),
+                (true, 0) => changes.push(ShortageChange::Ended(what)),
                 (false, 0) | (true, 1..) => {}
             }
             *is_short = probes > 0;
@@ -57,13 +80,24 @@ impl ShortageWatch {
     }
 }
 
-/// Writes a change to the log.
-pub fn log(change: ShortageChange) {
+/// Writes a change to the log. `max_in_flight` is how many probes may run at once.
+pub fn log(change: ShortageChange, max_in_flight: usize) {
     match change {
-        ShortageChange::Began { what, probes } => {
-            tracing::warn!(probes, "out of {what}: probes cannot start, no verdict moves by them");
+        ShortageChange::Began(Scarce::Permits, probes) => tracing::warn!(
+            probes,
+            max_in_flight,
+            "probing is limited: {probes} probes had to wait because {max_in_flight} run at once; raise \
+             `[prober] max_in_flight`, or the limit on open files where that is \"auto\""
+        ),
+        ShortageChange::Ended(Scarce::Permits) => {
+            tracing::info!(max_in_flight, "probing is not limited any more: no probe had to wait");
         }
-        ShortageChange::Ended { what } => tracing::info!("{what} are free again: every probe starts"),
+        ShortageChange::Began(what, probes) => {
+            tracing::warn!(probes, "out of {}: probes cannot start, no verdict moves by them", what.words());
+        }
+        ShortageChange::Ended(what) => {
+            tracing::info!("{} are free again: every probe starts", what.words());
+        }
     }
 }
 
@@ -88,31 +122,46 @@ mod tests {
     #[test]
     fn a_shortage_is_told_once_at_each_end() {
         use ProberReason::{LocalFd, LocalPort, LocalStall};
-        let files = "file descriptors";
+        let files = Scarce::Descriptors;
         let mut watch = ShortageWatch::default();
         let looks: [(&[_], &[ShortageChange]); 9] = [
             (&[], &[]),
             (&[(LocalStall, 9)], &[]),
-            (&[(LocalFd, 2), (LocalFd, 5)], &[ShortageChange::Began { what: files, probes: 7 }]),
+            (&[(LocalFd, 2), (LocalFd, 5)], &[ShortageChange::Began(files, 7)]),
             (&[(LocalFd, 2), (LocalFd, 600)], &[]),
-            (&[(LocalFd, 2), (LocalFd, 600)], &[ShortageChange::Ended { what: files }]),
+            (&[(LocalFd, 2), (LocalFd, 600)], &[ShortageChange::Ended(files)]),
             (&[(LocalFd, 2), (LocalFd, 600)], &[]),
             // A channel went: less than before is no shortage.
             (&[(LocalFd, 2)], &[]),
             (
                 &[(LocalFd, 3), (LocalPort, 1)],
-                &[
-                    ShortageChange::Began { what: files, probes: 1 },
-                    ShortageChange::Began { what: "local ports", probes: 1 },
-                ],
+                &[ShortageChange::Began(files, 1), ShortageChange::Began(Scarce::Ports, 1)],
             ),
             (
                 &[(LocalFd, 3), (LocalPort, 1)],
-                &[ShortageChange::Ended { what: files }, ShortageChange::Ended { what: "local ports" }],
+                &[ShortageChange::Ended(files), ShortageChange::Ended(Scarce::Ports)],
             ),
         ];
         for (number, (counts, expected)) in looks.into_iter().enumerate() {
             assert_eq!(watch.handle_counts(&drivers(counts)), expected, "look {number}");
+        }
+    }
+    #[test]
+    fn limited_probing_is_told_once_at_each_end() {
+        let mut watch = ShortageWatch::default();
+        let began = |probes| vec![ShortageChange::Began(Scarce::Permits, probes)];
+        let ended = || vec![ShortageChange::Ended(Scarce::Permits)];
+        let looks = [
+            ([0, 0], vec![]),
+            ([3, 4], began(7)),
+            ([3, 90], vec![]),
+            ([3, 90], ended()),
+            ([3, 90], vec![]),
+            ([4, 90], began(1)),
+        ];
+        for (number, (delayed, expected)) in looks.into_iter().enumerate() {
+            let drivers = delayed.map(|delayed| DriverSnapshot { delayed, ..DriverSnapshot::empty() });
+            assert_eq!(watch.handle_counts(&drivers), expected, "look {number}");
         }
     }
 }

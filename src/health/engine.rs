@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{Outcome, ProberReason, Report};
-use super::schedule::{DueMember, Lateness, Offset, Schedule};
+use super::permits::{Permits, WaitingMember};
+use super::schedule::{DueMember, Offset, Schedule, time_limit};
 use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
 use super::time::{MonotonicTime, Now, Timestamp};
 use crate::channel::{Health, HealthCheck};
@@ -115,6 +116,8 @@ pub struct Job {
     pub slot: u32,
     /// For which generation of the slot; a result of an older one is dropped.
     pub generation: u32,
+    /// The slot of the channel's counters, whose permit it has.
+    pub channel: u32,
 }
 
 /// A verdict that moved.
@@ -148,15 +151,26 @@ struct EngineSlot {
     channel: u32,
     /// None: never probed.
     thresholds: Option<Thresholds>,
-    is_probing: bool,
+    activity: Activity,
+}
+
+/// What a member is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    /// Nothing, until the schedule says that it is due.
+    Resting,
+    /// It is due, and waits for a permit.
+    Waiting,
+    /// Its probe runs.
+    Probing,
+    /// Its probe runs, and it is due again: the schedule holds it until that one ends.
+    ProbingAndDue,
 }
 
 /// Members of one driver: see the file's head.
 #[derive(Debug)]
 pub struct Engine {
-    concurrency: usize,
-    /// Since when no further probe may start; none while one may.
-    saturated_since: Option<MonotonicTime>,
+    permits: Permits,
     slots: Vec<Option<EngineSlot>>,
     schedule: Schedule,
     shown: DriverSnapshot,
@@ -168,8 +182,7 @@ impl Engine {
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
         Self {
-            concurrency: concurrency.max(1),
-            saturated_since: None,
+            permits: Permits::new(concurrency),
             slots: Vec::new(),
             schedule: Schedule::default(),
             shown: DriverSnapshot::empty(),
@@ -190,6 +203,7 @@ impl Engine {
     pub fn handle_add(&mut self, member: NewMember, now: Now) {
         let NewMember { slot, generation, channel, timing, initial } = member;
         self.unsettle(slot);
+        self.unschedule(slot);
         let mut state = MemberState::new(generation, initial, now.wall);
         if self.slot(slot).is_some()
             && let Some(before) = self.shown.state(slot)
@@ -205,14 +219,12 @@ impl Engine {
         }
         if let Some(entry) = self.slots.get_mut(index) {
             let thresholds = timing.map(|timing| timing.thresholds);
-            *entry = Some(EngineSlot { generation, channel, thresholds, is_probing: false });
+            *entry = Some(EngineSlot { generation, channel, thresholds, activity: Activity::Resting });
         }
-        match timing {
-            Some(CheckTiming { interval, offset, window, .. }) => {
-                self.unsettled += usize::from(initial == Health::Unknown);
-                self.schedule.insert(slot, interval, offset, window, now.monotonic);
-            }
-            None => self.schedule.remove(slot),
+        if let Some(CheckTiming { interval, offset, window, .. }) = timing {
+            self.unsettled += usize::from(initial == Health::Unknown);
+            self.permits.add_member(channel);
+            self.schedule.insert(slot, interval, offset, window, now.monotonic);
         }
     }
 
@@ -237,7 +249,7 @@ impl Engine {
     /// [`Engine::handle_cancelled`].
     pub fn handle_remove(&mut self, slot: u32) {
         self.unsettle(slot);
-        self.schedule.remove(slot);
+        self.unschedule(slot);
         if let Some(slot) = self.slots.get_mut(slot as usize) {
             *slot = None;
         }
@@ -254,38 +266,57 @@ impl Engine {
     /// Runs at most so many probes at once from now on; those that run already
     /// are left alone.
     pub fn handle_concurrency(&mut self, concurrency: usize) {
-        self.concurrency = concurrency.max(1);
+        self.permits.set_limit(concurrency);
     }
 
     /// The next probe to start, if one is due and may run beside the others.
     pub fn poll_job(&mut self, now: Now) -> Option<Job> {
-        loop {
-            if self.shown.in_flight >= self.concurrency {
-                self.saturated_since.get_or_insert(now.monotonic);
-                return None;
-            }
-            let lateness = self.saturated_since.map_or(Lateness::Judged, Lateness::ExcusedSince);
-            let Some(DueMember { member, due }) = self.schedule.poll_due(now.monotonic, lateness) else {
-                self.saturated_since = None;
-                return None;
-            };
+        while let Some(DueMember { member, due }) = self.schedule.take_due(now.monotonic) {
             let Some(slot) = self.slots.get_mut(member as usize).and_then(Option::as_mut) else { continue };
-            if slot.is_probing {
-                self.schedule.handle_overlap();
-                continue;
+            let channel = slot.channel;
+            match slot.activity {
+                Activity::Probing | Activity::ProbingAndDue => slot.activity = Activity::ProbingAndDue,
+                Activity::Resting | Activity::Waiting if self.permits.are_free_for(channel) => {
+                    return self.start(member, due, now);
+                }
+                Activity::Resting | Activity::Waiting => {
+                    slot.activity = Activity::Waiting;
+                    self.permits.wait(WaitingMember { channel, due, member });
+                }
             }
-            slot.is_probing = true;
-            self.shown.in_flight += 1;
-            self.shown.lag.observe(now.monotonic.since(due));
-            return Some(Job { slot: member, generation: slot.generation });
         }
+        let next = self.permits.next_waiting()?;
+        self.permits.leave(next);
+        self.start(next.member, next.due, now)
     }
 
-    /// When to ask again without an event. None while as many probes run as may: then
-    /// only a result can help, and waking for deadlines would spin.
+    fn start(&mut self, member: u32, due: MonotonicTime, now: Now) -> Option<Job> {
+        let slot = self.slots.get_mut(member as usize)?.as_mut()?;
+        slot.activity = Activity::Probing;
+        let (generation, channel) = (slot.generation, slot.channel);
+        self.schedule.handle_start(member, now.monotonic);
+        self.permits.take(channel);
+        self.shown.lag.observe(now.monotonic.since(due));
+        Some(Job { slot: member, generation, channel })
+    }
+
+    /// How long the probe of a job that starts now may take: `timeout`, or a little less
+    /// where that would reach beyond the member's next slot, see
+    /// [`time_limit`](super::schedule::time_limit).
+    #[must_use]
+    pub fn time_limit(&self, job: Job, timeout: Duration, now: Now) -> Duration {
+        let next = self.schedule.next_start(job.slot);
+        next.map_or(timeout, |next| time_limit(timeout, now.monotonic, next))
+    }
+
+    /// When to ask again without an event: a time in the past is at once. None when only
+    /// a result can help.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<MonotonicTime> {
-        if self.shown.in_flight >= self.concurrency { None } else { self.schedule.next_deadline() }
+        match self.permits.next_waiting() {
+            Some(next) => Some(next.due),
+            None => self.schedule.next_deadline(),
+        }
     }
 
     /// Whether a job's member is still there and still checked in the same way. The
@@ -298,13 +329,16 @@ impl Engine {
     /// Takes the result of a job and says whether the verdict moved. `started`
     /// is when the job was started. Results of members that are gone are dropped.
     pub fn handle_report(&mut self, job: Job, report: Report, started: Now, now: Now) -> Option<Transition> {
-        self.shown.in_flight = self.shown.in_flight.saturating_sub(1);
+        self.permits.give_back(job.channel);
         let slot = self.slots.get_mut(job.slot as usize).and_then(Option::as_mut)?;
         if slot.generation != job.generation {
             return None;
         }
-        slot.is_probing = false;
-        let EngineSlot { channel, thresholds, .. } = *slot;
+        let EngineSlot { channel, thresholds, activity, .. } = *slot;
+        slot.activity = Activity::Resting;
+        if activity == Activity::ProbingAndDue {
+            self.schedule.put_back(job.slot);
+        }
         let thresholds = thresholds?;
         self.shown.channel_mut(channel)?.count(&report);
         let state = self.shown.state_mut(job.slot)?;
@@ -338,18 +372,12 @@ impl Engine {
     }
 
     /// Ends a job whose probe was given up, or whose result came too late, because
-    /// its member went or changed. `channel` is the slot that the job was started for.
-    pub fn handle_cancelled(&mut self, channel: u32) {
-        self.shown.in_flight = self.shown.in_flight.saturating_sub(1);
-        if let Some(stats) = self.shown.channel_mut(channel) {
+    /// its member went or changed.
+    pub fn handle_cancelled(&mut self, job: Job) {
+        self.permits.give_back(job.channel);
+        if let Some(stats) = self.shown.channel_mut(job.channel) {
             stats.count(&Report::inconclusive(ProberReason::Cancelled, ""));
         }
-    }
-
-    /// The channel slot of a member.
-    #[must_use]
-    pub fn channel_of(&self, slot: u32) -> Option<u32> {
-        self.slot(slot).map(|slot| slot.channel)
     }
 
     /// Probed members that have no verdict yet.
@@ -361,13 +389,20 @@ impl Engine {
     /// Probes running now.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shown.in_flight
+        self.permits.taken()
     }
 
     /// Everything a reader may see, by reference: see [`super::snapshot`].
     #[must_use]
     pub fn snapshot(&self) -> DriverSnapshot {
-        DriverSnapshot { skipped: self.schedule.skipped(), ..self.shown.clone() }
+        DriverSnapshot {
+            in_flight: self.permits.taken(),
+            concurrency: self.permits.limit(),
+            waiting: self.permits.waiting(),
+            delayed: self.permits.delayed(),
+            skipped: self.schedule.skipped(),
+            ..self.shown.clone()
+        }
     }
 
     /// A member's state.
@@ -378,6 +413,20 @@ impl Engine {
 
     fn slot(&self, slot: u32) -> Option<&EngineSlot> {
         self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// Takes a member that leaves or changes out of the schedule, and out of those that
+    /// wait.
+    fn unschedule(&mut self, slot: u32) {
+        let (Some(due), Some(&EngineSlot { channel, activity, .. })) =
+            (self.schedule.remove(slot), self.slot(slot))
+        else {
+            return;
+        };
+        if activity == Activity::Waiting {
+            self.permits.leave(WaitingMember { channel, due, member: slot });
+        }
+        self.permits.remove_member(channel);
     }
 
     /// Takes a member that leaves or changes out of the count of unsettled ones.

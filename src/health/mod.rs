@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `engine` | a driver's members: what is due, when a result moves a verdict |
 //! | `schedule` | when a member is due, and when it is too late |
+//! | `permits` | which probes may run when not all can |
 //! | `outcome` | what a probe found, and whose fault it was |
 //! | `snapshot` | what a driver shows of its members |
 //! | `time` | monotonic time and wall time |
 
 pub mod engine;
 pub mod outcome;
+mod permits;
 pub mod schedule;
 pub mod snapshot;
 pub mod time;

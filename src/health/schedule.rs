@@ -6,12 +6,16 @@
 //! come and go. The engine of each driver keeps a [`Schedule`] with exactly one deadline
 //! per member: the next time at which it is due.
 //!
-//! Three rules make lateness harmless:
+//! A member that is due is taken out of the time order. It comes back when its probe
+//! starts ([`Schedule::handle_start`]), or by [`Schedule::put_back`] where its last probe
+//! still ran. Three rules make lateness harmless:
 //! - A probe that would start late by more than [`late_after`] is skipped and counted:
 //!   there is no burst after a stall.
-//! - A probe that is late only because no further probe could run is not skipped, so
-//!   that a full prober serves all members in turn instead of skipping always the same.
-//! - A member whose last probe still runs when it is due again is skipped.
+//! - A probe that is late only because no further probe could run is not skipped: the
+//!   engine keeps its member until it has a permit.
+//! - A member whose last probe still runs when it is due again is probed as soon as that
+//!   one ends, and skipped where that is too late. [`time_limit`] keeps a member that is
+//!   silent for the whole interval from being later every time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -40,6 +44,18 @@ pub const AHEAD: Duration = Duration::from_millis(1);
 #[must_use]
 pub fn late_after(interval: Duration) -> Duration {
     (interval / 20).clamp(Duration::from_millis(50), Duration::from_secs(1))
+}
+
+/// How long a probe may take that starts at `started`, of a member that may be started
+/// again at `next`: its timeout, or up to a hundredth less, so that it ends by then.
+///
+/// Where the timeout is as long as the interval, a probe of a silent member that starts
+/// late ends late, and the next one starts later still. A hundredth is more than the time
+/// in which a driver wakes, so lateness does not add up; and a member that needs 99 % of
+/// its timeout still gets it.
+#[must_use]
+pub fn time_limit(timeout: Duration, started: MonotonicTime, next: MonotonicTime) -> Duration {
+    timeout.saturating_sub((started + timeout).since(next).min(timeout / 100))
 }
 
 /// The window over which the first probes of `members` new members are spread:
@@ -122,16 +138,6 @@ impl OffsetAllotter {
     }
 }
 
-/// How a member that is found late is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lateness {
-    /// Skipped: the prober was not running.
-    Judged,
-    /// Probed all the same if it came due since this time: since then as many probes ran
-    /// as may.
-    ExcusedSince(MonotonicTime),
-}
-
 /// A member that is to be probed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueMember {
@@ -144,6 +150,8 @@ pub struct DueMember {
 /// One deadline per member, in time order.
 #[derive(Debug, Default)]
 pub struct Schedule {
+    /// From when on each member may be started; one that was taken as due is in
+    /// `timings` alone.
     queue: BTreeSet<(MonotonicTime, u32)>,
     timings: Vec<Option<Timing>>,
     /// Length of a cell in nanoseconds, see [`AHEAD`]; none: probes never start early.
@@ -165,17 +173,25 @@ impl Timing {
         let past = (time.0 + self.interval.get() - self.offset) % self.interval;
         MonotonicTime(time.0.saturating_add(self.interval.get() - past))
     }
+
+    /// From when on the next probe may start: the start of its cell. Where the interval
+    /// is no whole number of cells that would be early by more at one time than at
+    /// another, and detection could take longer than promised; then it is when it is due.
+    fn start(self, cell: Option<NonZeroU64>) -> MonotonicTime {
+        match cell {
+            Some(cell) if self.interval.get() % cell == 0 => MonotonicTime(self.next.0 - self.next.0 % cell),
+            Some(_) | None => self.next,
+        }
+    }
 }
 
 impl Schedule {
     /// Lets probes start early, by less than `ahead`; see [`AHEAD`].
     pub fn set_ahead(&mut self, ahead: Duration) {
         self.cell = NonZeroU64::new(nanos(ahead));
-    }
-
-    /// From when on a probe that is due at `due` may start: the start of its cell.
-    fn start_of(&self, due: MonotonicTime) -> MonotonicTime {
-        MonotonicTime(self.cell.map_or(due.0, |cell| due.0 - due.0 % cell))
+        for (_, member) in std::mem::take(&mut self.queue) {
+            self.put_back(member);
+        }
     }
 
     /// Starts probing a member: its first probe falls into `window` where the
@@ -207,52 +223,68 @@ impl Schedule {
         }
         if let Some(entry) = self.timings.get_mut(index) {
             *entry = Some(timing);
-            self.queue.insert((timing.next, member));
+            self.put_back(member);
         }
     }
 
-    /// Stops probing a member.
-    pub fn remove(&mut self, member: u32) {
-        if let Some(timing) = self.timings.get_mut(member as usize).and_then(Option::take) {
-            self.queue.remove(&(timing.next, member));
-        }
+    /// Stops probing a member; says when it was due next, or had been when it was taken.
+    pub fn remove(&mut self, member: u32) -> Option<MonotonicTime> {
+        let timing = self.timings.get_mut(member as usize).and_then(Option::take)?;
+        self.queue.remove(&(timing.start(self.cell), member));
+        Some(timing.next)
     }
 
     /// From when on the next member can be started.
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonotonicTime> {
-        self.queue.first().map(|(due, _)| self.start_of(*due))
+        self.queue.first().map(|(start, _)| *start)
     }
 
-    /// The next member to start at `now`, if one is due, or nearly. When it is due again
-    /// is already set; the times that went by are counted as skipped.
-    pub fn poll_due(&mut self, now: MonotonicTime, lateness: Lateness) -> Option<DueMember> {
+    /// From when on a member can be started again.
+    #[must_use]
+    pub fn next_start(&self, member: u32) -> Option<MonotonicTime> {
+        Some(self.timing(member)?.start(self.cell))
+    }
+
+    /// Takes the next member that is due at `now`, or nearly. Members that are too late
+    /// are skipped and counted.
+    pub fn take_due(&mut self, now: MonotonicTime) -> Option<DueMember> {
         loop {
-            let (due, member) = *self.queue.first()?;
-            if self.start_of(due) > now {
+            let &(start, member) = self.queue.first()?;
+            if start > now {
                 return None;
             }
-            let timing = self.timings.get_mut(member as usize)?.as_mut()?;
-            timing.next = timing.due_after(now.max(due));
             self.queue.pop_first();
-            self.queue.insert((timing.next, member));
-            // The due times strictly between this one and the next.
-            self.skipped += timing.next.0.saturating_sub(due.0 + 1) / timing.interval;
-            let limit = late_after(Duration::from_nanos(timing.interval.get()));
-            let is_excused = match lateness {
-                Lateness::Judged => false,
-                Lateness::ExcusedSince(since) => due + limit >= since,
-            };
-            if now.since(due) <= limit || is_excused {
+            let Timing { interval, next: due, .. } = self.timing(member)?;
+            if now.since(due) <= late_after(Duration::from_nanos(interval.get())) {
                 return Some(DueMember { member, due });
             }
             self.skipped += 1;
+            self.handle_start(member, now);
         }
     }
 
-    /// Counts a member that was due while its last probe still ran.
-    pub fn handle_overlap(&mut self) {
-        self.skipped += 1;
+    /// The probe of a member that was taken starts now: it is due again at its next time.
+    /// The times that went by since it was due are counted as skipped.
+    pub fn handle_start(&mut self, member: u32, now: MonotonicTime) {
+        let Some(timing) = self.timings.get_mut(member as usize).and_then(Option::as_mut) else { return };
+        let due = timing.next;
+        timing.next = timing.due_after(now.max(due));
+        self.skipped += timing.next.0.saturating_sub(due.0 + 1) / timing.interval;
+        let start = timing.start(self.cell);
+        self.queue.insert((start, member));
+    }
+
+    /// A member that was taken could not be probed yet and can be now, if it is not too
+    /// late for it: it is due as it was.
+    pub fn put_back(&mut self, member: u32) {
+        if let Some(start) = self.next_start(member) {
+            self.queue.insert((start, member));
+        }
+    }
+
+    fn timing(&self, member: u32) -> Option<Timing> {
+        *self.timings.get(member as usize)?
     }
 
     /// How often a member was due and not probed.

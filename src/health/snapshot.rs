@@ -282,6 +282,12 @@ pub struct DriverSnapshot {
     pub lag: Histogram,
     /// Probes running now.
     pub in_flight: usize,
+    /// How many may run at once.
+    pub concurrency: usize,
+    /// Members that are due and wait until another probe may run.
+    pub waiting: usize,
+    /// How often a member had to wait so.
+    pub delayed: u64,
     /// Slots skipped because they were late.
     pub skipped: u64,
 }
@@ -295,6 +301,9 @@ impl DriverSnapshot {
             channels: Vec::new(),
             lag: Histogram::new(&LAG_BOUNDS),
             in_flight: 0,
+            concurrency: 0,
+            waiting: 0,
+            delayed: 0,
             skipped: 0,
         }
     }

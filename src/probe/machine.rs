@@ -1,8 +1,9 @@
 //! The machine of one probe: connect, send, receive, judge the deadline, close.
 //!
-//! A driver of `daemon` polls [`run`]; `vitald probe --explain` calls [`explain`]. The
-//! machine owns the socket and the order of the phases; the protocols (`http`, `https`) own what is sent and
-//! read in them. A TCP check sends and reads nothing: it succeeds with the connection.
+//! A driver of `daemon` polls [`run_within`]; `vitald probe` calls [`run`], or [`explain`]
+//! with `--explain`. The machine owns the socket and the order of the phases; the protocols
+//! (`http`, `https`) own what is sent and read in them. A TCP check sends and reads
+//! nothing: it succeeds with the connection.
 //!
 //! System calls of one HTTP probe of a driver on a fast network: `setsockopt`,
 //! `connect`, `getpeername`, `send`, `recv`, and the `connect` to no address that ends
@@ -64,6 +65,8 @@ const DRAINED_AT_MOST: usize = 64 * 1024;
 struct ProbeMachine<'a> {
     plan: &'a Plan,
     target: &'a Target,
+    /// How long the whole probe may take.
+    time: Duration,
     peer: SocketAddr,
     /// How long the connection may take, from the first packet to this peer.
     connect_within: Duration,
@@ -81,12 +84,20 @@ enum ProtocolExchange<'a> {
 /// A report, and what a person wants to see beside it.
 type TracedReport = (Report, Option<Box<ProbeTrace>>);
 
-/// Probes a member once.
+/// Probes a member once, within the plan's timeout.
 ///
 /// Cancel-safe: a dropped probe closes its socket (with a reset, where the
 /// plan says so) and leaves nothing behind.
 pub async fn run(plan: &Plan, target: &Target) -> Report {
-    let (report, _) = probe(plan, target, None).await;
+    run_within(plan.timeout(), plan, target).await
+}
+
+/// Probes a member once, within `time`, which is the plan's timeout or a little less
+/// (`health::schedule::time_limit`).
+///
+/// Cancel-safe: see [`run`].
+pub async fn run_within(time: Duration, plan: &Plan, target: &Target) -> Report {
+    let (report, _) = probe(time, plan, target, None).await;
     match &plan.reference {
         Some(reference) => reference.judge(report).await,
         None => report,
@@ -95,20 +106,20 @@ pub async fn run(plan: &Plan, target: &Target) -> Report {
 
 /// Probes a member once and keeps what a person wants to see of it.
 pub async fn explain(plan: &Plan, target: &Target) -> (Report, ProbeTrace) {
-    let (report, trace) = probe(plan, target, Some(Box::default())).await;
+    let (report, trace) = probe(plan.timeout(), plan, target, Some(Box::default())).await;
     (report, trace.map_or_else(ProbeTrace::default, |trace| *trace))
 }
 
 /// Cancel-safe: dropping it closes the socket.
-async fn probe(plan: &Plan, target: &Target, trace: Option<Box<ProbeTrace>>) -> TracedReport {
+async fn probe(time: Duration, plan: &Plan, target: &Target, trace: Option<Box<ProbeTrace>>) -> TracedReport {
     match &target.host {
         TargetHost::Ip(ip) => {
-            let mut machine = ProbeMachine::new(plan, target, *ip, trace);
+            let mut machine = ProbeMachine::new((time, plan, target), *ip, trace);
             let (finding, ended) = machine.attempt().await;
             machine.report(finding, ended)
         }
         // Boxed, so that a probe of an address is no larger for it.
-        TargetHost::Name(name) => Box::pin(probe_name(plan, target, name, trace)).await,
+        TargetHost::Name(name) => Box::pin(probe_name((time, plan, target), name, trace)).await,
         TargetHost::Unusable(ip) => (unresolved(format!("no server has the address {ip}")), trace),
     }
 }
@@ -118,8 +129,7 @@ async fn probe(plan: &Plan, target: &Target, trace: Option<Box<ProbeTrace>>) -> 
 ///
 /// Cancel-safe: dropping it closes the socket.
 async fn probe_name(
-    plan: &Plan,
-    target: &Target,
+    (time, plan, target): (Duration, &Plan, &Target),
     name: &TargetName,
     mut trace: Option<Box<ProbeTrace>>,
 ) -> TracedReport {
@@ -132,9 +142,9 @@ async fn probe_name(
     }
     let mut untried = candidates.iter().copied();
     let Some(first) = untried.next() else { return (unresolved("there is no address".to_owned()), trace) };
-    let mut machine = ProbeMachine::new(plan, target, first, trace);
+    let mut machine = ProbeMachine::new((time, plan, target), first, trace);
     if candidates.len() > 1 {
-        machine.connect_within = addresses::share(plan.timeout(), candidates.len());
+        machine.connect_within = addresses::share(time, candidates.len());
     }
     // What the addresses before have said, and for how long they were waited for.
     let (mut said, mut waited) = (Vec::new(), Duration::ZERO);
@@ -148,7 +158,7 @@ async fn probe_name(
         waited += machine.waited(&finding, ended);
         said.push((ip, finding.detail.into_owned()));
         let first_outcome = *first_outcome.get_or_insert(finding.outcome);
-        let left = (machine.progress.started + plan.timeout()).saturating_duration_since(ended);
+        let left = (machine.progress.started + time).saturating_duration_since(ended);
         match untried.next().filter(|_| !left.is_zero()) {
             Some(next) => machine.turn_to(next, addresses::share(left, untried.len() + 1)),
             None => {
@@ -198,10 +208,21 @@ fn leads_on(finding: &Finding, progress: &Progress) -> bool {
 
 impl<'a> ProbeMachine<'a> {
     /// A machine for the probe of `target` at an address; the probe's time starts now.
-    fn new(plan: &'a Plan, target: &'a Target, ip: IpAddr, trace: Option<Box<ProbeTrace>>) -> Self {
+    fn new(
+        (time, plan, target): (Duration, &'a Plan, &'a Target),
+        ip: IpAddr,
+        trace: Option<Box<ProbeTrace>>,
+    ) -> Self {
         let peer = SocketAddr::new(ip, target.port);
-        let (connect_within, progress) = (plan.timeout(), Progress::new(trace));
-        Self { plan, target, peer, connect_within, exchange: None, progress }
+        Self {
+            plan,
+            target,
+            time,
+            peer,
+            connect_within: time,
+            exchange: None,
+            progress: Progress::new(trace),
+        }
     }
 
     /// Begins with another address; the probe's time goes on.
@@ -362,7 +383,7 @@ impl<'a> ProbeMachine<'a> {
     fn allotment(&self) -> (Instant, Duration) {
         match self.progress.phase() {
             ProbePhase::Connect => (self.progress.entered(), self.connect_within),
-            ProbePhase::Tls | ProbePhase::Response => (self.progress.started, self.plan.timeout()),
+            ProbePhase::Tls | ProbePhase::Response => (self.progress.started, self.time),
         }
     }
 

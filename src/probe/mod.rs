@@ -1,7 +1,7 @@
 //! One probe: connect, shake hands, ask, read the response head, say what was found.
 //!
 //! `catalog` builds one [`Plan`] per channel and one [`Target`] per member. A driver of
-//! `daemon` polls [`run`] whenever a member is due, on its own thread, which has an
+//! `daemon` polls [`run_within`] whenever a member is due, on its own thread, which has an
 //! [`EventQueue`]. `vitald probe --explain` calls [`explain`] in a runtime. Nothing here
 //! returns an error or panics on what a peer sends: a failed probe is a
 //! [`Report`](crate::health::Report) with a reason.
@@ -43,7 +43,7 @@ mod tls;
 pub use finding::{CertificateTrace, ProbeTrace, TlsOffer, TlsTrace};
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;
-pub use machine::{explain, run};
+pub use machine::{explain, run, run_within};
 pub use plan::{Plan, Target};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;

@@ -101,6 +101,8 @@ fn driver(members: Vec<MemberState>, in_flight: usize) -> DriverSnapshot {
     driver.channels = vec![Arc::default(), Arc::default(), Arc::new(web)];
     driver.lag.observe(Duration::from_micros(700));
     driver.in_flight = in_flight;
+    driver.concurrency = 32;
+    driver.waiting = in_flight + 1;
     driver.skipped = 4;
     driver
 }

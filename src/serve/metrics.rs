@@ -43,6 +43,8 @@ const ADDRESS_CHANGES: MetricFamily = counter(
     "Changes of the set of addresses that the resolver has for a member's name.",
 );
 const IN_FLIGHT: MetricFamily = gauge("vitald_probes_in_flight", "Probes running now.");
+const WAITING: MetricFamily =
+    gauge("vitald_probes_waiting", "Members that are due and wait because max_in_flight probes run.");
 const SKIPPED: MetricFamily = counter(
     "vitald_probes_skipped_total",
     "Slots in which no probe was started because it would have been too late.",
@@ -106,6 +108,7 @@ fn write(
     write_store(text, &snapshot)?;
     text.single(ADDRESS_CHANGES, SampleValue::Count(snapshot.address_changes))?;
     text.single(IN_FLIGHT, snapshot.in_flight())?;
+    text.single(WAITING, snapshot.waiting())?;
     text.single(SKIPPED, SampleValue::Count(snapshot.skipped()))?;
     text.family(LAG);
     text.histogram(LAG, "", &snapshot.lag())?;

@@ -63,6 +63,11 @@ pub(super) fn write_status(
         version: env!("CARGO_PKG_VERSION"),
         started_at: time(snapshot.started_at),
         ready: snapshot.ready,
+        probes: ProbesBody {
+            in_flight: snapshot.in_flight(),
+            max_in_flight: snapshot.max_in_flight(),
+            waiting: snapshot.waiting(),
+        },
         store: snapshot.writes.iter().map(StoreBody::of).collect(),
     };
     open(text, &head, "channels")?;
@@ -129,7 +134,15 @@ struct StatusHead {
     version: &'static str,
     started_at: Time,
     ready: bool,
+    probes: ProbesBody,
     store: Vec<StoreBody>,
+}
+
+#[derive(Serialize)]
+struct ProbesBody {
+    in_flight: usize,
+    max_in_flight: usize,
+    waiting: usize,
 }
 
 #[derive(Serialize)]

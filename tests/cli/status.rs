@@ -98,6 +98,23 @@ fn the_table_says_where_a_probe_went_when_it_was_not_the_members_own_address() {
 }
 
 #[test]
+fn limited_probing_is_a_line() {
+    for (waiting, expected) in [(0, None), (1, Some("1 member waiting")), (386, Some("386 members waiting"))]
+    {
+        let probes =
+            format!(r#""probes":{{"in_flight":64,"max_in_flight":64,"waiting":{waiting}}},"channels""#);
+        let body = status(true, false, &[("healthy", true)]).replace(r#""channels""#, &probes);
+        let server = FakeServer::start(vec![answer("200 OK", &body)]);
+        let outcome = vitald(&["status", "--url", &server.url()]).expect_code(0);
+        let line = outcome.stdout.lines().find(|line| line.contains("probing is limited"));
+        assert_eq!(line.is_some(), expected.is_some(), "{}", outcome.stdout);
+        for part in expected.into_iter().chain(expected.map(|_| "64 probes run at once")) {
+            assert!(line.is_some_and(|line| line.contains(part)), "{part}: {}", outcome.stdout);
+        }
+    }
+}
+
+#[test]
 fn json_is_the_daemons_own() {
     let body = status(true, false, &[("unhealthy", false)]);
     let server = FakeServer::start(vec![answer("200 OK", &body)]);

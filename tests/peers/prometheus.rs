@@ -77,6 +77,7 @@ fn every_documented_family_is_there() {
         "vitald_probe_schedule_lag_seconds",
         "vitald_log_lines_lost_total",
         "vitald_probes_in_flight",
+        "vitald_probes_waiting",
         "vitald_probes_skipped_total",
         "vitald_config_last_reload_successful",
         "vitald_config_last_reload_success_timestamp_seconds",

@@ -15,8 +15,17 @@ pub(in crate::cli) struct StatusDocument {
     pub(in crate::cli) started_at: Option<String>,
     pub(in crate::cli) ready: bool,
     #[serde(default)]
+    pub(in crate::cli) probes: Option<ProbesDocument>,
+    #[serde(default)]
     pub(in crate::cli) store: Vec<StoreDocument>,
     pub(in crate::cli) channels: Vec<ChannelDocument>,
+}
+
+/// How many probes run, and may.
+#[derive(Debug, Deserialize)]
+pub(in crate::cli) struct ProbesDocument {
+    pub(in crate::cli) max_in_flight: usize,
+    pub(in crate::cli) waiting: usize,
 }
 
 /// How writes of one kind into the state directory fare.

@@ -15,6 +15,8 @@ use crate::health::{CheckTiming, MemberReason, NewMember, Outcome, Phases, Thres
 enum Script {
     Answer(Outcome),
     TakeThenAnswer(Duration, Outcome),
+    /// Nothing comes until the probe's time is over.
+    Silent,
     Hang,
     Panic,
     /// The prober is away for this long while the probe waits in vain.
@@ -24,12 +26,13 @@ enum Script {
 #[derive(Clone)]
 struct FakeProbe {
     script: Arc<Mutex<Script>>,
+    timeout: Duration,
     starts: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl FakeProbe {
     fn new(script: Script) -> Self {
-        Self { script: Arc::new(Mutex::new(script)), starts: Arc::default() }
+        Self { script: Arc::new(Mutex::new(script)), timeout: SECOND, starts: Arc::default() }
     }
 
     fn starts(&self) -> usize {
@@ -52,7 +55,7 @@ fn report(outcome: Outcome) -> Report {
 }
 
 impl Probe for FakeProbe {
-    async fn run(self) -> Report {
+    async fn run(self, time: Duration) -> Report {
         self.starts.lock().unwrap().push(Instant::now());
         let script = self.script.lock().unwrap().clone();
         match script {
@@ -60,6 +63,10 @@ impl Probe for FakeProbe {
             Script::TakeThenAnswer(duration, outcome) => {
                 tokio::time::sleep(duration).await;
                 report(outcome)
+            }
+            Script::Silent => {
+                tokio::time::sleep(time).await;
+                report(Outcome::Failure(MemberReason::ResponseTimeout))
             }
             Script::Hang => std::future::pending().await,
             Script::Panic => panic!("made to panic"),
@@ -71,7 +78,7 @@ impl Probe for FakeProbe {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
+        self.timeout
     }
 }
 
@@ -183,6 +190,63 @@ async fn transitions_reach_control_with_their_reason() {
     assert_eq!((batch[0].from, batch[0].to, batch[0].consecutive), (Health::Unknown, Health::Unhealthy, 3));
     assert_eq!(check.starts(), 3);
     assert_eq!(bench.gauge.unsettled(), 0);
+    bench.stop().await;
+}
+
+/// The timeout is as long as the interval, so each probe ends when the next is due.
+#[tokio::test(start_paused = true)]
+async fn a_silent_member_is_probed_in_every_interval() {
+    for interval in [100, 1_000, 30_000].map(Duration::from_millis) {
+        let mut bench = Bench::start(100);
+        let silent = FakeProbe { timeout: interval, ..FakeProbe::new(Script::Silent) };
+        let began = Instant::now();
+        bench.apply(assign(1, interval, &silent)).await;
+        let (_, batch) = bench.transitions.recv().await.unwrap();
+        let found = began.elapsed();
+        assert_eq!((batch[0].to, batch[0].consecutive), (Health::Unhealthy, 3));
+        // The first slot, two more, the timeout, and the timers of a runtime.
+        let bound = interval * 4 + Duration::from_millis(10);
+        assert!(found <= bound, "{interval:?}: found after {found:?}");
+        tokio::time::sleep(interval * 100).await;
+        let probes = silent.starts();
+        assert!((102..=104).contains(&probes), "{interval:?}: {probes} probes");
+        assert_eq!(bench.snapshot().await.skipped, 0, "{interval:?}");
+        bench.stop().await;
+    }
+}
+
+/// 300 members hang, and share 64 permits with 200 members that answer.
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_hangs_delays_no_other() {
+    let bench = Bench::start(64);
+    let silent = FakeProbe::new(Script::Silent);
+    let good = FakeProbe::new(Script::TakeThenAnswer(Duration::from_millis(3), Outcome::Success));
+    let commands = assign(500, SECOND, &silent).into_iter().map(|command| match command {
+        DriverCommand::Assign(member, _) if member.slot >= 300 => {
+            DriverCommand::Assign(NewMember { channel: 1, ..member }, Some(good.clone()))
+        }
+        command => command,
+    });
+    bench.apply(commands.collect()).await;
+    tokio::time::sleep(SECOND * 20).await;
+    let snapshot = bench.snapshot().await;
+    let counts: Vec<u64> = (300..500).map(|slot| snapshot.member(slot, 1).unwrap().counts.success).collect();
+    assert!(counts.iter().all(|count| (19..=20).contains(count)), "{counts:?}");
+    assert!(snapshot.waiting > 150 && snapshot.delayed > 0, "{} wait", snapshot.waiting);
+    assert_eq!(snapshot.concurrency, 64);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_permits_start_everybody_who_waits() {
+    let bench = Bench::start(1);
+    let silent = FakeProbe { timeout: SECOND * 30, ..FakeProbe::new(Script::Silent) };
+    bench.apply(assign(500, SECOND * 60, &silent)).await;
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!((silent.starts(), bench.snapshot().await.waiting), (1, 499));
+    bench.send(DriverRequest::SetConcurrency(1_000)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((silent.starts(), bench.snapshot().await.waiting), (500, 0));
     bench.stop().await;
 }
 

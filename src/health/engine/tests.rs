@@ -1,5 +1,7 @@
 //! The engine driven by hand: concurrency, generations, totals, thresholds, snapshots.
 
+mod driven;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -85,19 +87,39 @@ fn concurrency_bounds_the_probes_and_a_full_engine_sets_no_alarm() {
     let due = now(1_000);
     let jobs: Vec<Job> = std::iter::from_fn(|| engine.poll_job(due)).collect();
     assert_eq!((jobs.len(), engine.in_flight()), (3, 3));
-    assert_eq!(engine.poll_deadline(), None, "a full engine must not wake for deadlines");
+    let seen = engine.snapshot();
+    assert_eq!((seen.concurrency, seen.waiting, seen.delayed), (3, 7, 7));
+    let next_slot = Some(now(2_000).monotonic);
+    assert_eq!(engine.poll_deadline(), next_slot, "a full engine must not wake for who waits");
     engine.handle_report(jobs[0], report(Outcome::Success), due, now(1_300));
-    assert!(engine.poll_deadline().is_some());
+    assert_eq!(engine.poll_deadline(), Some(due.monotonic), "a permit is free: at once");
     assert!(engine.poll_job(now(1_300)).is_some(), "who waited is not skipped");
+    assert_eq!(engine.poll_job(now(1_300)), None);
+    for slot in 0..10 {
+        engine.handle_remove(slot);
+    }
+    assert_eq!((engine.snapshot().waiting, engine.poll_deadline()), (0, None), "nobody is left");
 }
 
 #[test]
-fn a_member_still_probed_skips_its_slot() {
+fn a_probe_that_ends_soon_after_the_next_slot_uses_it() {
+    let mut engine = engine(1, 8);
+    let job = engine.poll_job(now(1_000)).unwrap();
+    assert_eq!(engine.poll_job(now(2_000)), None, "it is still being probed");
+    engine.handle_report(job, report(Outcome::Success), now(1_000), now(2_050));
+    assert_eq!(engine.poll_deadline(), Some(now(2_000).monotonic), "at once");
+    assert_eq!(engine.poll_job(now(2_050)), Some(job));
+    assert_eq!((engine.snapshot().skipped, engine.poll_deadline()), (0, Some(now(3_000).monotonic)));
+}
+
+#[test]
+fn a_probe_that_ends_too_late_for_the_next_slot_skips_it() {
     let mut engine = engine(1, 8);
     let job = engine.poll_job(now(1_000)).unwrap();
     assert_eq!(engine.poll_job(now(2_000)), None);
+    engine.handle_report(job, report(Outcome::Success), now(1_000), now(2_051));
+    assert_eq!(engine.poll_job(now(2_051)), None);
     assert_eq!(engine.snapshot().skipped, 1);
-    engine.handle_report(job, report(Outcome::Success), now(1_000), now(2_100));
     assert_eq!(engine.poll_job(now(3_000)), Some(job));
 }
 
@@ -173,9 +195,9 @@ fn unprobed_members_stay_as_they_are_and_count_as_settled() {
 #[test]
 fn a_cancelled_probe_lets_another_start() {
     let mut engine = engine(1, 1);
-    engine.poll_job(now(1_000)).unwrap();
+    let job = engine.poll_job(now(1_000)).unwrap();
     engine.handle_remove(0);
-    engine.handle_cancelled(0);
+    engine.handle_cancelled(job);
     assert_eq!(engine.in_flight(), 0);
     assert_eq!(engine.snapshot().channels[0].inconclusive[ProberReason::Cancelled.index()], 1);
 }
