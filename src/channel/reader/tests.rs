@@ -238,6 +238,21 @@ fn names_follow_the_documented_form() {
         ("abc", None),
         ("a-_.9", None),
         ("通道一", None),
+        // Han beyond U+4E00 to U+9FA5: zero, iteration mark, compatibility forms, and
+        // the extensions A, B, G, I and J.
+        ("二〇二六", None),
+        ("〇号机", None),
+        ("佐々木", None),
+        ("龦鿿豈", None),
+        ("㐀䶿㐁", None),
+        ("𠀀𪛟𠮷", None),
+        ("a\u{30EDD}\u{2EBF0}\u{33479}", None),
+        // Neighbours of Han, and scripts that only look like it.
+        ("a\u{3000}b", Some("E007")),
+        ("ab\u{3006}", Some("E007")),
+        ("ab\u{2A6E0}", Some("E007")),
+        ("カナカナ", Some("E007")),
+        ("한국어", Some("E007")),
         (longest.as_str(), None),
         ("ab", Some("E006")),
         ("", Some("E006")),

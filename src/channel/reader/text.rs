@@ -14,9 +14,35 @@ use super::section::FieldReader;
 /// stop at 8 KiB for the whole request head.
 const LONGEST_PATH: usize = 2048;
 
-/// Chinese characters as the vendor counts them: U+4E00 to U+9FA5 (docs/vendor-api.md, "Names and texts").
+/// Unicode's script Han (Scripts.txt of version 17), first and last of each range.
+const HAN: [(char, char); 21] = [
+    ('\u{2E80}', '\u{2E99}'),
+    ('\u{2E9B}', '\u{2EF3}'),
+    ('\u{2F00}', '\u{2FD5}'),
+    ('\u{3005}', '\u{3005}'),
+    ('\u{3007}', '\u{3007}'),
+    ('\u{3021}', '\u{3029}'),
+    ('\u{3038}', '\u{303B}'),
+    ('\u{3400}', '\u{4DBF}'),
+    ('\u{4E00}', '\u{9FFF}'),
+    ('\u{F900}', '\u{FA6D}'),
+    ('\u{FA70}', '\u{FAD9}'),
+    ('\u{16FE2}', '\u{16FE3}'),
+    ('\u{16FF0}', '\u{16FF6}'),
+    ('\u{20000}', '\u{2A6DF}'),
+    ('\u{2A700}', '\u{2B81E}'),
+    ('\u{2B820}', '\u{2CEAD}'),
+    ('\u{2CEB0}', '\u{2EBE0}'),
+    ('\u{2EBF0}', '\u{2EE5D}'),
+    ('\u{2F800}', '\u{2FA1D}'),
+    ('\u{30000}', '\u{3134A}'),
+    ('\u{31350}', '\u{33479}'),
+];
+
+/// Whether a character is Chinese: all of Han, with the extension blocks (docs/vendor-api.md,
+/// "Names and texts").
 fn is_chinese(character: char) -> bool {
-    ('\u{4E00}'..='\u{9FA5}').contains(&character)
+    HAN.iter().any(|(first, last)| (*first..=*last).contains(&character))
 }
 
 /// A name (docs/vendor-api.md, "Names and texts"): 3 to 64 characters, first a letter
