@@ -37,10 +37,9 @@ pub struct Routes {
 
 impl Routes {
     fn router(&self, listen: SocketAddr) -> axum::Router {
-        let router = serve::router(self.observer.clone());
-        let Some((gate, backend)) = &self.api else { return router };
+        let Some((gate, backend)) = &self.api else { return serve::router(self.observer.clone()) };
         let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
-        router
+        serve::pages(self.observer.clone())
             .merge(serve::api::description())
             .merge(serve::api::export(backend.clone()))
             .merge(keystone::routes(gate.clone(), listen))

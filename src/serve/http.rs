@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde::Serialize;
@@ -135,6 +135,11 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     id.mark(&mut response);
     response
+}
+
+/// `/` for browsers: where to look.
+pub(super) async fn landing_page() -> Html<&'static str> {
+    Html(include_str!("landing.html"))
 }
 
 /// A JSON answer that no cache keeps.

@@ -35,6 +35,6 @@ mod stream;
 mod tls;
 
 pub use app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
-pub use routes::router;
+pub use routes::{pages, router};
 pub use server::{DrainOutcome, Limits, Listener, run};
 pub use tls::{Tls, TlsError};

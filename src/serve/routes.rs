@@ -2,23 +2,27 @@
 
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{Html, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde_json::json;
 
 use super::app::{App, DaemonHandle, Liveness};
-use super::http::{PageError, json_line};
+use super::http::{PageError, json_line, landing_page};
 use super::stream::Writers;
 use super::{metrics, pick, reload, status};
 use crate::catalog::Snapshot;
 use crate::channel::Health;
 
-/// All routes over one daemon.
+/// All routes over one daemon that has no management API.
 pub fn router<S: DaemonHandle>(daemon: S) -> Router {
+    pages(daemon).route("/", get(landing_page))
+}
+
+/// The routes over one daemon but for `/`, which the API shares with the landing page.
+pub fn pages<S: DaemonHandle>(daemon: S) -> Router {
     let metrics = get(metrics::metrics::<S>).layer(Extension(metrics::ScrapeBuffer::default()));
     Router::new()
-        .route("/", get(landing_page))
         .route("/livez", get(live::<S>))
         .route("/-/healthy", get(live::<S>))
         .route("/readyz", get(ready::<S>))
@@ -31,10 +35,6 @@ pub fn router<S: DaemonHandle>(daemon: S) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(App { daemon, writers: Writers::new() })
-}
-
-async fn landing_page() -> Html<&'static str> {
-    Html(include_str!("landing.html"))
 }
 
 async fn not_found(uri: Uri) -> PageError {

@@ -17,7 +17,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Extensions, Request};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Extensions, Request, Uri};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -319,6 +320,7 @@ async fn serve_connection<S>(
     let service = service_fn(move |mut request: Request<_>| {
         let answering = answers.begin();
         request.extensions_mut().insert(info);
+        drop_trailing_slash(request.uri_mut());
         let response = router.call(request);
         async move { response.await.map(|answer| answer.map(|body| AnswerBody { body, _answering: answering })) }
     });
@@ -349,6 +351,31 @@ async fn serve_connection<S>(
             }
         }
     }
+}
+
+/// Below `/v2` and `/v3` a path with a slash at its end is the path without it, as on
+/// the vendor's front: clients join base and path in both ways.
+fn drop_trailing_slash(uri: &mut Uri) {
+    let path = uri.path();
+    let Some(shorter) = path.strip_suffix('/').filter(|path| is_below(path, "/v2") || is_below(path, "/v3"))
+    else {
+        return;
+    };
+    let target = match uri.query() {
+        Some(query) => format!("{shorter}?{query}"),
+        None => shorter.to_owned(),
+    };
+    // A part of a good target is one too; otherwise the target stays as it came.
+    let Ok(target) = PathAndQuery::try_from(target) else { return };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target);
+    if let Ok(without) = Uri::from_parts(parts) {
+        *uri = without;
+    }
+}
+
+fn is_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A stream whose writes fail once the peer has accepted nothing for `limit`.

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::identity::{Accounts, Action, AuthFault, Identity, Principal, UserAccount, UserName};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
 use super::throttle::{Busy, HashingQueue, Slowdown};
-use super::tokens::{Grant, Issued, Scope, TokenFault, TokenTable};
+use super::tokens::{Grant, Issued, Proof, Scope, TokenFault, TokenTable, Validity};
 use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
 use crate::health::Now;
@@ -79,6 +79,15 @@ pub(super) struct SignedClaim {
     claim: Claim,
     secret_key: Secret,
     identity: Identity,
+}
+
+/// What a good token says.
+#[derive(Debug)]
+pub(super) struct HeldToken {
+    pub(super) user: Arc<UserAccount>,
+    pub(super) scope: Scope,
+    pub(super) proof: Proof,
+    pub(super) validity: Validity,
 }
 
 /// Why a login failed.
@@ -214,17 +223,28 @@ impl AuthGate {
         }
     }
 
-    /// Makes a token for a user who has logged in.
+    /// Makes a token for a user who has given a password.
     pub(super) fn issue(&self, user: &UserAccount, scope: Scope) -> Result<Issued, getrandom::Error> {
-        let grant = Grant { user_id: Arc::clone(&user.id), stamp: user.stamp, scope };
-        let mut random = Zeroizing::new([0; 32]);
-        getrandom::fill(random.as_mut_slice())?;
-        Ok(lock(&self.state.tokens).issue(grant, &random, (self.state.clock)()))
+        self.issue_for(user, scope, Proof::Password, Validity::from)
     }
 
-    /// Whose token it is.
-    pub(super) fn owner_of(&self, token: &[u8]) -> Result<Principal, AuthFault> {
-        self.identify_token(token).map(|identity| identity.principal)
+    /// Makes a token for the holder of another, which does not end later than that one.
+    pub(super) fn issue_again(&self, held: &HeldToken, scope: Scope) -> Result<Issued, getrandom::Error> {
+        self.issue_for(&held.user, scope, Proof::Token, |now| held.validity.again(now))
+    }
+
+    fn issue_for(
+        &self,
+        user: &UserAccount,
+        scope: Scope,
+        proof: Proof,
+        validity: impl FnOnce(Now) -> Validity,
+    ) -> Result<Issued, getrandom::Error> {
+        let grant = Grant { user_id: Arc::clone(&user.id), stamp: user.stamp, scope, proof };
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(random.as_mut_slice())?;
+        let now = (self.state.clock)();
+        Ok(lock(&self.state.tokens).issue(grant, validity(now), &random, now.monotonic))
     }
 
     /// Takes a token back.
@@ -232,24 +252,28 @@ impl AuthGate {
         lock(&self.state.tokens).revoke(token);
     }
 
-    fn identify_token(&self, token: &[u8]) -> Result<Identity, AuthFault> {
+    /// A good token's user, and what it is good for.
+    pub(super) fn look_up(&self, token: &[u8]) -> Result<HeldToken, AuthFault> {
         let now = (self.state.clock)().monotonic;
-        let grant = lock(&self.state.tokens).find(token, now).cloned().map_err(|fault| match fault {
+        let record = lock(&self.state.tokens).find(token, now).cloned().map_err(|fault| match fault {
             TokenFault::Unknown => AuthFault::TokenUnknown,
             TokenFault::Expired => AuthFault::TokenExpired,
         })?;
+        let Grant { user_id, stamp, scope, proof } = record.grant;
         let accounts = self.accounts();
         let user = accounts
-            .user_by_id(&grant.user_id)
-            .filter(|user| user.stamp == grant.stamp)
+            .user_by_id(&user_id)
+            .filter(|user| user.stamp == stamp)
             .ok_or(AuthFault::TokenUnknown)?;
+        Ok(HeldToken { user: Arc::clone(user), scope, proof, validity: record.validity })
+    }
+
+    fn identify_token(&self, token: &[u8]) -> Result<Identity, AuthFault> {
+        let held = self.look_up(token)?;
         Ok(Identity {
-            principal: Principal::User {
-                name: Arc::clone(&user.name),
-                domain: Arc::clone(&user.domain.name),
-            },
-            project: (grant.scope == Scope::Project).then(|| accounts.project_id()),
-            role: user.role,
+            principal: held.user.principal(),
+            project: (held.scope == Scope::Project).then(|| self.accounts().project_id()),
+            role: held.user.role,
         })
     }
 

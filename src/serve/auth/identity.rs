@@ -19,6 +19,11 @@ use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
 use crate::serve::http::{BodyError, RequestId, VendorError, json};
 
+/// The domain of the project when there are no users.
+const DEFAULT_DOMAIN: &str = "local";
+/// The id of a Keystone's first domain, which its clients name when they were told none.
+const KEYSTONE_DEFAULT: &str = "default";
+
 /// Somebody who has proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -162,6 +167,7 @@ impl From<BodyError> for AuthFault {
 pub(super) struct Accounts {
     project: Project,
     project_id: Arc<str>,
+    project_domain: Domain,
     /// By user id, which is made of name and domain.
     users: HashMap<Arc<str>, Arc<UserAccount>>,
     access_keys: HashMap<String, AccessKey>,
@@ -190,6 +196,18 @@ pub(super) struct Domain {
     pub(super) name: Arc<str>,
 }
 
+impl Domain {
+    fn named(name: &str) -> Self {
+        Self { id: made_id(&["domain", name]), name: Arc::from(name) }
+    }
+}
+
+impl UserAccount {
+    pub(super) fn principal(&self) -> Principal {
+        Principal::User { name: Arc::clone(&self.name), domain: Arc::clone(&self.domain.name) }
+    }
+}
+
 /// How a login names its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UserName {
@@ -205,12 +223,12 @@ pub(super) enum NamedOrId {
 }
 
 impl Accounts {
-    /// Looks everything up once. `random` makes a hash that no password has, so
+    /// Looks everything up once. The project belongs to the domain of the user who is
+    /// configured first, whoever asks. `random` makes a hash that no password has, so
     /// that a login takes as long for a user who does not exist.
     pub(super) fn new(api: &ApiSettings, random: [u8; 32]) -> Self {
         let users = api.users.iter().map(|user| {
-            let domain =
-                Domain { id: made_id(&["domain", &user.domain]), name: Arc::from(user.domain.as_str()) };
+            let domain = Domain::named(&user.domain);
             let id: Arc<str> = made_id(&["user", &user.domain, &user.name]).into();
             let account = UserAccount {
                 id: Arc::clone(&id),
@@ -226,6 +244,7 @@ impl Accounts {
         Self {
             project: api.project.clone(),
             project_id: Arc::from(api.project.id.as_str()),
+            project_domain: Domain::named(api.users.first().map_or(DEFAULT_DOMAIN, |user| &user.domain)),
             users: users.collect(),
             access_keys: api.access_keys.iter().map(|key| (key.id.clone(), key.clone())).collect(),
             decoy: costliest.map(|password| Arc::new(password.decoy(random))),
@@ -238,6 +257,34 @@ impl Accounts {
 
     pub(super) fn project_id(&self) -> Arc<str> {
         Arc::clone(&self.project_id)
+    }
+
+    /// What the project belongs to.
+    pub(super) fn project_domain(&self) -> &Domain {
+        &self.project_domain
+    }
+
+    /// All users, in the order of their domains and names.
+    pub(super) fn users(&self) -> Vec<&Arc<UserAccount>> {
+        let mut users: Vec<_> = self.users.values().collect();
+        users.sort_unstable_by(|one, other| {
+            (&one.domain.name, &one.name).cmp(&(&other.domain.name, &other.name))
+        });
+        users
+    }
+
+    /// Whether a scope's `project.domain` is another one than the project's and the
+    /// user's. Clients that were told no domain write `default`, and each has names of
+    /// its own for it: only a domain of another user, or another id, is a mistake.
+    pub(super) fn is_foreign_domain(&self, wanted: &NamedOrId, user: &UserAccount) -> bool {
+        let own = [&self.project_domain, &user.domain];
+        match wanted {
+            NamedOrId::Name(name) => {
+                let is_known = self.users.values().any(|user| *user.domain.name == **name);
+                is_known && own.iter().all(|domain| *domain.name != **name)
+            }
+            NamedOrId::Id(id) => id != KEYSTONE_DEFAULT && own.iter().all(|domain| domain.id != *id),
+        }
     }
 
     pub(super) fn user(&self, name: &UserName) -> Option<&Arc<UserAccount>> {

@@ -3,33 +3,37 @@
 //!
 //! | path | what it does |
 //! |---|---|
+//! | `GET /` | the list of versions; for browsers, the landing page |
 //! | `GET /v3` | the version document that Keystone clients look for |
-//! | `POST /v3/auth/tokens` | password to token |
-//! | `DELETE /v3/auth/tokens` | takes a token back |
-//! | `GET /v3/projects` | the SDKs look their project up by name |
+//! | `/v3/auth/tokens` | `POST`: password or token to token; `GET`: what a token is good for; `DELETE`: takes one back |
+//! | `GET /v3/auth/catalog`, `/v3/auth/domains`, `/v3/auth/projects` | what the caller may have a token for |
+//! | `GET /v3/projects`, `/v3/projects/{id}`, `/v3/users`, `/v3/regions` | clients look ids up by name |
 //!
-//! Errors have Keystone's form: `{"error": {"code", "message", "title"}}`.
+//! Errors have Keystone's form: `{"error": {"code", "message", "title"}}`, those of
+//! unknown paths below `/v3` too.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
-use self::login::{KeystoneFault, Login, query_value};
-use super::gate::{AuthGate, LoginFault, TOKEN_HEADER};
-use super::identity::{Domain, Identity, Principal, UserAccount, made_id};
-use super::tokens::{Issued, Scope};
-use crate::config::api::{Project, Transport};
-use crate::health::Timestamp;
-use crate::serve::http::{BodyError, identify, json as json_answer};
+use self::documents::TokenFacts;
+use self::login::{KeystoneFault, Login, LoginProof, query_value};
+use super::gate::{AuthGate, HeldToken, LoginFault, TOKEN_HEADER};
+use super::identity::{Accounts, Domain, Identity, UserAccount};
+use super::tokens::{Proof, Scope};
+use crate::config::api::{AccountRole, Transport};
+use crate::serve::http::{BodyError, REQUEST_ID, identify, json as json_answer, landing_page};
 use crate::serve::server::ConnectionInfo;
 
+mod documents;
 mod login;
 
 #[cfg(test)]
@@ -37,6 +41,7 @@ mod tests;
 
 /// Where tokens stand in requests and answers about tokens.
 const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
+const OPENSTACK_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 /// Largest body of a login; real ones are below 1 KiB.
 const LARGEST_LOGIN: usize = 16 * 1024;
 
@@ -65,22 +70,66 @@ impl IntoResponse for KeystoneFault {
 /// token here.
 pub fn routes(gate: AuthGate, listen: SocketAddr) -> Router {
     Router::new()
+        .route("/", get(versions))
         .route("/v3", get(version))
         .route("/v3/", get(version))
-        .route("/v3/auth/tokens", post(create_token).delete(revoke_token))
+        .route("/v3/auth/tokens", post(create_token).get(show_token).delete(revoke_token))
+        .route("/v3/auth/catalog", get(show_catalog))
+        .route("/v3/auth/domains", get(list_domains))
+        .route("/v3/auth/projects", get(list_projects))
         .route("/v3/projects", get(list_projects))
+        .route("/v3/projects/{project}", get(show_project))
+        .route("/v3/users", get(list_users))
+        .route("/v3/regions", get(list_regions))
+        .route("/v3/{*path}", any(no_route))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(identify))
+        .layer(axum::middleware::map_response(name_for_keystone))
         .with_state(Identities { gate, listen })
+}
+
+/// Keystone's clients read a request's id from a header of their own.
+async fn name_for_keystone(mut response: Response) -> Response {
+    if let Some(id) = response.headers().get(REQUEST_ID).cloned() {
+        response.headers_mut().insert(OPENSTACK_REQUEST_ID, id);
+    }
+    response
+}
+
+async fn no_route() -> KeystoneFault {
+    KeystoneFault::new(StatusCode::NOT_FOUND, "The resource could not be found.")
 }
 
 async fn method_not_allowed() -> KeystoneFault {
     KeystoneFault::new(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.")
 }
 
+/// A Keystone answers 300 here, and its clients expect it.
+async fn versions(State(identities): State<Identities>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let mut response = if is_page_wanted(&parts.headers) {
+        landing_page().await.into_response()
+    } else {
+        let list = documents::version_list(&identities.endpoint(&parts));
+        keystone_json(StatusCode::MULTIPLE_CHOICES, &list)
+    };
+    response.headers_mut().append(header::VARY, HeaderValue::from_name(header::ACCEPT));
+    response
+}
+
+/// Whether the client is one that shows HTML, and says so.
+fn is_page_wanted(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        ["text/html", "text/*"].iter().any(|page| media_type.eq_ignore_ascii_case(page))
+    })
+}
+
 async fn version(State(identities): State<Identities>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    keystone_json(StatusCode::OK, &version_document(&identities.endpoint(&parts)))
+    keystone_json(StatusCode::OK, &documents::version_document(&identities.endpoint(&parts)))
 }
 
 async fn create_token(
@@ -96,35 +145,53 @@ async fn create_token(
         BodyError::Lost => KeystoneFault::bad_request("The request body could not be read."),
     })?;
     let request = Login::parse(&body)?;
-    // The parsed password is a copy of its own.
+    // The parsed secret is a copy of its own.
     drop(body);
+    let proved = identities.prove(request.proof, &parts).await?;
     let accounts = identities.gate.accounts();
-    let peer = ConnectionInfo::of(&parts.extensions).peer;
-    let user =
-        identities.gate.log_in(&request.user, request.password, peer).await.map_err(|fault| match fault {
-            LoginFault::Refused => KeystoneFault::unauthorized(),
-            LoginFault::Busy => KeystoneFault::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many logins at once. Try again in a second.",
-            ),
-        })?;
     // Only somebody with the right password learns which project there is.
     let scope = match &request.scope {
-        Some(wanted) => wanted.judge(&accounts, &user)?,
+        Some(wanted) => wanted.judge(&accounts, proved.user())?,
         None => Scope::Unscoped,
     };
-    let no_randomness =
-        |_| KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The system has no random numbers.");
-    let issued = identities.gate.issue(&user, scope).map_err(no_randomness)?;
+    let (issued, proof) = match &proved {
+        Proved::Password(user) => (identities.gate.issue(user, scope), Proof::Password),
+        Proved::Token(held) => (identities.gate.issue_again(held, scope), Proof::Token),
+    };
+    let issued = issued.map_err(|_| {
+        KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The system has no random numbers.")
+    })?;
     let endpoint = is_catalog_wanted(&parts).then(|| identities.endpoint(&parts));
-    let body = token_document(&user, &issued, scope, accounts.project(), endpoint.as_deref());
-    let mut response = keystone_json(StatusCode::CREATED, &body);
-    let not_a_header =
-        |_| KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The token cannot be sent in a header.");
-    let mut token = HeaderValue::from_str(issued.token.expose()).map_err(not_a_header)?;
+    let endpoint = endpoint.as_deref();
+    let facts = TokenFacts { user: proved.user(), scope, proof, validity: issued.validity, endpoint };
+    let body = documents::token_document(&accounts, facts);
+    let token = HeaderValue::from_str(issued.token.expose()).map_err(|_| {
+        KeystoneFault::new(StatusCode::INTERNAL_SERVER_ERROR, "The token cannot be sent in a header.")
+    })?;
+    Ok(about_token(StatusCode::CREATED, token, &body))
+}
+
+/// Somebody who may have a token, by what they proved it with.
+enum Proved {
+    Password(Arc<UserAccount>),
+    Token(HeldToken),
+}
+
+impl Proved {
+    fn user(&self) -> &UserAccount {
+        match self {
+            Self::Password(user) => user,
+            Self::Token(held) => &held.user,
+        }
+    }
+}
+
+/// An answer about a token, with the token itself in its header.
+fn about_token(status: StatusCode, mut token: HeaderValue, body: &Value) -> Response {
     token.set_sensitive(true);
+    let mut response = keystone_json(status, body);
     response.headers_mut().insert(SUBJECT, token);
-    Ok(response)
+    response
 }
 
 /// Any non-empty `nocatalog` hides the catalog; Keystone's clients send a bare
@@ -134,26 +201,61 @@ fn is_catalog_wanted(parts: &Parts) -> bool {
     !query.split('&').any(|parameter| parameter.split('=').next() == Some("nocatalog"))
 }
 
+/// What a token is good for. An administrator may ask that of every token, others of
+/// their own.
+async fn show_token(
+    State(identities): State<Identities>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    let identity = identities.identify(&parts).await?;
+    let (token, held) = identities.subject(&parts)?;
+    if held.user.principal() != identity.principal && identity.role != AccountRole::Admin {
+        return Err(forbidden());
+    }
+    let endpoint = is_catalog_wanted(&parts).then(|| identities.endpoint(&parts));
+    let HeldToken { user, scope, proof, validity } = held;
+    let facts = TokenFacts { user: &user, scope, proof, validity, endpoint: endpoint.as_deref() };
+    let body = documents::token_document(&identities.gate.accounts(), facts);
+    Ok(about_token(StatusCode::OK, token, &body))
+}
+
+/// A user may take back the own tokens only.
 async fn revoke_token(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<StatusCode, KeystoneFault> {
     let (parts, _) = request.into_parts();
     let identity = identities.identify(&parts).await?;
-    let subject = parts.headers.get(&SUBJECT).map(|token| token.as_bytes().trim_ascii());
-    let Some(subject) = subject else {
-        return Err(KeystoneFault::bad_request("The header X-Subject-Token is missing."));
-    };
-    // A user may take back the own tokens only.
-    let owner = identities.gate.owner_of(subject).map_err(|_| not_found("token"))?;
-    if owner != identity.principal {
-        return Err(KeystoneFault::new(
-            StatusCode::FORBIDDEN,
-            "You are not authorized to perform the requested action.",
-        ));
+    let (token, held) = identities.subject(&parts)?;
+    if held.user.principal() != identity.principal {
+        return Err(forbidden());
     }
-    identities.gate.revoke(subject);
+    identities.gate.revoke(token.as_bytes().trim_ascii());
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn show_catalog(
+    State(identities): State<Identities>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    identities.identify(&parts).await?;
+    let accounts = identities.gate.accounts();
+    let catalog = documents::catalog_document(&identities.endpoint(&parts), &accounts.project().name);
+    Ok(keystone_json(StatusCode::OK, &catalog))
+}
+
+/// The caller's own domain; of an access key, which has no user, the project's.
+async fn list_domains(
+    State(identities): State<Identities>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    let identity = identities.identify(&parts).await?;
+    let accounts = identities.gate.accounts();
+    let domain = domain_of(&identity, &accounts);
+    Ok(identities.list("domains", &parts, |endpoint| vec![documents::domain(domain, endpoint)]))
 }
 
 async fn list_projects(
@@ -161,17 +263,75 @@ async fn list_projects(
     request: Request,
 ) -> Result<Response, KeystoneFault> {
     let (parts, _) = request.into_parts();
-    let identity = identities.identify(&parts).await?;
+    identities.identify(&parts).await?;
+    let accounts = identities.gate.accounts();
+    let (project, domain) = (accounts.project(), accounts.project_domain());
+    let is_wanted = is_match(&parts, "name", &project.name) && is_match(&parts, "domain_id", &domain.id);
+    Ok(identities.list("projects", &parts, |endpoint| {
+        is_wanted.then(|| documents::project(project, domain, endpoint)).into_iter().collect()
+    }))
+}
+
+async fn show_project(
+    State(identities): State<Identities>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    identities.identify(&parts).await?;
     let accounts = identities.gate.accounts();
     let project = accounts.project();
-    let wanted = query_value(parts.uri.query().unwrap_or_default(), "name");
-    let is_wanted = wanted.is_none_or(|name| name == project.name);
-    let domain = match &identity.principal {
-        Principal::User { domain, .. } => Some(&**domain),
-        Principal::AccessKey(_) | Principal::LocalSocket => None,
+    // An id that is not UTF-8 names nothing.
+    if id.map_or(true, |Path(id)| id != project.id) {
+        return Err(not_found("project"));
+    }
+    let project = documents::project(project, accounts.project_domain(), &identities.endpoint(&parts));
+    Ok(keystone_json(StatusCode::OK, &json!({ "project": project })))
+}
+
+/// Administrators see every user, others themselves.
+async fn list_users(
+    State(identities): State<Identities>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    let identity = identities.identify(&parts).await?;
+    let accounts = identities.gate.accounts();
+    let is_seen = |user: &UserAccount| {
+        (identity.role == AccountRole::Admin || user.principal() == identity.principal)
+            && is_match(&parts, "name", &user.name)
+            && is_match(&parts, "domain_id", &user.domain.id)
     };
-    let body = projects_document(is_wanted.then_some(project), domain, &identities.endpoint(&parts));
-    Ok(keystone_json(StatusCode::OK, &body))
+    Ok(identities.list("users", &parts, |endpoint| {
+        let seen = accounts.users().into_iter().filter(|user| is_seen(user));
+        seen.map(|user| documents::user(user, endpoint)).collect()
+    }))
+}
+
+async fn list_regions(
+    State(identities): State<Identities>,
+    request: Request,
+) -> Result<Response, KeystoneFault> {
+    let (parts, _) = request.into_parts();
+    identities.identify(&parts).await?;
+    let accounts = identities.gate.accounts();
+    let region = &accounts.project().name;
+    Ok(identities.list("regions", &parts, |endpoint| vec![documents::region(region, endpoint)]))
+}
+
+/// The domain that somebody belongs to.
+fn domain_of<'a>(identity: &Identity, accounts: &'a Accounts) -> &'a Domain {
+    let own = accounts.users().into_iter().find(|user| user.principal() == identity.principal);
+    own.map_or(accounts.project_domain(), |user| &user.domain)
+}
+
+/// Whether a list's filter is absent or has this value.
+fn is_match(parts: &Parts, filter: &str, value: &str) -> bool {
+    query_value(parts.uri.query().unwrap_or_default(), filter).is_none_or(|wanted| wanted == value)
+}
+
+fn forbidden() -> KeystoneFault {
+    KeystoneFault::new(StatusCode::FORBIDDEN, "You are not authorized to perform the requested action.")
 }
 
 fn not_found(what: &str) -> KeystoneFault {
@@ -179,6 +339,45 @@ fn not_found(what: &str) -> KeystoneFault {
 }
 
 impl Identities {
+    /// Who wants a token.
+    async fn prove(&self, proof: LoginProof, parts: &Parts) -> Result<Proved, KeystoneFault> {
+        let peer = ConnectionInfo::of(&parts.extensions).peer;
+        match proof {
+            LoginProof::Password { user, password } => {
+                let user = self.gate.log_in(&user, password, peer).await;
+                user.map(Proved::Password).map_err(|fault| match fault {
+                    LoginFault::Refused => KeystoneFault::unauthorized(),
+                    LoginFault::Busy => KeystoneFault::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "Too many logins at once. Try again in a second.",
+                    ),
+                })
+            }
+            LoginProof::Token(token) => match self.gate.look_up(token.trim().as_bytes()) {
+                Ok(held) => Ok(Proved::Token(held)),
+                Err(fault) => {
+                    self.gate.penalty(&fault, peer).await;
+                    Err(KeystoneFault::unauthorized())
+                }
+            },
+        }
+    }
+
+    /// The token that a request is about.
+    fn subject(&self, parts: &Parts) -> Result<(HeaderValue, HeldToken), KeystoneFault> {
+        let missing = || KeystoneFault::bad_request("The header X-Subject-Token is missing.");
+        let token = parts.headers.get(&SUBJECT).ok_or_else(missing)?;
+        let held = self.gate.look_up(token.as_bytes().trim_ascii()).map_err(|_| not_found("token"))?;
+        Ok((token.clone(), held))
+    }
+
+    /// The answer to a list that was asked for.
+    fn list(&self, name: &str, parts: &Parts, items: impl FnOnce(&str) -> Vec<Value>) -> Response {
+        let endpoint = self.endpoint(parts);
+        let items = items(&endpoint);
+        keystone_json(StatusCode::OK, &documents::list(name, items, &endpoint, parts.uri.path()))
+    }
+
     /// Who sends a request without a body.
     async fn identify(&self, parts: &Parts) -> Result<Identity, KeystoneFault> {
         self.gate
@@ -211,104 +410,4 @@ fn keystone_json(status: StatusCode, body: &Value) -> Response {
     let mut response = json_answer(status, body);
     response.headers_mut().insert(header::VARY, HeaderValue::from_name(TOKEN_HEADER));
     response
-}
-
-/// The services of the catalog: the two families of the channel API, which
-/// share one address, and the token API itself.
-const SERVICES: [(&str, &str); 3] = [("apig", ""), ("apic", ""), ("identity", "/v3")];
-
-/// `GET /v3`: what Keystone clients discover a version by.
-fn version_document(endpoint: &str) -> Value {
-    json!({
-        "version": {
-            "id": "v3.14",
-            "status": "stable",
-            "updated": "2020-04-07T00:00:00Z",
-            "links": [{ "rel": "self", "href": format!("{endpoint}/v3/") }],
-            "media-types": [
-                { "base": "application/json", "type": "application/vnd.openstack.identity-v3+json" }
-            ],
-        }
-    })
-}
-
-/// A new token's body. `endpoint` is what the catalog names; none hides it.
-fn token_document(
-    user: &UserAccount,
-    issued: &Issued,
-    scope: Scope,
-    project: &Project,
-    endpoint: Option<&str>,
-) -> Value {
-    let own_domain = domain(&user.domain);
-    let mut fields = vec![
-        ("methods", json!(["password"])),
-        ("issued_at", time(issued.issued_at).into()),
-        ("expires_at", time(issued.expires_at).into()),
-        (
-            "user",
-            json!({ "id": &*user.id, "name": &*user.name, "domain": own_domain, "password_expires_at": "" }),
-        ),
-    ];
-    if scope != Scope::Unscoped {
-        let role = user.role.word();
-        fields.push(("roles", json!([{ "id": made_id(&["role", role]), "name": role }])));
-        fields.extend(endpoint.map(|endpoint| ("catalog", catalog(endpoint, &project.name))));
-    }
-    match scope {
-        Scope::Project => {
-            fields.push(("project", json!({ "id": project.id, "name": project.name, "domain": own_domain })));
-        }
-        Scope::Domain => fields.push(("domain", own_domain)),
-        Scope::Unscoped => {}
-    }
-    json!({ "token": Value::from_iter(fields) })
-}
-
-fn domain(domain: &Domain) -> Value {
-    json!({ "id": domain.id, "name": &*domain.name })
-}
-
-fn catalog(endpoint: &str, region: &str) -> Value {
-    let services = SERVICES.map(|(service, path)| {
-        json!({
-            "id": made_id(&["service", service]),
-            "type": service,
-            "name": service,
-            "endpoints": [{
-                "id": made_id(&["endpoint", service]),
-                "interface": "public",
-                "region": region,
-                "region_id": region,
-                "url": format!("{endpoint}{path}"),
-            }],
-        })
-    });
-    Value::from(services.to_vec())
-}
-
-/// `GET /v3/projects`: the one project, or none when another name was asked for.
-fn projects_document(project: Option<&Project>, domain: Option<&str>, endpoint: &str) -> Value {
-    let projects: Vec<Value> = project
-        .map(|project| {
-            let domain_id = made_id(&["domain", domain.unwrap_or("local")]);
-            json!({
-                "id": project.id,
-                "name": project.name,
-                "domain_id": domain_id,
-                "parent_id": domain_id,
-                "enabled": true,
-                "is_domain": false,
-                "description": "",
-                "links": { "self": format!("{endpoint}/v3/projects/{}", project.id) },
-            })
-        })
-        .into_iter()
-        .collect();
-    let links = json!({ "self": format!("{endpoint}/v3/projects"), "previous": null, "next": null });
-    json!({ "projects": projects, "links": links })
-}
-
-fn time(time: Timestamp) -> String {
-    humantime::format_rfc3339_micros(SystemTime::UNIX_EPOCH + Duration::from_nanos(time.0)).to_string()
 }

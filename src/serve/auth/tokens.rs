@@ -36,6 +36,41 @@ pub(super) struct Grant {
     /// Changes when the user's password does; see [`super::identity`].
     pub(super) stamp: [u8; 32],
     pub(super) scope: Scope,
+    pub(super) proof: Proof,
+}
+
+/// What a token was given for, Keystone's `methods`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A password.
+    Password,
+    /// Another token, whose own proof was a password in the end.
+    Token,
+}
+
+/// From when to when a token is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    /// `expires_at` on the clock that nobody sets.
+    pub(super) expires: MonotonicTime,
+}
+
+impl Validity {
+    /// That of a token that is given for a password.
+    pub(super) fn from(now: Now) -> Self {
+        Self {
+            issued_at: now.wall,
+            expires_at: Timestamp(now.wall.0.saturating_add(LIFETIME_NANOS)),
+            expires: now.monotonic + LIFETIME,
+        }
+    }
+
+    /// That of a token that is given for this one: it ends no later.
+    pub(super) fn again(self, now: Now) -> Self {
+        Self { issued_at: now.wall, ..self }
+    }
 }
 
 /// What a token is good for.
@@ -55,8 +90,7 @@ pub(super) enum Scope {
 pub(super) struct Issued {
     /// The text, to be sent and forgotten. Not printed by `Debug`.
     pub(super) token: TokenText,
-    pub(super) issued_at: Timestamp,
-    pub(super) expires_at: Timestamp,
+    pub(super) validity: Validity,
 }
 
 /// A token's text: 64 hexadecimal digits.
@@ -83,30 +117,37 @@ pub(super) enum TokenFault {
     Expired,
 }
 
-#[derive(Debug)]
-struct TokenRecord {
-    grant: Grant,
-    expires: MonotonicTime,
+/// A token that is good or has expired lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenRecord {
+    pub(super) grant: Grant,
+    pub(super) validity: Validity,
 }
 
 /// All tokens that are good or have expired lately.
 #[derive(Debug, Default)]
 pub(super) struct TokenTable {
     records: HashMap<TokenHash, TokenRecord>,
-    /// Oldest first. All live equally long, so this is also who expires first.
+    /// Oldest first. Those given for a password live equally long, so the first of them
+    /// is also who expires first. Those given for a token expire earlier and stay until
+    /// it is their turn.
     of_user: HashMap<Arc<str>, VecDeque<TokenHash>>,
 }
 
 impl TokenTable {
-    pub(super) fn issue(&mut self, grant: Grant, random: &Zeroizing<[u8; 32]>, now: Now) -> Issued {
+    pub(super) fn issue(
+        &mut self,
+        grant: Grant,
+        validity: Validity,
+        random: &Zeroizing<[u8; 32]>,
+        now: MonotonicTime,
+    ) -> Issued {
         let token = TokenText(Zeroizing::new(hex(random.as_slice())));
         let hash = hash_of(token.expose().as_bytes());
         let own = self.of_user.entry(Arc::clone(&grant.user_id)).or_default();
         while let Some(oldest) = own.front() {
-            let is_forgotten = self
-                .records
-                .get(oldest)
-                .is_none_or(|record| now.monotonic.since(record.expires) > REMEMBERED);
+            let is_forgotten =
+                self.records.get(oldest).is_none_or(|record| now.since(record.validity.expires) > REMEMBERED);
             if own.len() < TOKENS_PER_USER && !is_forgotten {
                 break;
             }
@@ -114,18 +155,14 @@ impl TokenTable {
             own.pop_front();
         }
         own.push_back(hash);
-        self.records.insert(hash, TokenRecord { grant, expires: now.monotonic + LIFETIME });
-        Issued {
-            token,
-            issued_at: now.wall,
-            expires_at: Timestamp(now.wall.0.saturating_add(LIFETIME_NANOS)),
-        }
+        self.records.insert(hash, TokenRecord { grant, validity });
+        Issued { token, validity }
     }
 
-    pub(super) fn find(&self, token: &[u8], now: MonotonicTime) -> Result<&Grant, TokenFault> {
+    pub(super) fn find(&self, token: &[u8], now: MonotonicTime) -> Result<&TokenRecord, TokenFault> {
         // Looking up a hash tells a prober nothing: it cannot choose the hash.
         let record = self.records.get(&hash_of(token)).ok_or(TokenFault::Unknown)?;
-        if now >= record.expires { Err(TokenFault::Expired) } else { Ok(&record.grant) }
+        if now >= record.validity.expires { Err(TokenFault::Expired) } else { Ok(record) }
     }
 
     pub(super) fn revoke(&mut self, token: &[u8]) {

@@ -1,7 +1,7 @@
 //! Reads the body of `POST /v3/auth/tokens`. Pure.
 //!
 //! Read by hand rather than derived, so that every mistake is named and the
-//! password moves into memory that is wiped. No error repeats the body.
+//! password or token moves into memory that is wiped. No error repeats the body.
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
@@ -36,10 +36,17 @@ impl KeystoneFault {
 
 /// Who wants a token, and for what.
 pub(super) struct Login {
-    pub(super) user: UserName,
-    pub(super) password: Zeroizing<String>,
+    pub(super) proof: LoginProof,
     /// None: for nothing in particular.
     pub(super) scope: Option<WantedScope>,
+}
+
+/// How a client that wants a token proves who it is.
+pub(super) enum LoginProof {
+    /// The method `password`.
+    Password { user: UserName, password: Zeroizing<String> },
+    /// The method `token`: by a token that it has.
+    Token(Zeroizing<String>),
 }
 
 /// What a token is wanted for.
@@ -61,8 +68,8 @@ impl WantedScope {
             Self::Domain(domain) if !is_own_domain(domain) => {
                 refused(format!("The user belongs to the domain {:?}.", user.domain.name))
             }
-            Self::Project { domain: Some(domain), .. } if !is_own_domain(domain) => {
-                refused(format!("The project belongs to the domain {:?}.", user.domain.name))
+            Self::Project { domain: Some(domain), .. } if accounts.is_foreign_domain(domain, user) => {
+                refused(format!("The project belongs to the domain {:?}.", accounts.project_domain().name))
             }
             Self::Project { project, .. } if !accounts.is_project(project) => {
                 let own = accounts.project();
@@ -87,14 +94,33 @@ impl Login {
         let auth = object(document.get_mut("auth"), "auth")?;
         let scope = scope_of(auth.get("scope"))?;
         let identity = object(auth.get_mut("identity"), "auth.identity")?;
-        judge_methods(identity.get("methods"))?;
-        let password = object(identity.get_mut("password"), "auth.identity.password")?;
-        let user = object(password.get_mut("user"), "auth.identity.password.user")?;
-        let password = match user.get_mut("password").map(Value::take) {
-            Some(Value::String(password)) => Zeroizing::new(password),
-            _ => return Err(expected("auth.identity.password.user.password")),
+        let proof = match method_of(identity.get("methods"))? {
+            LoginMethod::Password => {
+                let password = object(identity.get_mut("password"), "auth.identity.password")?;
+                let user = object(password.get_mut("user"), "auth.identity.password.user")?;
+                let password = secret(user, "password", "auth.identity.password.user.password")?;
+                LoginProof::Password { user: user_of(user)?, password }
+            }
+            LoginMethod::Token => {
+                let token = object(identity.get_mut("token"), "auth.identity.token")?;
+                LoginProof::Token(secret(token, "id", "auth.identity.token.id")?)
+            }
         };
-        Ok(Self { user: user_of(user)?, password, scope })
+        Ok(Self { proof, scope })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoginMethod {
+    Password,
+    Token,
+}
+
+/// Takes a secret out of the document, into memory that is wiped.
+fn secret(object: &mut Object, key: &str, field: &str) -> Result<Zeroizing<String>, KeystoneFault> {
+    match object.get_mut(key).map(Value::take) {
+        Some(Value::String(secret)) => Ok(Zeroizing::new(secret)),
+        _ => Err(expected(field)),
     }
 }
 
@@ -116,14 +142,15 @@ fn object<'v>(value: Option<&'v mut Value>, field: &str) -> Result<&'v mut Objec
     value.and_then(Value::as_object_mut).ok_or_else(|| expected(field))
 }
 
-fn judge_methods(methods: Option<&Value>) -> Result<(), KeystoneFault> {
+fn method_of(methods: Option<&Value>) -> Result<LoginMethod, KeystoneFault> {
     let Some(Value::Array(methods)) = methods else { return Err(expected("auth.identity.methods")) };
     match methods.as_slice() {
-        [Value::String(method)] if method == "password" => Ok(()),
+        [Value::String(method)] if method == "password" => Ok(LoginMethod::Password),
+        [Value::String(method)] if method == "token" => Ok(LoginMethod::Token),
         [] => Err(expected("auth.identity.methods")),
         _ => Err(KeystoneFault::new(
             StatusCode::UNAUTHORIZED,
-            "Attempted to authenticate with an unsupported method. Use \"password\".",
+            "Attempted to authenticate with an unsupported method. Use \"password\" or \"token\".",
         )),
     }
 }
