@@ -181,6 +181,7 @@ impl<'de> Visitor<'de> for Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::PathFamily;
 
     #[test]
     fn json_becomes_the_tree() {
@@ -196,7 +197,7 @@ mod tests {
     fn what_is_no_object_is_malformed() {
         for text in ["", " \n", "{", "[]", "1", "null", "{}{}", r#"{"a":1,"a":2}"#, "\u{feff}{}"] {
             let fault = Body::read(text.as_bytes()).object().expect_err(text);
-            assert_eq!((fault.code(), fault.status()), ("APIG.2000", 400), "{text}");
+            assert_eq!((fault.code(), fault.answer(PathFamily::Apig).0), ("APIG.2000", 400), "{text}");
         }
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(Body::read(deep.as_bytes()).object().is_err());

@@ -8,6 +8,15 @@ use crate::channel::{Rule, Violation};
 /// Longest part of a client's own text that an error repeats.
 const LONGEST_ECHO: usize = 64;
 
+/// Which of the vendor's two families of paths a call came by; few rules differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PathFamily {
+    /// `/apigw/`: API Gateway.
+    Apig,
+    /// `/apic/`: ROMA Connect.
+    Roma,
+}
+
 /// Why a call was refused. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -41,6 +50,8 @@ pub enum Fault {
     MemberQuota(usize),
     /// Too many groups; the limit.
     GroupQuota(usize),
+    /// The vendor has no feature of that name.
+    NoFeature(String),
     /// The instance's features do not allow the call; the text says which.
     FeatureOff(&'static str),
     /// A reference channel stands for this one; its name.
@@ -66,25 +77,22 @@ pub struct FaultDetail {
 }
 
 impl Fault {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.answer().0
-    }
-
-    /// The vendor's `error_code`.
+    /// The vendor's `error_code`, as API Gateway has it.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.answer().1
+        self.answer(PathFamily::Apig).1
     }
 
-    /// The vendor's `error_msg`: exact where a sample shows it (docs/vendor-api.md, "Errors").
+    /// The vendor's `error_msg`, as API Gateway has it.
     #[must_use]
     pub fn message(&self) -> String {
-        self.answer().2
+        self.answer(PathFamily::Apig).2
     }
 
-    fn answer(&self) -> (u16, &'static str, String) {
+    /// The HTTP status, `error_code` and `error_msg` of the answer, the text exact where a
+    /// sample shows it (docs/vendor-api.md, "Errors").
+    #[must_use]
+    pub fn answer(&self, family: PathFamily) -> (u16, &'static str, String) {
         let not_there = |what, mark: &str, id| format!("The {what} does not exist{mark}id:{}", echo(id));
         let own = |text: &str| text.to_owned();
         match self {
@@ -92,11 +100,11 @@ impl Fault {
             // The one-line message names the first violation written down.
             Self::Broken(violations) => match violations.first().map(|it| (it.path.field(), it.rule)) {
                 None | Some((None, _)) => (400, "APIG.2000", own("Parameter error.")),
-                Some((Some(field), Rule::Missing)) => missing(field),
+                Some((Some(field), Rule::Missing)) => missing(field, family),
                 Some((Some(field), Rule::OutOfRange)) => out_of_range(field),
                 Some((Some(field), _)) => invalid(field),
             },
-            Self::Missing(field) => missing(field),
+            Self::Missing(field) => missing(field, family),
             Self::OutOfRange(field) => out_of_range(field),
             Self::Invalid(field, _) => invalid(field),
             Self::NoInstance(id) => (404, "APIG.3030", not_there("instance", ";", id)),
@@ -126,6 +134,7 @@ impl Fault {
             Self::GroupQuota(_) => {
                 (403, "APIG.3100", own("The number of resources exceeds the maximum allowed limit."))
             }
+            Self::NoFeature(name) => (400, "APIG.2000", format!("unrecognized feature {}", echo(name))),
             Self::FeatureOff(_) => {
                 (412, "APIG.3458", own("The feature is not supported by the current instance."))
             }
@@ -173,8 +182,19 @@ impl Fault {
     }
 }
 
-fn missing(field: &str) -> (u16, &'static str, String) {
-    (400, "APIG.2001", format!("The request parameters must be specified, parameter name:{field}"))
+fn missing(field: &str, family: PathFamily) -> (u16, &'static str, String) {
+    match family {
+        PathFamily::Apig => {
+            (400, "APIG.2001", format!("The request parameters must be specified, parameter name:{field}"))
+        }
+        PathFamily::Roma => {
+            let message = format!(
+                "The request parameters must be specified,parameterName:{field}. \
+                 Please refer to the support documentation"
+            );
+            (400, "APIG.2011", message)
+        }
+    }
 }
 
 fn out_of_range(field: &str) -> (u16, &'static str, String) {

@@ -75,17 +75,11 @@ impl Service {
     }
 }
 
-/// With only `app_name`, the label is `app` = that name (docs/vendor-api.md,
-/// "MicroServiceCreate").
+/// As it was written: the label that `app_name` alone means (docs/vendor-api.md,
+/// "MicroServiceCreate") is not answered, because a client that compares what it wrote
+/// with what it reads would see a difference.
 fn cce_of(cce: &Value) -> Fields {
-    let mut fields = texts(cce, &["cluster_id", "namespace", "workload_type", "app_name"]);
-    let app_name = text_of(cce, "app_name");
-    let (mut key, mut value) = (text_of(cce, "label_key"), text_of(cce, "label_value"));
-    if (key.is_empty() || value.is_empty()) && !app_name.is_empty() {
-        (key, value) = ("app".to_owned(), app_name);
-    }
-    fields.0.extend([("label_key", Text(key)), ("label_value", Text(value))]);
-    fields
+    texts(cce, &["cluster_id", "namespace", "workload_type", "app_name", "label_key", "label_value"])
 }
 
 fn nacos_of(nacos: &Value) -> Fields {

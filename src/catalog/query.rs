@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entry::Resource;
 use super::fault::Fault;
 use super::ids::Id;
-use super::instance::{FeatureName, Instance};
+use super::instance::{Feature, FeatureName, Instance, KnownFeature};
 use super::resources::Resources;
 use crate::channel::{ChannelKind, Host, Member};
 
@@ -244,9 +244,15 @@ impl Resource {
 }
 
 impl Instance {
-    /// The features as a list shows them.
+    /// The features that have a setting, with it.
     #[must_use]
-    pub fn list_features(&self, paging: Paging) -> Page<FeatureName> {
-        Page::of(FeatureName::ALL.into_iter(), paging)
+    pub fn list_features(&self, paging: Paging) -> Page<(KnownFeature, &Feature)> {
+        Page::of(self.settings(), paging)
+    }
+
+    /// The features that can be used here.
+    #[must_use]
+    pub fn list_supported_features(&self, paging: Paging) -> Page<FeatureName> {
+        Page::of(self.supported_features(), paging)
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::body::{self, field, list_field, text_field};
 use super::entry::{GroupTag, Members, Resource, Source, Tag};
 use super::ids::{Id, UnixSeconds};
-use super::instance::{FeatureName, Instance};
+use super::instance::{Instance, KnownFeature};
 use super::microservice::{Microservice, Service};
 use crate::channel::document::{Kind, Value};
 use crate::channel::reader::{Dialect, ReadContext, read_channel};
@@ -200,8 +200,7 @@ impl<'r> ChannelRecord<'r> {
 
 impl<'r> InstanceRecord<'r> {
     pub(super) fn of(instance: &'r Instance) -> Self {
-        let features = FeatureName::ALL.into_iter().map(|name| {
-            let feature = instance.feature(name);
+        let features = instance.settings().map(|(name, feature)| {
             let (enable, updated) = (feature.is_on, feature.updated.0);
             FeatureForm { name: name.word(), enable, config: &feature.config, updated }
         });
@@ -316,7 +315,7 @@ fn instance_of(value: &Value) -> Result<Instance, RecordError> {
     let mut instance = Instance::new(id.into(), name.to_owned(), moment_of(value, "created")?);
     for feature in list_field(value, "features").unwrap_or_default() {
         // A feature that this vitald does not know any more has no effect.
-        let Some(name) = text_field(feature, "name").and_then(FeatureName::of_word) else { continue };
+        let Some(name) = text_field(feature, "name").and_then(KnownFeature::of_word) else { continue };
         let is_on = matches!(field(feature, "enable").map(|on| &on.kind), Some(Kind::Boolean(true)));
         let config = text_field(feature, "config").unwrap_or_default();
         instance = instance

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::entry::{Cause, GroupTag, Members, Resource, Source, Tag};
 use super::fault::Fault;
 use super::ids::{Fresh, Id, InstanceId, UnixSeconds};
-use super::instance::Instance;
+use super::instance::{Instance, KnownFeature};
 use super::plan::check_certificate;
 use super::record::{ApiRecord, RecordError};
 use super::resources::Resources;
@@ -182,7 +182,8 @@ fn new_instance(setting: &InstanceSettings, now: UnixSeconds) -> Result<Instance
     let mut instance = Instance::new(setting.id.as_str().into(), setting.name.clone(), now);
     for (feature, switch) in &setting.features {
         let (word, enable) = (switch.word(), *switch == FeatureSwitch::On);
-        instance = instance.with_feature(*feature, enable, word, now).map_err(|fault| {
+        let known = KnownFeature::Effective(*feature);
+        instance = instance.with_feature(known, enable, word, now).map_err(|fault| {
             let why = fault.details().into_iter().next().map_or_else(|| fault.message(), |it| it.problem);
             let (instance, feature) = (&setting.id, feature.word());
             SourceError::Setting(format!(

@@ -90,6 +90,7 @@ fn instance_calls<B: ApiBackend>() -> Router<ApiState<B>> {
         .route("/instances", only("GET", get(read::instances)))
         .route("/instances/{instance}", only("GET", get(read::instance)))
         .route("/instances/{instance}/features", only("GET, POST", get(read::features).post(set_feature)))
+        .route("/instances/{instance}/instance-features", only("GET", get(read::supported_features)))
         .route("/instances/{instance}/vpc-channels", only("GET, POST", get(read::channels).post(create)))
         .nest("/instances/{instance}/vpc-channels/{channel}", of_channel)
 }

@@ -320,6 +320,74 @@ fn the_description_names_exactly_what_there_is() {
         assert_eq!(described, allowed, "{template}");
         calls += described.len();
     }
-    // 17 calls and 4 of instances and features in two families, 4 of projects.
-    assert_eq!(calls, 2 * (17 + 4) + 4);
+    // 17 calls and 5 of instances and features in two families, 4 of projects.
+    assert_eq!(calls, 2 * (17 + 5) + 4);
+}
+
+/// The described names of features are those that can be set, and no others are taken.
+#[test]
+fn every_described_feature_is_kept_and_answered() {
+    let memory = Memory::new(Quotas::default(), &[]);
+    let server = Server::start(memory.clone());
+    let described = server.send_without_credentials("GET", "/v1/openapi.json").json();
+    let names = &described["components"]["schemas"]["FeatureToggle"]["properties"]["name"]["enum"];
+    let names: Vec<&str> = names.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert_eq!(names.len(), 3 + 41);
+    let set = |name: &str, config: &str| {
+        let body = json!({"name": name, "enable": true, "config": config});
+        server.send("POST", &path("/features"), Some(&body))
+    };
+    let effective = &["vpc_name_modifiable", "vpc_health_status", "backend_client_certificate"];
+    for name in names.iter().filter(|name| !effective.contains(name)) {
+        let config = format!("{{\"kept\": \"{name}\"}}");
+        let answer = set(name, &config);
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text);
+        let answer = answer.json();
+        assert_eq!((text(&answer, "name"), text(&answer, "config")), (*name, config.as_str()));
+        assert_eq!(text(&answer, "id").len(), 32);
+    }
+    let longest = "x".repeat(64 * 1024);
+    assert_eq!(set("ssl_ciphers", &longest).status, 201);
+    assert_eq!(set("ssl_ciphers", &format!("{longest}x")).json()["error_code"], "APIG.2012");
+    let listed = server.send("GET", &path("/features?limit=500"), None).json();
+    assert_eq!(listed["total"], 4 + 41);
+    for name in ["waf", "app-api-key", "", "RATELIMIT"] {
+        let answer = set(name, "on");
+        let expected = if name.is_empty() { "APIG.2001" } else { "APIG.2000" };
+        assert_eq!((answer.status, text(&answer.json(), "error_code")), (400, expected), "{name}");
+    }
+    let unknown = set("waf", "on").json();
+    assert_eq!(text(&unknown, "error_msg"), "unrecognized feature waf");
+
+    // A restart finds them again; another instance has none of them.
+    let kept = memory.restarted();
+    assert_eq!(kept.instance(FIRST).expect("the first").stored.len(), 41);
+    assert_eq!(kept.instance(SECOND).expect("the second").stored.len(), 0);
+}
+
+#[test]
+fn a_missing_parameter_has_the_code_of_its_family() {
+    let server = server();
+    let unnamed = json!({"port": 80, "balance_strategy": 1, "member_type": "ip", "instance_ids": [SECOND]});
+    let roma = format!("/v2/{PROJECT}/apic");
+    let cases = [
+        ("POST", format!("{roma}/vpc-channels"), "APIG.2011"),
+        ("PUT", format!("{roma}/vpc-channels"), "APIG.2011"),
+        ("POST", format!("{roma}/instances/{FIRST}/vpc-channels"), "APIG.2011"),
+        ("POST", path("/vpc-channels"), "APIG.2001"),
+    ];
+    for (method, path, code) in cases {
+        let answer = server.send(method, &path, Some(&unnamed));
+        let body = answer.json();
+        assert_eq!((answer.status, text(&body, "error_code")), (400, code), "{method} {path}");
+        let message = match code {
+            "APIG.2011" => {
+                "The request parameters must be specified,parameterName:name. \
+                 Please refer to the support documentation"
+            }
+            _ => "The request parameters must be specified, parameter name:name",
+        };
+        assert_eq!(text(&body, "error_msg"), message, "{method} {path}");
+        assert_eq!(body["details"][0]["field"], "name");
+    }
 }

@@ -340,7 +340,8 @@ class Kinds(ClientTest):
         )
         self.assertEqual(self.show(channel.id).members[0].port, 9000)
         cce = channel.microservice_info.cce_info
-        self.assertEqual((cce.label_key, cce.label_value), ("app", "shop"))
+        # As it was written, without the label that the name stands for.
+        self.assertEqual((cce.app_name, cce.label_key, cce.label_value), ("shop", "", ""))
 
     def test_cloud_servers_keep_their_names(self):
         member = apig.MemberInfo(host="192.0.2.1", ecs_id="server-1", ecs_name="web-1")

@@ -286,7 +286,8 @@ class Rules(ClientTest):
             body = apig.FeatureToggle(**fields)
             return self.apig.create_feature_v2(apig.CreateFeatureV2Request(instance_id=INSTANCE, body=body))
 
-        self.refused(412, "APIG.3458", lambda: put(name="waf", enable=True))
+        unknown = self.refused(400, "APIG.2000", lambda: put(name="app-api-key", enable=True))
+        self.assertEqual(unknown.error_msg, "unrecognized feature app-api-key")
         self.refused(412, "APIG.3458", lambda: put(name="vpc_backup", enable=False))
         self.refused(400, "APIG.2001", lambda: put(name="vpc_health_status"))
         self.refused(400, "APIG.2012", lambda: put(name="vpc_health_status", enable=True, config="maybe"))

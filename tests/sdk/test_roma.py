@@ -197,8 +197,8 @@ class ProjectCalls(ClientTest):
             body = roma.ProjectVpcSync(**fields)
             return self.roma.create_project_vpc_channel_syncs(roma.CreateProjectVpcChannelSyncsRequest(body=body))
 
-        self.refused(400, "APIG.2001", lambda: sync(instance_ids=[FIXED]))
-        self.refused(400, "APIG.2001", lambda: sync(vpc_channel_id="0" * 32))
+        self.refused(400, "APIG.2011", lambda: sync(instance_ids=[FIXED]))
+        self.refused(400, "APIG.2011", lambda: sync(vpc_channel_id="0" * 32))
         self.refused(404, "APIG.3023", lambda: sync(vpc_channel_id="0" * 32, instance_ids=[FIXED]))
 
 

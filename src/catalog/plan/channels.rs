@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::super::body::{self, Body, field};
 use super::super::entry::{Members, Resource, Source, group_tags, member_tags, new_tag};
-use super::super::fault::Fault;
+use super::super::fault::{Fault, PathFamily};
 use super::super::ids::Id;
 use super::super::instance::{FeatureName, Instance};
 use super::super::microservice::{Microservice, Service};
-use super::{ChannelPath, PathFamily, Planner, Reply, checked, refuse_file};
+use super::{ChannelPath, Planner, Reply, checked, refuse_file};
 use crate::channel::document::Value;
 use crate::channel::reader::{Dialect, read_channel, read_health_check};
 use crate::channel::{Channel, ChannelKind, MemberType};

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::super::body::{Body, field, text_field};
 use super::super::entry::{Cause, Resource};
-use super::super::fault::Fault;
+use super::super::fault::{Fault, PathFamily};
 use super::super::ids::Id;
-use super::super::instance::{FeatureName, Instance};
+use super::super::instance::{FeatureName, Instance, KnownFeature};
 use super::channels::{Renaming, change, make, refuse_full_instance, resource_of};
-use super::{PathFamily, Planner, Reply, refuse_file};
+use super::{Planner, Reply, refuse_file};
 use crate::channel::ChannelKind;
 use crate::channel::document::{Kind, Value};
 
@@ -151,10 +151,8 @@ pub(super) fn set_feature(
         None => return Err(Fault::Missing("enable")),
     };
     let config = text("config")?.unwrap_or_default();
-    let name = FeatureName::of_word(word).ok_or(Fault::FeatureOff(
-        "vitald has vpc_name_modifiable, vpc_health_status, backend_client_certificate, vpc_backup",
-    ))?;
-    if name == FeatureName::VpcBackup {
+    let name = KnownFeature::of_word(word).ok_or_else(|| Fault::NoFeature(word.to_owned()))?;
+    if name == KnownFeature::Effective(FeatureName::VpcBackup) {
         return Err(Fault::FeatureOff("vpc_backup is always on"));
     }
     let changed = Arc::new(instance.with_feature(name, enable, config, planner.fresh.now())?);

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use self::channels::{check_sizes, refuse_fixed_weights};
 use super::body::Body;
 use super::entry::{Members, Parts, Resource, Source};
-use super::fault::Fault;
+use super::fault::{Fault, PathFamily};
 use super::ids::Fresh;
-use super::instance::{FeatureName, Instance};
+use super::instance::{Instance, KnownFeature};
 use super::resources::Resources;
 use super::transaction::{Transaction, wants_certificate};
 use crate::channel::reader::ReadContext;
@@ -25,15 +25,6 @@ use crate::channel::{
     Channel, ChannelKind, ClientIdentity, Host, Member, MemberGroup, MemberStatus, Violation,
 };
 use crate::probe::{Plan, PlanError};
-
-/// Which of the vendor's two families of paths a call came by; few rules differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PathFamily {
-    /// `/apigw/`: API Gateway.
-    Apig,
-    /// `/apic/`: ROMA Connect.
-    Roma,
-}
 
 /// A call that changes something. Ids are texts as they stood in the path.
 #[expect(missing_docs, reason = "the fields are the ids of the call's path and its body")]
@@ -98,7 +89,7 @@ pub enum Reply {
     /// One channel per instance.
     ProjectChannels(Vec<Arc<Resource>>),
     /// A feature.
-    Feature(Arc<Instance>, FeatureName),
+    Feature(Arc<Instance>, KnownFeature),
 }
 
 /// What every call may use.

@@ -76,12 +76,13 @@ pub(super) enum ApiError {
     /// The body is too large or did not arrive.
     Body(BodyError),
     /// The call was refused.
-    Fault(Fault),
+    Refused(Fault, PathFamily),
 }
 
+/// For reads, which the families refuse alike.
 impl From<Fault> for ApiError {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        Self::Refused(fault, PathFamily::Apig)
     }
 }
 
@@ -131,7 +132,7 @@ fn id_of<'p>(ids: &'p RawPathParams, name: &str) -> Result<&'p str, ApiError> {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, error_code, error_msg) = match &self {
-            Self::Fault(fault) => return fault_response(fault),
+            Self::Refused(fault, family) => return fault_response(fault, *family),
             Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "APIG.0101",
@@ -163,16 +164,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-fn fault_response(fault: &Fault) -> Response {
+fn fault_response(fault: &Fault, family: PathFamily) -> Response {
+    let (status, error_code, error_msg) = fault.answer(family);
     let mut details = fault.details();
     details.truncate(MOST_DETAILS);
-    let answer = VendorError {
-        error_code: fault.code(),
-        error_msg: &fault.message(),
-        details: &details,
-        request_id: None,
-    };
-    json(StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
+    let answer = VendorError { error_code, error_msg: &error_msg, details: &details, request_id: None };
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
 }
 
 /// Whether the answer about a project channel lists its members.

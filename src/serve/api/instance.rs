@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::catalog::{FeatureName, Id, Instance, UnixSeconds};
+use crate::catalog::{Feature, FeatureName, Id, Instance, KnownFeature, UnixSeconds};
 use crate::channel::wire::AsText;
 
 /// What stands for a private key that is never shown.
@@ -93,17 +93,13 @@ impl<'r> InstanceDetailAnswer<'r> {
             addresses.iter().find(wanted).map(|address| address.ip().to_string()).unwrap_or_default()
         };
         let all = || addresses.iter().map(|address| address.ip().to_string());
-        let has = FeatureName::ALL.into_iter().filter(|name| {
-            // A certificate can be set on every instance, whether one is set or not.
-            *name == FeatureName::BackendClientCertificate || instance.has(*name)
-        });
         Self {
             head: InstanceAnswer::of(instance, project),
             description: "",
             ingress_ip: first(|address| address.is_ipv4()),
             ingress_ip_v6: first(|address| address.is_ipv6()),
             instance_version: env!("CARGO_PKG_VERSION"),
-            supported_features: has.map(FeatureName::word).collect(),
+            supported_features: instance.supported_features().map(FeatureName::word).collect(),
             node_ips: NodeAddresses { livedata: all().collect(), shubao: all().collect() },
             privateips: all().map(|ip_address| AddressAnswer { ip_address, bandwidth_size: 0 }).collect(),
         }
@@ -111,11 +107,10 @@ impl<'r> InstanceDetailAnswer<'r> {
 }
 
 impl<'r> FeatureAnswer<'r> {
-    pub(super) fn of(instance: &'r Instance, name: FeatureName) -> Self {
-        let feature = instance.feature(name);
+    pub(super) fn of(instance: &'r Instance, name: KnownFeature, feature: &Feature) -> Self {
         let config = match name {
-            FeatureName::BackendClientCertificate => without_key(&feature.config),
-            _ => feature.config.to_string(),
+            KnownFeature::Effective(FeatureName::BackendClientCertificate) => without_key(&feature.config),
+            KnownFeature::Effective(_) | KnownFeature::Stored(_) => feature.config.to_string(),
         };
         Self {
             id: AsText(feature.id),

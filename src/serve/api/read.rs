@@ -11,7 +11,7 @@ use super::answer::{
 };
 use super::call::{ApiBackend, ApiError, ApiRequest, ApiState, MembersReturn};
 use super::instance::{FeatureAnswer, InstanceAnswer, InstanceDetailAnswer};
-use crate::catalog::{ChannelPath, Fault, Id, Instance, Resource, Snapshot};
+use crate::catalog::{ChannelPath, Fault, FeatureName, Id, Instance, Resource, Snapshot};
 use crate::serve::http::json;
 
 /// Answers with more members than this are written on a thread of their own, so
@@ -48,7 +48,22 @@ pub(super) async fn features<B: ApiBackend>(
 ) -> Result<Response, ApiError> {
     let instance = Arc::clone(api.backend.channels().resources.instance(request.id("instance")?)?);
     let page = instance.list_features(request.query.paging()?);
-    let items = page.items.iter().map(|name| FeatureAnswer::of(&instance, *name)).collect();
+    let items =
+        page.items.iter().map(|(name, feature)| FeatureAnswer::of(&instance, *name, feature)).collect();
+    Ok(json(StatusCode::OK, &List { name: "features", total: page.total, items }))
+}
+
+/// The names alone, of the features that can be used.
+pub(super) async fn supported_features<B: ApiBackend>(
+    State(api): State<ApiState<B>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let channels = api.backend.channels();
+    let page = channels
+        .resources
+        .instance(request.id("instance")?)?
+        .list_supported_features(request.query.paging()?);
+    let items = page.items.into_iter().map(FeatureName::word).collect();
     Ok(json(StatusCode::OK, &List { name: "features", total: page.total, items }))
 }
 
@@ -190,5 +205,5 @@ async fn written(
         return Ok(write());
     }
     let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|error| ApiError::Fault(Fault::Unavailable(error.to_string())))
+    written.map_err(|error| Fault::Unavailable(error.to_string()).into())
 }

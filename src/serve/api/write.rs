@@ -31,7 +31,8 @@ pub(super) fn write<B: ApiBackend>(
         let make = make.clone();
         Box::pin(async move {
             let body = read_json(request.body.bytes.clone()).await?;
-            let outcome = api.backend.write(make(&request, body)?).await?;
+            let outcome = api.backend.write(make(&request, body)?).await;
+            let outcome = outcome.map_err(|fault| ApiError::Refused(fault, request.family))?;
             show(&api.backend, outcome, status).await
         })
     }
@@ -91,7 +92,10 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
                 .collect();
             json(status, &std::collections::BTreeMap::from([("project_vpc_channels", channels)]))
         }
-        Reply::Feature(instance, name) => json(status, &FeatureAnswer::of(instance, *name)),
+        Reply::Feature(instance, name) => {
+            let set = instance.settings().find(|(held, _)| held == name);
+            json(status, &set.map(|(name, feature)| FeatureAnswer::of(instance, name, feature)))
+        }
     };
     Ok(response)
 }
