@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vitald::channel::{Health, Protocol, Rule, Strategy};
+use vitald::channel::{Health, ProbeHeader, Protocol, Rule, Strategy};
 use vitald::testing::config::api::{AccountRole, ClearText, Quotas};
 use vitald::testing::config::{self, Config, Paint};
 
@@ -93,7 +93,7 @@ fn the_documented_example_works_verbatim() {
     assert_eq!(addresses, ["127.0.0.1:18081", "127.0.0.1:18082"]);
     assert_eq!(channel.effective_weight(&channel.members()[0]), 30);
     assert_eq!(channel.probe().initial_state, Health::Unknown);
-    assert_eq!(channel.probe().headers, [("X-Probe".to_owned(), "vitald".to_owned())]);
+    assert_eq!(channel.probe().headers, [ProbeHeader::plain("X-Probe", "vitald")]);
 }
 
 #[test]
@@ -153,15 +153,54 @@ fn a_secret_key_comes_from_a_file_that_others_cannot_read() {
     assert!(refusal.contains("chmod o-r") && !refusal.contains("hidden-value"), "{refusal}");
 }
 
-/// Somebody who writes the password itself where its hash belongs must not find
-/// it in a terminal, a log or a bug report.
 #[test]
-fn no_error_shows_what_stands_for_a_password_hash() {
+fn a_header_comes_from_a_file_that_others_cannot_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = directory.path().join("key");
+    let write = |bytes: &[u8], mode: u32| {
+        std::fs::write(&secret, bytes).expect("the secret is written");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    let parse = |header: &str| {
+        let channel = "[[channels]]\nname = \"web\"\nport = 80\nbalance_strategy = 1\n";
+        let text = format!("{channel}[channels.probe]\nheaders = {{ X-Key = {header} }}\n");
+        config::parse("vitald.toml", &text, directory.path())
+    };
+
+    for header in ["{ file = \"key\" }", "{ file = \"key\", secret = true }"] {
+        write(b"hidden-value\n", 0o640);
+        let config = parse(header).unwrap_or_else(|errors| panic!("{errors}"));
+        let header = &config.channels[0].channel.probe().headers[0];
+        assert_eq!((header.value(), header.is_secret()), (Some("hidden-value"), true));
+        assert!(!format!("{config:?}").contains("hidden-value"));
+    }
+    let long = [b"hidden-value".as_slice(), &[b'x'; 4096]].concat();
+    let refused: [(&[u8], u32, &str); 6] = [
+        (b"hidden-value", 0o604, "chmod o-r"),
+        (b"hidden-value\nX-Other: 1", 0o600, "what no header value may"),
+        ("hidden-value \u{e9}".as_bytes(), 0o600, "what no header value may"),
+        (b"hidden-value \xff", 0o600, "is no text"),
+        (&long, 0o600, "larger than 4096 bytes"),
+        (b"", 0o600, "is empty"),
+    ];
+    for (bytes, mode, words) in refused {
+        write(bytes, mode);
+        let refusal = parse("{ file = \"key\", secret = true }").expect_err(words).to_string();
+        assert!(refusal.contains(words) && !refusal.contains("hidden-value"), "{refusal}");
+    }
+}
+
+/// Somebody who writes the password itself where its hash belongs, or a key into a
+/// header, must not find it in a terminal, a log or a bug report.
+#[test]
+fn no_error_shows_what_stands_for_a_secret() {
     for fixture in [
         "bad/e001-api-hash.toml",
         "bad/e007-api.toml",
         "bad/e007-api-hash.toml",
         "bad/e002-hash-under-another-key.toml",
+        "bad/e001-header.toml",
+        "bad/e007-header-values.toml",
     ] {
         let errors = config::load(&Path::new(FIXTURES).join(fixture)).expect_err(fixture);
         for text in [errors.to_string(), errors.render(Paint::Ansi), format!("{errors:?}")] {

@@ -3,8 +3,9 @@
 //! A reload lets members go on whose question stays the same, and verdicts that
 //! were kept over a restart are found again by a hash of these bytes (`store`).
 //! So they must not depend on the compiler, the platform or the order of
-//! anything. A renewed certificate in the same file makes no other question.
+//! anything. A renewed certificate or secret in the same file makes no other question.
 
+use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::model::{
     Channel, ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions,
     TlsVersion, VerifyCertificate,
 };
+use super::probe_header::HeaderContent;
 use super::words::{CheckStatus, CloseMode, HttpMethod, ResolveFamily};
 
 /// Goes up when the encoding changes; every kept verdict is then forgotten once.
@@ -23,8 +25,15 @@ const UNCHECKED: u8 = 255;
 /// The identity of a check: what is asked, how often, and by which options.
 /// Every field is in it, ended by its length or of fixed length, so that no two
 /// definitions share their bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CheckDefinition(Vec<u8>);
+
+impl fmt::Debug for CheckDefinition {
+    // Values of secret headers are among the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckDefinition").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
 
 impl CheckDefinition {
     /// The definition of a check that is on, or of none.
@@ -103,8 +112,14 @@ impl Bytes {
         self.text(initial_state.word());
         self.optional(host.as_deref());
         self.number(headers.len() as u64);
-        for (name, value) in headers {
-            self.text(name).text(value);
+        for header in headers {
+            self.text(header.name());
+            match header.content() {
+                HeaderContent::Plain(value) | HeaderContent::Secret(value) => self.text(value),
+                // No text is as long as these numbers. What is in the file may be renewed.
+                HeaderContent::File(file) => self.number(u64::MAX).text(&file.path.to_string_lossy()),
+                HeaderContent::LeftOut => self.number(u64::MAX - 1),
+            };
         }
         self.byte(match close {
             CloseMode::Reset => 0,

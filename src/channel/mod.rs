@@ -11,6 +11,7 @@
 //! | `violation` | a broken rule as a value: field, place, remedy |
 //! | `reader` | the rules: tree to channel |
 //! | `model` | the checked channel, its members, groups and health check |
+//! | `probe_header` | a request header, and whether its value may be shown |
 //! | `words` | the closed vocabularies |
 //! | `wire` | what stands under each key of the vendor's objects |
 //! | `identity` | what makes a member the same one |
@@ -29,6 +30,7 @@ pub mod edit;
 pub(crate) mod fixture;
 mod identity;
 pub mod model;
+mod probe_header;
 pub mod reader;
 pub mod rotation;
 pub mod violation;
@@ -45,6 +47,7 @@ pub use model::{
     Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
     VerifyCertificate, unusable_address,
 };
+pub use probe_header::{MASK, ProbeHeader, SecretFile};
 pub(crate) use rotation::TierCounts;
 pub use rotation::{NobodyReason, OutOfRotation, Standing, Tier};
 pub use violation::{FieldPath, PathSegment, Rule, Violation};

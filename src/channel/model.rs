@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::code_set::CodeSet;
+use super::probe_header::ProbeHeader;
 use super::words::{
     ChannelKind, CheckStatus, CloseMode, FailOpen, HttpMethod, MemberStatus, MemberType, ResolveFamily, Role,
     Strategy,
@@ -406,8 +407,8 @@ pub struct ProbeOptions {
     pub initial_state: super::words::Health,
     /// `Host` header and, for HTTPS, server name; none: `host:port`.
     pub host: Option<String>,
-    /// Extra request headers, names and values checked.
-    pub headers: Vec<(String, String)>,
+    /// Extra request headers, names and values checked; no name twice.
+    pub headers: Vec<ProbeHeader>,
     /// How a finished probe connection ends.
     pub close: CloseMode,
     /// Which addresses of a member's name are probed.

@@ -5,8 +5,10 @@
 //! caret by `config`, and as `error_code` / `error_msg` by the management API.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::document::Place;
+use super::probe_header::MASK;
 
 /// One step of the way from the document's root to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -147,10 +149,15 @@ pub struct Violation {
 const LONGEST_QUOTE: usize = 60;
 
 /// The text in quotes, shortened, with control characters escaped so that a
-/// config file cannot write to the terminal.
+/// config file cannot write to the terminal, and the credentials of a URL masked.
 pub fn quoted(text: &str) -> String {
     let mut quote = String::from("\"");
-    for (position, character) in text.chars().enumerate() {
+    let credentials = credentials_of(text);
+    let masked = credentials.map(|Range { start, end }| {
+        let (before, after) = (text.get(..start), text.get(end..));
+        [before.unwrap_or_default(), MASK, after.unwrap_or_default()].concat()
+    });
+    for (position, character) in masked.as_deref().unwrap_or(text).chars().enumerate() {
         if position == LONGEST_QUOTE {
             quote.push_str("...");
             break;
@@ -163,6 +170,17 @@ pub fn quoted(text: &str) -> String {
     }
     quote.push('"');
     quote
+}
+
+/// Where a URL, or what was meant as one, has a user name and password: before its last
+/// `@`, because people write `/` into passwords, which no URL may hold unescaped.
+pub fn credentials_of(text: &str) -> Option<Range<usize>> {
+    let end = text.rfind('@')?;
+    let before = text.get(..end)?;
+    match before.find("://") {
+        Some(scheme) => Some(scheme + 3..end),
+        None => before.contains(':').then_some(0..end),
+    }
 }
 
 /// Keys in backquotes, joined by commas.
@@ -229,5 +247,22 @@ mod tests {
     fn quotes_are_short_and_harmless() {
         assert_eq!(quoted("a'b\"c\n\u{1b}[31m"), r#""a'b\"c\n\u{1b}[31m""#);
         assert_eq!(quoted(&"x".repeat(100)).len(), 65);
+    }
+
+    #[test]
+    fn quotes_hold_no_credentials_of_urls() {
+        let cases = [
+            ("http://user:pass@host/x", r#""http://***@host/x""#),
+            ("https://token@host", r#""https://***@host""#),
+            ("http://user:pa/ss@host", r#""http://***@host""#),
+            ("user:pass@host:80", r#""***@host:80""#),
+            ("http://host:80/x", r#""http://host:80/x""#),
+            ("me@host", r#""me@host""#),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(quoted(text), shown);
+        }
+        let long = format!("http://user:{}@host/", "p".repeat(100));
+        assert_eq!(quoted(&long), r#""http://***@host/""#);
     }
 }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::console::printable;
+use crate::channel::violation::quoted;
 use crate::channel::{PemFile, TlsOptions, VerifyCertificate};
 use crate::probe;
 
@@ -113,7 +114,7 @@ pub(super) enum DaemonPresence {
 /// Why a daemon could not be asked, or what is wrong with its answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("--url {text:?}: {problem}; write it like http://127.0.0.1:9650")]
+    #[error("--url {}: {problem}; write it like http://127.0.0.1:9650", quoted(text))]
     BadUrl { text: String, problem: &'static str },
     #[error("cannot reach a daemon at {url} ({origin}): {problem}\n{remedy}")]
     Unreachable {

@@ -1,80 +1,20 @@
-//! PEM files, and what the channel rules ask of the disk.
-//!
-//! A file is read once per load however many channels name it. Errors never
+//! PEM files: how they are read, and whether they hold what they should. Errors never
 //! repeat what a file holds: it may be a private key.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 
-use crate::channel::reader::{ClientIdentityError, ReadContext};
-use crate::channel::{ClientIdentity, Host, PemFile};
-
-/// No certificate or key comes near this; a wrong path may (a device, a log).
-const LARGEST_PEM: u64 = 4 * 1024 * 1024;
+use crate::channel::reader::ClientIdentityError;
+use crate::channel::{ClientIdentity, PemFile};
 
 /// The private keys that the TLS library has.
 const KEY_KINDS: &str =
     "use RSA of 2048 to 8192 bits (not one for RSA-PSS alone), ECDSA over P-256, P-384 or P-521, or Ed25519";
-
-type Pem = Arc<[u8]>;
-
-/// What is the same for every file of a configuration.
-#[derive(Debug, Default)]
-pub(super) struct LoadContext {
-    /// Each PEM file by its path: its bytes, or why there are none.
-    pem_files: RefCell<HashMap<PathBuf, Result<Pem, String>>>,
-    pub(super) ecs: HashMap<String, Host>,
-    pub(super) daemon_identity: Option<ClientIdentity>,
-}
-
-/// The context of one file: paths in it are relative to its directory.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Disk<'s> {
-    pub(super) base: &'s Path,
-    pub(super) context: &'s LoadContext,
-}
-
-impl Disk<'_> {
-    fn pem_file(&self, path: &str) -> Result<PemFile, String> {
-        let path = self.base.join(path);
-        let mut files = self.context.pem_files.borrow_mut();
-        let read = files
-            .entry(path.clone())
-            .or_insert_with_key(|path| read_regular_file(path, LARGEST_PEM).map(Arc::from));
-        let pem = Arc::clone(read.as_ref().map_err(Clone::clone)?);
-        Ok(PemFile { path, pem })
-    }
-}
-
-impl ReadContext for Disk<'_> {
-    fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
-        let file = self.pem_file(path)?;
-        check_trust_anchors(&file)?;
-        Ok(file)
-    }
-
-    fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        let certificate = self.pem_file(certificate).map_err(ClientIdentityError::Certificate);
-        let key = self.pem_file(key).map_err(ClientIdentityError::Key);
-        client_identity_of(certificate?, key?)
-    }
-
-    fn daemon_client_identity(&self) -> Option<ClientIdentity> {
-        self.context.daemon_identity.clone()
-    }
-
-    fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
-        self.context.ecs.get(ecs_id).cloned()
-    }
-}
 
 /// A client certificate and its key, from PEM that was read already: from files,
 /// or from a feature that an API client set.

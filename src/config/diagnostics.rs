@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::masking::{mask_hashes, without_secrets};
 use crate::channel::document::Place;
 use crate::channel::{FieldPath, Rule, Violation};
 
@@ -202,17 +203,6 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// Makes every password hash unreadable, whatever key it stands under. Offsets stay.
-fn mask_hashes(text: &mut String) {
-    const BEGINNING: &str = "$argon2";
-    while let Some(start) = text.find(BEGINNING) {
-        let hash = text.get(start..).unwrap_or_default();
-        let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"$=,+/-._".contains(b);
-        let length = hash.bytes().take_while(is_part).count();
-        text.replace_range(start..start + length, &"*".repeat(length));
-    }
-}
-
 /// One text that was read, kept for showing what is wrong with it.
 #[derive(Debug, Clone)]
 pub(super) struct SourceText {
@@ -240,28 +230,9 @@ impl SourceText {
         &self.text
     }
 
-    /// Makes the value of every `password_hash` unreadable, and what follows on its
-    /// line, and every hash wherever it stands, so that no excerpt shows one. Offsets stay.
-    pub(super) fn hide_password_hashes(&mut self) {
-        const KEY: &str = "password_hash";
-        let mut hidden = String::with_capacity(self.text.len());
-        for line in self.text.split_inclusive('\n') {
-            let value = line.match_indices(KEY).find_map(|(at, _)| {
-                let after = line.get(at + KEY.len()..)?;
-                let value = after.trim_start_matches(['"', '\'', ' ', '\t']).strip_prefix('=')?;
-                Some(line.len() - value.len())
-            });
-            let (shown, secret) = line.split_at(value.unwrap_or(line.len()));
-            hidden.push_str(shown);
-            for character in secret.chars() {
-                match character.is_whitespace() {
-                    true => hidden.push(character),
-                    false => hidden.extend(std::iter::repeat_n('*', character.len_utf8())),
-                }
-            }
-        }
-        mask_hashes(&mut hidden);
-        self.text = hidden;
+    /// Makes what nobody may see unreadable, so that no excerpt shows it. Offsets stay.
+    pub(super) fn hide_secrets(&mut self) {
+        self.text = without_secrets(&self.text);
     }
 
     /// Line and column of an offset, both from 1, columns in characters.

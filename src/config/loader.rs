@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::api::{self, Transport, judge_exposure};
-use super::certificates::{Disk, LoadContext, read_regular_file};
+use super::certificates::read_regular_file;
 use super::diagnostics::{Diagnostic, Diagnostics, Related, SourceText};
+use super::disk::{Disk, LoadContext};
 use super::include::{IncludeProblem, Includes, is_json};
 use super::secret::SecretPlaces;
 use super::settings::{self, Config, FileChannel, Pattern};
@@ -88,7 +89,7 @@ impl Loader {
         if self.errors.is_empty() {
             Ok(self.config)
         } else {
-            self.sources.iter_mut().for_each(SourceText::hide_password_hashes);
+            self.sources.iter_mut().for_each(SourceText::hide_secrets);
             Err(Diagnostics::new(self.sources, self.errors))
         }
     }

@@ -14,15 +14,19 @@
 //! | `settings` | `[server]`, `[prober]`, `[store]`, `[include]`, `[tls]`, `[ecs]` |
 //! | `api` | `[api]` |
 //! | `secret`, `password` | secret files, password hashes |
-//! | `certificates` | PEM files; what the channel rules ask of the disk |
+//! | `certificates` | PEM files |
+//! | `disk` | what the channel rules ask of the disk |
 //! | `diagnostics` | all errors, ordered and rendered |
+//! | `masking` | what no excerpt shows |
 
 pub mod api;
 mod certificates;
 mod diagnostics;
+mod disk;
 mod include;
 mod json;
 mod loader;
+mod masking;
 pub mod password;
 pub mod secret;
 mod settings;

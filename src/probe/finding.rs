@@ -257,7 +257,8 @@ pub struct ProbeTrace {
     pub peer: Option<SocketAddr>,
     /// The handshake; none for TCP and HTTP, or when it was not reached.
     pub tls: Option<TlsTrace>,
-    /// The request that was sent, line by line as on the wire.
+    /// The request that was sent, line by line as on the wire; values of secret headers
+    /// are masked.
     pub request: Option<String>,
     /// The final status line, bounded and printable.
     pub status_line: Option<String>,

@@ -1,4 +1,4 @@
-//! The HTTP check: the request, and the verdict on a response head.
+//! The HTTP check: sending the request, and the verdict on a response head.
 //!
 //! Called by `machine` for HTTP and, over its records, by `https`.
 //!
@@ -18,19 +18,20 @@
 //! - All heads together are at most [`HEADS_AT_MOST`] bytes, each at most
 //!   [`FIELDS_AT_MOST`] header lines.
 
+mod request;
+
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{self, SendFlags};
 use tokio::io::Interest;
 
+pub(super) use self::request::HttpPlan;
 use super::finding::{self, Finding, ProbeStep, ProbeTrace, Progress, first_line, printable};
 use super::socket;
-use crate::channel::{CodeSet, Host, HttpCheck, HttpMethod, MemberAddress, ProbeOptions};
+use crate::channel::{HttpMethod, MASK, MemberAddress};
 use crate::health::{MemberReason, Outcome, ProberReason};
 
 /// Bytes of all response heads of one probe, interim ones included.
@@ -39,86 +40,6 @@ pub(super) const HEADS_AT_MOST: usize = 64 * 1024;
 pub(super) const FIELDS_AT_MOST: usize = 128;
 /// Interim answers before the final one.
 pub(super) const INTERIM_AT_MOST: usize = 16;
-
-/// What all members of a channel are asked, and which answers are good.
-#[derive(Debug)]
-pub(super) struct HttpPlan {
-    codes: CodeSet,
-    method: HttpMethod,
-    /// The request up to and including `Host: `.
-    before_host: Box<[u8]>,
-    /// The configured host, sent as written; none: the member's authority.
-    host: Option<Box<[u8]>>,
-    /// The port that an authority leaves out (RFC 9110 section 7.2, RFC 3986 section 3.2.3).
-    default_port: u16,
-    /// The rest of the request, from the end of the host's line.
-    after_host: Box<[u8]>,
-}
-
-impl HttpPlan {
-    /// Prepares the request of a channel. A configured header of one of our
-    /// own names replaces ours. `default_port` is that of the scheme: 80 or 443.
-    pub(super) fn new(check: &HttpCheck, options: &ProbeOptions, default_port: u16) -> Self {
-        let configured = |name: &str| options.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
-        let before_host = format!("{} {} HTTP/1.1\r\nHost: ", check.method.word(), check.path);
-        let host = configured("host").map(|(_, value)| value).or(options.host.as_ref());
-        let mut after_host = String::from("\r\n");
-        if configured("user-agent").is_none() {
-            after_host.push_str(concat!("User-Agent: vitald/", env!("CARGO_PKG_VERSION"), "\r\n"));
-        }
-        if configured("accept").is_none() {
-            after_host.push_str("Accept: */*\r\n");
-        }
-        if configured("connection").is_none() {
-            after_host.push_str("Connection: close\r\n");
-        }
-        for (name, value) in options.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
-            after_host.push_str(&format!("{name}: {value}\r\n"));
-        }
-        after_host.push_str("\r\n");
-        Self {
-            codes: check.codes.clone(),
-            method: check.method,
-            before_host: before_host.into_bytes().into(),
-            host: host.map(|host| host.as_bytes().into()),
-            default_port,
-            after_host: after_host.into_bytes().into(),
-        }
-    }
-
-    /// Appends the whole request to one member.
-    pub(super) fn write_request(&self, member: &MemberAddress, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.before_host);
-        match &self.host {
-            Some(host) => out.extend_from_slice(host),
-            None => write_authority(member, self.default_port, out),
-        }
-        out.extend_from_slice(&self.after_host);
-    }
-}
-
-/// Appends the member's authority for the `Host` header: `host:port`, or the host alone
-/// on the default port. Written for every probe.
-fn write_authority(member: &MemberAddress, default_port: u16, out: &mut Vec<u8>) {
-    match &member.host {
-        // The common case, several times as fast as its `Display`.
-        Host::Ip(IpAddr::V4(ip)) => {
-            let mut digits = itoa::Buffer::new();
-            for (octet, end) in ip.octets().into_iter().zip(*b"...:") {
-                out.extend_from_slice(digits.format(octet).as_bytes());
-                out.push(end);
-            }
-            out.extend_from_slice(digits.format(member.port).as_bytes());
-        }
-        // Writing to a vector cannot fail.
-        Host::Ip(_) | Host::Name(_) => drop(write!(out, "{member}")),
-    }
-    if member.port == default_port {
-        // A port has no colon in it, so the last one is before the port.
-        let host = out.iter().rposition(|byte| *byte == b':');
-        out.truncate(host.unwrap_or(out.len()));
-    }
-}
 
 /// One request and its answer, over plain TCP.
 #[derive(Debug, Default)]
@@ -213,7 +134,7 @@ fn send_request(
     socket::output(|request| {
         plan.write_request(member, request);
         if let Some(trace) = trace {
-            trace.request = Some(String::from_utf8_lossy(request).into_owned());
+            trace.request = Some(plan.shown_request(member));
         }
         loop {
             let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) else {
@@ -409,7 +330,7 @@ fn parse(bytes: &[u8], plan: &HttpPlan, trace: Option<&mut ProbeTrace>) -> Parse
 }
 
 /// What tells why an answer has its code: where a redirect leads, or how to log in. Of a
-/// challenge only the scheme: the rest is long and may be secret.
+/// challenge only the scheme, and of a URL no user name or password: the rest may be secret.
 fn hint(code: u16, fields: &[httparse::Header<'_>]) -> Option<String> {
     let name = match code {
         300..=303 | 305..=399 => "Location",
@@ -418,8 +339,25 @@ fn hint(code: u16, fields: &[httparse::Header<'_>]) -> Option<String> {
         _ => return None,
     };
     let value = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?.value.trim_ascii();
-    let value = if code < 400 { value } else { value.split(|byte| matches!(byte, b' ' | b',')).next()? };
-    Some(format!("{name}: {}", printable(value)))
+    if code < 400 {
+        return Some(format!("{name}: {}", printable(&without_userinfo(value))));
+    }
+    let scheme = value.split(|byte| matches!(byte, b' ' | b',')).next()?;
+    Some(format!("{name}: {}", printable(scheme)))
+}
+
+/// A URL, whole or relative, with a mask in the place of its user name and password
+/// (RFC 3986, 3.2.1).
+fn without_userinfo(url: &[u8]) -> Cow<'_, [u8]> {
+    let begins = |window: &[u8]| window == b"//";
+    let authority = url.windows(2).position(begins).filter(|at| *at == 0 || url.get(*at - 1) == Some(&b':'));
+    let Some(start) = authority.map(|at| at + 2) else { return Cow::Borrowed(url) };
+    let (before, rest) = url.split_at(start);
+    let length = rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len());
+    let Some(at) = rest.iter().take(length).rposition(|byte| *byte == b'@') else {
+        return Cow::Borrowed(url);
+    };
+    [before, MASK.as_bytes(), rest.get(at..).unwrap_or_default()].concat().into()
 }
 
 /// RFC 9112, 6.3: an answer with a `Content-Length` that no body can follow
@@ -527,7 +465,8 @@ fn usual(code: u16) -> Option<&'static str> {
 /// A way in for the fuzz target of response heads and the replay of its corpus.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
-    use super::{HeadReader, HttpCheck, HttpPlan, Outcome, ProbeOptions, Progress};
+    use super::{HeadReader, HttpPlan, Outcome, Progress};
+    use crate::channel::{HttpCheck, ProbeOptions};
 
     /// What a probe would conclude from an answer.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -554,6 +493,3 @@ pub mod fuzzing {
         Conclusion { outcome: finding.outcome, status: finding.status, detail: finding.detail.into_owned() }
     }
 }
-
-#[cfg(test)]
-mod tests;

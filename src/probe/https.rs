@@ -213,7 +213,7 @@ impl HttpsExchange {
         socket::output(|request| {
             plan.write_request(member, request);
             if let Some(trace) = &mut progress.trace {
-                trace.request = Some(String::from_utf8_lossy(request).into_owned());
+                trace.request = Some(plan.shown_request(member));
             }
             self.session.writer().write_all(request).map_err(|error| {
                 Finding::inconclusive(ProberReason::Internal, format!("queueing the request: {error}"))

@@ -1,6 +1,8 @@
 //! `vitald probe` against listeners of the test.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -94,6 +96,63 @@ fn explain_shows_each_step() {
     ] {
         assert!(begins(start), "{start}:\n{}", outcome.stdout);
     }
+}
+
+/// Values of these headers, and of those marked secret, are for the member alone.
+#[test]
+fn no_output_shows_a_secret_header() {
+    let server = FakeServer::start(vec![ok(), ok(), ok()]);
+    let file = ConfigFile::new(&format!(
+        "[[channels]]\nname = \"web\"\nport = {}\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+         [channels.vpc_health_config]\nprotocol = \"HTTP\"\npath = \"/\"\nhttp_code = \"200\"\n\
+         threshold_normal = 1\nthreshold_abnormal = 1\ntime_interval = 5\ntimeout = 5\n\
+         [channels.probe.headers]\nAuthorization = \"Bearer hidden-value\"\nCookie = \"id=hidden-value\"\n\
+         X-Key = {{ value = \"hidden-value\", secret = true }}\nX-File = {{ file = \"key\" }}\n\
+         X-Probe = \"yes\"\n[[channels.members]]\nhost = \"127.0.0.1\"\n",
+        server.address.port()
+    ));
+    let key = Path::new(file.path()).with_file_name("key");
+    std::fs::write(&key, "hidden-value\n").expect("write");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let config = ["--config", file.path()];
+    let url = server.url();
+    let flags = ["--header", "authorization: Basic hidden-value", "--header", "X-Probe: yes"];
+    let probes = [
+        [["probe", "--explain"].as_slice(), &config].concat(),
+        [["probe", "--explain", "--json"].as_slice(), &config].concat(),
+        [["probe", "--explain", &url].as_slice(), &flags].concat(),
+    ];
+    for arguments in &probes {
+        let shown = vitald(arguments).expect_code(0);
+        assert!(!shown.stdout.contains("hidden-value"), "{arguments:?}: {}", shown.stdout);
+        let lines = shown.stdout.to_lowercase();
+        assert!(lines.contains("authorization: ***") && lines.contains("x-probe: yes"), "{lines}");
+    }
+    for arguments in [["check"].as_slice(), &["check", "--json"]] {
+        let shown = vitald(&[arguments, &config].concat()).expect_code(0);
+        assert!(!shown.stdout.contains("hidden-value"), "{arguments:?}: {}", shown.stdout);
+    }
+    let requests = server.requests();
+    let sent: Vec<usize> = requests.iter().map(|request| request.matches("hidden-value").count()).collect();
+    assert_eq!(sent, [4, 4, 1], "{requests:?}");
+}
+
+#[test]
+fn wrong_flags_and_urls_are_not_repeated_where_they_may_hold_secrets() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["http://127.0.0.1/", "--header", "Authorization hidden-value"], "X-Probe:vitald"),
+        (&["http://127.0.0.1/", "--header", "X-Key: hidden-value \u{e9}"], "--header"),
+        (&["http://127.0.0.1/", "--header", "X Key: hidden-value"], "--header"),
+        (&["http://user:hidden-value@127.0.0.1/"], "a user name or password is not supported"),
+        (&["http://user:hidden-value/x@127.0.0.1/"], "the port"),
+    ];
+    for (arguments, expected) in cases {
+        let outcome = vitald(&[&["probe"], arguments].concat()).expect_code(2);
+        assert!(outcome.stderr.contains(expected), "{arguments:?}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("hidden-value"), "{arguments:?}: {}", outcome.stderr);
+    }
+    let outcome = vitald(&["status", "--url", "http://user:hidden-value@127.0.0.1"]).expect_code(2);
+    assert!(!outcome.stderr.contains("hidden-value"), "{}", outcome.stderr);
 }
 
 #[test]

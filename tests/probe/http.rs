@@ -7,12 +7,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use vitald::channel::{HttpMethod, ProbeOptions, Protocol};
+use vitald::channel::{HttpMethod, ProbeHeader, ProbeOptions, Protocol};
 use vitald::health::{MemberReason, Outcome};
 use vitald::testing::probe::Plan;
 
 use crate::members::{
-    BRIEF, Member, PATIENT, expect, hold, http, http_check, plan, probe, read_request, refusing, reset, run,
+    BRIEF, Member, PATIENT, expect, explain, hold, http, http_check, plan, probe, read_request, refusing,
+    reset, run,
 };
 
 const AGENT: &str = concat!("vitald/", env!("CARGO_PKG_VERSION"));
@@ -76,6 +77,12 @@ fn a_challenge_shows_its_kind_and_no_more() {
         // Not a redirect, and a redirect that leads nowhere.
         ("304 Not Modified\r\nLocation: /", "304 Not Modified"),
         ("307 Temporary Redirect", "307 Temporary Redirect"),
+        (
+            "302 Found\r\nLocation: https://user:hidden@app.internal/@me?a=b@c",
+            "302 Found, Location: https://***@app.internal/@me?a=b@c",
+        ),
+        ("302 Found\r\nLocation: //hidden@app.internal", "302 Found, Location: //***@app.internal"),
+        ("302 Found\r\nLocation: /a//b@c", "302 Found, Location: /a//b@c"),
         ("301 Moved Permanently\r\nLocation: a\u{e9}b", "301 Moved Permanently, Location: a??b"),
     ];
     for (head, detail) in cases {
@@ -156,13 +163,12 @@ fn the_request_is_as_documented() {
 
 #[test]
 fn configured_headers_replace_ours_and_are_not_doubled() {
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let options = ProbeOptions {
         host: Some("app.internal".to_owned()),
         headers: vec![
-            header("X-Probe", "vitald"),
-            header("user-agent", "ours/1"),
-            header("accept", "text/plain"),
+            ProbeHeader::plain("X-Probe", "vitald"),
+            ProbeHeader::plain("user-agent", "ours/1"),
+            ProbeHeader::plain("accept", "text/plain"),
         ],
         ..ProbeOptions::default()
     };
@@ -173,7 +179,10 @@ fn configured_headers_replace_ours_and_are_not_doubled() {
          user-agent: ours/1\r\naccept: text/plain\r\n\r\n"
     );
     let options = ProbeOptions {
-        headers: vec![header("Host", "other.internal"), header("Connection", "keep-alive")],
+        headers: vec![
+            ProbeHeader::plain("Host", "other.internal"),
+            ProbeHeader::plain("Connection", "keep-alive"),
+        ],
         ..ProbeOptions::default()
     };
     let (request, _) = request_of(http("200"), &options);
@@ -184,6 +193,42 @@ fn configured_headers_replace_ours_and_are_not_doubled() {
              Connection: keep-alive\r\n\r\n"
         )
     );
+}
+
+#[test]
+fn a_header_of_ours_can_be_left_out() {
+    let options = ProbeOptions {
+        headers: vec![ProbeHeader::left_out("Accept"), ProbeHeader::left_out("user-agent")],
+        ..ProbeOptions::default()
+    };
+    let (request, member) = request_of(http("200"), &options);
+    assert_eq!(request, format!("GET /health HTTP/1.1\r\nHost: {member}\r\nConnection: close\r\n\r\n"));
+}
+
+#[test]
+fn secret_values_are_sent_and_not_shown() {
+    let options = ProbeOptions {
+        headers: vec![
+            ProbeHeader::plain("authorization", "Bearer hidden-value"),
+            ProbeHeader::plain("X-Probe", "yes"),
+            ProbeHeader::secret("X-Key", "hidden-value"),
+        ],
+        ..ProbeOptions::default()
+    };
+    let plan = plan(http("200"), PATIENT, &options);
+    assert!(!format!("{plan:?}").contains(&format!("{:?}", b"hidden").replace(['[', ']'], "")), "{plan:?}");
+    let (requests, seen) = mpsc::channel();
+    let member = Member::new(move |mut connection| {
+        requests.send(read_request(&mut connection)).expect("a waiting test");
+        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+    });
+    let (_, trace) = explain(&plan, member.address);
+    let sent = seen.recv_timeout(PATIENT).expect("a request");
+    let shown = trace.request.expect("it was sent");
+    assert!(sent.contains("authorization: Bearer hidden-value\r\n"), "{sent}");
+    assert!(sent.contains("X-Key: hidden-value\r\n"), "{sent}");
+    let masked = sent.replace("Bearer hidden-value", "***").replace("hidden-value", "***");
+    assert_eq!(shown, masked);
 }
 
 #[test]
@@ -496,7 +541,7 @@ fn an_early_answer_counts_although_a_reset_follows() {
 fn an_early_answer_counts_although_the_request_never_leaves() {
     // A request far larger than the socket's buffers, that nobody reads.
     let options = ProbeOptions {
-        headers: vec![("X-Large".to_owned(), "y".repeat(16 * 1024 * 1024))],
+        headers: vec![ProbeHeader::plain("X-Large", "y".repeat(16 * 1024 * 1024))],
         ..ProbeOptions::default()
     };
     let plan = plan(http("413"), PATIENT, &options);
@@ -513,7 +558,8 @@ fn an_early_answer_counts_although_the_request_never_leaves() {
         read_request(&mut connection);
         connection.write_all(b"HTTP/1.1 413 Too Large\r\n\r\n").expect("an open connection");
     });
-    let options = ProbeOptions { headers: vec![("X-Large".to_owned(), "y".repeat(200_000))], ..options };
+    let options =
+        ProbeOptions { headers: vec![ProbeHeader::plain("X-Large", "y".repeat(200_000))], ..options };
     let report = run(&plan_of(&options), member.address);
     expect(&report, Outcome::Success, "413 Too Large", "connect+response");
 }

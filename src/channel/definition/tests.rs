@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::channel::{ClientIdentity, Health};
+use crate::channel::{ClientIdentity, Health, ProbeHeader, SecretFile};
 
 fn check() -> HealthCheck {
     HealthCheck {
@@ -32,7 +32,7 @@ fn options() -> ProbeOptions {
     ProbeOptions {
         initial_state: Health::Unknown,
         host: Some("shop.example".to_owned()),
-        headers: vec![("a".to_owned(), "b".to_owned()), ("c".to_owned(), "d".to_owned())],
+        headers: vec![ProbeHeader::plain("a", "b"), ProbeHeader::plain("c", "d")],
         close: CloseMode::Reset,
         resolve: ResolveFamily::Any,
         tls: TlsOptions {
@@ -77,17 +77,20 @@ const CHECK_EDITS: [CheckEdit; 15] = [
     ("status", |check| check.status = CheckStatus::Off),
 ];
 
-const OPTION_EDITS: [OptionEdit; 22] = [
+const OPTION_EDITS: [OptionEdit; 25] = [
     ("initial_state healthy", |options| options.initial_state = Health::Healthy),
     ("initial_state unhealthy", |options| options.initial_state = Health::Unhealthy),
     ("host", |options| options.host = Some("other.example".to_owned())),
     ("no host", |options| options.host = None),
     ("empty host", |options| options.host = Some(String::new())),
     ("headers, one less", |options| drop(options.headers.pop())),
-    ("headers, other value", |options| options.headers[0].1 = "x".to_owned()),
-    ("headers, other name", |options| options.headers[0].0 = "x".to_owned()),
+    ("headers, other value", |options| options.headers[0] = ProbeHeader::plain("a", "x")),
+    ("headers, other name", |options| options.headers[0] = ProbeHeader::plain("x", "b")),
     ("headers, other order", |options| options.headers.reverse()),
-    ("headers, moved border", |options| options.headers[0] = ("ab".to_owned(), String::new())),
+    ("headers, moved border", |options| options.headers[0] = ProbeHeader::plain("ab", "")),
+    ("headers, from a file", |options| options.headers[0] = secret("key", "b")),
+    ("headers, from another file", |options| options.headers[0] = secret("other", "b")),
+    ("headers, left out", |options| options.headers[0] = ProbeHeader::left_out("a")),
     ("close", |options| options.close = CloseMode::Fin),
     ("resolve v4", |options| options.resolve = ResolveFamily::V4),
     ("resolve v6", |options| options.resolve = ResolveFamily::V6),
@@ -101,6 +104,10 @@ const OPTION_EDITS: [OptionEdit; 22] = [
     ("client key", |options| client(options).key = file("other.key", b"key")),
     ("min_version", |options| options.tls.min_version = TlsVersion::Tls13),
 ];
+
+fn secret(path: &str, text: &str) -> ProbeHeader {
+    ProbeHeader::of_file("a", SecretFile { path: PathBuf::from(path), text: text.to_owned() })
+}
 
 fn client(options: &mut ProbeOptions) -> &mut ClientIdentity {
     options.tls.client.as_mut().expect("the example has a client certificate")
@@ -135,6 +142,18 @@ fn a_renewed_certificate_asks_the_same() {
         CheckDefinition::of(Some(&check()), &renewed),
         CheckDefinition::of(Some(&check()), &options())
     );
+}
+
+#[test]
+fn a_renewed_secret_asks_the_same_and_so_does_one_marked_as_such() {
+    let with = |header| {
+        let options = ProbeOptions { headers: vec![header], ..options() };
+        CheckDefinition::of(Some(&check()), &options)
+    };
+    assert_eq!(with(secret("key", "b")), with(secret("key", "another")));
+    assert_eq!(with(ProbeHeader::secret("a", "b")), with(ProbeHeader::plain("a", "b")));
+    let printed = format!("{:?}", with(ProbeHeader::secret("a", "b")));
+    assert!(printed.starts_with("CheckDefinition { bytes: ") && printed.len() < 40, "{printed}");
 }
 
 /// The bytes are kept on disk, hashed: whoever changes them raises `VERSION`.

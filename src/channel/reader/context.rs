@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::super::model::{ClientIdentity, Host, PemFile, unusable_address};
+use super::super::probe_header::SecretFile;
 use super::super::violation::{FieldPath, Violation};
 
 /// Which source a document comes from. A few rules differ by it.
@@ -37,6 +38,15 @@ pub trait ReadContext {
         Err(ClientIdentityError::Certificate("no files can be named here".to_owned()))
     }
 
+    /// A secret in a file of its own, which not everybody may read.
+    ///
+    /// # Errors
+    /// Why it was not taken. Only files of ours name files.
+    fn secret_file(&self, _path: &str) -> Result<SecretFile, FileProblem> {
+        let problem = "no files can be named here".to_owned();
+        Err(FileProblem { problem, remedy: "write the value itself" })
+    }
+
     /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         None
@@ -52,6 +62,15 @@ pub trait ReadContext {
     fn refusal_of(&self, address: IpAddr) -> Option<&'static str> {
         unusable_address(address)
     }
+}
+
+/// Why a file was not taken, and what to do about it; one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProblem {
+    /// What is wrong, with the file's path.
+    pub problem: String,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 /// Why a client certificate and key cannot serve.

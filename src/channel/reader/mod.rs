@@ -23,7 +23,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use context::{ClientIdentityError, Dialect, ReadContext, ViolationLog};
+pub use context::{ClientIdentityError, Dialect, FileProblem, ReadContext, ViolationLog};
 pub use health_check::read_health_check;
 pub use members::{MemberContext, read_group, read_groups, read_members};
 pub use options::client_identity_of;
@@ -58,13 +58,14 @@ const ANSWER_KEYS: [&str; 7] =
 
 /// Every key a channel may hold, by the table it stands in. The reference in
 /// `docs/config.md` and the commented `config/vitald.toml` are tested against it.
-pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
+pub const KNOWN_KEYS: [(&str, &[&str]); 16] = [
     ("channel", &CHANNEL_KEYS),
     ("member_groups", &members::GROUP_KEYS),
     ("microservice_labels", &members::LABEL_KEYS),
     ("members", &members::MEMBER_KEYS),
     ("vpc_health_config", &health_check::KEYS),
     ("probe", &options::PROBE_KEYS),
+    ("headers", &options::HEADER_KEYS),
     ("tls", &options::TLS_KEYS),
     ("balance", &options::BALANCE_KEYS),
     ("microservice_info", &options::MICROSERVICE_KEYS),

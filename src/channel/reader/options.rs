@@ -7,17 +7,20 @@
 
 use std::collections::HashMap;
 
-use super::super::document::Place;
+use super::super::document::{Kind, Place};
 use super::super::model::{
     BalanceOptions, ClientIdentity, ProbeOptions, TlsOptions, TlsVersion, VerifyCertificate,
 };
+use super::super::probe_header::{ProbeHeader, SecretFile};
 use super::super::violation::{Rule, Violation, quoted};
 use super::super::words::{CloseMode, FailOpen, Health, ResolveFamily};
-use super::context::{ClientIdentityError, ReadContext, ViolationLog};
+use super::context::{ClientIdentityError, FileProblem, ReadContext, ViolationLog};
 use super::section::{Case, FieldReader, TableReader};
 use super::text;
 
 pub(super) const PROBE_KEYS: [&str; 6] = ["initial_state", "host", "headers", "close", "resolve", "tls"];
+/// Of a header that is written as a table.
+pub(super) const HEADER_KEYS: [&str; 3] = ["value", "file", "secret"];
 pub(super) const TLS_KEYS: [&str; 6] =
     ["verify", "ca_file", "server_name", "client_certificate", "client_key", "min_version"];
 pub(super) const BALANCE_KEYS: [&str; 1] = ["fail_open"];
@@ -36,7 +39,7 @@ pub(super) fn probe_of(
     let families = [("any", ResolveFamily::Any), ("v4", ResolveFamily::V4), ("v6", ResolveFamily::V6)];
     let resolve = section.field("resolve").and_then(|field| field.word(&families, Case::Exact, log));
     let host = section.field("host").and_then(|field| text::authority(&field, log));
-    let headers = section.field("headers").map(|field| headers_of(&field, log)).unwrap_or_default();
+    let headers = section.field("headers").map(|field| headers_of(&field, context, log)).unwrap_or_default();
     let tls = section
         .field("tls")
         .and_then(|field| Some(tls_of(&field.section("TLS table", log)?, context, log)))
@@ -53,21 +56,30 @@ pub(super) fn probe_of(
 
 /// Extra request headers. Those that frame the request are ours to send: a
 /// second one would make servers read the request in different ways (RFC 9112, 11.2).
-fn headers_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(String, String)> {
+fn headers_of(
+    field: &FieldReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> Vec<ProbeHeader> {
     let Some(section) = field.section("header table", log) else { return Vec::new() };
     let mut headers = Vec::new();
     let mut seen: HashMap<String, Place> = HashMap::new();
     for (name, name_place, value) in section.entries() {
         let lower = name.to_ascii_lowercase();
+        if !text::is_token(name) {
+            // What follows a colon was meant as the value, which may be a secret: it is in
+            // no message and no path.
+            let shown = name.split(':').next().unwrap_or_default();
+            let rest = if shown == name { "" } else { " and what follows it" };
+            let message = format!("{}{rest} is no header name", quoted(shown));
+            let violation = value.violation(Rule::WrongFormat, message, "use letters, digits and `-`");
+            log.report(Violation { place: name_place, path: section.path().key(shown), ..violation });
+            continue;
+        }
         let mut breach = |rule, message: String, remedy: &str, related| {
             let violation = value.violation(rule, message, remedy);
             log.report(Violation { place: name_place, related, ..violation });
         };
-        if !text::is_token(name) {
-            let message = format!("{} is no header name", quoted(name));
-            breach(Rule::WrongFormat, message, "use letters, digits and `-`", None);
-            continue;
-        }
         let reserved = match lower.as_str() {
             "host" => Some("set `host` in [channels.probe] instead"),
             "connection" => Some("remove it; every probe is one request on a connection of its own"),
@@ -93,11 +105,86 @@ fn headers_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<(String, S
             );
             continue;
         }
-        if let Some(text) = text::header_value(&value, log) {
-            headers.push((name.to_owned(), text));
-        }
+        headers.extend(header_of(name, &value, context, log));
     }
     headers
+}
+
+/// One header: a text; `false`, with which it is left out; or a table, which says where
+/// the value is and whether it is a secret.
+fn header_of(
+    name: &str,
+    field: &FieldReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> Option<ProbeHeader> {
+    match field.kind() {
+        Kind::String(_) => Some(ProbeHeader::plain(name, text::header_value(field, log)?)),
+        Kind::Boolean(false) => Some(ProbeHeader::left_out(name)),
+        Kind::Table(_) => header_of_table(name, &field.section("header", log)?, context, log),
+        _ => {
+            let remedy = "write the value in quotes, a table with `value` or `file`, or false to leave it out";
+            field.report_type("a string, a table or false", remedy, log);
+            None
+        }
+    }
+}
+
+fn header_of_table(
+    name: &str,
+    section: &TableReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> Option<ProbeHeader> {
+    section.refuse_unknown_keys(&HEADER_KEYS, log);
+    let secret_field = section.field("secret");
+    let secret = secret_field.map(|field| field.boolean(log));
+    match (section.field("value"), section.field("file")) {
+        (Some(value), None) => {
+            let value = text::header_value(&value, log)?;
+            Some(match secret {
+                Some(Some(true)) => ProbeHeader::secret(name, value),
+                _ => ProbeHeader::plain(name, value),
+            })
+        }
+        (None, Some(file)) => {
+            if let (Some(field), Some(Some(false))) = (secret_field, secret) {
+                let message = "what a header has in a file is a secret".to_owned();
+                let remedy = "remove `secret`, or write the value itself as `value`";
+                field.report(Rule::Conflict, message, remedy, log);
+            }
+            secret_of(&file, context, log).map(|file| ProbeHeader::of_file(name, file))
+        }
+        (Some(_), Some(file)) => {
+            let message = "a header has one value: `value` or `file`".to_owned();
+            file.report(Rule::Conflict, message, "remove one of the two", log);
+            None
+        }
+        (None, None) => {
+            section.report_missing("value", "write the value, or name the `file` that holds it", log);
+            None
+        }
+    }
+}
+
+/// The file that holds a header's value. What it holds is in no violation.
+fn secret_of(
+    field: &FieldReader<'_>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> Option<SecretFile> {
+    let path = field.text(log)?;
+    let read = context.secret_file(path).and_then(|file| match text::as_header_value(&file.text) {
+        Some(text) => Ok(SecretFile { text, ..file }),
+        None => Err(FileProblem {
+            problem: format!("{} holds what no header value may", file.path.display()),
+            remedy: text::HEADER_REMEDY,
+        }),
+    });
+    read.map_err(|FileProblem { problem, remedy }| {
+        field.report(Rule::BadFile, format!("`{}`: {problem}", field.key()), remedy, log);
+    })
+    .ok()
 }
 
 fn tls_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog) -> TlsOptions {

@@ -14,6 +14,11 @@ use super::section::FieldReader;
 /// stop at 8 KiB for the whole request head.
 const LONGEST_PATH: usize = 2048;
 
+/// Longest value of a request header: room for a signed token.
+const LONGEST_HEADER: usize = 4096;
+
+pub(super) const HEADER_REMEDY: &str = "use visible ASCII characters, spaces and tabs, on one line";
+
 /// Unicode's script Han (Scripts.txt of version 17), first and last of each range.
 const HAN: [(char, char); 21] = [
     ('\u{2E80}', '\u{2E99}'),
@@ -347,10 +352,27 @@ pub(super) fn is_token(text: &str) -> bool {
 }
 
 /// A header's value: visible ASCII, spaces and tabs. RFC 9110 also allows other
-/// bytes but advises senders against them.
+/// bytes but advises senders against them. It may be a secret, so that no violation
+/// repeats any of it.
 pub(super) fn header_value(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<String> {
-    let text = with_length(field, 0, LONGEST_PATH, log)?;
-    let is_legal = |c: char| c == '\t' || (' '..='~').contains(&c);
-    all_characters(field, text, is_legal, "use visible ASCII characters, spaces and tabs", log)
-        .map(|text| text.trim_matches([' ', '\t']).to_owned())
+    let text = with_length(field, 0, LONGEST_HEADER, log)?;
+    let Some((start, character)) = text.char_indices().find(|(_, c)| !is_of_header(*c)) else {
+        return Some(trimmed(text));
+    };
+    let message = format!("`{}` has a character that no header value may", field.key());
+    report_at(field, start, start + character.len_utf8(), message, HEADER_REMEDY, log);
+    None
+}
+
+/// The same of a text that is not in the document; none when it breaks the rule.
+pub(super) fn as_header_value(text: &str) -> Option<String> {
+    (text.len() <= LONGEST_HEADER && text.chars().all(is_of_header)).then(|| trimmed(text))
+}
+
+fn is_of_header(character: char) -> bool {
+    character == '\t' || (' '..='~').contains(&character)
+}
+
+fn trimmed(text: &str) -> String {
+    text.trim_matches([' ', '\t']).to_owned()
 }
