@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vitald::channel::{Health, ProbeHeader, Protocol, Rule, Strategy};
+use vitald::channel::{
+    CloseMode, Health, ProbeHeader, Protocol, Rule, Strategy, TlsVersion, VerifyCertificate,
+};
 use vitald::testing::config::api::{AccountRole, ClearText, Quotas};
 use vitald::testing::config::{self, Config, Paint};
 
@@ -188,6 +190,38 @@ fn a_header_comes_from_a_file_that_others_cannot_read() {
         let refusal = parse("{ file = \"key\", secret = true }").expect_err(words).to_string();
         assert!(refusal.contains(words) && !refusal.contains("hidden-value"), "{refusal}");
     }
+}
+
+#[test]
+fn channels_of_files_are_completed_by_the_defaults() {
+    let config = load("good/defaults/vitald.toml");
+    let probe = |name: &str| {
+        let file = config.channels.iter().find(|file| file.channel.name() == name).expect(name);
+        file.channel.probe().clone()
+    };
+    let plain = probe("plain");
+    let key = ProbeHeader::secret("X-Key", "key");
+    assert_eq!(plain.headers, [ProbeHeader::plain("X-Probe", "vitald"), key]);
+    assert_eq!((plain.initial_state, plain.close), (Health::Unhealthy, CloseMode::Fin));
+    assert_eq!((plain.tls.verify, plain.tls.min_version), (VerifyCertificate::Yes, TlsVersion::Tls13));
+    assert_eq!(plain.tls.server_name.as_deref(), Some("default.internal"));
+    assert!(plain.tls.ca.is_some());
+
+    let own = probe("own");
+    let headers = [
+        ProbeHeader::plain("x-probe", "own"),
+        ProbeHeader::left_out("X-Key"),
+        ProbeHeader::plain("X-Own", "1"),
+    ];
+    assert_eq!(own.headers, headers);
+    assert_eq!((own.host.as_deref(), own.tls.server_name), (Some("own.internal"), None));
+    assert_eq!((own.tls.verify, own.tls.ca), (VerifyCertificate::No, None));
+    assert_eq!(own.from_defaults, ["close", "initial_state", "tls.min_version"]);
+
+    // It verifies, although it does not say so itself.
+    let own_ca = probe("own-ca");
+    assert_eq!((own_ca.close, own_ca.tls.verify), (CloseMode::Reset, VerifyCertificate::Yes));
+    assert_ne!(own_ca.tls.ca.map(|file| file.path), plain.tls.ca.map(|file| file.path));
 }
 
 /// Somebody who writes the password itself where its hash belongs, or a key into a

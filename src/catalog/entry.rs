@@ -38,7 +38,8 @@ pub struct Resource {
     pub configured: Arc<Channel>,
     /// What is balanced and probed: the same, but for a reference channel, whose
     /// members are those of its targets, for client certificates, which come
-    /// from the instance, and for names outside the first instance.
+    /// from the instance, for names outside the first instance, and for what
+    /// `[defaults.probe]` adds to a channel of the API.
     pub effective: Arc<Channel>,
     /// `microservice_info`.
     pub microservice: Option<Arc<Microservice>>,

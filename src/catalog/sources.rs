@@ -12,7 +12,7 @@ use super::entry::{Cause, GroupTag, Members, Resource, Source, Tag};
 use super::fault::Fault;
 use super::ids::{Fresh, Id, InstanceId, UnixSeconds};
 use super::instance::{Instance, KnownFeature};
-use super::plan::check_certificate;
+use super::plan::check_tls;
 use super::record::{ApiRecord, RecordError};
 use super::resources::Resources;
 use super::transaction::Transaction;
@@ -161,12 +161,12 @@ impl Transaction<'_> {
     }
 
     /// For the start, which must not fail because of one channel: where the probes of
-    /// a channel of the API cannot be prepared, for lack of a client certificate that
-    /// was there when it was made, its members are not probed.
-    pub fn give_up_checks_without_certificate(&mut self) {
+    /// a channel of the API cannot be prepared, such as for lack of a client certificate
+    /// that was there when it was made, its members are not probed.
+    pub fn give_up_checks_without_tls(&mut self) {
         let channels: Vec<Arc<Resource>> = self.state().channels(None).cloned().collect();
         for resource in channels.into_iter().filter(|resource| resource.source == Source::Api) {
-            if let Err(error) = check_certificate(&resource.effective) {
+            if let Err(error) = check_tls(&resource.effective) {
                 let channel = resource.effective.name();
                 tracing::error!(channel, %error, "the members of {channel} are not probed");
                 let effective = Arc::new(Channel::clone(&resource.effective).with_health_check(None));

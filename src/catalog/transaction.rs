@@ -15,7 +15,9 @@ use super::instance::{Instance, Quotas};
 use super::record::ApiRecord;
 use super::resources::Resources;
 use crate::channel::reader::ReadContext;
-use crate::channel::{Channel, ChannelKind, ClientCertificate, TlsOptions, VerifyCertificate};
+use crate::channel::{
+    Channel, ChannelKind, ClientCertificate, ProbeSettings, TlsSettings, VerifyCertificate,
+};
 use crate::store::{Batch, Collection, RecordKey};
 
 /// Everything that changes together, all or nothing.
@@ -289,7 +291,9 @@ impl<'c> Transaction<'c> {
         let instance = self.state.instance(&resource.instance)?;
         let is_plain_name = self.state.first_instance().is_none_or(|first| *first == instance.id);
         let is_reference = configured.kind() == ChannelKind::Reference;
-        if is_plain_name && !is_reference && !wants_certificate(configured) {
+        let nothing = ProbeSettings::default();
+        let defaults = self.context.probe_defaults().filter(|defaults| **defaults != nothing);
+        if is_plain_name && !is_reference && !wants_certificate(configured) && defaults.is_none() {
             return Ok(Arc::clone(configured));
         }
         let mut channel = if is_reference {
@@ -300,9 +304,8 @@ impl<'c> Transaction<'c> {
         } else {
             Channel::clone(configured)
         };
-        if wants_certificate(&channel) {
-            channel = channel.with_tls(self.tls_of(instance));
-        }
+        let own = if wants_certificate(&channel) { self.certificate_of(instance) } else { nothing };
+        channel = channel.with_probe(own.complete(defaults));
         if !is_plain_name {
             // The name that metrics and status know the channel by. `:` cannot be part
             // of a channel's name, and an instance's id is unique.
@@ -312,22 +315,19 @@ impl<'c> Transaction<'c> {
         Ok(Arc::new(channel))
     }
 
-    /// The TLS of checks with `enable_client_ssl`: the instance's certificate,
+    /// What checks with `enable_client_ssl` have of their own: the instance's certificate,
     /// else the daemon's.
-    fn tls_of(&self, instance: &Instance) -> TlsOptions {
-        let Some(certificate) = &instance.certificate else {
-            return TlsOptions { client: self.context.daemon_client_identity(), ..TlsOptions::default() };
+    fn certificate_of(&self, instance: &Instance) -> ProbeSettings {
+        let tls = match &instance.certificate {
+            None => TlsSettings { client: self.context.daemon_client_identity(), ..TlsSettings::default() },
+            Some(certificate) => TlsSettings {
+                client: Some(certificate.identity.clone()),
+                verify: certificate.trust.as_ref().map(|_| VerifyCertificate::Yes),
+                ca: certificate.trust.clone(),
+                ..TlsSettings::default()
+            },
         };
-        let verify = match certificate.trust {
-            Some(_) => VerifyCertificate::Yes,
-            None => VerifyCertificate::No,
-        };
-        TlsOptions {
-            client: Some(certificate.identity.clone()),
-            ca: certificate.trust.clone(),
-            verify,
-            ..TlsOptions::default()
-        }
+        ProbeSettings { tls, ..ProbeSettings::default() }
     }
 }
 

@@ -108,7 +108,8 @@ impl Bytes {
     }
 
     fn probe_options(&mut self, options: &ProbeOptions) {
-        let ProbeOptions { initial_state, host, headers, close, resolve, tls } = options;
+        // Where a value is from makes no difference to the member.
+        let ProbeOptions { initial_state, host, headers, close, resolve, tls, from_defaults: _ } = options;
         self.text(initial_state.word());
         self.optional(host.as_deref());
         self.number(headers.len() as u64);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::identity::{Duplicates, MemberIdentity};
-use super::model::{Channel, HealthCheck, Member, MemberAddress, MemberGroup, TlsOptions};
+use super::model::{Channel, HealthCheck, Member, MemberAddress, MemberGroup, ProbeOptions};
 use super::words::MemberStatus;
 
 /// The rule that an edit would break.
@@ -87,10 +87,9 @@ impl Channel {
         Self { name, ..self }
     }
 
-    /// The same channel with other options for TLS of its checks.
-    pub fn with_tls(mut self, tls: TlsOptions) -> Self {
-        self.probe.tls = tls;
-        self
+    /// The same channel with other options of its probes.
+    pub fn with_probe(self, probe: ProbeOptions) -> Self {
+        Self { probe, ..self }
     }
 
     /// What a reference channel balances over: for each of its groups the

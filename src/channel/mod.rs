@@ -12,6 +12,7 @@
 //! | `reader` | the rules: tree to channel |
 //! | `model` | the checked channel, its members, groups and health check |
 //! | `probe_header` | a request header, and whether its value may be shown |
+//! | `probe_settings` | a `probe` table, completed by that of the defaults |
 //! | `words` | the closed vocabularies |
 //! | `wire` | what stands under each key of the vendor's objects |
 //! | `identity` | what makes a member the same one |
@@ -31,6 +32,7 @@ pub(crate) mod fixture;
 mod identity;
 pub mod model;
 mod probe_header;
+mod probe_settings;
 pub mod reader;
 pub mod rotation;
 pub mod violation;
@@ -48,6 +50,7 @@ pub use model::{
     VerifyCertificate, unusable_address,
 };
 pub use probe_header::{MASK, ProbeHeader, SecretFile};
+pub use probe_settings::{ProbeSettings, TlsSettings};
 pub(crate) use rotation::TierCounts;
 pub use rotation::{NobodyReason, OutOfRotation, Standing, Tier};
 pub use violation::{FieldPath, PathSegment, Rule, Violation};

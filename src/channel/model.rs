@@ -400,7 +400,8 @@ pub struct HttpCheck {
     pub codes: CodeSet,
 }
 
-/// `[channels.probe]`: vitald's own options; the defaults are the documented behaviour.
+/// `[channels.probe]` completed by `[defaults.probe]`: vitald's own options; without
+/// either, the documented behaviour.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProbeOptions {
     /// What a member counts as before its first verdict.
@@ -415,6 +416,9 @@ pub struct ProbeOptions {
     pub resolve: ResolveFamily,
     /// TLS of HTTPS checks.
     pub tls: TlsOptions,
+    /// The keys of `[defaults.probe]` that were taken because the channel has none of its
+    /// own, in order: `host`, `headers.X-Key`, `tls.verify`.
+    pub from_defaults: Vec<String>,
 }
 
 /// `[channels.probe] tls`.
@@ -450,6 +454,19 @@ pub enum TlsVersion {
     Tls12,
     /// `"1.3"`.
     Tls13,
+}
+
+impl TlsVersion {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
+
+    /// The word in configurations.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
 }
 
 /// A PEM file that was read and holds what it should.

@@ -191,6 +191,19 @@ pub enum CloseMode {
     Fin,
 }
 
+impl CloseMode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Reset, Self::Fin];
+
+    /// The word in configurations.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Fin => "fin",
+        }
+    }
+}
+
 /// `[channels.probe] resolve`: which addresses of a member's name are probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ResolveFamily {
@@ -201,6 +214,20 @@ pub enum ResolveFamily {
     V4,
     /// `v6`: IPv6 addresses alone.
     V6,
+}
+
+impl ResolveFamily {
+    /// All, the default first.
+    pub const ALL: [Self; 3] = [Self::Any, Self::V4, Self::V6];
+
+    /// The word in configurations.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
 }
 
 /// `[channels.balance] fail_open`: what happens when nobody is in rotation.

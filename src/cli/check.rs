@@ -1,5 +1,6 @@
 //! `vitald check`: all errors of a configuration, or what it means.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,10 @@ use super::exit::{CliError, Exit};
 use super::locate::ConfigArgument;
 use super::table::{Columns, Side, TableCell};
 use crate::channel::words::CheckStatus;
-use crate::channel::{Channel, Detection, MemberStatus, Protocol, Role};
+use crate::channel::{
+    Channel, ClientCertificate, CodeSet, Detection, HealthCheck, HttpCheck, HttpMethod, MemberStatus,
+    ProbeSettings, Protocol, Role,
+};
 use crate::config::{self, Config, Diagnostics, FileChannel};
 use crate::health::schedule::start_window;
 use crate::probe::Plan;
@@ -78,7 +82,19 @@ fn plan_problems(config: &Config) -> Vec<String> {
         let error = Plan::new(file.channel.active_check()?, file.channel.probe()).err()?;
         Some(format!("channel \"{}\": {error}", file.channel.name()))
     });
-    problems.collect()
+    problems.chain(defaults_problem(config)).collect()
+}
+
+/// The same of `[defaults.probe]`, which channels that the API makes will have.
+fn defaults_problem(config: &Config) -> Option<String> {
+    let defaults = &config.probe_defaults;
+    if *defaults == ProbeSettings::default() {
+        return None;
+    }
+    let http = HttpCheck { path: "/".to_owned(), method: HttpMethod::Get, codes: CodeSet::default() };
+    let check = HealthCheck::once(Protocol::Https(http), Duration::from_secs(1), ClientCertificate::None);
+    let error = Plan::new(&check, &defaults.clone().complete(None)).err()?;
+    Some(format!("[defaults.probe]: {error}"))
 }
 
 fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
@@ -170,8 +186,16 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
         probe_rate(config),
     );
     let table = if config.channels.is_empty() { String::new() } else { format!("{}\n", columns.render()) };
+    let defaults = config.probe_defaults.described();
+    let defaults = match defaults.is_empty() {
+        true => String::new(),
+        false => {
+            let keys: Vec<String> = defaults.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            format!("[defaults.probe]: {}\n", keys.join(", "))
+        }
+    };
     let notes: String = config.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    format!("{table}{}\n{notes}", console.paint(Tone::Good, verdict))
+    format!("{table}{}\n{defaults}{notes}", console.paint(Tone::Good, verdict))
 }
 
 /// `HTTP GET /health every 5s, timeout 2s`.
@@ -202,6 +226,7 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
             "members": members,
             "standby": standby,
             "disabled": disabled,
+            "probe_defaults": channel.probe().from_defaults,
             "check": check.map(|check| json!({
                 "protocol": check.protocol().word(),
                 "interval_seconds": check.interval().as_secs_f64(),
@@ -219,6 +244,7 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
     json!({
         "file": file,
         "channels": channels.collect::<Vec<_>>(),
+        "probe_defaults": config.probe_defaults.described().into_iter().collect::<BTreeMap<_, _>>(),
         "probes_per_second": probe_rate(config),
         "notes": config.notes,
     })

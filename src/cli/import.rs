@@ -17,7 +17,7 @@ use super::console::{Console, plural};
 use super::exit::{CliError, Exit, block_on};
 use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive};
-use crate::channel::{Channel, ProbeOptions};
+use crate::channel::{Channel, ProbeSettings};
 use crate::config::{self, Diagnostics};
 use crate::store::{Batch, Collection, RecordKey};
 
@@ -221,7 +221,7 @@ fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
         .into_iter()
         .zip(&config.channels)
         .map(|(document, read)| {
-            body_of(document, &read.channel).map_err(|problem| CliError::Config {
+            body_of(document, &read.channel, &config.probe_defaults).map_err(|problem| CliError::Config {
                 rendered: format!(
                     "error: {}: channel \"{}\": {problem}",
                     path.display(),
@@ -262,8 +262,13 @@ fn documents_of(path: &Path) -> Result<(FileForm, Vec<Map<String, Value>>), CliE
 
 /// The body of a channel that has been read; its words and durations as the API
 /// writes them.
-fn body_of(mut document: Map<String, Value>, channel: &Channel) -> Result<ChannelFile, &'static str> {
-    if *channel.probe() != ProbeOptions::default() {
+fn body_of(
+    mut document: Map<String, Value>,
+    channel: &Channel,
+    defaults: &ProbeSettings,
+) -> Result<ChannelFile, &'static str> {
+    // The defaults are not the channel's own: the daemon has its own.
+    if *channel.probe() != ProbeSettings::default().complete(Some(defaults)) {
         return Err("the API knows no `probe`; remove it, or keep the channel in its file");
     }
     if document.contains_key("balance") {

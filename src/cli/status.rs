@@ -192,6 +192,12 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, 
         );
         text.push_str(&format!("  {}\n", paint(colour, Tone::Warning, &line)));
     }
+    if let [channel] = status.channels.as_slice()
+        && !channel.probe_defaults.is_empty()
+    {
+        let keys = channel.probe_defaults.join(", ");
+        text.push_str(&format!("  from [defaults.probe]: {}\n", printable(&keys, 1000)));
+    }
     for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
         let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));
         text.push_str(&format!("  {}\n", paint(colour, Tone::Bad, &line)));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::certificates::{check_trust_anchors, client_identity_of, read_regular_file};
 use super::secret::SecretPlaces;
 use crate::channel::reader::{ClientIdentityError, FileProblem, ReadContext};
-use crate::channel::{ClientIdentity, Host, PemFile, SecretFile};
+use crate::channel::{ClientIdentity, Host, PemFile, ProbeSettings, SecretFile};
 
 /// No certificate or key comes near this; a wrong path may (a device, a log).
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
@@ -25,6 +25,7 @@ pub(super) struct LoadContext {
     pem_files: RefCell<HashMap<PathBuf, Result<Pem, String>>>,
     pub(super) ecs: HashMap<String, Host>,
     pub(super) daemon_identity: Option<ClientIdentity>,
+    pub(super) probe_defaults: ProbeSettings,
 }
 
 /// The context of one file: paths in it are relative to its directory.
@@ -75,6 +76,10 @@ impl ReadContext for Disk<'_> {
 
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         self.context.daemon_identity.clone()
+    }
+
+    fn probe_defaults(&self) -> Option<&ProbeSettings> {
+        Some(&self.context.probe_defaults)
     }
 
     fn ecs_address(&self, ecs_id: &str) -> Option<Host> {

@@ -155,6 +155,7 @@ impl Loader {
         let include = settings::read(&root, &disk, &mut self.config, &mut self.hushed, &mut log);
         self.context.daemon_identity.clone_from(&self.config.backend_client_certificate);
         self.context.ecs.clone_from(&self.config.ecs);
+        self.context.probe_defaults.clone_from(&self.config.probe_defaults);
         self.config.api = api::read(&root, &SecretPlaces::of_environment(base), &mut log);
         self.judge_exposure(&root, &mut log);
         let mut named = Vec::new();

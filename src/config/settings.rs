@@ -11,9 +11,11 @@ use std::time::Duration;
 use super::api::{self, ApiSettings};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader};
-use crate::channel::reader::{ReadContext, ViolationLog, client_identity_of, member_host};
+use crate::channel::reader::{
+    ProbeTable, ReadContext, ViolationLog, client_identity_of, member_host, probe_settings_of,
+};
 use crate::channel::violation::quoted;
-use crate::channel::{Channel, ClientIdentity, Host, PemFile, Rule};
+use crate::channel::{Channel, ClientIdentity, Host, PemFile, ProbeSettings, Rule};
 
 /// Everything a configuration says, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,6 +31,9 @@ pub struct Config {
     /// `[tls] backend_client_certificate`, named after the vendor's gateway feature
     /// (docs/vendor-api.md, "Features").
     pub backend_client_certificate: Option<ClientIdentity>,
+    /// `[defaults.probe]`: what every channel has that sets none of its own. Those of files
+    /// are completed by it already.
+    pub probe_defaults: ProbeSettings,
     /// `[ecs]`: addresses of cloud servers by their `ecs_id`.
     pub ecs: HashMap<String, Host>,
     /// The channels: those of the main file first, then one per included file,
@@ -141,7 +146,8 @@ pub enum MaxInFlight {
     Limit(NonZeroU32),
 }
 
-const ROOT_KEYS: [&str; 8] = ["server", "prober", "api", "store", "include", "tls", "ecs", "channels"];
+const ROOT_KEYS: [&str; 9] =
+    ["server", "prober", "api", "store", "include", "tls", "ecs", "defaults", "channels"];
 const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
 const PROBER_KEYS: [&str; 6] =
@@ -149,11 +155,12 @@ const PROBER_KEYS: [&str; 6] =
 const STORE_KEYS: [&str; 2] = ["path", "verdict_age_limit"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
+const DEFAULTS_KEYS: [&str; 1] = ["probe"];
 const IDENTITY_KEYS: [&str; 2] = ["certificate", "key"];
 
 /// Every key of the main file outside its channels, by table. `[ecs]` has keys
 /// of the user's choice.
-pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
+pub const KNOWN_KEYS: [(&str, &[&str]); 16] = [
     ("vitald.toml", &ROOT_KEYS),
     ("server", &SERVER_KEYS),
     ("server.tls", &SERVER_TLS_KEYS),
@@ -168,6 +175,7 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 15] = [
     ("store", &STORE_KEYS),
     ("include", &INCLUDE_KEYS),
     ("tls", &TLS_KEYS),
+    ("defaults", &DEFAULTS_KEYS),
     ("backend_client_certificate", &IDENTITY_KEYS),
 ];
 
@@ -207,6 +215,12 @@ pub(super) fn read(
             hushed.push(Rule::NoClientCertificate);
         }
         config.backend_client_certificate = identity;
+    }
+    if let Some(defaults) = table(root, "defaults", "table of defaults", log) {
+        defaults.refuse_unknown_keys(&DEFAULTS_KEYS, log);
+        let probe = table(&defaults, "probe", "probe table", log);
+        let read = probe.map(|probe| probe_settings_of(&probe, ProbeTable::Defaults, context, log));
+        config.probe_defaults = read.unwrap_or_default();
     }
     if let Some(ecs) = table(root, "ecs", "ecs table", log) {
         let addresses = ecs.entries();

@@ -29,7 +29,7 @@ use crate::catalog::{
     ReloadSummary, Reply, Resources, Snapshot, Source, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
-use crate::channel::{ClientIdentity, Host};
+use crate::channel::{ClientIdentity, Host, ProbeSettings};
 use crate::config::Config;
 use crate::config::api::{InstanceSettings, Project};
 use crate::health::MonotonicTime;
@@ -67,17 +67,26 @@ type PlannedCall = (oneshot::Sender<Result<Reply, Fault>>, Result<Reply, Fault>)
 struct ConfigContext {
     identity: Option<ClientIdentity>,
     ecs: HashMap<String, Host>,
+    probe_defaults: ProbeSettings,
 }
 
 impl ConfigContext {
     fn of(config: &Config) -> Self {
-        Self { identity: config.backend_client_certificate.clone(), ecs: config.ecs.clone() }
+        Self {
+            identity: config.backend_client_certificate.clone(),
+            ecs: config.ecs.clone(),
+            probe_defaults: config.probe_defaults.clone(),
+        }
     }
 }
 
 impl ReadContext for ConfigContext {
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
         self.identity.clone()
+    }
+
+    fn probe_defaults(&self) -> Option<&ProbeSettings> {
+        Some(&self.probe_defaults)
     }
 
     fn ecs_address(&self, ecs_id: &str) -> Option<Host> {
@@ -168,7 +177,7 @@ impl Registrar {
             calls = Some(ApiCalls { store: Arc::new(store), calls: queue, fixed });
         }
         put_files(&mut transaction, config, fresh)?;
-        transaction.give_up_checks_without_certificate();
+        transaction.give_up_checks_without_tls();
         let (changes, resources) = transaction.finish();
         let work = None;
         let mut registrar = Self { catalog, pool, published, file_limit, context, fresh, api: calls, work };

@@ -85,6 +85,26 @@ unchecked  source    0                          none                            
 }
 
 #[test]
+fn defaults_of_probes_are_shown_without_secrets() {
+    let defaults = "[defaults.probe]\nhost = \"app.internal\"\nclose = \"fin\"\n\
+                    headers = { X-Key = { value = \"hidden-value\", secret = true }, X-Probe = \"yes\" }\n\
+                    [[channels]]\nname = \"own\"\nport = 1\nbalance_strategy = 1\n\
+                    probe = { close = \"reset\", headers = { x-key = false } }\n";
+    let file = ConfigFile::new(&format!("{defaults}{GOOD}"));
+    let shown = vitald(&["check", "--config", file.path()]).expect_code(0).stdout;
+    let line =
+        "[defaults.probe]: close = fin, headers.X-Key = ***, headers.X-Probe = yes, host = app.internal";
+    assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    let json = vitald(&["check", "--json", "--config", file.path()]).expect_code(0).stdout;
+    assert!(!json.contains("hidden-value"), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["probe_defaults"]["headers.X-Key"], "***");
+    assert_eq!(json["channels"][0]["probe_defaults"], serde_json::json!(["headers.X-Probe", "host"]));
+    let all = serde_json::json!(["close", "headers.X-Key", "headers.X-Probe", "host"]);
+    assert_eq!(json["channels"][1]["probe_defaults"], all);
+}
+
+#[test]
 fn a_bad_one_shows_every_error_and_is_78() {
     let text = GOOD.replace("timeout = 2", "timeout = 6\nfrob = 1").replace("port = 18080", "port = 70000");
     let file = ConfigFile::new(&text);

@@ -40,6 +40,18 @@ fn channel(on_backup: bool, members: &[(&str, bool)]) -> String {
 }
 
 #[test]
+fn one_channel_says_what_it_takes_from_the_defaults() {
+    let body = channel(false, &[("healthy", true)]);
+    let body =
+        body.replace("\"healthy\":1,", "\"probe_defaults\":[\"headers.X-Key\",\"host\"],\"healthy\":1,");
+    let ready = answer("200 OK", "ready");
+    let server = FakeServer::start(vec![answer("200 OK", &body), ready]);
+    let outcome = vitald(&["status", "--channel", "web", "--url", &server.url()]).expect_code(0);
+    let line = "  from [defaults.probe]: headers.X-Key, host";
+    assert!(outcome.stdout.lines().any(|shown| shown == line), "{}", outcome.stdout);
+}
+
+#[test]
 fn each_state_has_its_exit_code() {
     let cases = [
         (status(true, false, &[("healthy", true), ("healthy", true)]), 0, "healthy"),

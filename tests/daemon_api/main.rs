@@ -4,6 +4,7 @@
 #![cfg(feature = "daemon")]
 
 mod daemon;
+mod defaults;
 mod disk_format;
 #[path = "../support/exchange.rs"]
 mod exchange;

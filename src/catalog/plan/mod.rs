@@ -112,8 +112,9 @@ impl Transaction<'_> {
         // What only preparing the probes shows is found here, so that it fails this
         // call and not its whole batch.
         for resource in self.current().channels().filter_map(|change| change.after.as_ref()) {
-            check_certificate(&resource.effective)
-                .map_err(|error| Fault::Invalid("enable_client_ssl", error.to_string()))?;
+            let channel = &resource.effective;
+            let blamed = if wants_certificate(channel) { "enable_client_ssl" } else { "vpc_health_config" };
+            check_tls(channel).map_err(|error| Fault::Invalid(blamed, error.to_string()))?;
         }
         Ok(reply)
     }
@@ -139,10 +140,12 @@ fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<Reply, Fault> 
     }
 }
 
-/// Whether a channel's checks can present the certificate that they are to
-/// present. The rest of a channel of the API cannot fail to be prepared.
-pub(super) fn check_certificate(channel: &Channel) -> Result<(), PlanError> {
-    match channel.health_check().filter(|_| wants_certificate(channel)) {
+/// Whether the TLS of a channel's checks can be had: the certificate that they are to
+/// present, and what `[defaults.probe]` says. The rest of a channel of the API cannot fail
+/// to be prepared.
+pub(super) fn check_tls(channel: &Channel) -> Result<(), PlanError> {
+    let is_plain = !wants_certificate(channel) && channel.probe().from_defaults.is_empty();
+    match channel.health_check().filter(|_| !is_plain) {
         Some(check) => Plan::new(check, channel.probe()).map(drop),
         None => Ok(()),
     }

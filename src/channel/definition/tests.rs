@@ -45,6 +45,7 @@ fn options() -> ProbeOptions {
             }),
             min_version: TlsVersion::Tls12,
         },
+        from_defaults: Vec::new(),
     }
 }
 

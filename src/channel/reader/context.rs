@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::super::model::{ClientIdentity, Host, PemFile, unusable_address};
 use super::super::probe_header::SecretFile;
+use super::super::probe_settings::ProbeSettings;
 use super::super::violation::{FieldPath, Violation};
 
 /// Which source a document comes from. A few rules differ by it.
@@ -49,6 +50,11 @@ pub trait ReadContext {
 
     /// The daemon-wide `[tls] backend_client_certificate`, if there is one.
     fn daemon_client_identity(&self) -> Option<ClientIdentity> {
+        None
+    }
+
+    /// `[defaults.probe]`.
+    fn probe_defaults(&self) -> Option<&ProbeSettings> {
         None
     }
 

@@ -26,11 +26,12 @@ mod tests;
 pub use context::{ClientIdentityError, Dialect, FileProblem, ReadContext, ViolationLog};
 pub use health_check::read_health_check;
 pub use members::{MemberContext, read_group, read_groups, read_members};
-pub use options::client_identity_of;
+pub use options::{ProbeTable, client_identity_of, probe_settings_of};
 pub use text::member_host;
 
 use super::document::{Kind, Value};
 use super::model::{BalanceOptions, Channel, ClientCertificate, ProbeOptions};
+use super::probe_settings::ProbeSettings;
 use super::violation::{Rule, Violation};
 use super::words::{ChannelKind, MemberType, Strategy};
 use members::ReadGroups;
@@ -245,18 +246,26 @@ fn refuse_members_of_reference(field: &FieldReader<'_>, log: &mut ViolationLog) 
     }
 }
 
-/// `probe`, which API bodies do not have. `None` when it breaks a rule.
+/// `probe`, completed by the defaults. `None` when it breaks a rule. API bodies do not have
+/// it; what is in effect for their channels is computed when they are put into the catalog.
 fn probe_of(
     section: &TableReader<'_>,
     context: &dyn ReadContext,
     log: &mut ViolationLog,
 ) -> Option<ProbeOptions> {
-    let Some(field) = section.field("probe").filter(|_| log.dialect == Dialect::File) else {
+    if log.dialect == Dialect::Api {
         return Some(ProbeOptions::default());
+    }
+    let own = match section.field("probe") {
+        Some(field) => {
+            let before = log.count();
+            let table = field.section("probe table", log)?;
+            let own = probe_settings_of(&table, ProbeTable::Channel, context, log);
+            Some(own).filter(|_| log.count() == before)?
+        }
+        None => ProbeSettings::default(),
     };
-    let before = log.count();
-    let options = options::probe_of(&field.section("probe table", log)?, context, log);
-    (log.count() == before).then_some(options)
+    Some(own.complete(context.probe_defaults()))
 }
 
 /// `balance`, which API bodies do not have.

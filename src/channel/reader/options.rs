@@ -8,10 +8,9 @@
 use std::collections::HashMap;
 
 use super::super::document::{Kind, Place};
-use super::super::model::{
-    BalanceOptions, ClientIdentity, ProbeOptions, TlsOptions, TlsVersion, VerifyCertificate,
-};
+use super::super::model::{BalanceOptions, ClientIdentity, TlsVersion, VerifyCertificate};
 use super::super::probe_header::{ProbeHeader, SecretFile};
+use super::super::probe_settings::{ProbeSettings, TlsSettings};
 use super::super::violation::{Rule, Violation, quoted};
 use super::super::words::{CloseMode, FailOpen, Health, ResolveFamily};
 use super::context::{ClientIdentityError, FileProblem, ReadContext, ViolationLog};
@@ -23,35 +22,42 @@ pub(super) const PROBE_KEYS: [&str; 6] = ["initial_state", "host", "headers", "c
 pub(super) const HEADER_KEYS: [&str; 3] = ["value", "file", "secret"];
 pub(super) const TLS_KEYS: [&str; 6] =
     ["verify", "ca_file", "server_name", "client_certificate", "client_key", "min_version"];
+/// Those of the defaults: the others have theirs in `[tls]`.
+const TLS_DEFAULT_KEYS: [&str; 4] = ["verify", "ca_file", "server_name", "min_version"];
 pub(super) const BALANCE_KEYS: [&str; 1] = ["fail_open"];
 
-pub(super) fn probe_of(
+/// Which table holds settings of probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeTable {
+    /// A channel's `probe`.
+    Channel,
+    /// `[defaults.probe]`, for all channels that say nothing else.
+    Defaults,
+}
+
+/// Reads one of the two tables: a key that is not there stays open. `config` reads the
+/// defaults with it.
+pub fn probe_settings_of(
     section: &TableReader<'_>,
+    table: ProbeTable,
     context: &dyn ReadContext,
     log: &mut ViolationLog,
-) -> ProbeOptions {
+) -> ProbeSettings {
     section.refuse_unknown_keys(&PROBE_KEYS, log);
     let states = Health::ALL.map(|health| (health.word(), health));
-    let closes = [("reset", CloseMode::Reset), ("fin", CloseMode::Fin)];
+    let closes = CloseMode::ALL.map(|close| (close.word(), close));
     let initial_state =
         section.field("initial_state").and_then(|field| field.word(&states, Case::Exact, log));
     let close = section.field("close").and_then(|field| field.word(&closes, Case::Exact, log));
-    let families = [("any", ResolveFamily::Any), ("v4", ResolveFamily::V4), ("v6", ResolveFamily::V6)];
+    let families = ResolveFamily::ALL.map(|family| (family.word(), family));
     let resolve = section.field("resolve").and_then(|field| field.word(&families, Case::Exact, log));
     let host = section.field("host").and_then(|field| text::authority(&field, log));
     let headers = section.field("headers").map(|field| headers_of(&field, context, log)).unwrap_or_default();
     let tls = section
         .field("tls")
-        .and_then(|field| Some(tls_of(&field.section("TLS table", log)?, context, log)))
+        .and_then(|field| Some(tls_of(&field.section("TLS table", log)?, table, context, log)))
         .unwrap_or_default();
-    ProbeOptions {
-        initial_state: initial_state.unwrap_or_default(),
-        host,
-        headers,
-        close: close.unwrap_or_default(),
-        resolve: resolve.unwrap_or_default(),
-        tls,
-    }
+    ProbeSettings { initial_state, host, headers, close, resolve, tls }
 }
 
 /// Extra request headers. Those that frame the request are ours to send: a
@@ -123,7 +129,8 @@ fn header_of(
         Kind::Boolean(false) => Some(ProbeHeader::left_out(name)),
         Kind::Table(_) => header_of_table(name, &field.section("header", log)?, context, log),
         _ => {
-            let remedy = "write the value in quotes, a table with `value` or `file`, or false to leave it out";
+            let remedy =
+                "write the value in quotes, a table with `value` or `file`, or false to leave it out";
             field.report_type("a string, a table or false", remedy, log);
             None
         }
@@ -187,15 +194,36 @@ fn secret_of(
     .ok()
 }
 
-fn tls_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut ViolationLog) -> TlsOptions {
-    section.refuse_unknown_keys(&TLS_KEYS, log);
-    let verify = section.field("verify").map(|field| field.boolean(log));
-    let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+fn tls_of(
+    section: &TableReader<'_>,
+    table: ProbeTable,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> TlsSettings {
+    match table {
+        ProbeTable::Channel => section.refuse_unknown_keys(&TLS_KEYS, log),
+        ProbeTable::Defaults => {
+            section.refuse_unknown_keys_with(&TLS_DEFAULT_KEYS, &client_certificate_key, log);
+        }
+    }
+    let verify_field = section.field("verify");
+    let verify = verify_field.and_then(|field| field.boolean(log)).map(|is_on| match is_on {
+        true => VerifyCertificate::Yes,
+        false => VerifyCertificate::No,
+    });
+    let default = || context.probe_defaults().and_then(|defaults| defaults.tls.verify);
+    let is_off = match (verify_field, verify) {
+        (None, _) => default().is_none_or(|verify| verify == VerifyCertificate::No),
+        // A value of another type is the one mistake.
+        (Some(_), verify) => verify == Some(VerifyCertificate::No),
+    };
+    let versions = TlsVersion::ALL.map(|version| (version.word(), version));
     let min_version = section.field("min_version").and_then(|field| field.word(&versions, Case::Exact, log));
     let server_name = section.field("server_name").and_then(|field| text::server_name(&field, log));
     let ca = section.field("ca_file").and_then(|field| {
         // Written for a purpose, and without `verify` it would silently have none.
-        if matches!(verify, None | Some(Some(false))) {
+        // A default may wait for channels that verify.
+        if is_off && table == ProbeTable::Channel {
             let message = "`ca_file` has no effect unless `verify` is true".to_owned();
             field.report(Rule::Conflict, message, "write verify = true, or remove `ca_file`", log);
         }
@@ -203,14 +231,21 @@ fn tls_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut Violat
         let anchors = context.trust_anchors(path);
         anchors.map_err(|problem| report_file(&field, path, &problem, log)).ok()
     });
-    let client = client_identity_of(section, ("client_certificate", "client_key"), context, log);
-    TlsOptions {
-        verify: if verify == Some(Some(true)) { VerifyCertificate::Yes } else { VerifyCertificate::No },
-        ca,
-        server_name,
-        client,
-        min_version: min_version.unwrap_or_default(),
-    }
+    let client = match table {
+        ProbeTable::Channel => {
+            client_identity_of(section, ("client_certificate", "client_key"), context, log)
+        }
+        ProbeTable::Defaults => None,
+    };
+    TlsSettings { verify, ca, server_name, client, min_version }
+}
+
+/// Where the default of these two keys stands.
+fn client_certificate_key(key: &str) -> Option<String> {
+    ["client_certificate", "client_key"].contains(&key).then(|| {
+        "write `backend_client_certificate` in [tls]; it is the one of all channels without their own"
+            .to_owned()
+    })
 }
 
 /// A certificate and its key, under two keys of a section that must be given

@@ -43,6 +43,9 @@ pub(in crate::cli) struct ChannelDocument {
     /// Its members are probed: one without a verdict is waiting for it.
     #[serde(default)]
     pub(in crate::cli) checked: bool,
+    /// Keys that its checks take from `[defaults.probe]`.
+    #[serde(default)]
+    pub(in crate::cli) probe_defaults: Vec<String>,
     pub(in crate::cli) members: Vec<MemberDocument>,
 }
 
@@ -230,7 +233,13 @@ mod tests {
 
     fn channel(on_backup: bool, members: &[&str]) -> ChannelDocument {
         let members = members.iter().map(|text| member(text)).collect();
-        ChannelDocument { name: "web".to_owned(), on_backup, checked: true, members }
+        ChannelDocument {
+            name: "web".to_owned(),
+            on_backup,
+            checked: true,
+            probe_defaults: Vec::new(),
+            members,
+        }
     }
 
     fn unchecked(members: &[&str]) -> ChannelDocument {
