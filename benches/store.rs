@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use vitald::channel::Health;
-use vitald::health::{Resumed, Timestamp};
+use vitald::health::{ConfirmedAt, Resumed, Timestamp, VerdictFrom};
 use vitald::testing::store::{
     Batch, Collection, LocalStore, RecordKey, SavedAt, SavedVerdicts, StateDirectory, VerdictFile,
     VerdictRecord,
@@ -143,19 +143,20 @@ fn verdicts(path: &Path, members: u64) {
     let directory = Arc::new(StateDirectory::open(path).unwrap());
     let file = VerdictFile::of(&directory);
     let channel = made_up_channel();
-    let definition = vitald::testing::store::DefinitionHash::of(&channel).unwrap();
+    let keys = vitald::testing::store::ChannelKeys::of(&channel);
     let member = channel.members().first().unwrap();
     let start = cpu_time();
-    let records = (0..members).map(|number| VerdictRecord {
-        // One key for all: what counts is the cost of making it.
-        key: vitald::testing::store::VerdictKey::of(definition, &channel, member),
-        resumed: Resumed {
+    let records = (0..members).filter_map(|number| {
+        let known = Resumed {
             health: Health::Healthy,
+            from: VerdictFrom::Check,
             consecutive_successes: 7,
             consecutive_failures: 0,
             since: Timestamp(number),
-        },
-        unconfirmed: Duration::ZERO,
+            confirmed: ConfirmedAt::at(Timestamp(1)),
+        };
+        // The keys of one for all: what counts is the cost of making them.
+        VerdictRecord::of(keys.member(member), &known, Timestamp(1))
     });
     let verdicts = SavedVerdicts { saved_at: SavedAt::default(), records: records.collect() };
     let keys = (cpu_time() - start).as_secs_f64() * 1e3;

@@ -138,8 +138,8 @@ pub mod testing {
     }
     pub mod store {
         pub use crate::store::{
-            Batch, Collection, DefinitionHash, LocalStore, Record, RecordChange, RecordKey, SavedAt,
-            SavedVerdicts, StateDirectory, StoreContents, StoreError, VerdictFile, VerdictKey, VerdictRecord,
+            Batch, ChannelKeys, Collection, LocalStore, Record, RecordChange, RecordKey, SavedAt,
+            SavedVerdicts, StateDirectory, StoreContents, StoreError, VerdictFile, VerdictRecord,
         };
     }
 }

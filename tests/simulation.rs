@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use vitald::channel::Health;
+use vitald::channel::{Continuity, Health};
 use vitald::health::schedule::{Offset, late_after};
 use vitald::health::{
     CheckTiming, Engine, Job, MemberReason, MonotonicTime, NewMember, Now, Outcome, Phases, ProberReason,
@@ -73,7 +73,8 @@ impl Member {
             offset: Offset(phase),
             window: Duration::from_secs(3),
         };
-        let new = NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown };
+        let (initial, continuity) = (Health::Unknown, Continuity::NewMember);
+        let new = NewMember { slot, generation, channel: 0, timing: Some(timing), initial, continuity };
         let member = Self {
             generation,
             interval,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::entry::{ChannelSlot, MemberSlot};
 use crate::health::schedule::start_window;
-use crate::health::{NewMember, Resumed};
+use crate::health::{NewMember, Resumed, Thresholds};
 use crate::probe::{Plan, Target};
 
 /// How one member is probed.
@@ -24,13 +24,14 @@ pub struct MemberProbe {
 /// can be tested with made-up ones.
 #[derive(Debug, Clone)]
 pub enum DriverCommand<P> {
-    /// Takes a member, or gives a taken slot a new check and generation. Without
-    /// a probe it is never probed.
+    /// Takes a member, or gives the one in a taken slot another check. Without a probe it
+    /// is never probed.
     Assign(NewMember, Option<P>),
-    /// A new probe that asks the same: verdict, counts and offset stay.
-    Refresh(u32, P),
-    /// Lets the member that a slot was just given to, by this generation, go on
-    /// where it was before the daemon's restart.
+    /// A new probe and thresholds, which ask the same as often: verdict, counts and offset
+    /// stay.
+    Refresh(u32, Thresholds, P),
+    /// Lets the member that a slot was just given to, by this generation, go on where it
+    /// was: before the daemon's restart, in another place, or before it was switched off.
     Resume(u32, u32, Resumed),
     /// Forgets a member.
     Remove(u32),
@@ -49,7 +50,8 @@ pub struct ReloadSummary {
     pub added: usize,
     /// Members that are gone.
     pub removed: usize,
-    /// Members that stay but start again at unknown, because their check changed.
+    /// Members that stay with a check that begins anew: it asks something else, or was
+    /// switched on or off.
     pub restarted: usize,
 }
 
@@ -167,12 +169,14 @@ pub(super) struct CommandLists {
     removals: Vec<Vec<DriverCommand<MemberProbe>>>,
     others: Vec<Vec<DriverCommand<MemberProbe>>>,
     pub(super) counts: ReloadSummary,
+    /// Members that are asked the same at another interval.
+    pub(super) rescheduled: usize,
 }
 
 impl CommandLists {
     pub(super) fn new(drivers: usize) -> Self {
         let empty = || (0..drivers).map(|_| Vec::new()).collect::<Vec<_>>();
-        Self { removals: empty(), others: empty(), counts: ReloadSummary::default() }
+        Self { removals: empty(), others: empty(), counts: ReloadSummary::default(), rescheduled: 0 }
     }
 
     pub(super) fn remove(&mut self, slot: MemberSlot) {
@@ -195,9 +199,9 @@ impl CommandLists {
     }
 
     /// The commands of each driver in order. The first probes of all members that
-    /// begin anew are spread together.
+    /// begin anew, or at another interval, are spread together.
     pub(super) fn finish(self) -> Vec<Vec<DriverCommand<MemberProbe>>> {
-        let window = start_window(self.counts.added + self.counts.restarted);
+        let window = start_window(self.counts.added + self.counts.restarted + self.rescheduled);
         let mut drivers = self.removals;
         for (commands, others) in drivers.iter_mut().zip(self.others) {
             commands.extend(others);

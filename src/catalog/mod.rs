@@ -24,7 +24,9 @@
 //! | `sources` | files, configured instances, what the store held |
 //! | `record` | what the store keeps, opaque to it |
 //! | `archive` | everything the API made, as one text |
+//! | `preparation` | changes with everything made that could fail |
 //! | `writer` | from changes to what runs |
+//! | `continuation` | what members go on with that stay, move or were known before a restart |
 //! | `drivers` | which member has which slot; the commands for each driver |
 //! | `snapshot` | what readers get |
 //! | `query` | filters, order, paging |
@@ -34,6 +36,7 @@
 
 mod archive;
 mod body;
+mod continuation;
 mod drivers;
 mod entry;
 mod fault;
@@ -41,6 +44,7 @@ mod ids;
 mod instance;
 mod microservice;
 mod plan;
+mod preparation;
 mod query;
 mod record;
 mod resources;
@@ -55,6 +59,7 @@ pub(crate) mod tests;
 
 pub use archive::Archive;
 pub use body::Body;
+pub use continuation::DriversKnow;
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
 pub use entry::{ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberSlot, Resource, Source};
 pub use fault::{Fault, FaultDetail, PathFamily};
@@ -62,10 +67,11 @@ pub use ids::{Fresh, Id, UnixSeconds};
 pub use instance::{Feature, FeatureName, Instance, KnownFeature, Project, Quotas};
 pub use microservice::{Microservice, Service};
 pub use plan::{Call, ChannelPath, Reply};
+pub use preparation::Prepared;
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Paging, TextFilter};
 pub use record::ApiRecord;
 pub use resources::Resources;
 pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;
 pub use transaction::{ChangeSet, Transaction};
-pub use writer::{Catalog, Committed, Prepared};
+pub use writer::Catalog;

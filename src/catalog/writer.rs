@@ -2,78 +2,48 @@
 //!
 //! The daemon's control loop prepares a change, has it stored, and commits it: the
 //! drivers are told, then readers. A change is refused whole or takes effect whole. A
-//! member is known by its channel, group, host and port: as long as these and its
-//! check stay, so do its verdict, counts and offset.
+//! member is known by its channel, group, host and port: as long as these stay, so does its
+//! slot. What of its verdict goes on when its check changes, or when it moves,
+//! docs/config.md, "Changes", says.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::continuation::{Departures, DriversKnow, recalled};
 use super::drivers::{CommandLists, DriverCommand, Drivers, MemberProbe, NumberPool, ReloadSummary};
-use super::entry::{Change, ChannelBalancer, ChannelSlot, Entry, MemberRow, MemberSlot, Resource};
+use super::entry::{ChannelSlot, Entry, MemberRow, MemberSlot};
 use super::ids::Id;
+use super::preparation::{
+    CatalogError, ChannelStep, Prepared, Ready, balanced_members, balancer_identity, initial_health,
+};
 use super::resources::Resources;
 use super::snapshot::Channels;
 use super::transaction::ChangeSet;
-use crate::balance::{Member as BalancedMember, Options, UpdateError};
-use crate::channel::{Channel, Member, MemberAddress, MemberIdentity};
+use crate::balance::MemberId;
+use crate::channel::{Channel, CheckQuestion, Continuity, Health, Member, MemberQuestion};
 use crate::health::schedule::{AllottedOffset, OffsetAllotter, OffsetNumber};
-use crate::health::{CheckTiming, NewMember, Thresholds};
-use crate::probe::{Plan, PlanError, Reference, Resolver, Target};
-use crate::store::{DefinitionHash, Recall, VerdictKey};
+use crate::health::{CheckTiming, NewMember, Resumed, Thresholds, VerdictFrom};
+use crate::probe::{Plan, Reference, Resolver, Target};
+use crate::store::Recall;
 
-/// What one channel's part of a change fails on.
-#[derive(Debug, thiserror::Error)]
-pub enum ChannelError {
-    /// Its probes cannot be prepared.
-    #[error(transparent)]
-    Probe(#[from] PlanError),
-    /// Its members cannot be balanced.
-    #[error(transparent)]
-    Balance(#[from] UpdateError),
-    /// The change was planned on a catalog that is no more.
-    #[error("it is not in effect as the change expects it; please report this")]
-    Outdated,
+/// A change being made.
+struct Changing {
+    commands: CommandLists,
+    known: Option<DriversKnow>,
+    departures: Departures,
+    /// Channels with members that appear, and where these stand.
+    appeared: Vec<(Arc<Entry>, Vec<usize>)>,
 }
 
-/// Why a change was refused; nothing of it took effect.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(|(channel, error)| format!("channel \"{channel}\": {error}")).collect::<Vec<_>>().join("\n"))]
-pub struct CatalogError(pub Vec<(String, ChannelError)>);
-
-/// A change with everything made that could fail. Good only as long as no other
-/// change is committed.
-pub struct Prepared {
-    steps: Vec<ChannelStep>,
-    resources: Resources,
-}
-
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("steps", &self.steps.len()).finish_non_exhaustive()
-    }
-}
-
-/// What becomes of one channel.
-enum ChannelStep {
-    /// What is in effect stays.
-    Keep(Arc<Entry>, Arc<Resource>),
-    /// It comes, or something about it changes.
-    Place(Option<Arc<Entry>>, Ready),
-    Remove(Arc<Entry>),
-}
-
-/// What a channel is to be, with what could fail to be made.
-struct Ready {
-    resource: Arc<Resource>,
-    /// None: its members are not probed.
-    plan: Option<Arc<Plan>>,
-    balancer: ChannelBalancer,
-    /// Whether the balancer has the new members already.
-    is_new_balancer: bool,
-    /// Whether members are asked the same as before.
-    asks_the_same: bool,
+/// A channel's check after a change, for the members that stay.
+struct CheckAfter<'c> {
+    channel: &'c Channel,
+    slot: ChannelSlot,
+    asked: Option<CheckQuestion>,
+    /// What its members were asked before.
+    asked_before: Option<CheckQuestion>,
 }
 
 /// A change that has been made: tell the drivers, then publish the channels.
@@ -151,68 +121,20 @@ impl Catalog {
     /// # Errors
     /// The channels whose probes or balancers cannot be prepared.
     pub fn prepare(&self, changes: &ChangeSet, resources: Resources) -> Result<Prepared, CatalogError> {
-        let mut errors = Vec::new();
-        let mut steps = Vec::new();
-        for change in changes.channels() {
-            match self.step_of(change) {
-                Ok(step) => steps.push(step),
-                Err(error) => errors.push((change.name().to_owned(), error)),
-            }
-        }
-        if errors.is_empty() { Ok(Prepared { steps, resources }) } else { Err(CatalogError(errors)) }
-    }
-
-    fn step_of(&self, change: &Change) -> Result<ChannelStep, ChannelError> {
-        let held = |before: &Arc<Resource>| self.channels.entry(before.id).ok_or(ChannelError::Outdated);
-        let old = change.before.as_ref().map(held).transpose()?;
-        match (old, &change.after) {
-            (Some(old), None) => Ok(ChannelStep::Remove(Arc::clone(old))),
-            (Some(old), Some(after)) if *old.channel() == after.effective => {
-                Ok(ChannelStep::Keep(Arc::clone(old), Arc::clone(after)))
-            }
-            (old, Some(after)) => self.ready(old, after),
-            (None, None) => Err(ChannelError::Outdated),
-        }
-    }
-
-    fn ready(&self, old: Option<&Arc<Entry>>, resource: &Arc<Resource>) -> Result<ChannelStep, ChannelError> {
-        let channel = &resource.effective;
-        let plan = match channel.active_check() {
-            Some(check) => {
-                let plan = Plan::new(check, channel.probe())?;
-                plan.prepare();
-                Some(Arc::new(plan.with_reference(Arc::clone(&self.reference))))
-            }
-            None => None,
-        };
-        let options = Options { fail_open: channel.balance().fail_open, ..Options::default() };
-        // It lives as long as the channel keeps its strategy and options, so that open
-        // picks and the phase of the rotation survive every other change.
-        let goes_on = old
-            .map(|old| &old.balancer)
-            .filter(|balancer| balancer.strategy() == channel.strategy() && *balancer.options() == options);
-        let is_new_balancer = goes_on.is_none();
-        let balancer = match goes_on {
-            Some(balancer) => balancer.clone(),
-            None => {
-                let balancer = ChannelBalancer::new(channel.strategy(), options, balanced_members(channel))?;
-                if let Some(old) = old {
-                    carry_health(&balancer, &old.balancer);
-                }
-                balancer
-            }
-        };
-        let asks_the_same =
-            old.is_some_and(|old| old.channel().check_definition() == channel.check_definition());
-        let ready = Ready { resource: Arc::clone(resource), plan, balancer, is_new_balancer, asks_the_same };
-        Ok(ChannelStep::Place(old.cloned(), ready))
+        Prepared::new(&self.channels, &self.reference, changes, resources)
     }
 
     /// Puts a prepared change into effect.
     pub fn commit(&mut self, prepared: Prepared) -> Committed {
-        let Prepared { steps, resources } = prepared;
+        let moves = prepared.asks_drivers();
+        let Prepared { steps, resources, known } = prepared;
         let mut channels = self.channels.with_resources(resources);
-        let mut commands = CommandLists::new(self.drivers.count());
+        let mut changing = Changing {
+            commands: CommandLists::new(self.drivers.count()),
+            known: known.filter(|_| moves),
+            departures: Departures::default(),
+            appeared: Vec::new(),
+        };
         // Taken out first, so that one channel may take another's name.
         for step in &steps {
             if let ChannelStep::Keep(old, _) | ChannelStep::Place(Some(old), _) | ChannelStep::Remove(old) =
@@ -227,19 +149,18 @@ impl Catalog {
                     channels.insert(Arc::new(Entry { resource, ..Entry::clone(&old) }));
                 }
                 ChannelStep::Place(old, ready) => {
-                    channels.insert(Arc::new(self.place(old.as_deref(), ready, &mut commands)));
+                    channels.insert(self.place(old.as_deref(), ready, &mut changing));
                 }
                 ChannelStep::Remove(old) => {
-                    for row in &*old.rows {
-                        self.remove_member(old.channel(), row, &mut commands);
-                    }
+                    self.depart(&old, (0..old.rows.len()).collect(), &mut changing);
                     self.channel_slots.give_back(old.slot.0);
                 }
             }
         }
+        self.settle(&mut changing);
         self.channels = Arc::new(channels);
-        let counts = commands.counts;
-        Committed { drivers: commands.finish(), channels: Arc::clone(&self.channels), counts }
+        let counts = changing.commands.counts;
+        Committed { drivers: changing.commands.finish(), channels: Arc::clone(&self.channels), counts }
     }
 
     /// The channel and the position of the member in a slot, if it still has it.
@@ -251,61 +172,149 @@ impl Catalog {
     }
 
     /// Gives a channel and its members their slots.
-    fn place(&mut self, old: Option<&Entry>, ready: Ready, commands: &mut CommandLists) -> Entry {
-        let Ready { resource, plan, balancer, is_new_balancer, asks_the_same } = ready;
+    fn place(&mut self, old: Option<&Entry>, ready: Ready, changing: &mut Changing) -> Arc<Entry> {
+        let Ready { resource, plan, balancer, is_new_balancer, pairing } = ready;
         let channel = &*resource.effective;
         let slot = match old {
             Some(old) => old.slot,
-            None => self.take_channel_slot(resource.id, commands),
+            None => self.take_channel_slot(resource.id, &mut changing.commands),
         };
+        // Looked up before the update, which forgets the names of before.
+        let verdicts = old.filter(|_| is_new_balancer || pairing.is_respelled).map(balanced_health);
         if !is_new_balancer && let Err(error) = balancer.update(balanced_members(channel)) {
             // The channel's rules allow one member per address and group, and a balancer
             // takes more members than a file can name.
             tracing::error!(channel = channel.name(), %error, "the balancer keeps its old members");
         }
-        let mut leaving: HashMap<MemberIdentity, (&Member, &MemberRow)> = old
-            .into_iter()
-            .flat_map(|old| old.members().map(|held| (old.channel().host_identity(held.0), held)))
-            .collect();
+        let asked_before = old.and_then(|old| old.channel().check_question());
+        let check = CheckAfter { channel, slot, asked: channel.check_question(), asked_before };
         let mut rows = Vec::with_capacity(channel.members().len());
-        let (mut restarted, mut added) = (Vec::new(), Vec::new());
-        for (position, member) in (0..).zip(channel.members()) {
+        // What the balancer must be told of those that stay.
+        let mut told = Vec::new();
+        let mut appearing = Vec::new();
+        for (position, (member, before)) in (0..).zip(channel.members().iter().zip(&pairing.before)) {
             let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
-            let row = match leaving.remove(&channel.host_identity(member)).zip(old) {
-                Some(((before, row), old))
-                    if asks_the_same && is_asked_alike(old.channel(), before, channel, member) =>
-                {
-                    if let Some(probe) = probe {
-                        commands.push(row.slot, DriverCommand::Refresh(row.slot.index, probe));
-                    }
-                    *row
-                }
-                Some(((_, row), old)) => {
-                    restarted.push(rows.len());
-                    self.release_offset(old.channel(), row.offset);
-                    let generation = row.slot.generation.wrapping_add(1);
-                    self.assign(channel, slot, MemberSlot { generation, ..row.slot }, probe, commands)
+            let row = match old.zip(*before).and_then(|(old, place)| Some((old, staying(old, place)?))) {
+                Some((old, (there, row))) => {
+                    let carried = verdicts.as_ref().and_then(|known| known.get(&row.balancer_id?).copied());
+                    let (kept, health) = self.stay(old, (there, row), (&check, member), probe, changing);
+                    told.extend(health.or(carried).map(|health| (rows.len(), health)));
+                    kept
                 }
                 None => {
-                    added.push(rows.len());
+                    appearing.push(rows.len());
                     let taken = self.drivers.take(driver_hash(channel, member), slot, position);
-                    self.assign(channel, slot, taken, probe, commands)
+                    let begin = (taken, Continuity::NewMember);
+                    self.assign(channel, slot, begin, probe, &mut changing.commands)
                 }
             };
             self.drivers.occupy(row.slot, slot, position);
             rows.push(MemberRow { balancer_id: balancer.id_of(&balancer_identity(channel, member)), ..row });
         }
-        commands.counts.restarted += restarted.len();
-        commands.counts.added += added.len();
+        changing.commands.counts.added += appearing.len();
         if let Some(old) = old {
-            leaving.into_values().for_each(|(_, row)| self.remove_member(old.channel(), row, commands));
+            self.depart(old, pairing.leaving.iter().map(|place| *place as usize).collect(), changing);
         }
-        let entry = Entry { rows: rows.into(), slot, balancer, resource: Arc::clone(&resource) };
-        for position in restarted {
-            entry.set_health(position, channel.probe().initial_state);
+        let entry = Arc::new(Entry { rows: rows.into(), slot, balancer, resource: Arc::clone(&resource) });
+        for (position, health) in told {
+            entry.set_health(position, health);
         }
-        self.resume(&entry, &added, commands);
+        if !appearing.is_empty() {
+            changing.appeared.push((Arc::clone(&entry), appearing));
+        }
         entry
+    }
+
+    /// Changes a member that stays in its channel; also says which health the balancer must
+    /// be told of, where that changes.
+    fn stay(
+        &mut self,
+        old: &Entry,
+        (there, row): (&Member, &MemberRow),
+        (check, member): (&CheckAfter<'_>, &Member),
+        probe: Option<MemberProbe>,
+        changing: &mut Changing,
+    ) -> (MemberRow, Option<Health>) {
+        let CheckAfter { channel, slot, asked, asked_before } = check;
+        let before = asked_before.as_ref().map(|asked| MemberQuestion::of(asked, old.channel(), there));
+        let after = asked.as_ref().map(|asked| MemberQuestion::of(asked, channel, member));
+        // It has the address that it had.
+        let continuity = Continuity::of((&(), before.as_ref()), (&(), after.as_ref()));
+        let commands = &mut changing.commands;
+        let interval = |channel: &Channel| channel.active_check().map(|check| check.interval());
+        let next = MemberSlot { generation: row.slot.generation.wrapping_add(1), ..row.slot };
+        match continuity {
+            Continuity::Kept if interval(old.channel()) == interval(channel) => {
+                if let Some((check, probe)) = channel.active_check().zip(probe) {
+                    let refresh = DriverCommand::Refresh(row.slot.index, Thresholds::from(check), probe);
+                    commands.push(row.slot, refresh);
+                }
+                return (*row, None);
+            }
+            Continuity::LastKnown if before.is_none() => return (*row, None),
+            Continuity::Kept => commands.rescheduled += 1,
+            _ => commands.counts.restarted += 1,
+        }
+        self.release_offset(old.channel(), row.offset);
+        match continuity {
+            Continuity::Kept | Continuity::CarriedOver if before.is_some() => {
+                (self.assign(channel, *slot, (row.slot, continuity), probe, commands), None)
+            }
+            // Another generation: transitions that are under way are of no use.
+            Continuity::LastKnown => {
+                let kept = self.assign(channel, *slot, (next, continuity), probe, commands);
+                (kept, Some(Health::Unknown))
+            }
+            Continuity::Kept | Continuity::CarriedOver | Continuity::NewMember => {
+                let begin = (next, Continuity::NewMember);
+                let again = self.assign(channel, *slot, begin, probe, commands);
+                let known = changing.known.as_ref();
+                let known = known.and_then(|known| known.through(known.of(row.slot)?, continuity));
+                let verdict = known.filter(|known| known.from != VerdictFrom::InitialState);
+                if let Some(known) = known {
+                    commands.push(next, DriverCommand::Resume(next.index, next.generation, known));
+                }
+                (again, Some(verdict.map_or(initial_health(channel), |known| known.health)))
+            }
+        }
+    }
+
+    /// Removes members of a channel, by their positions.
+    fn depart(&mut self, old: &Entry, positions: Vec<usize>, changing: &mut Changing) {
+        for position in &positions {
+            if let Some(row) = old.rows.get(*position) {
+                self.release_offset(old.channel(), row.offset);
+                self.drivers.give_back(row.slot);
+                changing.commands.remove(row.slot);
+            }
+        }
+        if let Some(known) = &changing.known {
+            changing.departures.add(old, positions.into_iter(), known);
+        }
+    }
+
+    /// Lets members that appear go on with what is known of them.
+    fn settle(&self, changing: &mut Changing) {
+        let Changing { commands, known, departures, appeared } = changing;
+        if let Some(recall) = &self.recall {
+            let entries: Vec<&Entry> = appeared.iter().map(|(entry, _)| &**entry).collect();
+            for (entry, members) in entries.iter().zip(recalled(recall, &entries)) {
+                for (position, known) in members.into_iter().enumerate() {
+                    resume(entry, position, known, commands);
+                }
+            }
+        }
+        let Some(known) = known else { return };
+        for (entry, positions) in appeared {
+            let channel = entry.channel();
+            let asked = channel.check_question();
+            for position in positions {
+                let member = channel.members().get(*position);
+                let found = member.and_then(|member| departures.find(channel, member, asked.as_ref()));
+                let found = found.and_then(|(continuity, found)| known.through(found, continuity));
+                resume(entry, *position, found, commands);
+            }
+        }
     }
 
     fn take_channel_slot(&mut self, id: Id, commands: &mut CommandLists) -> ChannelSlot {
@@ -323,19 +332,14 @@ impl Catalog {
         &mut self,
         channel: &Channel,
         channel_slot: ChannelSlot,
-        slot: MemberSlot,
+        (slot, continuity): (MemberSlot, Continuity),
         probe: Option<MemberProbe>,
         commands: &mut CommandLists,
     ) -> MemberRow {
         let offset = channel.active_check().map(|check| self.offsets.allot(check.interval()));
-        commands.push(slot, DriverCommand::Assign(new_member(channel, channel_slot, slot, offset), probe));
+        let member = NewMember { continuity, ..new_member(channel, channel_slot, slot, offset) };
+        commands.push(slot, DriverCommand::Assign(member, probe));
         MemberRow { slot, offset: offset.map(|offset| offset.number), balancer_id: None }
-    }
-
-    fn remove_member(&mut self, channel: &Channel, row: &MemberRow, commands: &mut CommandLists) {
-        self.release_offset(channel, row.offset);
-        self.drivers.give_back(row.slot);
-        commands.remove(row.slot);
     }
 
     /// Takes back the offset that a member of this channel had.
@@ -349,25 +353,20 @@ impl Catalog {
         let target = Target::new(member.host(), channel.check_port(member).get(), &self.resolver);
         MemberProbe { plan: Arc::clone(plan), target }
     }
+}
 
-    /// Lets members that came go on with what was kept of them over a restart.
-    fn resume(&self, entry: &Entry, added: &[usize], commands: &mut CommandLists) {
-        let channel = entry.channel();
-        let Some((recall, definition)) = self.recall.as_ref().zip(DefinitionHash::of(channel)) else {
-            return;
-        };
-        for position in added {
-            let (Some(member), Some(row)) = (channel.members().get(*position), entry.rows.get(*position))
-            else {
-                continue;
-            };
-            let Some(record) = recall.records.get(&VerdictKey::of(definition, channel, member)) else {
-                continue;
-            };
-            let MemberSlot { index, generation, .. } = row.slot;
-            commands.push(row.slot, DriverCommand::Resume(index, generation, record.resumed));
-            entry.set_health(*position, record.resumed.health);
-        }
+/// A member that is there already, and its row.
+fn staying(old: &Entry, place: u32) -> Option<(&Member, &MemberRow)> {
+    Some((old.channel().members().get(place as usize)?, old.rows.get(place as usize)?))
+}
+
+/// Lets a member that appeared go on.
+fn resume(entry: &Entry, position: usize, known: Option<Resumed>, commands: &mut CommandLists) {
+    let (Some(known), Some(row)) = (known, entry.rows.get(position)) else { return };
+    let MemberSlot { index, generation, .. } = row.slot;
+    commands.push(row.slot, DriverCommand::Resume(index, generation, known));
+    if known.from != VerdictFrom::InitialState {
+        entry.set_health(position, known.health);
     }
 }
 
@@ -378,11 +377,6 @@ fn driver_hash(channel: &Channel, member: &Member) -> u64 {
     channel.name().hash(&mut hasher);
     channel.host_identity(member).hash(&mut hasher);
     hasher.finish()
-}
-
-/// A host name in another case is the same member, but other bytes are sent to it.
-fn is_asked_alike(old: &Channel, old_member: &Member, new: &Channel, new_member: &Member) -> bool {
-    old_member.host() == new_member.host() && old.check_port(old_member) == new.check_port(new_member)
 }
 
 fn new_member(
@@ -403,31 +397,13 @@ fn new_member(
         generation: slot.generation,
         channel: channel_slot.0,
         timing,
-        initial: channel.probe().initial_state,
+        initial: initial_health(channel),
+        continuity: Continuity::NewMember,
     }
 }
 
-fn balanced_members(channel: &Channel) -> Vec<BalancedMember<MemberAddress>> {
-    let balanced = |member: &Member| {
-        BalancedMember::named(balancer_identity(channel, member), channel.member_address(member))
-            .weight(channel.effective_weight(member))
-            .role(member.role())
-            .status(member.status())
-            .health(channel.probe().initial_state)
-    };
-    channel.members().iter().map(balanced).collect()
-}
-
-/// What the channel's balancer calls a member.
-fn balancer_identity(channel: &Channel, member: &Member) -> String {
-    channel.host_identity(member).to_string()
-}
-
-/// A new strategy makes no member healthier than it was.
-fn carry_health(new: &ChannelBalancer, old: &ChannelBalancer) {
-    for member in old.members() {
-        if let Some(id) = new.id_of(&member.identity) {
-            let _ = new.set_health(id, member.standing.health);
-        }
-    }
+/// The health of each member as its balancer knows it: neither a new strategy nor another
+/// spelling makes a member healthier than it was.
+fn balanced_health(entry: &Entry) -> HashMap<MemberId, Health> {
+    entry.balancer.members().into_iter().map(|member| (member.id, member.standing.health)).collect()
 }

@@ -67,6 +67,11 @@ impl CodeSet {
         &self.text
     }
 
+    /// A bit for each code from 100 on, 64 to a word: the same for all texts of one set.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.bits
+    }
+
     fn insert(&mut self, code: u16) {
         let offset = code - LOWEST;
         if let Some(bits) = self.bits.get_mut(usize::from(offset / 64)) {

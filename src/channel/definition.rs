@@ -1,9 +1,9 @@
-//! What a channel's probes ask of its members, as bytes: equal bytes, equal question.
+//! What a check asks of its members, as bytes: equal bytes, equal question.
 //!
-//! A reload lets members go on whose question stays the same, and verdicts that
-//! were kept over a restart are found again by a hash of these bytes (`store`).
-//! So they must not depend on the compiler, the platform or the order of
-//! anything. A renewed certificate or secret in the same file makes no other question.
+//! `continuity` compares questions when a channel changes, and `store` keeps their
+//! hashes on disk, so the bytes must not depend on the compiler, the platform or the
+//! order of anything. A renewed certificate or secret in the same
+//! file makes no other question.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -14,40 +14,107 @@ use super::model::{
     Channel, ClientCertificate, HealthCheck, HttpCheck, PemFile, ProbeOptions, Protocol, TlsOptions,
     TlsVersion, VerifyCertificate,
 };
-use super::probe_header::HeaderContent;
+use super::probe_header::{HeaderContent, ProbeHeader};
 use super::words::{CheckStatus, CloseMode, HttpMethod, ResolveFamily};
 
-/// Goes up when the encoding changes; every kept verdict is then forgotten once.
-const VERSION: u8 = 1;
-/// Stands where the protocol would, for members that are not checked.
-const UNCHECKED: u8 = 255;
+/// Goes up when the encoding of questions changes: every verdict that was kept over a
+/// restart is then carried over once, as if something else had been asked.
+const QUESTION_VERSION: u8 = 2;
+/// What the definitions of vitald 0.1 begin with.
+const FIRST_VERSION: u8 = 1;
 
-/// The identity of a check: what is asked, how often, and by which options.
-/// Every field is in it, ended by its length or of fixed length, so that no two
-/// definitions share their bytes.
+/// What a check asks all members of a channel: the protocol, the request, which answers
+/// are good, and TLS. When and how often it asks is no part of it, nor is the port, which
+/// belongs to each member. Every field is ended by its length or of fixed length, so that
+/// no two questions share their bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CheckQuestion(Vec<u8>);
+
+impl fmt::Debug for CheckQuestion {
+    // Values of secret headers are among the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckQuestion").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl CheckQuestion {
+    /// The question of a check with these options.
+    pub fn of(check: &HealthCheck, options: &ProbeOptions) -> Self {
+        // Destructured without `..`: a new field does not compile before it is decided
+        // whether it changes the question (docs/config.md, "Changes").
+        let HealthCheck {
+            protocol,
+            client_certificate,
+            port: _,
+            threshold_normal: _,
+            threshold_abnormal: _,
+            interval: _,
+            timeout: _,
+            status: _,
+        } = check;
+        // Where a value is from makes no difference to the member.
+        let ProbeOptions { host, headers, resolve, tls, initial_state: _, close: _, from_defaults: _ } =
+            options;
+        let mut bytes = Bytes(vec![QUESTION_VERSION]);
+        bytes.byte(match resolve {
+            ResolveFamily::Any => 0,
+            ResolveFamily::V4 => 4,
+            ResolveFamily::V6 => 6,
+        });
+        match protocol {
+            Protocol::Tcp => drop(bytes.byte(0)),
+            Protocol::Http(http) => {
+                bytes.byte(1).request(http).codes(&http.codes).optional(host.as_deref()).headers(headers);
+            }
+            Protocol::Https(http) => {
+                bytes.byte(2).request(http).codes(&http.codes).optional(host.as_deref()).headers(headers);
+                bytes.client_certificate(*client_certificate).tls(tls);
+            }
+        }
+        Self(bytes.0)
+    }
+
+    /// The canonical bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The identity of a whole check as vitald 0.1 kept it: the question, and when and how
+/// often it is asked. Nothing is added to it any more; verdict files of 0.1 are read by it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CheckDefinition(Vec<u8>);
 
 impl fmt::Debug for CheckDefinition {
-    // Values of secret headers are among the bytes.
+    // The same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckDefinition").field("bytes", &self.0.len()).finish_non_exhaustive()
     }
 }
 
 impl CheckDefinition {
-    /// The definition of a check that is on, or of none.
-    pub fn of(check: Option<&HealthCheck>, options: &ProbeOptions) -> Self {
-        let mut bytes = Bytes(vec![VERSION]);
-        match check {
-            Some(check) => bytes.health_check(check),
-            None => drop(bytes.byte(UNCHECKED)),
+    /// The definition of a check with these options.
+    pub fn of(check: &HealthCheck, options: &ProbeOptions) -> Self {
+        let mut bytes = Bytes(vec![FIRST_VERSION]);
+        match &check.protocol {
+            Protocol::Tcp => drop(bytes.byte(0)),
+            Protocol::Http(http) => drop(bytes.byte(1).request(http).text(http.codes.text())),
+            Protocol::Https(http) => drop(bytes.byte(2).request(http).text(http.codes.text())),
         }
-        bytes.probe_options(options);
+        bytes.number(check.port.map_or(0, NonZeroU16::get).into());
+        bytes.byte(check.threshold_normal).byte(check.threshold_abnormal);
+        bytes.duration(check.interval).duration(check.timeout);
+        bytes.client_certificate(check.client_certificate).byte(check.status.number());
+        bytes.text(options.initial_state.word()).optional(options.host.as_deref()).headers(&options.headers);
+        bytes.byte(match options.close {
+            CloseMode::Reset => 0,
+            CloseMode::Fin => 1,
+        });
+        bytes.tls(&options.tls);
         Self(bytes.0)
     }
 
-    /// The canonical bytes, which verdicts on disk are found by.
+    /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -59,59 +126,38 @@ impl Channel {
         self.health_check.as_ref().filter(|check| check.status == CheckStatus::On)
     }
 
-    /// The definition of this channel's check. Members differ from each other only
-    /// in their addresses.
-    pub fn check_definition(&self) -> CheckDefinition {
-        CheckDefinition::of(self.active_check(), &self.probe)
+    /// What the check asks, if it is on.
+    pub fn check_question(&self) -> Option<CheckQuestion> {
+        Some(CheckQuestion::of(self.active_check()?, &self.probe))
+    }
+
+    /// The check as vitald 0.1 defined it, if it is on.
+    pub fn check_definition(&self) -> Option<CheckDefinition> {
+        Some(CheckDefinition::of(self.active_check()?, &self.probe))
     }
 }
 
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    // Destructured without `..`: a new field does not compile before it is decided
-    // whether it makes another check.
-    fn health_check(&mut self, check: &HealthCheck) {
-        let HealthCheck {
-            protocol,
-            port,
-            threshold_normal,
-            threshold_abnormal,
-            interval,
-            timeout,
-            client_certificate,
-            status,
-        } = check;
-        match protocol {
-            Protocol::Tcp => self.byte(0),
-            Protocol::Http(http) => self.byte(1).http(http),
-            Protocol::Https(http) => self.byte(2).http(http),
-        };
-        self.number(port.map_or(0, NonZeroU16::get).into());
-        self.byte(*threshold_normal).byte(*threshold_abnormal);
-        self.duration(*interval).duration(*timeout);
-        self.byte(match client_certificate {
-            ClientCertificate::None => 0,
-            ClientCertificate::Present => 1,
-        });
-        self.byte(status.number());
-    }
-
-    fn http(&mut self, http: &HttpCheck) -> &mut Self {
-        let HttpCheck { path, method, codes } = http;
-        self.text(path);
-        self.byte(match method {
+    /// The good answers are not in it.
+    fn request(&mut self, http: &HttpCheck) -> &mut Self {
+        let HttpCheck { path, method, codes: _ } = http;
+        self.text(path).byte(match method {
             HttpMethod::Get => 0,
             HttpMethod::Head => 1,
-        });
-        self.text(CodeSet::text(codes))
+        })
     }
 
-    fn probe_options(&mut self, options: &ProbeOptions) {
-        // Where a value is from makes no difference to the member.
-        let ProbeOptions { initial_state, host, headers, close, resolve, tls, from_defaults: _ } = options;
-        self.text(initial_state.word());
-        self.optional(host.as_deref());
+    /// Two texts of the same codes are the same.
+    fn codes(&mut self, codes: &CodeSet) -> &mut Self {
+        for word in codes.words() {
+            self.number(*word);
+        }
+        self
+    }
+
+    fn headers(&mut self, headers: &[ProbeHeader]) -> &mut Self {
         self.number(headers.len() as u64);
         for header in headers {
             self.text(header.name());
@@ -122,10 +168,17 @@ impl Bytes {
                 HeaderContent::LeftOut => self.number(u64::MAX - 1),
             };
         }
-        self.byte(match close {
-            CloseMode::Reset => 0,
-            CloseMode::Fin => 1,
-        });
+        self
+    }
+
+    fn client_certificate(&mut self, certificate: ClientCertificate) -> &mut Self {
+        self.byte(match certificate {
+            ClientCertificate::None => 0,
+            ClientCertificate::Present => 1,
+        })
+    }
+
+    fn tls(&mut self, tls: &TlsOptions) {
         let TlsOptions { verify, ca, server_name, client, min_version } = tls;
         self.byte(match verify {
             VerifyCertificate::No => 0,
@@ -139,13 +192,6 @@ impl Bytes {
             TlsVersion::Tls12 => 12,
             TlsVersion::Tls13 => 13,
         });
-        // Absent where it is the default: verdicts that were kept before there was the
-        // option are still found. What stands before it says where it begins.
-        match resolve {
-            ResolveFamily::Any => {}
-            ResolveFamily::V4 => drop(self.byte(4)),
-            ResolveFamily::V6 => drop(self.byte(6)),
-        }
     }
 
     fn byte(&mut self, byte: u8) -> &mut Self {

@@ -44,6 +44,11 @@ impl MemberIdentity {
         Self::by_ecs_id(member, port).unwrap_or_else(|| Self::by_host(member, port))
     }
 
+    /// The address alone, whatever the group: what a member keeps when it moves.
+    pub fn outside_groups(self) -> Self {
+        Self { group: None, ..self }
+    }
+
     /// The group's name; empty outside all groups, which no group's name is.
     pub fn group(&self) -> &str {
         self.group.as_deref().unwrap_or_default()

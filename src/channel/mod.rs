@@ -21,8 +21,10 @@
 //! | `rotation` | which members take traffic |
 //! | `detection` | how long a failure can go unseen |
 //! | `definition` | what is asked of a member, as bytes |
+//! | `continuity` | what of a verdict goes on when a channel changes |
 
 pub mod code_set;
+pub mod continuity;
 pub mod definition;
 pub mod detection;
 pub mod document;
@@ -40,7 +42,8 @@ pub mod wire;
 pub mod words;
 
 pub use code_set::CodeSet;
-pub use definition::CheckDefinition;
+pub use continuity::{Continuity, MemberQuestion};
+pub use definition::{CheckDefinition, CheckQuestion};
 pub use detection::Detection;
 pub use edit::EditError;
 pub use identity::MemberIdentity;

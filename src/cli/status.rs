@@ -235,11 +235,12 @@ fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> String
 }
 
 fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [TableCell; 9] {
-    let health = match member.health {
-        HealthWord::Healthy => TableCell::toned(Tone::Good, "healthy"),
-        HealthWord::Unhealthy => TableCell::toned(Tone::Bad, "unhealthy"),
-        HealthWord::Unknown => TableCell::toned(Tone::Warning, "unknown"),
+    let tone = match member.health {
+        HealthWord::Healthy => Tone::Good,
+        HealthWord::Unhealthy => Tone::Bad,
+        HealthWord::Unknown => Tone::Warning,
     };
+    let health = TableCell::toned(tone, health_text(member));
     let traffic = match (member.enabled, member.in_rotation, member.weight) {
         (false, _, _) => TableCell::toned(Tone::Faint, "disabled"),
         (true, true, _) => TableCell::toned(Tone::Good, "yes"),
@@ -257,6 +258,16 @@ fn member_row(channel: &str, member: &MemberDocument, now: Timestamp) -> [TableC
         member.since.as_deref().map(|since| age(since, now)).unwrap_or_default().into(),
         last_probe(member),
     ]
+}
+
+/// The verdict, and where it is from if the check that the member has did not reach it.
+fn health_text(member: &MemberDocument) -> String {
+    let health = member.health.word();
+    match (member.last_known, member.verdict_from.as_deref()) {
+        (Some(before), _) => format!("{health} (last known: {})", before.word()),
+        (None, Some(from @ ("earlier check" | "initial_state"))) => format!("{health} ({from})"),
+        (None, _) => health.to_owned(),
+    }
 }
 
 fn last_probe(member: &MemberDocument) -> TableCell {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::executor::{Ended, Executor, Started};
 use crate::catalog::{DriverCommand, MemberProbe};
+use crate::channel::Continuity;
 use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, MonotonicTime, Now, ProberReason, Report, Transition};
 use crate::probe;
@@ -221,7 +222,10 @@ impl<P: Probe> Driver<P> {
     fn handle_command(&mut self, command: DriverCommand<P>) {
         match command {
             DriverCommand::Assign(member, probe) => {
-                self.abort(member.slot);
+                // A probe that asks what is still asked counts.
+                if member.continuity != Continuity::Kept {
+                    self.abort(member.slot);
+                }
                 let index = member.slot as usize;
                 if self.slots.len() <= index {
                     self.slots.resize(index + 1, DriverSlot { probe: None, task: None });
@@ -229,7 +233,10 @@ impl<P: Probe> Driver<P> {
                 self.set_probe(member.slot, probe);
                 self.engine.handle_add(member, self.clock.now());
             }
-            DriverCommand::Refresh(slot, probe) => self.set_probe(slot, Some(probe)),
+            DriverCommand::Refresh(slot, thresholds, probe) => {
+                self.set_probe(slot, Some(probe));
+                self.engine.handle_thresholds(slot, thresholds);
+            }
             DriverCommand::Resume(slot, generation, resumed) => {
                 self.engine.handle_resume(slot, generation, resumed);
             }

@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::driver::{Driver, DriverRequest, Gauge, TransitionBatch};
 use super::process;
 use crate::catalog::{DriverCommand, MemberProbe};
+use crate::health::DriverSnapshot;
 use crate::probe::{self, EventQueue};
 
 /// Requests waiting at a driver. Control and readers wait when it is full.
@@ -121,6 +122,22 @@ impl DriverPool {
         for applied in pending {
             let _ = applied.await;
         }
+    }
+
+    /// What the drivers know, by number. One that is gone knows nothing: the daemon is
+    /// ending.
+    pub async fn snapshots(&self) -> Vec<DriverSnapshot> {
+        let mut pending = Vec::new();
+        for handle in &self.handles {
+            let (answer, snapshot) = oneshot::channel();
+            let _ = handle.send(DriverRequest::Snapshot(answer)).await;
+            pending.push(snapshot);
+        }
+        let mut snapshots = Vec::new();
+        for snapshot in pending {
+            snapshots.push(snapshot.await.unwrap_or_else(|_| DriverSnapshot::empty()));
+        }
+        snapshots
     }
 
     /// Sets how many probes run at once over all drivers.

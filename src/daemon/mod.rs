@@ -148,7 +148,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     };
     let limit = config.store.verdict_age_limit;
     let recall = directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, limit));
-    let saver = directory.map(|directory| VerdictSaver::new(&directory, recall.clone(), clock));
+    let saver = directory.map(|directory| VerdictSaver::new(&directory, clock));
     writes.extend(saver.as_ref().map(|saver| saver.monitor().clone()));
 
     let file_limit = process::raise_file_limit();

@@ -25,7 +25,7 @@ use super::fall::FileChannels;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
-    Call, Catalog, ChangeSet, Channels, Committed, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
+    Call, Catalog, ChangeSet, Channels, DriversKnow, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
     ReloadSummary, Reply, Resources, Snapshot, Source, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
@@ -117,6 +117,8 @@ pub struct Registrar {
     /// Open files the system allows; bounds the probes at once.
     file_limit: usize,
     context: Arc<ConfigContext>,
+    /// `store.verdict_age_limit`, for checks that are switched on again.
+    age_limit: Duration,
     fresh: ClockAndChance,
     api: Option<ApiCalls>,
     /// The batch under way.
@@ -179,17 +181,16 @@ impl Registrar {
         put_files(&mut transaction, config, fresh)?;
         transaction.give_up_checks_without_tls();
         let (changes, resources) = transaction.finish();
-        let work = None;
-        let mut registrar = Self { catalog, pool, published, file_limit, context, fresh, api: calls, work };
+        let (work, age_limit) = (None, config.store.verdict_age_limit);
+        let mut registrar =
+            Self { catalog, pool, published, file_limit, context, age_limit, fresh, api: calls, work };
         let prepared = registrar.catalog.prepare(&changes, resources);
         let prepared = prepared.map_err(|error| DaemonError::Channels(error.to_string()))?;
         let records = changes.records().map_err(|error| DaemonError::Setting(unwritable(&error)))?;
         if let Some(api) = registrar.api.as_ref().filter(|_| !records.is_empty()) {
             api.store.write(records).await?;
         }
-        let committed = registrar.catalog.commit(prepared);
-        let summary = committed.summary();
-        registrar.spread(committed).await;
+        let summary = registrar.commit(prepared).await;
         // Who comes later was not there before the restart.
         registrar.catalog.set_recall(None);
         Ok((registrar, summary))
@@ -236,8 +237,7 @@ impl Registrar {
             BatchStep::Stored { calls, prepared } => {
                 let result = match prepared {
                     Ok(Some(prepared)) => {
-                        let committed = self.catalog.commit(prepared);
-                        self.spread(committed).await;
+                        self.commit(prepared).await;
                         Ok(())
                     }
                     Ok(None) => Ok(()),
@@ -281,13 +281,11 @@ impl Registrar {
         let (changes, resources) = transaction.finish();
         let prepared = self.catalog.prepare(&changes, resources).map_err(|error| error.to_string())?;
         self.context = context;
+        self.age_limit = config.store.verdict_age_limit;
         self.pool.set_concurrency(process::concurrency(config.prober.max_in_flight, self.file_limit)).await;
         self.catalog.reference().replace(config.prober.reference.clone());
         // Files have no records, so the store need not know.
-        let committed = self.catalog.commit(prepared);
-        let summary = committed.summary();
-        self.spread(committed).await;
-        Ok(summary)
+        Ok(self.commit(prepared).await)
     }
 
     /// The channels in effect that come from files.
@@ -319,10 +317,17 @@ impl Registrar {
         self.pool.stop().await;
     }
 
-    /// Tells the drivers first, then readers.
-    async fn spread(&self, committed: Committed) {
+    /// Puts a prepared change into effect: the drivers are told first, then readers.
+    async fn commit(&mut self, mut prepared: Prepared) -> ReloadSummary {
+        if prepared.asks_drivers() {
+            let (drivers, now) = (self.pool.snapshots().await, self.fresh.0.now().wall);
+            prepared.learn(DriversKnow { drivers, now, age_limit: self.age_limit });
+        }
+        let committed = self.catalog.commit(prepared);
+        let summary = committed.summary();
         self.pool.apply(committed.drivers).await;
         self.published.send_replace(committed.channels);
+        summary
     }
 
     /// Plans calls beside the control loop.

@@ -11,9 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use crate::catalog::{ChannelSlot, Entry, MemberSlot, Snapshot};
-use crate::health::{MemberState, Outcome, Resumed, Timestamp};
 use crate::store::{
-    DefinitionHash, Recall, SavedAt, SavedVerdicts, StateDirectory, StoredKind, VerdictFile, VerdictKey,
+    ChannelKeys, MemberKeys, Recall, SavedAt, SavedVerdicts, StateDirectory, StoredKind, VerdictFile,
     VerdictRecord, WriteMonitor,
 };
 
@@ -33,7 +32,7 @@ pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) ->
     match verdicts.recall(&clock.saved_at(), limit) {
         Ok(recall) => {
             let age_seconds = recall.age.as_secs();
-            tracing::info!(members = recall.records.len(), age_seconds, "going on with saved verdicts");
+            tracing::info!(members = recall.members(), age_seconds, "going on with saved verdicts");
             Some(Arc::new(recall))
         }
         Err(refusal) => {
@@ -54,36 +53,25 @@ pub struct VerdictSaver {
     saving: Option<JoinHandle<()>>,
 }
 
-/// What the saver remembers from one save to the next.
+/// What the saver remembers from one save to the next: the keys, which take time to make.
 #[derive(Debug, Default)]
 struct Remembered {
-    /// What was gone on with at the start, until the first save.
-    recalled: Option<(Arc<Recall>, Timestamp)>,
     channels: HashMap<ChannelSlot, KnownChannel>,
 }
 
 #[derive(Debug)]
 struct KnownChannel {
     entry: Arc<Entry>,
-    members: Vec<KnownMember>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct KnownMember {
-    slot: MemberSlot,
-    key: VerdictKey,
-    /// When its last conclusive probe began, as far as was seen.
-    confirmed: Option<Timestamp>,
+    members: Vec<(MemberSlot, MemberKeys)>,
 }
 
 impl VerdictSaver {
-    /// Saves nothing yet. `recalled` is what members went on with.
-    pub fn new(directory: &Arc<StateDirectory>, recalled: Option<Arc<Recall>>, clock: Clock) -> Self {
-        let recalled = recalled.map(|recall| (recall, clock.now().wall));
+    /// Saves nothing yet.
+    pub fn new(directory: &Arc<StateDirectory>, clock: Clock) -> Self {
         Self {
             file: VerdictFile::of(directory),
             monitor: WriteMonitor::new(StoredKind::Verdicts),
-            remembered: Arc::new(Mutex::new(Remembered { recalled, channels: HashMap::new() })),
+            remembered: Arc::default(),
             clock,
             saving: None,
         }
@@ -134,59 +122,21 @@ impl Remembered {
         let mut before = std::mem::take(&mut self.channels);
         let mut records = Vec::new();
         for entry in snapshot.channels.entries() {
-            let channel = match before.remove(&entry.slot) {
-                Some(known) if Arc::ptr_eq(&known.entry, entry) => Some(known),
-                old => self.meet(entry, old),
-            };
-            let Some(mut channel) = channel else { continue };
-            for member in &mut channel.members {
-                let state = snapshot.state(member.slot);
-                records.extend(state.and_then(|state| member.record(state, saved_at.wall)));
-            }
+            let known = before.remove(&entry.slot).filter(|known| Arc::ptr_eq(&known.entry, entry));
+            let channel = known.unwrap_or_else(|| KnownChannel::of(entry));
+            records.extend(channel.members.iter().filter_map(|(slot, keys)| {
+                VerdictRecord::of(*keys, &snapshot.state(*slot)?.known(), saved_at.wall)
+            }));
             self.channels.insert(entry.slot, channel);
         }
-        self.recalled = None;
         SavedVerdicts { saved_at, records }
-    }
-
-    /// A channel that is new or changed; none when its members are not probed.
-    fn meet(&self, entry: &Arc<Entry>, old: Option<KnownChannel>) -> Option<KnownChannel> {
-        let channel = entry.channel();
-        let definition = DefinitionHash::of(channel)?;
-        let old: HashMap<VerdictKey, KnownMember> =
-            old.into_iter().flat_map(|old| old.members).map(|member| (member.key, member)).collect();
-        let known = |key: VerdictKey, slot: MemberSlot| match old.get(&key) {
-            // Another generation was asked something else in between.
-            Some(member) => member.confirmed.filter(|_| member.slot == slot),
-            None => self.recalled.as_ref().and_then(|(recall, at)| {
-                let unconfirmed =
-                    u64::try_from(recall.records.get(&key)?.unconfirmed.as_nanos()).unwrap_or(u64::MAX);
-                Some(Timestamp(at.0.saturating_sub(unconfirmed)))
-            }),
-        };
-        let members = entry.members().map(|(member, row)| {
-            let key = VerdictKey::of(definition, channel, member);
-            KnownMember { slot: row.slot, key, confirmed: known(key, row.slot) }
-        });
-        Some(KnownChannel { members: members.collect(), entry: Arc::clone(entry) })
     }
 }
 
-impl KnownMember {
-    /// What is kept of the member; nothing as long as no probe has said anything.
-    fn record(&mut self, state: &MemberState, now: Timestamp) -> Option<VerdictRecord> {
-        if let Some(last) = &state.last
-            && !matches!(last.outcome, Outcome::Inconclusive(_))
-        {
-            self.confirmed = Some(last.at);
-        }
-        let unconfirmed = Duration::from_nanos(now.0.saturating_sub(self.confirmed?.0));
-        let resumed = Resumed {
-            health: state.health,
-            consecutive_successes: state.consecutive_successes,
-            consecutive_failures: state.consecutive_failures,
-            since: state.since,
-        };
-        Some(VerdictRecord { key: self.key, resumed, unconfirmed })
+impl KnownChannel {
+    fn of(entry: &Arc<Entry>) -> Self {
+        let keys = ChannelKeys::of(entry.channel());
+        let members = entry.members().map(|(member, row)| (row.slot, keys.member(member)));
+        Self { members: members.collect(), entry: Arc::clone(entry) }
     }
 }

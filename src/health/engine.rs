@@ -14,7 +14,8 @@ use super::permits::{Permits, WaitingMember};
 use super::schedule::{DueMember, Offset, Schedule, time_limit};
 use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
 use super::time::{MonotonicTime, Now, Timestamp};
-use crate::channel::{Health, HealthCheck};
+use super::verdict::{ConfirmedAt, Resumed, VerdictFrom};
+use crate::channel::{Continuity, Health, HealthCheck};
 
 /// `threshold_normal` and `threshold_abnormal`, each 1 to 10: so many results of one
 /// kind in a row move the verdict (docs/vendor-api.md, "Verdicts"). One opposite result
@@ -55,7 +56,11 @@ impl Thresholds {
                 return None;
             }
         };
-        if !reached || state.health == to {
+        if !reached {
+            return None;
+        }
+        state.verdict_from = VerdictFrom::Check;
+        if state.health == to {
             return None;
         }
         let from = state.health;
@@ -90,23 +95,12 @@ pub struct NewMember {
     pub generation: u32,
     /// The slot of its channel's counters.
     pub channel: u32,
-    /// None: never probed, stays as `initial`.
+    /// None: never probed, stays as it is.
     pub timing: Option<CheckTiming>,
     /// What it counts as before its first verdict.
     pub initial: Health,
-}
-
-/// What a member goes on with after a restart of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resumed {
-    /// The verdict.
-    pub health: Health,
-    /// Successes in a row up to the last conclusive probe.
-    pub consecutive_successes: u32,
-    /// Failures in a row up to the last conclusive probe.
-    pub consecutive_failures: u32,
-    /// When `health` became what it is.
-    pub since: Timestamp,
+    /// What it goes on with of what its slot holds, if the slot is its own already.
+    pub continuity: Continuity,
 }
 
 /// A probe to start now.
@@ -198,18 +192,19 @@ impl Engine {
         self
     }
 
-    /// Takes a member. A slot that is taken already gets the new check: verdict
-    /// and counts in a row start afresh, its totals go on.
+    /// Takes a member, or changes the one that has the slot: its totals go on, and of its
+    /// verdict what `continuity` says. With [`Continuity::Kept`] a running probe still
+    /// counts; any other must have ended, as [`Engine::handle_cancelled`].
     pub fn handle_add(&mut self, member: NewMember, now: Now) {
-        let NewMember { slot, generation, channel, timing, initial } = member;
+        let NewMember { slot, generation, channel, timing, initial, continuity } = member;
         self.unsettle(slot);
         self.unschedule(slot);
-        let mut state = MemberState::new(generation, initial, now.wall);
-        if self.slot(slot).is_some()
-            && let Some(before) = self.shown.state(slot)
-        {
-            (state.counts, state.transitions) = (before.counts, before.transitions);
-        }
+        let before = self.slot(slot).copied();
+        let state = match before.and_then(|_| self.shown.state(slot)) {
+            Some(state) => state.through(continuity, (generation, initial), now.wall),
+            None => MemberState::new(generation, initial, now.wall),
+        };
+        let is_unknown = state.health == Health::Unknown;
         self.shown.put(slot, state);
         // Shows the channel, even before its first probe has ended.
         self.shown.channel_mut(channel);
@@ -219,30 +214,54 @@ impl Engine {
         }
         if let Some(entry) = self.slots.get_mut(index) {
             let thresholds = timing.map(|timing| timing.thresholds);
-            *entry = Some(EngineSlot { generation, channel, thresholds, activity: Activity::Resting });
+            let activity = match (continuity, before.map(|before| before.activity)) {
+                (Continuity::Kept, Some(Activity::Probing | Activity::ProbingAndDue)) => Activity::Probing,
+                _ => Activity::Resting,
+            };
+            *entry = Some(EngineSlot { generation, channel, thresholds, activity });
         }
         if let Some(CheckTiming { interval, offset, window, .. }) = timing {
-            self.unsettled += usize::from(initial == Health::Unknown);
+            self.unsettled += usize::from(is_unknown);
             self.permits.add_member(channel);
             self.schedule.insert(slot, interval, offset, window, now.monotonic);
         }
     }
 
-    /// Lets a member go on where it was. Without effect once a probe of it has
-    /// ended: what is known now counts more.
+    /// Gives a probed member other thresholds. A count that has passed one already takes
+    /// effect at the next result.
+    pub fn handle_thresholds(&mut self, slot: u32, thresholds: Thresholds) {
+        if let Some(slot) = self.slots.get_mut(slot as usize).and_then(Option::as_mut)
+            && slot.thresholds.is_some()
+        {
+            slot.thresholds = Some(thresholds);
+        }
+    }
+
+    /// Lets a member that was just added go on where it was elsewhere. Without effect once
+    /// its check has reached a verdict; probes that have ended before count on.
     pub fn handle_resume(&mut self, slot: u32, generation: u32, resumed: Resumed) {
         let is_probed = self.slot(slot).is_some_and(|slot| slot.thresholds.is_some());
+        let is_last_known = matches!(resumed.from, VerdictFrom::LastKnown(_));
         let Some(state) = self.shown.state_mut(slot) else { return };
-        if !is_probed || state.generation != generation || state.last.is_some() {
+        let is_judged = state.verdict_from != VerdictFrom::InitialState;
+        if state.generation != generation || is_judged || is_probed == is_last_known {
             return;
         }
-        let was_unknown = state.health == Health::Unknown;
-        state.health = resumed.health;
-        state.consecutive_successes = resumed.consecutive_successes;
-        state.consecutive_failures = resumed.consecutive_failures;
-        state.since = resumed.since;
-        let is_unknown = resumed.health == Health::Unknown;
-        self.unsettled = self.unsettled + usize::from(is_unknown) - usize::from(was_unknown);
+        let before = state.known();
+        let mut after = resumed;
+        if resumed.from == VerdictFrom::InitialState {
+            after.health = before.health;
+        }
+        if before.confirmed != ConfirmedAt::default() {
+            after.consecutive_successes = before.consecutive_successes;
+            after.consecutive_failures = before.consecutive_failures;
+            after.confirmed = before.confirmed;
+        }
+        state.resume(after);
+        if is_probed {
+            let unknown = |known: Resumed| usize::from(known.health == Health::Unknown);
+            self.unsettled = self.unsettled + unknown(after) - unknown(before);
+        }
     }
 
     /// Forgets a member. A probe that still runs for it must end as
@@ -343,6 +362,9 @@ impl Engine {
         self.shown.channel_mut(channel)?.count(&report);
         let state = self.shown.state_mut(job.slot)?;
         let moved_from = thresholds.judge(state, report.outcome, now.wall);
+        if !matches!(report.outcome, Outcome::Inconclusive(_)) {
+            state.confirmed = ConfirmedAt::at(started.wall);
+        }
         if report.certificate_not_after.is_some() {
             state.certificate_not_after = report.certificate_not_after;
         }

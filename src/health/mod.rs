@@ -11,6 +11,7 @@
 //! | `permits` | which probes may run when not all can |
 //! | `outcome` | what a probe found, and whose fault it was |
 //! | `snapshot` | what a driver shows of its members |
+//! | `verdict` | whose a verdict is, and what of it goes on after a change |
 //! | `time` | monotonic time and wall time |
 
 pub mod engine;
@@ -19,8 +20,10 @@ mod permits;
 pub mod schedule;
 pub mod snapshot;
 pub mod time;
+pub mod verdict;
 
-pub use engine::{CheckTiming, Engine, Job, NewMember, Resumed, Thresholds, Transition};
+pub use engine::{CheckTiming, Engine, Job, NewMember, Thresholds, Transition};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 pub use snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, ResultCounts};
 pub use time::{MonotonicTime, Now, Timestamp};
+pub use verdict::{ConfirmedAt, Resumed, VerdictFrom};

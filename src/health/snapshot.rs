@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 use super::time::{Timestamp, nanos};
-use crate::channel::Health;
+use super::verdict::{ConfirmedAt, Resumed, VerdictFrom};
+use crate::channel::{Continuity, Health};
 
 /// Members per page: few, because a write to a page that a reader holds copies it.
 pub const PAGE: usize = 16;
@@ -22,14 +23,18 @@ pub const PAGE: usize = 16;
 pub struct MemberState {
     /// Tells apart the members that used one slot one after another.
     pub generation: u32,
-    /// The verdict.
+    /// The verdict, or what counts as long as there is none.
     pub health: Health,
+    /// Whose it is.
+    pub verdict_from: VerdictFrom,
     /// Successes in a row up to the last conclusive probe.
     pub consecutive_successes: u32,
     /// Failures in a row up to the last conclusive probe.
     pub consecutive_failures: u32,
     /// When `health` became what it is.
     pub since: Timestamp,
+    /// When the last conclusive probe began, of this check or an earlier one.
+    pub confirmed: ConfirmedAt,
     /// Probes so far by result.
     pub counts: ResultCounts,
     /// Transitions so far by the health they led to, in [`Health::ALL`] order.
@@ -47,14 +52,59 @@ impl MemberState {
         Self {
             generation,
             health,
+            verdict_from: VerdictFrom::InitialState,
             consecutive_successes: 0,
             consecutive_failures: 0,
             since,
+            confirmed: ConfirmedAt::default(),
             counts: ResultCounts::default(),
             transitions: [0; 3],
             last: None,
             certificate_not_after: None,
         }
+    }
+
+    /// What the member could go on with elsewhere.
+    #[must_use]
+    pub fn known(&self) -> Resumed {
+        Resumed {
+            health: self.health,
+            from: self.verdict_from,
+            consecutive_successes: self.consecutive_successes,
+            consecutive_failures: self.consecutive_failures,
+            since: self.since,
+            confirmed: self.confirmed,
+        }
+    }
+
+    /// Takes over what was known elsewhere, and the health that goes with it.
+    pub(super) fn resume(&mut self, known: Resumed) {
+        let Resumed { health, from, consecutive_successes, consecutive_failures, since, confirmed } = known;
+        (self.health, self.verdict_from) = (health, from);
+        (self.consecutive_successes, self.consecutive_failures) =
+            (consecutive_successes, consecutive_failures);
+        (self.since, self.confirmed) = (since, confirmed);
+    }
+
+    /// The member after a change of its channel. Its totals go on in any case.
+    pub(super) fn through(
+        &self,
+        continuity: Continuity,
+        (generation, initial): (u32, Health),
+        now: Timestamp,
+    ) -> Self {
+        if continuity == Continuity::Kept {
+            return Self { generation, ..self.clone() };
+        }
+        let mut state = Self {
+            counts: self.counts,
+            transitions: self.transitions,
+            ..Self::new(generation, initial, now)
+        };
+        if let Some(known) = self.known().through(continuity, now) {
+            state.resume(known);
+        }
+        state
     }
 }
 

@@ -33,8 +33,8 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Wall-clock time: nanoseconds since the Unix epoch. For display only; no
-/// decision is taken on it.
+/// Wall-clock time: nanoseconds since the Unix epoch. For display; the one decision that
+/// is taken on it is whether a verdict is too old to go on with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 

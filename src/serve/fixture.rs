@@ -10,7 +10,7 @@ use crate::channel::fixture::{channel, member};
 use crate::channel::{Channel, CodeSet, Health, HttpCheck, HttpMethod, Protocol};
 use crate::health::{
     ChannelStats, DriverSnapshot, Durations, LastProbe, MemberReason, MemberState, Outcome, Phases,
-    ProberReason, ResultCounts, Timestamp,
+    ProberReason, ResultCounts, Timestamp, VerdictFrom,
 };
 use crate::store::{StoreError, StoredKind, WriteState};
 
@@ -51,11 +51,14 @@ pub(super) fn snapshot() -> Snapshot {
 }
 
 /// Members beyond the given states (the last two of `web`) are not known to any
-/// driver; `idle` has a fresh state.
+/// driver; of `idle` only what was known before its check was switched off.
 fn place(channels: Vec<Channel>, states: [MemberState; 6]) -> Snapshot {
     let channels = in_effect(channels, 2);
     let [certificate, secure, primary, other_group, standby, disabled] = states;
-    let idle = MemberState::new(0, Health::Unknown, Timestamp(START));
+    let idle = MemberState {
+        verdict_from: VerdictFrom::LastKnown(Health::Unhealthy),
+        ..MemberState::new(0, Health::Unknown, Timestamp(START))
+    };
     let states = [certificate, secure, idle, primary, other_group, standby, disabled];
     // Nobody has this generation.
     let nobody = MemberState::new(u32::MAX, Health::Unknown, Timestamp(START));
@@ -109,6 +112,7 @@ fn driver(members: Vec<MemberState>, in_flight: usize) -> DriverSnapshot {
 
 fn healthy(successes: u64) -> MemberState {
     MemberState {
+        verdict_from: VerdictFrom::Check,
         consecutive_successes: 7,
         counts: ResultCounts { success: successes, failure: 1, inconclusive: 0 },
         transitions: [0, 1, 0],
@@ -157,6 +161,7 @@ fn failing() -> MemberState {
 fn unhealthy() -> MemberState {
     MemberState {
         health: Health::Unhealthy,
+        verdict_from: VerdictFrom::EarlierCheck,
         consecutive_failures: 3,
         transitions: [1, 1, 2],
         last: Some(LastProbe {

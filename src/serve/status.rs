@@ -18,8 +18,8 @@ use super::http::PageError;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::wire::AsText;
-use crate::channel::{MemberAddress, MemberStatus, OutOfRotation, Role, Tier};
-use crate::health::{LastProbe, Phases, Timestamp};
+use crate::channel::{Health, MemberAddress, MemberStatus, OutOfRotation, Role, Tier};
+use crate::health::{LastProbe, MemberState, Phases, Timestamp, VerdictFrom};
 use crate::store::{StoredKind, WriteState};
 
 const CONTENT_TYPE: &str = "application/json";
@@ -188,6 +188,8 @@ struct MemberBody<'a> {
     enabled: bool,
     weight: u16,
     health: &'static str,
+    verdict_from: Option<&'static str>,
+    last_known: Option<&'static str>,
     in_rotation: bool,
     out_of_rotation: Option<&'static str>,
     open_picks: u32,
@@ -207,6 +209,8 @@ impl<'a> MemberBody<'a> {
             enabled: view.member.status() == MemberStatus::Enabled,
             weight: view.weight(),
             health: view.health().word(),
+            verdict_from: view.state.and_then(verdict_from),
+            last_known: view.state.and_then(last_known),
             in_rotation: out_of_rotation.is_none(),
             out_of_rotation: out_of_rotation.map(OutOfRotation::word),
             open_picks: view.open_picks(),
@@ -218,6 +222,24 @@ impl<'a> MemberBody<'a> {
                 .and_then(|state| state.last.as_ref())
                 .map(|last| ProbeBody::of(last, view.peer())),
         }
+    }
+}
+
+/// Whose the health is; nobody's while it is unknown, but for what is known from before.
+fn verdict_from(state: &MemberState) -> Option<&'static str> {
+    match state.verdict_from {
+        VerdictFrom::InitialState => (state.health != Health::Unknown).then_some("initial_state"),
+        VerdictFrom::Check => Some("check"),
+        VerdictFrom::EarlierCheck => Some("earlier check"),
+        VerdictFrom::LastKnown(_) => Some("last known"),
+    }
+}
+
+/// The verdict of before its check was switched off.
+fn last_known(state: &MemberState) -> Option<&'static str> {
+    match state.verdict_from {
+        VerdictFrom::LastKnown(health) => Some(health.word()),
+        VerdictFrom::InitialState | VerdictFrom::Check | VerdictFrom::EarlierCheck => None,
     }
 }
 

@@ -31,5 +31,6 @@ pub use local::LocalStore;
 pub use monitor::{StoredKind, WriteMonitor, WriteState};
 pub use record::{Batch, Collection, Record, RecordChange, RecordKey, StoreContents};
 pub use verdict::{
-    BootTime, DefinitionHash, Recall, SavedAt, SavedVerdicts, VerdictFile, VerdictKey, VerdictRecord,
+    AddressKey, BootTime, ChannelKeys, MemberKeys, OwnerKey, Recall, RecalledVerdict, SavedAt, SavedVerdicts,
+    VerdictFile, VerdictRecord, WholeKeys,
 };

@@ -1,14 +1,12 @@
-//! Verdicts that outlive the daemon: whose they are, their bytes and their file,
-//! and how old is too old.
-//!
-//! A verdict is found again only by a member of the same channel at the same
-//! place that is asked the same. Whatever differs makes another key, so that the
-//! member starts at unknown.
+//! Verdicts that outlive the daemon: their bytes and their file, and how old is too old.
+//! Whose they are, `keys` says.
 //!
 //! The file is written whole each time, so it is flat: a head, records of one
-//! length, a checksum. 37 bytes a member: 3.7 MB for 100,000. It is written
+//! length, a checksum. 53 bytes a member: 5.3 MB for 100,000. It is written
 //! beside the old one, flushed, and moved into its place, so that a crash leaves
 //! one of the two.
+
+mod keys;
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -20,69 +18,124 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+pub use self::keys::{AddressKey, ChannelKeys, MemberKeys, OwnerKey, QuestionKey, WholeKey, WholeKeys};
 use super::directory::StateDirectory;
 use super::error::StoreError;
-use crate::channel::{Channel, Health, Member};
-use crate::health::{Resumed, Timestamp};
+use crate::channel::Health;
+use crate::health::time::nanos;
+use crate::health::{ConfirmedAt, Resumed, Timestamp, VerdictFrom};
 
 const FILE: &str = "verdicts";
 /// How the file begins; its last two bytes are the version, little-endian.
 const MAGIC: &[u8; 14] = b"vitald-verdict";
-const VERSION: u16 = 1;
-const RECORD: usize = 16 + 1 + 4 + 4 + 8 + 4;
+const VERSION: u16 = 2;
+const RECORD: usize = 16 + 8 + 8 + 1 + 4 + 4 + 8 + 4;
+/// That of vitald 0.1, and the length of its records.
+const FIRST_VERSION: u16 = 1;
+const FIRST_RECORD: usize = 16 + 1 + 4 + 4 + 8 + 4;
 const CHECKSUM: usize = 32;
+/// Added to a record's verdict when its key is of vitald 0.1.
+const WHOLE: u8 = 0x80;
 
-/// The hash of a channel's check with its options. Made once per channel.
+/// Every health with whose it can be; on disk, the number of its place here.
+const VERDICTS: [(Health, VerdictFrom); 7] = [
+    (Health::Unknown, VerdictFrom::InitialState),
+    (Health::Healthy, VerdictFrom::Check),
+    (Health::Unhealthy, VerdictFrom::Check),
+    (Health::Healthy, VerdictFrom::EarlierCheck),
+    (Health::Unhealthy, VerdictFrom::EarlierCheck),
+    (Health::Unknown, VerdictFrom::LastKnown(Health::Healthy)),
+    (Health::Unknown, VerdictFrom::LastKnown(Health::Unhealthy)),
+];
+
+/// Whose a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefinitionHash([u8; 32]);
-
-impl DefinitionHash {
-    /// The hash of what the channel asks its members; none when it asks nothing.
-    pub fn of(channel: &Channel) -> Option<Self> {
-        channel.active_check()?;
-        Some(Self(Sha256::digest(channel.check_definition().as_bytes()).into()))
-    }
-}
-
-/// Finds a member's verdict again after a restart. SHA-256, because std's hashers
-/// may change with the compiler; cut to 128 bits, which no two of millions of
-/// members share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VerdictKey([u8; 16]);
-
-impl VerdictKey {
-    /// The key of a member of that channel, whose check has that hash.
-    pub fn of(definition: DefinitionHash, channel: &Channel, member: &Member) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(definition.0);
-        let mut text = |text: &str| {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        let identity = channel.host_identity(member);
-        text(channel.name());
-        text(identity.group());
-        text(&identity.server());
-        hash.update(identity.port().to_le_bytes());
-        hash.update(channel.check_port(member).get().to_le_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut key = [0; 16];
-        key.copy_from_slice(digest.split_at(16).0);
-        Self(key)
-    }
+pub enum VerdictSubject {
+    /// The member with these keys.
+    Member(MemberKeys),
+    /// The member that vitald 0.1 knew by this key, with the very check that it had.
+    Whole(WholeKey),
 }
 
 /// What is kept of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerdictRecord {
     /// Whose it is.
-    pub key: VerdictKey,
-    /// The verdict and its counts; unknown members are kept for their counts.
-    pub resumed: Resumed,
+    pub subject: VerdictSubject,
+    /// The health that counted. With [`VerdictFrom::InitialState`] it is unknown.
+    pub health: Health,
+    /// Whose verdict that was.
+    pub from: VerdictFrom,
+    /// Successes in a row; members without a verdict are kept for their counts.
+    pub consecutive_successes: u32,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// When `health` became what it was.
+    pub since: Timestamp,
     /// How long before the saving the last conclusive probe was; kept in whole
     /// seconds, rounded up. A verdict that was resumed and not probed since goes
     /// on ageing: restarts alone never make it young again.
     pub unconfirmed: Duration,
+}
+
+impl VerdictRecord {
+    /// What to keep of a member at `now`; nothing as long as no probe has said anything,
+    /// or when nothing of it could go on.
+    pub fn of(keys: MemberKeys, known: &Resumed, now: Timestamp) -> Option<Self> {
+        let is_last_known = matches!(known.from, VerdictFrom::LastKnown(_));
+        if is_last_known == keys.question.is_some() {
+            return None;
+        }
+        let confirmed = known.confirmed.time()?;
+        Some(Self {
+            subject: VerdictSubject::Member(keys),
+            health: match known.from {
+                VerdictFrom::InitialState => Health::Unknown,
+                _ => known.health,
+            },
+            from: known.from,
+            consecutive_successes: known.consecutive_successes,
+            consecutive_failures: known.consecutive_failures,
+            since: known.since,
+            unconfirmed: Duration::from_nanos(now.0.saturating_sub(confirmed.0)),
+        })
+    }
+
+    /// What a member can go on with at `now`; `unconfirmed` is as of then.
+    fn resumed(&self, now: Timestamp) -> Resumed {
+        Resumed {
+            health: self.health,
+            from: self.from,
+            consecutive_successes: self.consecutive_successes,
+            consecutive_failures: self.consecutive_failures,
+            since: self.since,
+            confirmed: ConfirmedAt::at(Timestamp(now.0.saturating_sub(nanos(self.unconfirmed)))),
+        }
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        // Of a health that nobody can have said, nothing is kept.
+        let Some((number, _)) = (0..).zip(VERDICTS).find(|(_, verdict)| *verdict == (self.health, self.from))
+        else {
+            return;
+        };
+        let (address, owner, question, flag) = match self.subject {
+            VerdictSubject::Member(MemberKeys { address, owner, question }) => {
+                (address.0, owner.0, question.map_or([0; 8], |question| question.0), 0)
+            }
+            VerdictSubject::Whole(key) => (key.0, [0; 8], [0; 8], WHOLE),
+        };
+        bytes.extend_from_slice(&address);
+        bytes.extend_from_slice(&owner);
+        bytes.extend_from_slice(&question);
+        bytes.push(flag | number);
+        bytes.extend_from_slice(&self.consecutive_successes.to_le_bytes());
+        bytes.extend_from_slice(&self.consecutive_failures.to_le_bytes());
+        bytes.extend_from_slice(&self.since.0.to_le_bytes());
+        let unconfirmed = self.unconfirmed;
+        let seconds = unconfirmed.as_secs().saturating_add((unconfirmed.subsec_nanos() > 0).into());
+        bytes.extend_from_slice(&u32::try_from(seconds).unwrap_or(u32::MAX).to_le_bytes());
+    }
 }
 
 /// When verdicts were saved, by the clocks of `daemon`.
@@ -137,25 +190,14 @@ impl SavedVerdicts {
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.boot_id).to_le_bytes());
         bytes.extend_from_slice(&boot.map_or(0, |boot| boot.nanos).to_le_bytes());
         for record in &self.records {
-            let VerdictRecord { key, resumed, unconfirmed } = record;
-            bytes.extend_from_slice(&key.0);
-            bytes.push(match resumed.health {
-                Health::Unknown => 0,
-                Health::Healthy => 1,
-                Health::Unhealthy => 2,
-            });
-            bytes.extend_from_slice(&resumed.consecutive_successes.to_le_bytes());
-            bytes.extend_from_slice(&resumed.consecutive_failures.to_le_bytes());
-            bytes.extend_from_slice(&resumed.since.0.to_le_bytes());
-            let seconds = unconfirmed.as_secs().saturating_add((unconfirmed.subsec_nanos() > 0).into());
-            bytes.extend_from_slice(&u32::try_from(seconds).unwrap_or(u32::MAX).to_le_bytes());
+            record.encode(&mut bytes);
         }
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
         bytes
     }
 
-    /// Reads what [`SavedVerdicts::encode`] wrote.
+    /// Reads what [`SavedVerdicts::encode`] wrote, here or in vitald 0.1.
     ///
     /// # Errors
     /// A newer version, or anything that is not as it was written; the text goes
@@ -167,10 +209,15 @@ impl SavedVerdicts {
         if head.take() != Some(*MAGIC) {
             return Err(damaged("it does not begin as verdicts do"));
         }
-        match head.take().map(u16::from_le_bytes).ok_or_else(cut_off)? {
-            VERSION => {}
+        let version = head.take().map(u16::from_le_bytes).ok_or_else(cut_off)?;
+        match version {
+            FIRST_VERSION | VERSION => {}
             0 => return Err(damaged("it has version 0")),
-            newer => return Err(format!("it has version {newer}, this vitald reads version {VERSION}")),
+            newer => {
+                return Err(format!(
+                    "it has version {newer}, this vitald reads versions {FIRST_VERSION} to {VERSION}"
+                ));
+            }
         }
         let end = bytes.len().checked_sub(CHECKSUM).ok_or_else(cut_off)?;
         let (content, checksum) = bytes.split_at(end);
@@ -185,12 +232,17 @@ impl SavedVerdicts {
         let boot_id = head.take().map(u128::from_le_bytes).ok_or_else(cut_off)?;
         let nanos = head.take().map(u64::from_le_bytes).ok_or_else(cut_off)?;
         let boot = (has_boot == 1).then_some(BootTime { boot_id, nanos });
-        let (records, rest) = records.as_chunks::<RECORD>();
-        if !rest.is_empty() {
+        let length = if version == FIRST_VERSION { FIRST_RECORD } else { RECORD };
+        if records.len() % length != 0 {
             return Err(cut_off());
         }
-        let records: Option<Vec<VerdictRecord>> =
-            records.iter().map(|record| ByteReader(record).record()).collect();
+        let records: Option<Vec<VerdictRecord>> = records
+            .chunks_exact(length)
+            .map(|record| match version {
+                FIRST_VERSION => ByteReader(record).first_record(),
+                _ => ByteReader(record).record(),
+            })
+            .collect();
         let records = records.ok_or_else(|| damaged("a record has an unknown verdict"))?;
         Ok(Self { saved_at: SavedAt { wall, boot }, records })
     }
@@ -205,12 +257,14 @@ impl SavedVerdicts {
             None => Err(Refusal::FromTheFuture),
             Some(age) if age > limit => Err(Refusal::TooOld { age, limit }),
             Some(age) => {
-                let aged = self.records.into_iter().map(|record| {
+                let mut recall = Recall { age, now: now.wall, ..Recall::default() };
+                for record in self.records {
                     let unconfirmed = record.unconfirmed.saturating_add(age);
-                    (record.key, VerdictRecord { unconfirmed, ..record })
-                });
-                let records = aged.filter(|(_, record)| record.unconfirmed <= limit).collect();
-                Ok(Recall { records, age })
+                    if unconfirmed <= limit {
+                        recall.add(VerdictRecord { unconfirmed, ..record }, now.wall);
+                    }
+                }
+                Ok(recall)
             }
         }
     }
@@ -232,14 +286,62 @@ pub enum Refusal {
     FromTheFuture,
 }
 
+/// A kept verdict of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecalledVerdict {
+    /// The channel and group that had the member.
+    pub owner: OwnerKey,
+    /// What it was asked; none when it was not probed.
+    pub question: Option<QuestionKey>,
+    /// What it can go on with.
+    pub resumed: Resumed,
+}
+
 /// Kept verdicts, young enough to go on with.
 #[derive(Debug, Clone, Default)]
 pub struct Recall {
-    /// By key, with `unconfirmed` as of now. A member has none when it, its
-    /// channel or its check is new or changed.
-    pub records: HashMap<VerdictKey, VerdictRecord>,
+    addresses: HashMap<AddressKey, Vec<RecalledVerdict>>,
+    /// Those of vitald 0.1.
+    wholes: HashMap<WholeKey, Resumed>,
+    members: usize,
     /// How long ago they were saved.
     pub age: Duration,
+    /// When they were read.
+    pub now: Timestamp,
+}
+
+impl Recall {
+    fn add(&mut self, record: VerdictRecord, now: Timestamp) {
+        let resumed = record.resumed(now);
+        self.members += 1;
+        match record.subject {
+            VerdictSubject::Member(MemberKeys { address, owner, question }) => {
+                let verdict = RecalledVerdict { owner, question, resumed };
+                self.addresses.entry(address).or_default().push(verdict);
+            }
+            VerdictSubject::Whole(key) => drop(self.wholes.insert(key, resumed)),
+        }
+    }
+
+    /// Of how many members there is one.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Those of the members that had an address.
+    pub fn at(&self, address: AddressKey) -> &[RecalledVerdict] {
+        self.addresses.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether some are of vitald 0.1.
+    pub fn has_wholes(&self) -> bool {
+        !self.wholes.is_empty()
+    }
+
+    /// The one that vitald 0.1 kept of a member with its check.
+    pub fn whole(&self, key: WholeKey) -> Option<Resumed> {
+        self.wholes.get(&key).copied()
+    }
 }
 
 /// The file of verdicts in a state directory.
@@ -310,21 +412,48 @@ impl ByteReader<'_> {
     }
 
     fn record(&mut self) -> Option<VerdictRecord> {
-        let key = VerdictKey(self.take()?);
-        let health = match self.take()? {
-            [0] => Health::Unknown,
-            [1] => Health::Healthy,
-            [2] => Health::Unhealthy,
+        let (address, owner, question) = (self.take()?, OwnerKey(self.take()?), QuestionKey(self.take()?));
+        let [byte] = self.take()?;
+        let (health, from) = *VERDICTS.get(usize::from(byte & !WHOLE))?;
+        let subject = if byte & WHOLE == 0 {
+            let is_last_known = matches!(from, VerdictFrom::LastKnown(_));
+            let question = Some(question).filter(|_| !is_last_known);
+            VerdictSubject::Member(MemberKeys { address: AddressKey(address), owner, question })
+        } else {
+            VerdictSubject::Whole(WholeKey(address))
+        };
+        self.rest(subject, (health, from))
+    }
+
+    /// A record of vitald 0.1. Its check asked in another way, so the verdict is carried
+    /// over, and the counts are not.
+    fn first_record(&mut self) -> Option<VerdictRecord> {
+        let subject = VerdictSubject::Whole(WholeKey(self.take()?));
+        let verdict = match self.take()? {
+            [0] => (Health::Unknown, VerdictFrom::InitialState),
+            [1] => (Health::Healthy, VerdictFrom::EarlierCheck),
+            [2] => (Health::Unhealthy, VerdictFrom::EarlierCheck),
             _ => return None,
         };
-        let resumed = Resumed {
+        let record = self.rest(subject, verdict)?;
+        Some(VerdictRecord { consecutive_successes: 0, consecutive_failures: 0, ..record })
+    }
+
+    /// What a record ends with.
+    fn rest(
+        &mut self,
+        subject: VerdictSubject,
+        (health, from): (Health, VerdictFrom),
+    ) -> Option<VerdictRecord> {
+        Some(VerdictRecord {
+            subject,
             health,
+            from,
             consecutive_successes: u32::from_le_bytes(self.take()?),
             consecutive_failures: u32::from_le_bytes(self.take()?),
             since: Timestamp(u64::from_le_bytes(self.take()?)),
-        };
-        let unconfirmed = Duration::from_secs(u32::from_le_bytes(self.take()?).into());
-        Some(VerdictRecord { key, resumed, unconfirmed })
+            unconfirmed: Duration::from_secs(u32::from_le_bytes(self.take()?).into()),
+        })
     }
 }
 

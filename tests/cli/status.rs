@@ -127,6 +127,24 @@ fn limited_probing_is_a_line() {
 }
 
 #[test]
+fn a_verdict_says_whose_it_is_where_the_check_did_not_reach_it() {
+    let rows = [
+        ("unhealthy", r#""earlier check","last_known":null"#, "unhealthy (earlier check)"),
+        ("unknown", r#""last known","last_known":"unhealthy""#, "unknown (last known: unhealthy)"),
+        ("healthy", r#""initial_state","last_known":null"#, "healthy (initial_state)"),
+        ("healthy", r#""check","last_known":null"#, "healthy"),
+    ];
+    for (health, from, shown) in rows {
+        let body = status(true, false, &[(health, health != "unhealthy")]);
+        let body = body.replace("\"since\"", &format!("\"verdict_from\":{from},\"since\""));
+        let server = FakeServer::start(vec![answer("200 OK", &body)]);
+        let outcome = vitald(&["status", "--url", &server.url()]);
+        let is_shown = outcome.stdout.lines().any(|line| line.split("  ").any(|cell| cell.trim() == shown));
+        assert!(is_shown, "{shown}: {}", outcome.stdout);
+    }
+}
+
+#[test]
 fn json_is_the_daemons_own() {
     let body = status(true, false, &[("unhealthy", false)]);
     let server = FakeServer::start(vec![answer("200 OK", &body)]);

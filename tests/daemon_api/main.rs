@@ -145,6 +145,93 @@ fn an_orderly_restart_goes_on_with_its_verdicts() {
     assert_ne!(since(&daemon), before, "the limit on age is 0");
 }
 
+/// A channel of a file, whose member listens nowhere, with more lines of its check.
+fn dead(name: &str, check: &str) -> String {
+    format!(
+        "[[channels]]\nname = \"{name}\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+         [channels.vpc_health_config]\nprotocol = \"TCP\"\nthreshold_normal = 1\ntime_interval = 60\n{check}\n\
+         [[channels.members]]\nhost = \"127.0.0.1\"\n"
+    )
+}
+
+/// Health, whose it is and since when, of a channel's first member.
+fn known(daemon: &Daemon, channel: &str) -> [String; 3] {
+    let status = daemon.send("GET", &format!("/v1/channels/{channel}"), "", "").json();
+    ["health", "verdict_from", "since"].map(|field| text(&status, &format!("/members/0/{field}")).to_owned())
+}
+
+/// docs/config.md, "Changes": the same over a restart as in a reload.
+#[test]
+fn a_restart_carries_verdicts_over_as_a_reload_does() {
+    let (quick, slow) = ("threshold_abnormal = 1\ntimeout = 1", "threshold_abnormal = 9\ntimeout = 2");
+    let http = "threshold_abnormal = 9\ntimeout = 2\nport = 2";
+    let off = "threshold_abnormal = 9\ntimeout = 2\nstatus = 2";
+    let home = Home::new(&dead("web", quick));
+    let daemon = home.start();
+    until("a verdict", || {
+        let status = daemon.send("GET", "/v1/channels/web", "", "").json();
+        (status["unhealthy"] == 1).then_some(())
+    });
+    let [_, _, since] = known(&daemon, "web");
+    daemon.stop();
+    // Each goes on from the one before.
+    let rows = [
+        ("thresholds and timeout", "web", slow, "check"),
+        ("renamed, with another timeout", "shop", quick, "check"),
+        ("another port is asked", "shop", http, "earlier check"),
+        ("the same again", "shop", http, "earlier check"),
+    ];
+    for (what, name, check, from) in rows {
+        home.configure(&dead(name, check));
+        let daemon = home.start();
+        assert_eq!(known(&daemon, name), ["unhealthy", from, &since], "{what}");
+        assert_eq!(daemon.send("GET", "/readyz", "", "").status, 200, "{what}: nobody is unknown");
+        daemon.stop();
+    }
+    home.configure(&dead("shop", off));
+    let daemon = home.start();
+    let [health, from, _] = known(&daemon, "shop");
+    assert_eq!([health, from], ["unknown", "last known"]);
+    daemon.stop();
+    home.configure(&dead("shop", http));
+    let daemon = home.start();
+    let [health, from, _] = known(&daemon, "shop");
+    assert_eq!([health, from], ["unhealthy", "earlier check"]);
+}
+
+/// docs/config.md, "Changes": the same through the API.
+#[test]
+fn calls_carry_verdicts_over_as_a_reload_does() {
+    let home = Home::new("");
+    let daemon = home.start();
+    let mut body = checked("web", &[1]);
+    body["vpc_health_config"]["time_interval"] = json!(60);
+    let id = create(&daemon, &body);
+    until("a verdict", || (verdicts(&daemon, &id) == ["unhealthy"]).then_some(()));
+    let [_, _, since] = known(&daemon, "web");
+    let mut config = body["vpc_health_config"].clone();
+    let mut put = |key: &str, value: Value| {
+        config[key] = value;
+        let at = path(&format!("/{id}/health-config"));
+        daemon.local_json("PUT", &at, Some(&config), 200);
+        known(&daemon, "web")
+    };
+    assert_eq!(put("threshold_abnormal", json!(9)), ["unhealthy", "check", &since]);
+    assert_eq!(put("time_interval", json!(61)), ["unhealthy", "check", &since]);
+    assert_eq!(put("port", json!(2)), ["unhealthy", "earlier check", &since]);
+    let [health, from, _] = put("status", json!(2));
+    assert_eq!([health, from], ["unknown", "last known"]);
+    assert_eq!(verdicts(&daemon, &id), ["unknown"]);
+    let [health, from, again] = put("status", json!(1));
+    assert_eq!([health, from], ["unhealthy", "earlier check"]);
+    // Into a group.
+    body["member_groups"] = json!([{"member_group_name": "blue"}]);
+    body["members"][0]["member_group_name"] = json!("blue");
+    body.as_object_mut().expect("an object").remove("vpc_health_config");
+    daemon.local_json("PUT", &path(&format!("/{id}")), Some(&body), 200);
+    assert_eq!(known(&daemon, "web"), ["unhealthy", "earlier check", &again]);
+}
+
 #[test]
 fn a_reload_keeps_what_the_api_made_and_refuses_a_clash() {
     let home = Home::new(FROM_FILE);

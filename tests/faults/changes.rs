@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::address::own_address;
 use crate::arena::{Daemon, members_runtime, text};
 use crate::peer::{Peer, Step};
@@ -114,8 +116,19 @@ fn a_member_that_returns_starts_at_unknown_and_is_probed_once_per_interval() {
     assert!((15..=25).contains(&probes), "{probes} probes while its neighbour got twenty");
 }
 
+/// Health, whose it is, and what was last known.
+fn verdict(daemon: &Daemon, channel: &str, peer: &Peer) -> [Option<String>; 3] {
+    let members = daemon.members();
+    let member = members.get(&(channel.to_owned(), peer.address.to_string()));
+    ["/health", "/verdict_from", "/last_known"].map(|field| text(member?, field))
+}
+
+fn words(words: [&str; 3]) -> [Option<String>; 3] {
+    words.map(|word| (word != "null").then(|| word.to_owned()))
+}
+
 #[test]
-fn a_check_that_is_switched_off_and_on_forgets_the_verdict() {
+fn a_check_that_is_switched_off_and_on_goes_on_with_the_verdict() {
     let peers = serve(&[good()]);
     let [member] = peers.as_slice() else { unreachable!() };
     let slow = Channel { normal: 3, ..QUICK };
@@ -123,14 +136,82 @@ fn a_check_that_is_switched_off_and_on_forgets_the_verdict() {
     let daemon = Daemon::start(crate::folder(), &slow.over(&[member]));
     wait_for(&daemon, "web", member, "healthy");
     daemon.reload(&off.over(&[member]));
-    assert_eq!(health(&daemon, "web", member).as_deref(), Some("unknown"));
+    assert_eq!(verdict(&daemon, "web", member), words(["unknown", "last known", "healthy"]));
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.value("vitald_member_up", &[("channel", "web")]), None);
+    assert_eq!(metrics.value("vitald_member_in_rotation", &[("channel", "web")]), Some(1.0));
     let seen = wait::until("the last probe to end", || (member.open() == 0).then(|| member.seen()));
     // Longer than three intervals: the time is what is looked at.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(member.seen(), seen, "nothing is probed");
     daemon.reload(&slow.over(&[member]));
-    wait_for(&daemon, "web", member, "healthy");
+    assert_eq!(verdict(&daemon, "web", member), words(["healthy", "earlier check", "null"]));
+    wait::until_within(PATIENCE, "the thresholds to speak", || {
+        (verdict(&daemon, "web", member) == words(["healthy", "check", "null"])).then_some(())
+    });
     assert!(member.seen() >= seen + 3, "the thresholds count from the beginning");
+    // Out of date, it is as if nobody knew the member.
+    let none = "[store]\nverdict_age_limit = 0\n";
+    daemon.reload(&(none.to_owned() + &off.over(&[member])));
+    daemon.reload(&(none.to_owned() + &slow.over(&[member])));
+    assert_eq!(verdict(&daemon, "web", member), words(["unknown", "null", "null"]));
+}
+
+/// The rows of docs/config.md, "Changes". At this pace at most one probe comes in
+/// between.
+#[test]
+fn a_member_known_dead_stays_out_whatever_changes() {
+    let peers = serve(&[vec![Step::ReadRequest, Step::Send(b"HTTP/1.1 500 No\r\n\r\n".to_vec())]]);
+    let [dead] = peers.as_slice() else { unreachable!() };
+    let first = Channel { normal: 3, interval: "60s", timeout: "2s", ..QUICK }.over(&[dead]);
+    let slow = first.replace("threshold_abnormal = 1", "threshold_abnormal = 9");
+    let grouped = |name: &str| {
+        let groups = format!("member_groups = [{{ member_group_name = \"{name}\" }}]\nmember_type");
+        format!("{}member_group_name = \"{name}\"\n", slow.replace("member_type", &groups))
+    };
+    let daemon = Daemon::start(crate::folder(), &first);
+    let lines = |lines: &str| slow.replace("[[channels.members]]", &format!("{lines}[[channels.members]]"));
+    let kept = [
+        ("threshold_abnormal", slow.clone()),
+        ("time_interval", slow.replace("60s", "61s")),
+        ("timeout", slow.replace("\"2s\"", "\"1s\"")),
+        ("threshold_normal", slow.replace("threshold_normal = 3", "threshold_normal = 4")),
+        ("close", lines("[channels.probe]\nclose = \"fin\"\n")),
+        ("initial_state", lines("[channels.probe]\ninitial_state = \"healthy\"\n")),
+        ("weight", format!("{slow}weight = 7\n")),
+        ("standby", format!("{slow}is_backup = true\n")),
+        ("strategy", slow.replace("balance_strategy = 1", "balance_strategy = 2")),
+        ("into a group", grouped("blue")),
+        ("into another group", grouped("green")),
+        ("renamed, with another interval", slow.replace("\"web\"", "\"shop\"").replace("60s", "59s")),
+    ];
+    let carried = [
+        ("path", slow.replace("path = \"/\"", "path = \"/other\"")),
+        ("http_code", slow.replace("\"200\"", "\"200,204\"")),
+        ("headers", lines("[channels.probe.headers]\nX-A = \"1\"\n")),
+        ("renamed, with another path", slow.replace("\"web\"", "\"shop\"").replace("\"/\"", "\"/x\"")),
+    ];
+    let kept = kept.map(|(what, config)| (what, config, "check"));
+    let carried = carried.map(|(what, config)| (what, config, "earlier check"));
+    for (what, config, from) in kept.into_iter().chain(carried) {
+        daemon.reload(&first);
+        wait::until_within(PATIENCE, "the verdict", || {
+            (verdict(&daemon, "web", dead) == words(["unhealthy", "check", "null"])).then_some(())
+        });
+        let before = daemon.members().into_values().next().expect("the member");
+        daemon.reload(&config);
+        let after = daemon.members().into_values().next().expect("the member");
+        let now = ["/health", "/verdict_from"].map(|field| text(&after, field));
+        assert_eq!(now, [Some("unhealthy".to_owned()), Some(from.to_owned())], "{what}");
+        assert_eq!(after.get("in_rotation").and_then(Value::as_bool), Some(false), "{what}");
+        assert_eq!(text(&after, "/since"), text(&before, "/since"), "{what}");
+        let failures =
+            |member: &Value| member.get("consecutive_failures").and_then(Value::as_u64).expect("a number");
+        let (before, after) = (failures(&before), failures(&after));
+        let is_as_expected = if from == "check" { after >= before } else { after <= 1 };
+        assert!(is_as_expected, "{what}: {before} failures in a row, then {after}");
+        assert_eq!(daemon.metrics().value("vitald_member_up", &[]), Some(0.0), "{what}");
+    }
 }
 
 #[test]

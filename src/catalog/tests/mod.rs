@@ -1,6 +1,7 @@
 //! What the calls do, and what always holds.
 
 mod model;
+mod recall;
 mod records;
 mod references;
 mod writer;

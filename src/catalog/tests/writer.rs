@@ -8,12 +8,14 @@ use proptest::prelude::*;
 
 use super::{FIRST, Nowhere, Office, at, json, small};
 use crate::balance::Request;
+use crate::catalog::writer::Committed;
 use crate::catalog::*;
-use crate::channel::Health;
+use crate::channel::{Continuity, Health};
 use crate::config;
+use crate::health::{ConfirmedAt, DriverSnapshot, MemberState, Timestamp, VerdictFrom};
 use crate::probe::{Resolver, SystemLookup};
 
-const CHECK: &str = r#"
+pub(super) const CHECK: &str = r#"
 [channels.vpc_health_config]
 protocol = "TCP"
 threshold_normal = 2
@@ -22,7 +24,7 @@ time_interval = 5
 timeout = 2
 "#;
 
-fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> String {
+pub(super) fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> String {
     let mut text = format!(
         "[[channels]]\nname = \"{name}\"\nport = 80\nbalance_strategy = 1\nmember_type = \"ip\"\n{check}\n"
     );
@@ -32,7 +34,7 @@ fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> String {
     text
 }
 
-fn catalog(drivers: usize) -> Catalog {
+pub(super) fn catalog(drivers: usize) -> Catalog {
     let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
     Catalog::new(drivers, 42, resolver)
 }
@@ -46,7 +48,7 @@ fn apply(catalog: &mut Catalog, text: &str) -> Committed {
     commit(catalog, transaction)
 }
 
-fn commit(catalog: &mut Catalog, transaction: Transaction<'_>) -> Committed {
+pub(super) fn commit(catalog: &mut Catalog, transaction: Transaction<'_>) -> Committed {
     let (changes, resources) = transaction.finish();
     let prepared = catalog.prepare(&changes, resources).unwrap();
     catalog.commit(prepared)
@@ -59,9 +61,15 @@ fn entry_of(committed: &Committed) -> &Arc<Entry> {
 fn changes_of(changes: &Committed) -> Vec<String> {
     let text = |change: &DriverCommand<MemberProbe>| match change {
         DriverCommand::Assign(member, probe) => {
-            format!("assign {}.{} probed={}", member.slot, member.generation, probe.is_some())
+            let goes_on = match member.continuity {
+                Continuity::NewMember => "",
+                Continuity::Kept => " kept",
+                Continuity::CarriedOver => " carried",
+                Continuity::LastKnown => " last known",
+            };
+            format!("assign {}.{} probed={}{goes_on}", member.slot, member.generation, probe.is_some())
         }
-        DriverCommand::Refresh(slot, _) => format!("refresh {slot}"),
+        DriverCommand::Refresh(slot, ..) => format!("refresh {slot}"),
         DriverCommand::Resume(slot, generation, resumed) => {
             format!("resume {slot}.{generation} {}", resumed.health.word())
         }
@@ -83,30 +91,224 @@ fn the_same_channels_change_nothing_at_all() {
     assert_eq!(again.summary(), ReloadSummary { channels: 1, members: 2, ..ReloadSummary::default() });
 }
 
+/// The rows of docs/config.md, "Changes", for a member that stays in its channel.
 #[test]
-fn a_changed_weight_refreshes_and_a_changed_check_restarts() {
+fn a_change_carries_over_what_the_table_says() {
     let mut catalog = catalog(1);
-    let text = channel("web", CHECK, &[("10.0.0.1", 80)]);
-    apply(&mut catalog, &text);
-    let weighted = apply(&mut catalog, &format!("{text}weight = 7\n"));
-    assert_eq!(changes_of(&weighted), ["refresh 0"]);
-    let slower = apply(&mut catalog, &text.replace("time_interval = 5", "time_interval = 6"));
-    assert_eq!(
-        (changes_of(&slower), slower.summary().restarted),
-        (vec!["assign 0.1 probed=true".to_owned()], 1)
-    );
-    let off = apply(&mut catalog, &channel("web", &format!("{CHECK}status = 2\n"), &[("10.0.0.1", 80)]));
-    assert_eq!(changes_of(&off), ["assign 0.2 probed=false"]);
+    let http = CHECK.replace("\"TCP\"", "\"HTTP\"\npath = \"/\"\nhttp_code = \"200\"");
+    let text = channel("web", &http, &[("10.0.0.1", 80)]);
+    let probe =
+        |line: &str| text.replace("\n[[channels.members]]", &format!("\n{line}\n[[channels.members]]"));
+    let group =
+        text.replace("member_type", "member_groups = [{ member_group_name = \"blue\" }]\nmember_type");
+    let kept = [
+        ("weight", format!("{text}weight = 7\n"), "refresh 0"),
+        ("standby", format!("{text}is_backup = true\n"), "refresh 0"),
+        ("status", format!("{text}status = 2\n"), "refresh 0"),
+        ("a group that it is not in", group, "refresh 0"),
+        ("timeout", text.replace("timeout = 2", "timeout = 1"), "refresh 0"),
+        ("threshold_normal", text.replace("threshold_normal = 2", "threshold_normal = 1"), "refresh 0"),
+        ("threshold_abnormal", text.replace("threshold_abnormal = 3", "threshold_abnormal = 1"), "refresh 0"),
+        ("close", probe("[channels.probe]\nclose = \"fin\""), "refresh 0"),
+        ("initial_state", probe("[channels.probe]\ninitial_state = \"unhealthy\""), "refresh 0"),
+        ("codes in other words", text.replace("\"200\"", "\"200-200\""), "refresh 0"),
+        ("port written out", text.replace("timeout = 2", "timeout = 2\nport = 80"), "refresh 0"),
+        (
+            "time_interval",
+            text.replace("time_interval = 5", "time_interval = 6"),
+            "assign 0.0 probed=true kept",
+        ),
+    ];
+    let carried = [
+        ("protocol", channel("web", CHECK, &[("10.0.0.1", 80)])),
+        ("path", text.replace("\"/\"", "\"/other\"")),
+        ("method", text.replace("timeout = 2", "timeout = 2\nmethod = \"HEAD\"")),
+        ("http_code", text.replace("\"200\"", "\"200,204\"")),
+        ("check port", text.replace("timeout = 2", "timeout = 2\nport = 81")),
+        ("host", probe("[channels.probe]\nhost = \"app.example\"")),
+        ("headers", probe("[channels.probe.headers]\nX-A = \"1\"")),
+    ];
+    let carried = carried.map(|(what, text)| (what, text, "assign 0.0 probed=true carried"));
+    for (what, changed, expected) in kept.into_iter().chain(carried) {
+        apply(&mut catalog, &text);
+        let committed = apply(&mut catalog, &changed);
+        assert_eq!(changes_of(&committed), [expected], "{what}");
+        let restarted = usize::from(expected.ends_with("carried"));
+        assert_eq!(committed.summary().restarted, restarted, "{what}");
+    }
 }
 
 #[test]
-fn a_host_in_another_case_is_the_same_member_that_is_asked_anew() {
+fn a_host_in_another_case_is_the_same_member_that_is_asked_something_else() {
     let mut catalog = catalog(1);
-    apply(&mut catalog, &channel("web", CHECK, &[("App.example", 80)]));
-    let respelled = apply(&mut catalog, &channel("web", CHECK, &[("app.example", 80)]));
+    let before = apply(&mut catalog, &channel("web", CHECK, &[("App.example", 80), ("10.0.0.1", 80)]));
+    entry_of(&before).set_health(0, Health::Unhealthy);
+    let respelled = apply(&mut catalog, &channel("web", CHECK, &[("app.example", 80), ("10.0.0.1", 80)]));
     assert_eq!((respelled.summary().added, respelled.summary().removed), (0, 0));
-    assert_eq!(changes_of(&respelled), ["assign 0.1 probed=true"]);
-    assert!(entry_of(&respelled).rows[0].balancer_id.is_some(), "the balancer knows it by its new spelling");
+    assert_eq!(changes_of(&respelled), ["assign 0.0 probed=true carried", "refresh 1"]);
+    assert_eq!(picks(&respelled, 2), ["10.0.0.1:80"; 2], "the balancer knows it by its new spelling");
+}
+
+/// What one driver would know: of each slot a verdict, and when it was confirmed.
+fn know(prepared: &mut Prepared, verdicts: &[(u32, VerdictFrom, Health, u64)], now: u64) {
+    let states = verdicts.iter().map(|(generation, from, health, confirmed)| MemberState {
+        verdict_from: *from,
+        confirmed: ConfirmedAt::at(Timestamp(*confirmed)),
+        consecutive_failures: 4,
+        ..MemberState::new(*generation, *health, Timestamp(1))
+    });
+    let drivers = vec![DriverSnapshot { pages: vec![Arc::new(states.collect())], ..DriverSnapshot::empty() }];
+    prepared.learn(DriversKnow {
+        drivers,
+        now: Timestamp(now),
+        age_limit: std::time::Duration::from_nanos(100),
+    });
+}
+
+fn prepare(catalog: &Catalog, text: &str) -> Prepared {
+    let config = config::parse("test.toml", text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
+    let files = config.channels.iter().map(|file| (&file.channel, &*file.file));
+    transaction.put_files(files, UnixSeconds(0)).unwrap();
+    let (changes, resources) = transaction.finish();
+    catalog.prepare(&changes, resources).unwrap()
+}
+
+/// Health, whose, and failures in a row of what members are resumed with.
+pub(super) fn resumed(committed: &Committed) -> Vec<(u32, Health, VerdictFrom, u32)> {
+    let resumed = committed.drivers.iter().flatten().filter_map(|command| match command {
+        DriverCommand::Resume(slot, _, it) => Some((*slot, it.health, it.from, it.consecutive_failures)),
+        _ => None,
+    });
+    resumed.collect()
+}
+
+#[test]
+fn a_check_that_is_switched_off_and_on_again_goes_on_if_its_verdict_is_young() {
+    let off = format!("{CHECK}status = 2\n");
+    for (now, expected) in [(1_100, Health::Unhealthy), (1_101, Health::Unknown)] {
+        let mut catalog = catalog(1);
+        let before = apply(&mut catalog, &channel("web", CHECK, &[("10.0.0.1", 80)]));
+        entry_of(&before).set_health(0, Health::Unhealthy);
+        let switched = apply(&mut catalog, &channel("web", &off, &[("10.0.0.1", 80)]));
+        assert_eq!(changes_of(&switched), ["assign 0.1 probed=false last known"]);
+        assert_eq!(picks(&switched, 1), ["10.0.0.1:80"], "unknown to rotation");
+        let mut prepared = prepare(&catalog, &channel("web", CHECK, &[("10.0.0.1", 80)]));
+        assert!(prepared.asks_drivers());
+        know(&mut prepared, &[(1, VerdictFrom::LastKnown(Health::Unhealthy), Health::Unknown, 1_000)], now);
+        let again = catalog.commit(prepared);
+        let is_young = expected == Health::Unhealthy;
+        let known = resumed(&again);
+        assert_eq!(known.is_empty(), !is_young);
+        if is_young {
+            assert_eq!(known, [(0, Health::Unhealthy, VerdictFrom::EarlierCheck, 0)]);
+        }
+        assert_eq!(picks(&again, 1)[0] == "10.0.0.1:80", !is_young);
+    }
+}
+
+#[test]
+fn members_that_move_go_on_in_their_new_place() {
+    let group = |name: &str| {
+        let text = channel("web", CHECK, &[("10.0.0.1", 80)]);
+        let groups = format!("member_groups = [{{ member_group_name = \"{name}\" }}]\nmember_type");
+        format!("{}member_group_name = \"{name}\"\n", text.replace("member_type", &groups))
+    };
+    let web = channel("web", CHECK, &[("10.0.0.1", 80)]);
+    let rows = [
+        ("channel renamed", web.clone(), channel("shop", CHECK, &[("10.0.0.1", 80)]), VerdictFrom::Check, 4),
+        ("group renamed", group("blue"), group("green"), VerdictFrom::Check, 4),
+        ("into a group", web.clone(), group("blue"), VerdictFrom::Check, 4),
+        (
+            "renamed, and another interval",
+            web.clone(),
+            channel("shop", &CHECK.replace("time_interval = 5", "time_interval = 6"), &[("10.0.0.1", 80)]),
+            VerdictFrom::Check,
+            4,
+        ),
+        (
+            "renamed, and another port of the check",
+            web,
+            channel("shop", &CHECK.replace("timeout = 2", "timeout = 2\nport = 81"), &[("10.0.0.1", 80)]),
+            VerdictFrom::EarlierCheck,
+            0,
+        ),
+    ];
+    for (what, before, after, from, failures) in rows {
+        let mut catalog = catalog(1);
+        apply(&mut catalog, &before);
+        let mut prepared = prepare(&catalog, &after);
+        assert!(prepared.asks_drivers(), "{what}");
+        know(&mut prepared, &[(0, VerdictFrom::Check, Health::Unhealthy, 1_000)], 9_000);
+        let moved = catalog.commit(prepared);
+        let known: Vec<_> =
+            resumed(&moved).into_iter().map(|(_, health, from, count)| (health, from, count)).collect();
+        assert_eq!(known, [(Health::Unhealthy, from, failures)], "{what}");
+        assert_ne!(picks(&moved, 1), ["10.0.0.1:80"], "{what}: the balancer knows");
+    }
+}
+
+#[test]
+fn of_several_old_verdicts_the_latest_conclusive_one_counts() {
+    let other = CHECK.replace("timeout = 2", "timeout = 2\nport = 81");
+    let three = |check: &str| {
+        channel("one", CHECK, &[("10.0.0.1", 80)])
+            + &channel("three", &other, &[("10.0.0.1", 80)])
+            + &channel("two", check, &[("10.0.0.1", 80)])
+    };
+    let check_of = |is_same: bool| if is_same { CHECK } else { &*other };
+    let rows = [
+        // Whose, which health and when, of each; what the check of the last asked; and which counts.
+        (
+            [(VerdictFrom::Check, Health::Unhealthy, 7), (VerdictFrom::Check, Health::Healthy, 9)],
+            true,
+            Health::Healthy,
+        ),
+        (
+            [(VerdictFrom::Check, Health::Unhealthy, 9), (VerdictFrom::Check, Health::Healthy, 7)],
+            true,
+            Health::Unhealthy,
+        ),
+        // No verdict is none.
+        (
+            [(VerdictFrom::Check, Health::Unhealthy, 7), (VerdictFrom::InitialState, Health::Unknown, 9)],
+            true,
+            Health::Unhealthy,
+        ),
+        // The same question counts more.
+        (
+            [(VerdictFrom::Check, Health::Unhealthy, 7), (VerdictFrom::Check, Health::Healthy, 9)],
+            false,
+            Health::Unhealthy,
+        ),
+    ];
+    for ([first, second], is_same, expected) in rows {
+        let mut catalog = catalog(1);
+        apply(&mut catalog, &three(check_of(is_same)));
+        // The third stays, so that nobody has left it.
+        let after =
+            channel("new", CHECK, &[("10.0.0.1", 80)]) + &channel("three", &other, &[("10.0.0.1", 80)]);
+        let mut prepared = prepare(&catalog, &after);
+        let known = |(from, health, at): (VerdictFrom, Health, u64)| (0, from, health, at);
+        let third = known((VerdictFrom::Check, Health::Healthy, 99));
+        know(&mut prepared, &[known(first), third, known(second)], 100);
+        let moved = catalog.commit(prepared);
+        assert_eq!(resumed(&moved).iter().map(|it| it.1).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
+fn an_address_that_is_still_where_it_was_is_a_new_member_elsewhere() {
+    let mut catalog = catalog(1);
+    let web = channel("web", CHECK, &[("10.0.0.1", 80)]);
+    apply(&mut catalog, &web);
+    let prepared = prepare(&catalog, &(web + &channel("shop", CHECK, &[("10.0.0.1", 80)])));
+    assert!(!prepared.asks_drivers());
+    let moved = prepare(&catalog, &channel("web", CHECK, &[("10.0.0.1", 81)]));
+    assert!(moved.asks_drivers(), "somebody leaves and somebody comes");
+    let mut moved = moved;
+    know(&mut moved, &[(0, VerdictFrom::Check, Health::Unhealthy, 1)], 2);
+    assert!(resumed(&catalog.commit(moved)).is_empty(), "another port is another member");
 }
 
 #[test]
@@ -165,12 +367,10 @@ fn a_balancer_follows_verdicts_and_outlives_changes_of_members() {
     let least = apply(&mut catalog, &least);
     assert_eq!(picks(&least, 3), ["10.0.0.1:80"; 3]);
 
-    // A changed check starts at unknown, and unknown members take traffic.
-    let slower = text.replace("time_interval = 5", "time_interval = 6");
-    let restarted = apply(&mut catalog, &slower);
-    let mut both = picks(&restarted, 2);
-    both.sort();
-    assert_eq!(both, ["10.0.0.1:80", "10.0.0.2:80"]);
+    // Nor a changed check.
+    let other = text.replace("timeout = 2", "timeout = 2\nport = 81");
+    let carried = apply(&mut catalog, &other);
+    assert_eq!(picks(&carried, 3), ["10.0.0.1:80"; 3]);
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub(in crate::cli) struct MemberDocument {
     pub(in crate::cli) enabled: bool,
     pub(in crate::cli) weight: u32,
     pub(in crate::cli) health: HealthWord,
+    /// Whose verdict that is.
+    #[serde(default)]
+    pub(in crate::cli) verdict_from: Option<String>,
+    /// What it was when it was checked last.
+    #[serde(default)]
+    pub(in crate::cli) last_known: Option<HealthWord>,
     pub(in crate::cli) in_rotation: bool,
     /// None in the moment before its driver has taken the member over.
     pub(in crate::cli) since: Option<String>,
@@ -74,6 +80,17 @@ pub(in crate::cli) enum HealthWord {
     Unhealthy,
     #[serde(other)]
     Unknown,
+}
+
+impl HealthWord {
+    /// The word people read.
+    pub(in crate::cli) fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A member's last probe.
@@ -225,6 +242,8 @@ mod tests {
                 "unhealthy" => HealthWord::Unhealthy,
                 _ => HealthWord::Unknown,
             },
+            verdict_from: None,
+            last_known: None,
             in_rotation: words[2] == "in",
             since: words.get(3).map(|&since| since.to_owned()),
             last_probe: None,

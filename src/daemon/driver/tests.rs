@@ -153,7 +153,8 @@ fn member(slot: u32, generation: u32, interval: Duration) -> NewMember {
     let offset = (0..=slot).map(|_| allotter.allot(interval).offset).last().unwrap_or(Offset(0));
     let thresholds = Thresholds { normal: 2, abnormal: 3 };
     let timing = CheckTiming { interval, thresholds, offset, window: START_WINDOW };
-    NewMember { slot, generation, channel: 0, timing: Some(timing), initial: Health::Unknown }
+    let (initial, continuity) = (Health::Unknown, Continuity::NewMember);
+    NewMember { slot, generation, channel: 0, timing: Some(timing), initial, continuity }
 }
 
 fn assign(members: u32, interval: Duration, check: &FakeProbe) -> Vec<DriverCommand<FakeProbe>> {
@@ -349,7 +350,7 @@ async fn a_refreshed_check_keeps_verdict_and_offset() {
     bench.apply(assign(1, SECOND, &old)).await;
     tokio::time::sleep(SECOND * 5).await;
     let new = FakeProbe::new(Script::Answer(Outcome::Success));
-    bench.apply(vec![DriverCommand::Refresh(0, new.clone())]).await;
+    bench.apply(vec![DriverCommand::Refresh(0, Thresholds { normal: 2, abnormal: 3 }, new.clone())]).await;
     tokio::time::sleep(SECOND * 5).await;
     assert_eq!((old.starts(), new.starts()), (5, 5));
     assert_eq!(bench.snapshot().await.member(0, 1).unwrap().consecutive_successes, 10);

@@ -42,6 +42,7 @@ fn member(slot: u32, generation: u32, offset: Offset) -> NewMember {
             window: Duration::from_secs(3),
         }),
         initial: Health::Unknown,
+        continuity: Continuity::NewMember,
     }
 }
 
@@ -141,22 +142,101 @@ fn results_of_replaced_and_removed_members_are_dropped() {
     assert_eq!(engine.unsettled(), 1);
 }
 
+/// A member of slot 0 after a change of its check.
+fn changed(generation: u32, continuity: Continuity, interval: Duration, thresholds: Thresholds) -> NewMember {
+    let mut member = NewMember { continuity, ..member(0, generation, Offset(0)) };
+    let timing = CheckTiming { interval, thresholds, offset: Offset(0), window: Duration::from_secs(3) };
+    member.timing = Some(timing);
+    member
+}
+
+const TWO_THREE: Thresholds = Thresholds { normal: 2, abnormal: 3 };
+
 #[test]
-fn a_changed_check_restarts_the_verdict_and_keeps_the_totals() {
+fn another_question_carries_the_verdict_over_until_its_thresholds_speak() {
+    for (outcome, results) in [(FAILURE, 3), (SUCCESS, 2)] {
+        let mut engine = engine(1, 8);
+        (1..=3).for_each(|second| drop(turn(&mut engine, now(second * 1_000), FAILURE)));
+        let before = engine.state(0).unwrap().clone();
+        engine.handle_add(changed(1, Continuity::CarriedOver, INTERVAL, TWO_THREE), now(3_500));
+        let state = engine.state(0).unwrap();
+        assert_eq!((state.health, state.verdict_from), (Health::Unhealthy, VerdictFrom::EarlierCheck));
+        assert_eq!((state.consecutive_failures, state.since), (0, before.since));
+        assert_eq!((state.counts, state.transitions), (before.counts, before.transitions));
+        assert_eq!(state.last, None, "the last probe asked something else");
+        assert_eq!(engine.unsettled(), 0, "a verdict that was carried over is one");
+        let mut transitions = 0;
+        for result in 1..=results {
+            let from = engine.state(0).unwrap().verdict_from;
+            assert_eq!(from, VerdictFrom::EarlierCheck, "before result {result}");
+            transitions += turn(&mut engine, now(3_000 + result * 1_000), outcome).len();
+        }
+        let state = engine.state(0).unwrap();
+        assert_eq!(state.verdict_from, VerdictFrom::Check);
+        let is_confirmed = outcome == FAILURE;
+        assert_eq!(state.health == Health::Unhealthy, is_confirmed);
+        // A verdict that is confirmed has not moved.
+        assert_eq!((transitions == 0, state.since == before.since), (is_confirmed, is_confirmed));
+    }
+}
+
+#[test]
+fn another_pace_keeps_verdict_and_counts_and_a_running_probe() {
+    let mut engine = engine(1, 8);
+    (1..=3).for_each(|second| drop(turn(&mut engine, now(second * 1_000), FAILURE)));
+    turn(&mut engine, now(4_000), SUCCESS);
+    let running = engine.poll_job(now(5_000)).unwrap();
+    let before = engine.state(0).unwrap().clone();
+    engine.handle_add(changed(1, Continuity::Kept, INTERVAL * 2, TWO_THREE), now(5_100));
+    assert_eq!(engine.state(0), Some(&before));
+    let moved = engine.handle_report(running, report(SUCCESS), now(5_000), now(5_200));
+    assert_eq!(moved.map(|moved| (moved.from, moved.to)), Some((Health::Unhealthy, Health::Healthy)));
+    assert_eq!(engine.poll_job(now(5_900)), None, "the next probe is an interval of two seconds away");
+    assert_eq!(engine.in_flight(), 0);
+}
+
+#[test]
+fn a_count_beyond_a_lower_threshold_takes_effect_at_the_next_result() {
+    let mut engine = engine(1, 8);
+    (1..=2).for_each(|second| drop(turn(&mut engine, now(second * 1_000), SUCCESS)));
+    (3..=4).for_each(|second| drop(turn(&mut engine, now(second * 1_000), FAILURE)));
+    engine.handle_thresholds(0, Thresholds { normal: 2, abnormal: 1 });
+    assert_eq!(engine.state(0).unwrap().health, Health::Healthy, "not before");
+    assert!(turn(&mut engine, now(5_000), INCONCLUSIVE).is_empty());
+    let moved = turn(&mut engine, now(6_000), FAILURE);
+    assert_eq!(moved.iter().map(|it| (it.to, it.consecutive)).collect::<Vec<_>>(), [(Health::Unhealthy, 3)]);
+}
+
+#[test]
+fn a_check_that_is_switched_off_leaves_what_was_known() {
+    let mut engine = engine(1, 8);
+    (1..=3).for_each(|second| drop(turn(&mut engine, now(second * 1_000), FAILURE)));
+    let off = NewMember { timing: None, ..changed(2, Continuity::LastKnown, INTERVAL, TWO_THREE) };
+    engine.handle_add(off, now(3_500));
+    let state = engine.state(0).unwrap().clone();
+    assert_eq!(
+        (state.health, state.verdict_from),
+        (Health::Unknown, VerdictFrom::LastKnown(Health::Unhealthy))
+    );
+    assert_eq!((state.confirmed, state.since), (ConfirmedAt::at(now(3_000).wall), now(3_500).wall));
+    assert_eq!((engine.unsettled(), engine.poll_job(now(9_000))), (0, None));
+    // The catalog says what it goes on with when it is asked again.
+    engine.handle_add(changed(3, Continuity::NewMember, INTERVAL, TWO_THREE), now(9_000));
+    assert_eq!(engine.unsettled(), 1);
+    let known = state.known().through(Continuity::CarriedOver, now(9_000).wall).unwrap();
+    engine.handle_resume(0, 3, known);
+    let state = engine.state(0).unwrap();
+    assert_eq!((state.health, state.verdict_from), (Health::Unhealthy, VerdictFrom::EarlierCheck));
+    assert_eq!((state.counts.failure, engine.unsettled()), (3, 0));
+}
+
+#[test]
+fn a_slot_that_is_given_to_somebody_else_starts_from_nothing() {
     let mut engine = engine(1, 8);
     turn(&mut engine, now(1_000), Outcome::Success);
-    turn(&mut engine, now(2_000), Outcome::Success);
-    engine.handle_add(member(0, 2, Offset(0)), now(2_500));
-    let state = engine.state(0).unwrap();
-    assert_eq!(
-        (state.health, state.consecutive_successes, state.since),
-        (Health::Unknown, 0, now(2_500).wall)
-    );
-    assert_eq!((state.counts.success, state.transitions), (2, [0, 1, 0]));
-    // A slot given to somebody else starts from nothing.
     engine.handle_remove(0);
-    engine.handle_add(member(0, 3, Offset(0)), now(2_600));
-    assert_eq!(engine.state(0).unwrap().counts.success, 0);
+    engine.handle_add(changed(3, Continuity::Kept, INTERVAL, TWO_THREE), now(2_600));
+    assert_eq!(engine.state(0), Some(&MemberState::new(3, Health::Unknown, now(2_600).wall)));
 }
 
 #[test]
@@ -207,9 +287,14 @@ fn a_resumed_member_goes_on_where_it_was() {
     let since = Timestamp(1_600_000_000_000_000_000);
     let kept = |health, failures| Resumed {
         health,
+        from: match health {
+            Health::Unknown => VerdictFrom::InitialState,
+            _ => VerdictFrom::Check,
+        },
         consecutive_successes: 0,
         consecutive_failures: failures,
         since,
+        confirmed: ConfirmedAt::at(since),
     };
     let mut engine = engine(3, 10);
     engine.handle_resume(0, 1, kept(Health::Healthy, 2));
@@ -229,8 +314,14 @@ fn a_resumed_member_goes_on_where_it_was() {
     assert_eq!(moved, expected);
     assert_eq!(engine.unsettled(), 1);
 
+    // It was probed already: that counts on.
     engine.handle_resume(2, 1, kept(Health::Healthy, 0));
-    assert_eq!(engine.state(2).map(|state| state.health), Some(Health::Unknown), "it was probed already");
+    let state = engine.state(2).unwrap();
+    assert_eq!((state.health, state.consecutive_failures), (Health::Healthy, 1));
+    assert_eq!(state.confirmed, ConfirmedAt::at(now(1000).wall));
+    engine.handle_resume(0, 1, kept(Health::Healthy, 0));
+    let state = engine.state(0).unwrap();
+    assert_eq!(state.health, Health::Unhealthy, "its check has reached a verdict already");
 }
 
 const SUCCESS: Outcome = Outcome::Success;

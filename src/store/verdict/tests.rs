@@ -1,24 +1,36 @@
 //! Keys, round trips, damage, age, the file.
 
-use std::collections::HashSet;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::channel::fixture::{channel, member};
-use crate::channel::{HttpCheck, HttpMethod, Protocol};
+use crate::channel::{HttpCheck, HttpMethod, Member, Protocol};
 
 const SECOND: u64 = 1_000_000_000;
 
+fn keys(number: u64) -> MemberKeys {
+    MemberKeys {
+        address: AddressKey(u128::from(number).to_le_bytes()),
+        owner: OwnerKey(number.to_le_bytes()),
+        question: Some(QuestionKey((!number).to_le_bytes())),
+    }
+}
+
 fn record(number: u64) -> VerdictRecord {
+    let place = usize::try_from(number % 7).unwrap();
+    let (health, from) = VERDICTS[place];
+    let is_last_known = matches!(from, VerdictFrom::LastKnown(_));
+    let question = keys(number).question.filter(|_| !is_last_known);
     VerdictRecord {
-        key: VerdictKey(u128::from(number).to_le_bytes()),
-        resumed: Resumed {
-            health: Health::ALL[usize::try_from(number % 3).unwrap()],
-            consecutive_successes: u32::MAX,
-            consecutive_failures: 3,
-            since: Timestamp(1_767_225_605_123_456_789 + number),
+        subject: match number % 5 {
+            0 => VerdictSubject::Whole(WholeKey(u128::from(number).to_le_bytes())),
+            _ => VerdictSubject::Member(MemberKeys { question, ..keys(number) }),
         },
+        health,
+        from,
+        consecutive_successes: u32::MAX,
+        consecutive_failures: 3,
+        since: Timestamp(1_767_225_605_123_456_789 + number),
         unconfirmed: Duration::from_secs(number),
     }
 }
@@ -78,7 +90,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
 fn what_is_wrong_is_said() {
     let damaged = |text: &str| Err(format!("it is damaged: {text}"));
     let mut newer = verdicts(1).encode();
-    newer[14] = 2;
+    newer[14] = 3;
     let mut flipped = verdicts(1).encode();
     flipped[20] ^= 1;
     assert_eq!(SavedVerdicts::decode(b""), damaged("it does not begin as verdicts do"));
@@ -87,7 +99,7 @@ fn what_is_wrong_is_said() {
     assert_eq!(SavedVerdicts::decode(MAGIC), damaged("it is cut off"));
     assert_eq!(
         SavedVerdicts::decode(&newer),
-        Err("it has version 2, this vitald reads version 1".to_owned())
+        Err("it has version 3, this vitald reads versions 1 to 2".to_owned())
     );
 }
 
@@ -130,69 +142,119 @@ fn the_limit_is_the_last_age_that_counts() {
     let saved = |age: Duration| {
         let now = SavedAt { wall: Timestamp(10_000 * SECOND), boot: None };
         let wall = Timestamp(now.wall.0 - u64::try_from(age.as_nanos()).unwrap());
-        let records = vec![record(0), record(1)];
+        let young = VerdictRecord { unconfirmed: Duration::ZERO, ..record(1) };
+        let records = vec![young, VerdictRecord { unconfirmed: Duration::from_secs(1), ..record(2) }];
         SavedVerdicts { saved_at: SavedAt { wall, boot: None }, records }.recall(&now, limit)
     };
     let recall = saved(limit).expect("young enough");
-    let found = VerdictRecord { unconfirmed: limit, ..record(0) };
     // The other one was probed a second earlier, and so is too old.
-    assert_eq!(
-        (recall.records.get(&record(0).key), recall.records.get(&record(1).key)),
-        (Some(&found), None)
-    );
-    assert_eq!((recall.records.len(), recall.age), (1, limit));
+    assert_eq!((recall.members(), recall.age), (1, limit));
+    let [found] = recall.at(keys(1).address) else { panic!("one verdict") };
+    let confirmed = ConfirmedAt::at(Timestamp((10_000 - 600) * SECOND));
+    assert_eq!((found.owner, found.question), (keys(1).owner, keys(1).question));
+    assert_eq!((found.resumed.health, found.resumed.confirmed), (Health::Healthy, confirmed));
+    assert!(recall.at(keys(2).address).is_empty());
     let age = limit + Duration::from_nanos(1);
     assert_eq!(saved(age).map(|_| ()), Err(Refusal::TooOld { age, limit }));
     let future = verdicts(1).recall(&SavedAt::default(), limit);
     assert_eq!(future.map(|_| ()), Err(Refusal::FromTheFuture));
 }
 
-fn key(name: &str, protocol: Protocol, member: Member) -> VerdictKey {
-    let channel = channel(name, Some(protocol), vec![member]);
-    let definition = DefinitionHash::of(&channel).expect("probed");
-    VerdictKey::of(definition, &channel, &channel.members()[0])
+fn keys_of(name: &str, protocol: Option<Protocol>, member: Member) -> MemberKeys {
+    let channel = channel(name, protocol, vec![member]);
+    ChannelKeys::of(&channel).member(&channel.members()[0])
 }
 
+/// Address, owner and question are told apart.
 #[test]
-fn every_part_of_the_identity_matters() {
+fn each_part_of_the_keys_has_its_own_hash() {
     let http = HttpCheck { path: "/".to_owned(), method: HttpMethod::Get, codes: Default::default() };
     let group: Arc<str> = "blue".into();
-    let keys = [
-        key("web", Protocol::Tcp, member("192.0.2.1")),
-        key("web2", Protocol::Tcp, member("192.0.2.1")),
-        key("web", Protocol::Http(http), member("192.0.2.1")),
-        key("web", Protocol::Tcp, member("192.0.2.2")),
-        key("web", Protocol::Tcp, member("name.example")),
-        key("web", Protocol::Tcp, member("192.0.2.1").on_port(8081)),
-        key("web", Protocol::Tcp, member("192.0.2.1").in_group(&group)),
+    let tcp = || Some(Protocol::Tcp);
+    let plain = keys_of("web", tcp(), member("192.0.2.1"));
+    // What is the same: address, owner, question.
+    let rows = [
+        (keys_of("web", tcp(), member("192.0.2.1").on_port(8080).weighing(7).standby()), [true, true, true]),
+        (keys_of("web2", tcp(), member("192.0.2.1")), [true, false, true]),
+        (keys_of("web", tcp(), member("192.0.2.1").in_group(&group)), [true, false, true]),
+        (keys_of("web", Some(Protocol::Http(http)), member("192.0.2.1")), [true, true, false]),
+        (keys_of("web", None, member("192.0.2.1")), [true, true, false]),
+        (keys_of("web", tcp(), member("192.0.2.2")), [false, true, false]),
+        (keys_of("web", tcp(), member("192.0.2.1").on_port(8081)), [false, true, false]),
     ];
-    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
-}
-
-#[test]
-fn what_only_balancing_minds_does_not_matter() {
-    let plain = key("web", Protocol::Tcp, member("192.0.2.1"));
-    for other in [
-        member("192.0.2.1").on_port(8080),
-        member("192.0.2.1").weighing(7),
-        member("192.0.2.1").standby(),
-        member("192.0.2.1").disabled(),
-    ] {
-        assert_eq!(key("web", Protocol::Tcp, other), plain);
+    for (number, (keys, same)) in rows.into_iter().enumerate() {
+        let found =
+            [keys.address == plain.address, keys.owner == plain.owner, keys.question == plain.question];
+        assert_eq!(found, same, "row {number}");
     }
+    let (upper, lower) =
+        (keys_of("web", tcp(), member("App.example")), keys_of("web", tcp(), member("app.example")));
+    assert_eq!((upper.address, upper.owner), (lower.address, lower.owner));
+    assert_ne!(upper.question, lower.question, "other bytes are sent");
 }
 
-/// Kept on disk: a changed key forgets every verdict once.
+/// Kept on disk: changed keys forget every verdict once.
 #[test]
-fn keys_are_those_of_version_1() {
-    let key = key("web", Protocol::Tcp, member("192.0.2.1"));
-    let shown: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(shown, "bf293589623def9218154b2d235d7b07");
+fn keys_are_those_of_their_version() {
+    let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let channel = channel("web", Some(Protocol::Tcp), vec![member("192.0.2.1")]);
+    let whole = WholeKeys::of(&channel).expect("probed").member(&channel.members()[0]);
+    assert_eq!(shown(&whole.0), "bf293589623def9218154b2d235d7b07");
+    let keys = ChannelKeys::of(&channel).member(&channel.members()[0]);
+    let question = keys.question.expect("probed");
+    let found = [shown(&keys.address.0), shown(&keys.owner.0), shown(&question.0)];
+    assert_eq!(found, ["33e084eead83edff6b87e14b8814955f", "d7bb699f2fc0470e", "403dc119e64baeb2"]);
 }
 
 #[test]
-fn members_that_are_not_probed_have_no_verdict() {
-    assert_eq!(DefinitionHash::of(&channel("web", None, Vec::new())), None);
+fn members_that_are_not_probed_are_asked_nothing() {
+    assert_eq!(keys_of("web", None, member("192.0.2.1")).question, None);
+    assert!(WholeKeys::of(&channel("web", None, Vec::new())).is_none());
+}
+
+#[test]
+fn what_is_kept_of_a_member() {
+    let known = |health, from| Resumed {
+        health,
+        from,
+        consecutive_successes: 1,
+        consecutive_failures: 0,
+        since: Timestamp(SECOND),
+        confirmed: ConfirmedAt::at(Timestamp(3 * SECOND)),
+    };
+    let now = Timestamp(5 * SECOND);
+    let asked = keys(1);
+    let unasked = MemberKeys { question: None, ..asked };
+    let check = known(Health::Healthy, VerdictFrom::Check);
+    let record = VerdictRecord::of(asked, &check, now).expect("a verdict");
+    assert_eq!((record.health, record.unconfirmed), (Health::Healthy, Duration::from_secs(2)));
+    // What a member counts as without a verdict is the configuration's to say.
+    let initial = known(Health::Unhealthy, VerdictFrom::InitialState);
+    let record = VerdictRecord::of(asked, &initial, now).expect("its counts");
+    assert_eq!((record.health, record.consecutive_successes), (Health::Unknown, 1));
+    let last_known = known(Health::Unknown, VerdictFrom::LastKnown(Health::Unhealthy));
+    assert!(VerdictRecord::of(unasked, &last_known, now).is_some());
+    assert_eq!(VerdictRecord::of(unasked, &initial, now), None, "nothing of it could go on");
+    let never = Resumed { confirmed: ConfirmedAt::default(), ..check };
+    assert_eq!(VerdictRecord::of(asked, &never, now), None, "no probe has said anything");
+}
+
+/// `state-0.1` has a file that vitald 0.1 wrote.
+#[test]
+fn a_file_of_0_1_is_carried_over() {
+    let bytes = include_bytes!("../../../tests/fixtures/state-0.1/verdicts");
+    let verdicts = SavedVerdicts::decode(bytes).expect("it is whole");
+    assert_eq!(verdicts.records.len(), 19);
+    for record in &verdicts.records {
+        assert!(matches!(record.subject, VerdictSubject::Whole(_)), "{record:?}");
+        assert_eq!((record.consecutive_successes, record.consecutive_failures), (0, 0));
+        let expected = match record.health {
+            Health::Unknown => VerdictFrom::InitialState,
+            Health::Healthy | Health::Unhealthy => VerdictFrom::EarlierCheck,
+        };
+        assert_eq!(record.from, expected);
+    }
+    assert_eq!(SavedVerdicts::decode(&verdicts.encode()), Ok(verdicts));
 }
 
 fn file() -> (tempfile::TempDir, VerdictFile) {

@@ -54,7 +54,8 @@ impl Driven {
         let slot = u32::try_from(self.timeouts.len()).unwrap();
         let (interval, thresholds) = (check.interval(), Thresholds::from(check));
         let timing = Some(CheckTiming { interval, thresholds, offset, window: START_WINDOW });
-        let member = NewMember { slot, generation: 1, channel, timing, initial: Health::Unknown };
+        let (initial, continuity) = (Health::Unknown, Continuity::NewMember);
+        let member = NewMember { slot, generation: 1, channel, timing, initial, continuity };
         self.engine.handle_add(member, self.now);
         self.timeouts.push(check.timeout());
         self.starts.push(Vec::new());
