@@ -313,13 +313,16 @@ fn instance_of(value: &Value) -> Result<Instance, RecordError> {
     let id = text_field(value, "id").ok_or_else(|| damaged("id"))?;
     let name = text_field(value, "name").ok_or_else(|| damaged("name"))?;
     let mut instance = Instance::new(id.into(), name.to_owned(), moment_of(value, "created")?);
-    for feature in list_field(value, "features").unwrap_or_default() {
+    for feature in list_field(value, "features").ok_or_else(|| damaged("features"))? {
         // A feature that this vitald does not know any more has no effect.
         let Some(name) = text_field(feature, "name").and_then(KnownFeature::of_word) else { continue };
-        let is_on = matches!(field(feature, "enable").map(|on| &on.kind), Some(Kind::Boolean(true)));
+        let Some(Kind::Boolean(is_on)) = field(feature, "enable").map(|on| &on.kind) else {
+            return Err(damaged("enable"));
+        };
+        // An empty one is not written.
         let config = text_field(feature, "config").unwrap_or_default();
         instance = instance
-            .with_feature(name, is_on, config, moment_of(feature, "updated")?)
+            .with_feature(name, *is_on, config, moment_of(feature, "updated")?)
             .map_err(|fault| RecordError::Broken(format!("feature {}: {}", name.word(), fault.message())))?;
     }
     Ok(instance)

@@ -32,23 +32,25 @@ pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 /// Everything below `/v2`. Put the layer that authenticates around it: nothing
 /// in here asks who is calling.
 pub fn router<B: ApiBackend>(backend: B) -> Router {
-    let calls = Router::new()
-        .nest("/{project}/apigw", instance_calls().layer(Extension(PathFamily::Apig)))
-        .nest("/{project}/apic", instance_calls().merge(project_calls()).layer(Extension(PathFamily::Roma)))
-        .fallback(no_route);
+    let bodies = BodyReader::default();
+    let state = |family| ApiState { backend: backend.clone(), bodies: bodies.clone(), family };
+    // Paths are joined here and not by `nest`, of which every level writes the
+    // request's path anew, and families are states, not layers: a read is short.
+    let (apig, roma) = ("/{project}/apigw", "/{project}/apic");
+    let calls = instance_calls(apig).with_state(state(PathFamily::Apig));
+    let roma = instance_calls(roma).merge(project_calls(roma)).with_state(state(PathFamily::Roma));
     Router::new()
-        .nest("/v2", calls)
+        .nest("/v2", calls.merge(roma).fallback(no_route))
         .route("/v2/", any(no_route))
         .layer(axum::middleware::from_fn(identify))
-        .with_state(ApiState { backend, bodies: BodyReader::default() })
 }
 
 async fn no_route() -> ApiError {
     ApiError::NoRoute
 }
 
-/// The calls of both families (docs/vendor-api.md, "Calls").
-fn instance_calls<B: ApiBackend>() -> Router<ApiState<B>> {
+/// The calls of both families, below `family` (docs/vendor-api.md, "Calls").
+fn instance_calls<B: ApiBackend>(family: &str) -> Router<ApiState<B>> {
     let (ok, created, nothing) = (StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT);
     let set_feature = write(created, |request, body| {
         Ok(Call::SetFeature { instance: request.id("instance")?.to_owned(), body })
@@ -77,33 +79,36 @@ fn instance_calls<B: ApiBackend>() -> Router<ApiState<B>> {
     let check = put(write_at(ok, |at, body| Call::UpdateHealthCheck { at, body }));
     let groups = get(read::groups).post(write_at(created, |at, body| Call::AddGroups { at, body }));
     let group = get(read::group).put(update_group).delete(remove_group);
-    let of_channel = Router::new()
-        .route("/", only("GET, PUT, DELETE", channel))
-        .route("/members", only("GET, POST, PUT", members))
-        .route("/members/batch-enable", only("POST", post(switch(MemberStatus::Enabled))))
-        .route("/members/batch-disable", only("POST", post(switch(MemberStatus::Disabled))))
-        .route("/members/{member}", only("DELETE", delete(remove_member)))
-        .route("/health-config", only("PUT", check))
-        .route("/member-groups", only("GET, POST", groups))
-        .route("/member-groups/{group}", only("GET, PUT, DELETE", group));
+    let at = |path: &str| format!("{family}{path}");
+    let of_channel = |path: &str| format!("{family}/instances/{{instance}}/vpc-channels/{{channel}}{path}");
     Router::new()
-        .route("/instances", only("GET", get(read::instances)))
-        .route("/instances/{instance}", only("GET", get(read::instance)))
-        .route("/instances/{instance}/features", only("GET, POST", get(read::features).post(set_feature)))
-        .route("/instances/{instance}/instance-features", only("GET", get(read::supported_features)))
-        .route("/instances/{instance}/vpc-channels", only("GET, POST", get(read::channels).post(create)))
-        .nest("/instances/{instance}/vpc-channels/{channel}", of_channel)
+        .route(&at("/instances"), only("GET", get(read::instances)))
+        .route(&at("/instances/{instance}"), only("GET", get(read::instance)))
+        .route(
+            &at("/instances/{instance}/features"),
+            only("GET, POST", get(read::features).post(set_feature)),
+        )
+        .route(&at("/instances/{instance}/instance-features"), only("GET", get(read::supported_features)))
+        .route(&at("/instances/{instance}/vpc-channels"), only("GET, POST", get(read::channels).post(create)))
+        .route(&of_channel(""), only("GET, PUT, DELETE", channel))
+        .route(&of_channel("/members"), only("GET, POST, PUT", members))
+        .route(&of_channel("/members/batch-enable"), only("POST", post(switch(MemberStatus::Enabled))))
+        .route(&of_channel("/members/batch-disable"), only("POST", post(switch(MemberStatus::Disabled))))
+        .route(&of_channel("/members/{member}"), only("DELETE", delete(remove_member)))
+        .route(&of_channel("/health-config"), only("PUT", check))
+        .route(&of_channel("/member-groups"), only("GET, POST", groups))
+        .route(&of_channel("/member-groups/{group}"), only("GET, PUT, DELETE", group))
 }
 
 /// The calls over all instances of a project, ROMA's alone.
-fn project_calls<B: ApiBackend>() -> Router<ApiState<B>> {
+fn project_calls<B: ApiBackend>(family: &str) -> Router<ApiState<B>> {
     let channels = get(read::project_channels)
         .post(write(StatusCode::CREATED, |_, body| Ok(Call::CreateProjectChannels { body })))
         .put(write(StatusCode::OK, |_, body| Ok(Call::UpdateProjectChannels { body })));
     let sync = post(write(StatusCode::CREATED, |_, body| Ok(Call::SyncProjectChannels { body })));
     Router::new()
-        .route("/vpc-channels", only("GET, POST, PUT", channels))
-        .route("/vpc-channels/syncs", only("POST", sync))
+        .route(&format!("{family}/vpc-channels"), only("GET, POST, PUT", channels))
+        .route(&format!("{family}/vpc-channels/syncs"), only("POST", sync))
 }
 
 /// A path's calls, with the API's own answer to other methods. `HEAD` is one of the

@@ -52,6 +52,8 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
 pub(super) struct ApiState<B> {
     pub(super) backend: B,
     pub(super) bodies: BodyReader,
+    /// Which of the two families the route belongs to.
+    pub(super) family: PathFamily,
 }
 
 /// A request for something of this daemon's project, with its body.
@@ -96,7 +98,6 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
         if ids.iter().any(|(_, id)| id.is_empty()) {
             return Err(ApiError::NoRoute);
         }
-        let family = head.extensions.get().copied().ok_or(ApiError::NoRoute)?;
         if api.backend.channels().resources.project().id != id_of(&ids, "project")? {
             return Err(ApiError::ForeignProject);
         }
@@ -105,7 +106,7 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
             Some(body) => body,
             None => api.bodies.read(body).await.map_err(ApiError::Body)?,
         };
-        Ok(Self { family, ids, query: ApiQuery::read(head.uri.query()), body })
+        Ok(Self { family: api.family, ids, query: ApiQuery::read(head.uri.query()), body })
     }
 }
 
