@@ -61,6 +61,7 @@ async fn main() {
         serve::router(source),
         CancellationToken::new(),
         serve::Limits::default(),
+        serve::Access::default(),
     ));
     println!("{members} members; medians of {ROUNDS}");
     println!("{:<28}{:>12}{:>12}{:>14}", "request", "bytes", "CPU ms", "memory MB");

@@ -105,7 +105,7 @@ pub mod testing {
             };
         }
         pub mod password {
-            pub use crate::config::password::PasswordHash;
+            pub use crate::config::password::{HashMemory, PasswordHash};
         }
         pub mod secret {
             pub use crate::config::secret::Secret;
@@ -125,7 +125,9 @@ pub mod testing {
         }
     }
     pub mod serve {
-        pub use crate::serve::{DaemonHandle, Limits, Liveness, ReloadSummary, SnapshotError, router, run};
+        pub use crate::serve::{
+            Access, DaemonHandle, Limits, Liveness, ReloadSummary, SnapshotError, router, run,
+        };
         pub mod api {
             pub use crate::serve::api::{ApiBackend, description, router};
         }

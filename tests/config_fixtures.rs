@@ -12,6 +12,7 @@ use vitald::channel::{
     CloseMode, Health, ProbeHeader, Protocol, Rule, Strategy, TlsVersion, VerifyCertificate,
 };
 use vitald::testing::config::api::{AccountRole, ClearText, Quotas};
+use vitald::testing::config::password::HashMemory;
 use vitald::testing::config::{self, Config, Paint};
 
 // Relative: tests run in the package's root, so that the texts are the same everywhere.
@@ -125,7 +126,7 @@ fn the_management_api_and_its_listener() {
     let users: Vec<_> =
         api.users.iter().map(|user| (user.name.as_str(), user.domain.as_str(), user.role)).collect();
     assert_eq!(users, [("ops", "local", AccountRole::Admin), ("ops", "other", AccountRole::Viewer)]);
-    assert!(api.users[0].password.matches(b"password"));
+    assert!(api.users[0].password.matches(b"password", &mut HashMemory::default()));
     assert!(config.server.tls.is_some_and(|tls| tls.client_ca.is_some()));
     assert_eq!(config.server.socket.as_deref(), Some(Path::new("/run/vitald/vitald.sock")));
 

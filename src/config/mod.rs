@@ -12,6 +12,7 @@
 //! | `include` | which files the patterns of `[include]` name |
 //! | `toml`, `json` | text to the neutral tree, syntax errors included |
 //! | `settings` | `[server]`, `[prober]`, `[store]`, `[include]`, `[tls]`, `[ecs]` |
+//! | `access` | `[server] hosts` and `proxies` |
 //! | `api` | `[api]` |
 //! | `secret`, `password` | secret files, password hashes |
 //! | `certificates` | PEM files |
@@ -19,6 +20,7 @@
 //! | `diagnostics` | all errors, ordered and rendered |
 //! | `masking` | what no excerpt shows |
 
+mod access;
 pub mod api;
 mod certificates;
 mod diagnostics;
@@ -32,6 +34,7 @@ pub mod secret;
 mod settings;
 mod toml;
 
+pub use access::AccessSettings;
 pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostics, Paint};
 #[cfg(feature = "fuzzing")]

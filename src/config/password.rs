@@ -2,13 +2,15 @@
 //!
 //! Read from the configuration, made by `vitald hash-password`, checked when a
 //! user logs in. Both making and checking one cost tens of milliseconds and 19
-//! MiB on purpose, so neither belongs on a runtime's own threads.
+//! MiB on purpose, so neither belongs on a runtime's own threads. Whoever checks many
+//! keeps a [`HashMemory`]: memory that is taken and given back for every check stays
+//! with the allocator, a piece for each thread.
 
 use std::fmt;
 
-use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc;
-use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
+use zeroize::Zeroizing;
 
 /// The costliest parameters that are accepted: memory in KiB, passes, lanes.
 /// What lies above is a mistake, and a way to let one login take the machine.
@@ -19,8 +21,14 @@ const LONGEST_HASH_TEXT: usize = 512;
 #[derive(Clone)]
 pub struct PasswordHash {
     parsed: phc::PasswordHash,
-    cost: u64,
+    /// Those of `parsed`.
+    params: Params,
 }
+
+/// What a password is hashed in. It grows to what the costliest hash took, and is used
+/// again.
+#[derive(Default)]
+pub struct HashMemory(Vec<Block>);
 
 /// Why a text is no password hash. Never holds the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +69,7 @@ impl PasswordHash {
         if params.m_cost() > memory || params.t_cost() > passes || params.p_cost() > lanes {
             return Err(PasswordHashError::Parameters);
         }
-        Ok(Self { parsed, cost: u64::from(params.m_cost()) * u64::from(params.t_cost()) })
+        Ok(Self { parsed, params })
     }
 
     /// Hashes a password with the cost that OWASP recommends: 19 MiB, 2 passes,
@@ -95,26 +103,58 @@ impl PasswordHash {
     #[must_use]
     pub fn decoy(&self, random: [u8; 32]) -> Self {
         let mut decoy = self.clone();
-        decoy.parsed.hash = phc::Output::new(&random).ok();
+        let bytes = random.iter().copied().cycle().take(self.length()).collect::<Vec<_>>();
+        decoy.parsed.hash = phc::Output::new(&bytes).ok();
         decoy
     }
 
     /// How costly a check is, relative to other hashes.
     #[must_use]
     pub fn cost(&self) -> u64 {
-        self.cost
+        u64::from(self.params.m_cost()) * u64::from(self.params.t_cost())
     }
 
     /// Whether this is the password's hash. Blocks for as long as hashing takes.
     #[must_use]
-    pub fn matches(&self, password: &[u8]) -> bool {
-        Argon2::default().verify_password(password, &self.parsed).is_ok()
+    pub fn matches(&self, password: &[u8], memory: &mut HashMemory) -> bool {
+        let (Some(salt), Some(expected)) = (&self.parsed.salt, &self.parsed.hash) else { return false };
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
+        let mut computed = Zeroizing::new(vec![0; self.length()]);
+        let blocks = memory.blocks(self.params.block_count());
+        let hashed =
+            argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut computed, &mut *blocks);
+        // It is made of the password.
+        blocks.fill(Block::new());
+        // Compares in constant time.
+        hashed.is_ok() && phc::Output::new(&computed).is_ok_and(|computed| computed == *expected)
+    }
+
+    /// How many bytes it has.
+    fn length(&self) -> usize {
+        self.parsed.hash.as_ref().map_or(0, |hash| hash.as_ref().len())
     }
 
     /// The PHC string, for the file it is kept in.
     #[must_use]
     pub fn to_phc_string(&self) -> String {
         self.parsed.to_string()
+    }
+}
+
+impl HashMemory {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            // What was there is given back first.
+            self.0 = Vec::new();
+            self.0.resize(count, Block::new());
+        }
+        self.0.get_mut(..count).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for HashMemory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HashMemory(..)")
     }
 }
 
@@ -139,13 +179,13 @@ mod tests {
     #[test]
     fn a_password_and_no_other() {
         let hash = PasswordHash::cheap(b"correct horse");
-        assert!(hash.matches(b"correct horse"));
+        assert!(hash.matches(b"correct horse", &mut HashMemory::default()));
         for other in [&b"correct hors"[..], b"correct horse ", b"", b"Correct horse"] {
-            assert!(!hash.matches(other));
+            assert!(!hash.matches(other, &mut HashMemory::default()));
         }
         let again = PasswordHash::parse(&hash.to_phc_string()).expect("its own text");
         assert_eq!(hash, again);
-        assert!(again.matches(b"correct horse"));
+        assert!(again.matches(b"correct horse", &mut HashMemory::default()));
     }
 
     #[test]
@@ -153,7 +193,7 @@ mod tests {
         let hash = PasswordHash::cheap(b"correct horse");
         let decoy = hash.decoy([3; 32]);
         assert_eq!(decoy.cost(), hash.cost());
-        assert!(!decoy.matches(b"correct horse"));
+        assert!(!decoy.matches(b"correct horse", &mut HashMemory::default()));
         assert_ne!(decoy, hash);
     }
 
@@ -161,7 +201,7 @@ mod tests {
     fn the_reference_tool_makes_the_same_hashes() {
         // echo -n password | argon2 somesalt -id -v 13 -t 2 -m 8 -p 1 -e
         let text = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert!(PasswordHash::parse(text).expect("a hash").matches(b"password"));
+        assert!(PasswordHash::parse(text).expect("a hash").matches(b"password", &mut HashMemory::default()));
     }
 
     #[test]
@@ -190,5 +230,30 @@ mod tests {
     fn nothing_of_it_is_printed() {
         let hash = PasswordHash::cheap(b"correct horse");
         assert_eq!(format!("{hash:?}"), "PasswordHash(..)");
+    }
+
+    #[test]
+    fn memory_is_used_again_and_keeps_nothing() {
+        let hash = PasswordHash::parse(
+            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        )
+        .expect("a hash");
+        let small = PasswordHash::cheap(b"password");
+        let mut memory = HashMemory::default();
+        let mut check = |hash: &PasswordHash, password: &[u8]| {
+            let mut matches = false;
+            let taken = allocation_counter::measure(|| matches = hash.matches(password, &mut memory));
+            (matches, taken.bytes_total)
+        };
+        let (matches, taken) = check(&hash, b"password");
+        assert!(matches && taken >= 256 * 1024, "{taken}");
+        for (hash, password, expected) in
+            [(&hash, &b"password"[..], true), (&hash, b"passwore", false), (&small, b"password", true)]
+        {
+            let (matches, taken) = check(hash, password);
+            assert_eq!(matches, expected);
+            assert!(taken < 1024, "{taken} bytes were taken anew");
+        }
+        assert!(memory.0.iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{self, AccessSettings};
 use super::api::{self, ApiSettings};
 use crate::channel::document::{Kind, Place};
 use crate::channel::reader::section::{DurationLimits, FieldReader, TableReader};
@@ -68,11 +69,14 @@ pub struct ServerSettings {
     pub tls: Option<ServerTlsSettings>,
     /// `socket`: a Unix socket beside the address, for the local command line.
     pub socket: Option<PathBuf>,
+    /// `hosts` and `proxies`.
+    pub access: AccessSettings,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9650)), tls: None, socket: None }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9650));
+        Self { listen, tls: None, socket: None, access: AccessSettings::default() }
     }
 }
 
@@ -148,7 +152,7 @@ pub enum MaxInFlight {
 
 const ROOT_KEYS: [&str; 9] =
     ["server", "prober", "api", "store", "include", "tls", "ecs", "defaults", "channels"];
-const SERVER_KEYS: [&str; 3] = ["listen", "socket", "tls"];
+const SERVER_KEYS: [&str; 5] = ["listen", "socket", "tls", "hosts", "proxies"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
 const PROBER_KEYS: [&str; 6] =
     ["max_in_flight", "ready_within", "resolve_interval", "reference", "min_channels", "large_fall_percent"];
@@ -259,7 +263,8 @@ fn server_of(section: &TableReader<'_>, context: &dyn ReadContext, log: &mut Vio
     });
     let tls = table(section, "tls", "server TLS table", log)
         .and_then(|section| server_tls_of(&section, context, log));
-    ServerSettings { listen: listen.unwrap_or(ServerSettings::default().listen), tls, socket }
+    let listen = listen.unwrap_or(ServerSettings::default().listen);
+    ServerSettings { listen, tls, socket, access: access::read(section, log) }
 }
 
 /// A path that does not depend on where the daemon was started.
@@ -400,7 +405,7 @@ fn include_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Vec<Pattern>
 
 fn misplaced_key(key: &str) -> Option<String> {
     let table = match key {
-        "listen" | "socket" => "[server]",
+        "listen" | "socket" | "hosts" | "proxies" => "[server]",
         key if PROBER_KEYS.contains(&key) => "[prober]",
         "path" | "verdict_age_limit" => "[store]",
         "name" | "port" | "balance_strategy" | "members" | "member_groups" | "vpc_health_config" => {

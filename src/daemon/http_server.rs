@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::observer::Observer;
 use super::process;
 use super::registrar::Backend;
-use crate::config::ServerSettings;
 use crate::config::api::{self, Transport};
+use crate::config::{AccessSettings, ServerSettings};
 use crate::serve::auth::{self, AuthGate, keystone};
-use crate::serve::{self, DrainOutcome, Limits, Listener, Tls, TlsError};
+use crate::serve::{self, Access, DrainOutcome, Limits, Listener, Tls, TlsError};
+
+/// Connections that may wait to be accepted. Accepting never waits for clients, so they
+/// are many only while this thread gets no processor; the kernel has its own limit too.
+const BACKLOG: i32 = 4096;
 
 /// Owner and group may connect to the Unix socket, which takes write permission.
 const SOCKET_MODE: u32 = 0o660;
@@ -89,6 +93,7 @@ pub struct HttpServer {
     /// The certificates of `tcp`.
     tls: Option<Tls>,
     socket: Option<RunningListener<PathBuf>>,
+    access: Access,
     addresses: watch::Sender<Vec<SocketAddr>>,
 }
 
@@ -124,6 +129,7 @@ pub struct PreparedListeners {
     tcp: Option<(BoundListener, Listener)>,
     tls: Option<Tls>,
     socket: SocketChange,
+    access: AccessSettings,
 }
 
 #[derive(Debug)]
@@ -170,6 +176,8 @@ pub enum BindError {
 pub fn bind(asked: SocketAddr) -> Result<BoundListener, BindError> {
     let bind = || {
         let listener = std::net::TcpListener::bind(asked)?;
+        // The library's queue is of 128.
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         Ok(BoundListener { asked, address: listener.local_addr()?, listener })
     };
@@ -226,9 +234,11 @@ impl HttpServer {
         let listener = thread.listen(&bound, tls.clone())?;
         let router = routes.router(bound.address);
         addresses.send_replace(vec![bound.address]);
-        let socket = socket.map(|(path, listener)| thread.serve(path, listener, router.clone()));
-        let tcp = thread.serve(bound, listener, router);
-        Ok(Self { thread, routes, listen_override, tcp, tls, socket, addresses })
+        let access = Access::new(&server.access);
+        let serve_socket = |(path, listener)| thread.serve(path, listener, router.clone(), &access);
+        let socket = socket.map(serve_socket);
+        let tcp = thread.serve(bound, listener, router, &access);
+        Ok(Self { thread, routes, listen_override, tcp, tls, socket, access, addresses })
     }
 
     /// Binds whatever the configuration moved. Nothing is served or closed yet.
@@ -266,13 +276,14 @@ impl HttpServer {
             }
             (None, _) => SocketChange::Close,
         };
-        Ok(PreparedListeners { tcp, tls, socket })
+        Ok(PreparedListeners { tcp, tls, socket, access: server.access.clone() })
     }
 
     /// Serves what was prepared and closes what it replaces; open requests there
     /// end within the drain bound, in the background.
     pub fn replace(&mut self, prepared: PreparedListeners) {
-        let PreparedListeners { tcp, tls, socket } = prepared;
+        let PreparedListeners { tcp, tls, socket, access } = prepared;
+        self.access.replace(&access);
         match (&self.tls, &tls) {
             (Some(held), Some(new)) => held.replace(new),
             _ => self.tls = tls,
@@ -281,14 +292,15 @@ impl HttpServer {
             let address = bound.address;
             tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
             self.addresses.send_replace(vec![address]);
-            let running = self.thread.serve(bound, listener, self.routes.router(address));
+            let running = self.thread.serve(bound, listener, self.routes.router(address), &self.access);
             std::mem::replace(&mut self.tcp, running).stop.cancel();
         }
         let running = match socket {
             SocketChange::None => return,
             SocketChange::Close => None,
             SocketChange::Open(path, listener) => {
-                Some(self.thread.serve(path, listener, self.routes.router(self.tcp.place.address)))
+                let router = self.routes.router(self.tcp.place.address);
+                Some(self.thread.serve(path, listener, router, &self.access))
             }
         };
         if let Some(old) = std::mem::replace(&mut self.socket, running) {
@@ -337,9 +349,16 @@ impl HttpThread {
         Ok(Listener::Tcp(listener.map_err(error)?, tls))
     }
 
-    fn serve<P>(&self, place: P, listener: Listener, router: axum::Router) -> RunningListener<P> {
+    fn serve<P>(
+        &self,
+        place: P,
+        listener: Listener,
+        router: axum::Router,
+        access: &Access,
+    ) -> RunningListener<P> {
         let stop = CancellationToken::new();
-        let task = self.handle.spawn(serve::run(listener, router, stop.clone(), Limits::default()));
+        let (limits, access) = (Limits::default(), access.clone());
+        let task = self.handle.spawn(serve::run(listener, router, stop.clone(), limits, access));
         RunningListener { place, stop, task }
     }
 }

@@ -22,7 +22,7 @@ pub use self::call::ApiBackend;
 use self::call::{ApiError, ApiState};
 use self::write::{write, write_at};
 use super::http::{BodyReader, PageError, identify, json_bytes};
-use super::server::{ConnectionInfo, PeerAddress};
+use super::peer::{ConnectionInfo, PeerAddress};
 use crate::catalog::{Call, PathFamily};
 use crate::channel::MemberStatus;
 
@@ -32,7 +32,7 @@ pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 /// Everything below `/v2`. Put the layer that authenticates around it: nothing
 /// in here asks who is calling.
 pub fn router<B: ApiBackend>(backend: B) -> Router {
-    let bodies = BodyReader::default();
+    let bodies = BodyReader::of_proven();
     let state = |family| ApiState { backend: backend.clone(), bodies: bodies.clone(), family };
     // Paths are joined here and not by `nest`, of which every level writes the
     // request's path anew, and families are states, not layers: a read is short.

@@ -14,7 +14,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 
 use super::http::PageError;
-use super::stream::Writers;
+use super::peer::{ConnectionInfo, PlaceKind};
+use super::stream::{Pen, Writers};
 pub use crate::catalog::ReloadSummary;
 use crate::catalog::{Channels, Entry, Snapshot};
 
@@ -23,6 +24,57 @@ use crate::catalog::{Channels, Entry, Snapshot};
 pub(super) struct App<S> {
     pub(super) daemon: S,
     pub(super) writers: Writers,
+}
+
+/// An answer over channels, about to be written.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) pen: Pen,
+    pub(super) snapshot: Snapshot,
+    /// The selected channels.
+    pub(super) entries: Vec<Arc<Entry>>,
+}
+
+/// A text over no more than this many members and channels is short: at most a quarter
+/// of a megabyte, by what `/metrics` says of each.
+const SHORT: usize = 256 * 1024;
+const MEMBER_TEXT: usize = 2 * 1024;
+const CHANNEL_TEXT: usize = 12 * 1024;
+
+impl<S: DaemonHandle> App<S> {
+    /// A snapshot of what is selected, and the right to write it: short texts at once,
+    /// long ones as the writers allow.
+    ///
+    /// # Errors
+    /// The daemon or a channel does not answer. Or all writers are taken and the
+    /// connection has a reserved place, on which nobody waits.
+    pub(super) async fn open(
+        &self,
+        selection: &Selection,
+        connection: ConnectionInfo,
+    ) -> Result<Opened, PageError> {
+        let snapshot = self.daemon.observe().await?;
+        let entries = selection.entries(&snapshot.channels)?;
+        if selection.is_short(&entries) {
+            return Ok(Opened { pen: Pen::Short, snapshot, entries });
+        }
+        let network = connection.network;
+        let busy = |_| {
+            let text = "as many long answers are being written as may be; try again later";
+            PageError::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        };
+        match (self.writers.try_permit(network), connection.place) {
+            (Ok(permit), _) => return Ok(Opened { pen: Pen::Long(permit), snapshot, entries }),
+            (Err(full), PlaceKind::Reserved) => return Err(busy(full)),
+            (Err(_), PlaceKind::Regular) => {}
+        }
+        // As long as a snapshot is held the drivers copy the pages they write to.
+        drop((snapshot, entries));
+        let pen = Pen::Long(self.writers.permit(network).await.map_err(busy)?);
+        let snapshot = self.daemon.observe().await?;
+        let entries = selection.entries(&snapshot.channels)?;
+        Ok(Opened { pen, snapshot, entries })
+    }
 }
 
 /// What the HTTP server asks of the daemon. Cloned once per request.
@@ -118,6 +170,19 @@ pub(super) enum Takes {
 }
 
 impl Selection {
+    /// One channel, with everything.
+    pub(super) fn of_channel(name: String) -> Self {
+        Self { channels: vec![name], detail: MetricsDetail::Member }
+    }
+
+    fn is_short(&self, entries: &[Arc<Entry>]) -> bool {
+        let members = match self.detail {
+            MetricsDetail::Member => entries.iter().map(|entry| entry.rows.len()).sum(),
+            MetricsDetail::Channel => 0,
+        };
+        members * MEMBER_TEXT + entries.len() * CHANNEL_TEXT <= SHORT
+    }
+
     /// Reads the parameters; 400 with a clear text when one is not known.
     pub(super) fn read(parameters: QueryPairs, takes: Takes) -> Result<Self, PageError> {
         let Query(parameters) =

@@ -22,8 +22,9 @@ use axum::response::Response;
 
 use self::format::{MetricFamily, SampleValue, channel_label, counter, gauge, histogram};
 pub(super) use self::members::ScrapeBuffer;
-use super::app::{App, DaemonHandle, MetricsDetail, QueryPairs, Selection, Takes};
+use super::app::{App, DaemonHandle, MetricsDetail, Opened, QueryPairs, Selection, Takes};
 use super::http::PageError;
+use super::peer::ConnectionInfo;
 use super::stream::Text;
 use crate::catalog::{ChannelSnapshot, Entry, Snapshot};
 use crate::channel::{Protocol, Tier};
@@ -76,15 +77,14 @@ const DURATION: MetricFamily = histogram(
 pub(super) async fn metrics<S: DaemonHandle>(
     State(app): State<App<S>>,
     Extension(buffer): Extension<ScrapeBuffer>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     parameters: QueryPairs,
 ) -> Result<Response, PageError> {
     let selection = Selection::read(parameters, Takes::ChannelAndDetail)?;
-    let permit = app.writers.permit().await?;
-    let snapshot = app.daemon.observe().await?;
-    let entries = selection.entries(&snapshot.channels)?;
+    let Opened { pen, snapshot, entries } = app.open(&selection, connection).await?;
     let lost_log_lines = app.daemon.lost_log_lines();
-    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| {
+    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, snapshot.started_at, snapshot.reload)?;
         text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
         write(text, snapshot, &entries, selection.detail, &buffer)

@@ -7,7 +7,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `server` | accepting, limits, draining; where a request came from |
+//! | `server` | accepting and draining |
+//! | `places` | who is let in when the server is full |
+//! | `connection` | handshake, requests and time limits of a connection |
+//! | `guard` | what is asked of every request: its host, its origin |
+//! | `peer` | where a request came from, and whose share it takes |
+//! | `shares` | places for work of one kind, in all and per source |
 //! | `tls` | certificates that can be replaced |
 //! | `http` | bodies, answers and request ids of all routes |
 //! | `app` | what the daemon's own pages share |
@@ -22,19 +27,26 @@
 pub mod api;
 mod app;
 pub mod auth;
+mod connection;
 #[cfg(test)]
 mod fixture;
+mod guard;
 mod http;
 mod metrics;
+mod peer;
 mod pick;
+mod places;
 mod reload;
 mod routes;
 mod server;
+mod shares;
 mod status;
 mod stream;
 mod tls;
 
 pub use app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+pub use connection::Limits;
+pub use guard::Access;
 pub use routes::{pages, router};
-pub use server::{DrainOutcome, Limits, Listener, run};
+pub use server::{DrainOutcome, Listener, run};
 pub use tls::{Tls, TlsError};

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::app::{App, DaemonHandle};
 use super::http::{PageError, json_line};
-use super::server::{ConnectionInfo, PeerAddress};
+use super::peer::{ConnectionInfo, PeerAddress};
 
 const ACTION: &str = "x-vitald-action";
 
@@ -40,7 +40,7 @@ pub(super) async fn reload<S: DaemonHandle>(
 
 /// Whether this request may reload; if not, what to do instead.
 fn admit(connection: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str> {
-    if !connection.is_local {
+    if !connection.is_local() {
         return Err("only a client on this machine may reload: send the request from there, \
                     or send the daemon SIGHUP");
     }

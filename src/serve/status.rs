@@ -8,13 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::app::{App, DaemonHandle, QueryPairs, Selection, Takes, unknown_channel};
+use super::app::{App, DaemonHandle, Opened, QueryPairs, Selection, Takes};
 use super::http::PageError;
+use super::peer::ConnectionInfo;
 use super::stream::Text;
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
 use crate::channel::wire::AsText;
@@ -27,27 +29,27 @@ const CONTENT_TYPE: &str = "application/json";
 /// `GET /v1/status`.
 pub(super) async fn status<S: DaemonHandle>(
     State(app): State<App<S>>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     parameters: QueryPairs,
 ) -> Result<Response, PageError> {
     let selection = Selection::read(parameters, Takes::Channel)?;
-    let permit = app.writers.permit().await?;
-    let snapshot = app.daemon.observe().await?;
-    let entries = selection.entries(&snapshot.channels)?;
-    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
+    let Opened { pen, snapshot, entries } = app.open(&selection, connection).await?;
+    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
 }
 
 /// `GET /v1/channels/{name}`.
 pub(super) async fn channel<S: DaemonHandle>(
     State(app): State<App<S>>,
     Path(name): Path<String>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let permit = app.writers.permit().await?;
-    let snapshot = app.daemon.observe().await?;
-    let entry = snapshot.channels.find(&name).cloned().ok_or_else(|| unknown_channel(&name))?;
-    Ok(permit.respond(CONTENT_TYPE, &headers, move |text| {
-        write_channel(text, &snapshot, &entry)?;
+    let Opened { pen, snapshot, entries } = app.open(&Selection::of_channel(name), connection).await?;
+    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| {
+        for entry in &entries {
+            write_channel(text, &snapshot, entry)?;
+        }
         text.push("\n");
         Ok(())
     }))

@@ -4,7 +4,8 @@
 //! hands full chunks to the response through a bounded queue. So neither the
 //! other requests nor anything else on the server's thread waits for it, and a
 //! slow client slows only its own writer. A chunk that was sent is written again,
-//! so that a text takes the same few buffers however long it is.
+//! so that a text takes the same few buffers however long it is. There are few writers,
+//! and fewer for one source. A short text takes none: it is written at once, whole.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -18,9 +19,11 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::http::PageError;
+use super::peer::PeerNetwork;
+use super::shares::{NoShare, Share, Shares};
 
 #[cfg(test)]
 mod tests;
@@ -34,37 +37,50 @@ const LINE: usize = 1024;
 /// Chunks waiting for the client. When full, the writing thread sleeps until
 /// the client has read one, or fails once the connection is gone.
 const QUEUE: usize = 2;
-/// Texts written at once; each holds a snapshot and a thread. Further
-/// requests wait for one to end.
-const WRITERS: usize = 4;
+/// Texts written at once, in all and for one source; each holds a snapshot and a thread.
+/// Further requests wait for one to end.
+const WRITERS: usize = 8;
+const WRITERS_EACH: usize = 2;
 
 /// The right to write long texts, shared by all requests of a server.
 #[derive(Debug, Clone)]
-pub(super) struct Writers(Arc<Semaphore>);
+pub(super) struct Writers(Shares);
+
+/// How a text is written.
+#[derive(Debug)]
+pub(super) enum Pen {
+    /// At once and whole, on the thread that asks.
+    Short,
+    /// On a thread of its own.
+    Long(WritePermit),
+}
 
 impl Writers {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(WRITERS)))
+        Self(Shares::new(WRITERS, WRITERS_EACH))
+    }
+
+    /// A permit if there is one now.
+    pub(super) fn try_permit(&self, network: PeerNetwork) -> Result<WritePermit, NoShare> {
+        self.0.try_take(network).map(|share| WritePermit { _share: share })
     }
 
     /// Waits for a permit. Take the snapshot after it, so that it is fresh.
     ///
     /// # Errors
     /// The semaphore is closed, which no code does.
-    pub(super) async fn permit(&self) -> Result<WritePermit, PageError> {
-        let permit = Arc::clone(&self.0).acquire_owned().await;
-        let closed = |_| PageError::new(StatusCode::SERVICE_UNAVAILABLE, "no more long texts are written");
-        permit.map(|_permit| WritePermit { _permit }).map_err(closed)
+    pub(super) async fn permit(&self, network: PeerNetwork) -> Result<WritePermit, NoShare> {
+        self.0.take(network).await.map(|share| WritePermit { _share: share })
     }
 }
 
 /// The right to write one text, until it is dropped.
 #[derive(Debug)]
 pub(super) struct WritePermit {
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
-impl WritePermit {
+impl Pen {
     /// An answer whose body `write` writes, compressed if the client asks for it.
     pub(super) fn respond(
         self,
@@ -73,14 +89,27 @@ impl WritePermit {
         write: impl FnOnce(&mut Text<'_>) -> io::Result<()> + Send + 'static,
     ) -> Response {
         let is_gzip = prefers_gzip(request.get_all(header::ACCEPT_ENCODING));
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::task::spawn_blocking(move || {
-            let sender = Sender(sender);
-            // An error means that the client is gone: there is no one to tell.
-            drop(if is_gzip { send_gzip(sender, write) } else { send(sender, write) });
-            drop(self);
-        });
-        let mut response = Body::new(ChunkBody { receiver }).into_response();
+        let body = match self {
+            Self::Short => match whole(write, is_gzip) {
+                Ok(text) => Body::from(text),
+                // Memory takes everything, so it is `write` that failed.
+                Err(error) => {
+                    let text = error.to_string();
+                    return PageError::new(StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
+                }
+            },
+            Self::Long(permit) => {
+                let (sender, receiver) = mpsc::channel(QUEUE);
+                tokio::task::spawn_blocking(move || {
+                    let sender = Sender(sender);
+                    // An error means that the client is gone: there is no one to tell.
+                    drop(if is_gzip { send_gzip(sender, write) } else { send(sender, write) });
+                    drop(permit);
+                });
+                Body::new(ChunkBody { receiver })
+            }
+        };
+        let mut response = body.into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -129,6 +158,30 @@ impl<'s> Text<'s> {
         self.buffer = self.sink.take(std::mem::take(&mut self.buffer))?;
         Ok(())
     }
+}
+
+/// A short text in memory.
+#[derive(Debug, Default)]
+struct Whole(Vec<u8>);
+
+impl Sink for Whole {
+    fn take(&mut self, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.0.append(&mut chunk);
+        Ok(chunk)
+    }
+}
+
+fn whole(write: impl FnOnce(&mut Text<'_>) -> io::Result<()>, is_gzip: bool) -> io::Result<Vec<u8>> {
+    let mut plain = Whole::default();
+    let mut text = Text::new(&mut plain);
+    write(&mut text)?;
+    text.finish()?;
+    if !is_gzip {
+        return Ok(plain.0);
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&plain.0)?;
+    encoder.finish()
 }
 
 /// What travels from the writing thread to the response.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use vitald::testing::config;
-use vitald::testing::config::password::PasswordHash;
+use vitald::testing::config::password::{HashMemory, PasswordHash};
 
 use crate::support::{Outcome, command};
 
@@ -31,7 +31,7 @@ fn a_piped_password_becomes_its_hash() {
         assert!(outcome.stdout.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", outcome.stdout);
         assert!(outcome.stdout.ends_with('\n') && outcome.stderr.is_empty());
         let hash = PasswordHash::parse(&outcome.stdout).expect("a hash");
-        assert!(hash.matches(PASSWORD.as_bytes()), "{input:?}");
+        assert!(hash.matches(PASSWORD.as_bytes(), &mut HashMemory::default()), "{input:?}");
     }
 }
 
@@ -61,7 +61,7 @@ fn a_user_is_a_hash_file_and_lines_for_the_configuration() {
     let config = config::parse("vitald.toml", &format!("[api]\n{}", outcome.stdout), directory.path());
     let api = config.expect("good lines").api.expect("an API");
     assert_eq!((api.users[0].name.as_str(), api.users[0].domain.as_str()), ("ops", "local"));
-    assert!(api.users[0].password.matches(PASSWORD.as_bytes()));
+    assert!(api.users[0].password.matches(PASSWORD.as_bytes(), &mut HashMemory::default()));
 
     let again = add(&["ops", "--role", "viewer"]).expect_code(1);
     assert!(again.stderr.contains("ops.hash") && again.stdout.is_empty(), "{}", again.stderr);

@@ -8,6 +8,7 @@ mod defaults;
 mod disk_format;
 #[path = "../support/exchange.rs"]
 mod exchange;
+mod front_door;
 #[expect(dead_code, reason = "network tests use all of it")]
 #[path = "../support/inside.rs"]
 mod inside;

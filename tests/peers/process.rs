@@ -54,7 +54,7 @@ fn a_second_sigterm_ends_it_at_once() {
     let mut daemon = Daemon::start(&channel("web", &check, &[member(ip, 8000)]));
     // A request that is half sent, and half read, is something to drain.
     let mut stuck = TcpStream::connect(daemon.address).expect("it listens");
-    stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n").expect("it reads");
+    stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n").expect("it reads");
     let own = stuck.local_addr().expect("a connected address");
     wait::until("the daemon to read", || {
         let served = sockets().into_iter().find(|socket| socket.joins(daemon.address, own))?;

@@ -21,6 +21,7 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:0"
 socket = "{directory}/vitald.sock"
+{server}
 
 [store]
 path = "{directory}/state"
@@ -72,7 +73,7 @@ host = "192.0.2.50"
 class Daemon:
     """Started on entering, ended in order on leaving."""
 
-    def __init__(self, binary, channels=20000, more=""):
+    def __init__(self, binary, channels=20000, more="", server=""):
         self.binary = os.path.abspath(binary)
         self.place = tempfile.TemporaryDirectory(prefix="vitald-sdk-")
         self.directory = self.place.name
@@ -82,6 +83,7 @@ class Daemon:
         self.write("user.hash", self.run("hash-password", input=PASSWORD))
         config = CONFIG.format(
             directory=self.directory,
+            server=server,
             project=PROJECT,
             region=REGION,
             channels=channels,

@@ -27,7 +27,7 @@ pub use context::{ClientIdentityError, Dialect, FileProblem, ReadContext, Violat
 pub use health_check::read_health_check;
 pub use members::{MemberContext, read_group, read_groups, read_members};
 pub use options::{ProbeTable, client_identity_of, probe_settings_of};
-pub use text::member_host;
+pub use text::{host, member_host};
 
 use super::document::{Kind, Value};
 use super::model::{BalanceOptions, Channel, ClientCertificate, ProbeOptions};

@@ -179,7 +179,7 @@ fn refusal(host: &Host, context: &dyn ReadContext) -> Option<&'static str> {
 }
 
 /// An IPv4 or IPv6 address (brackets are taken off), or a host name.
-pub(super) fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
+pub fn host(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<Host> {
     let text = with_length(field, 1, 255, log)?;
     match parse_host(text) {
         Ok(host) => Some(host),

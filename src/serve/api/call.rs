@@ -20,7 +20,8 @@ use crate::catalog::{
 };
 use crate::channel::ChannelKind;
 use crate::serve::app::SnapshotError;
-use crate::serve::http::{BodyError, BodyReader, VendorError, WholeBody, json};
+use crate::serve::http::{BodyError, BodyReader, ErrorForm, VendorError, WholeBody, json};
+use crate::serve::peer::ConnectionInfo;
 
 /// Most broken rules that one answer lists: 100,000 bad members must not make
 /// an answer larger than the request.
@@ -104,7 +105,10 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
         // The body of a signed request was read to check the signature.
         let body = match head.extensions.remove::<WholeBody>() {
             Some(body) => body,
-            None => api.bodies.read(body).await.map_err(ApiError::Body)?,
+            None => {
+                let network = ConnectionInfo::of(&head.extensions).network;
+                api.bodies.read(body, network).await.map_err(ApiError::Body)?
+            }
         };
         Ok(Self { family: api.family, ids, query: ApiQuery::read(head.uri.query()), body })
     }
@@ -151,6 +155,10 @@ impl IntoResponse for ApiError {
             Self::Body(BodyError::Lost) => {
                 (StatusCode::REQUEST_TIMEOUT, "APIG.0201", "The request body did not arrive in time.")
             }
+            Self::Body(BodyError::Malformed) => {
+                (StatusCode::BAD_REQUEST, "APIG.2000", "The request body could not be read.")
+            }
+            Self::Body(BodyError::NoPlace) => return ErrorForm::Vendor.no_place(),
         };
         let mut response =
             json(status, &VendorError { error_code, error_msg, details: &[], request_id: None });

@@ -16,26 +16,27 @@ use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::identity::{Accounts, Action, AuthFault, Identity, Principal, UserAccount, UserName};
 use super::signature::{BodyHash, Claim, RequestHead, SignatureFault};
-use super::throttle::{Busy, HashingQueue, Slowdown};
+use super::throttle::{HashingQueue, Slowdown};
 use super::tokens::{Grant, Issued, Proof, Scope, TokenFault, TokenTable, Validity};
 use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
 use crate::health::Now;
 use crate::serve::http::{BodyReader, RequestId};
-use crate::serve::server::{ConnectionInfo, PeerAddress};
+use crate::serve::peer::{ConnectionInfo, PeerAddress, PeerNetwork};
+use crate::serve::shares::{NoShare, Shares};
 
 /// Where a client puts its token.
 pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 
-/// Answers that may wait at once. They hold connections, so they must stay few;
-/// beyond that failures are answered at once, and guessing passwords is bounded
-/// by [`HashingQueue`] alone.
-const WAITING_ANSWERS: usize = 32;
+/// Answers that may wait at once, in all and of one source. They hold connections, so
+/// they must stay few; beyond that a failure is told that there is no place for it, and
+/// its connection closes.
+const WAITING_ANSWERS: usize = 48;
+const WAITING_ANSWERS_EACH: usize = 8;
 
 /// Reads both clocks.
 pub(super) type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -53,7 +54,7 @@ struct GateState {
     tokens: Mutex<TokenTable>,
     slowdown: Mutex<Slowdown>,
     hashing: HashingQueue,
-    waiting_answers: Semaphore,
+    waiting_answers: Shares,
     /// Access keys are no secret, so anybody may send a signed body.
     bodies: BodyReader,
 }
@@ -95,7 +96,9 @@ pub(super) struct HeldToken {
 pub(super) enum LoginFault {
     /// No such user, or another password; the client is not told which.
     Refused,
-    /// Too many logins at once.
+    /// The source has taken its share of the line, or of the answers that wait.
+    NoPlace,
+    /// Too many logins at once, of all sources.
     Busy,
 }
 
@@ -112,8 +115,8 @@ impl AuthGate {
             tokens: Mutex::default(),
             slowdown: Mutex::default(),
             hashing: HashingQueue::new(cores),
-            waiting_answers: Semaphore::new(WAITING_ANSWERS),
-            bodies: BodyReader::default(),
+            waiting_answers: Shares::new(WAITING_ANSWERS, WAITING_ANSWERS_EACH),
+            bodies: BodyReader::of_unproven(),
         };
         Ok(Self { state: Arc::new(state) })
     }
@@ -176,22 +179,27 @@ impl AuthGate {
             Ok(Inspected::Signed(signed)) => self.conclude(signed, BodyHash::of(body)),
             Err(fault) => Err(fault),
         };
-        if let Err(fault) = &verdict {
-            self.penalty(fault, ConnectionInfo::of(&parts.extensions).peer).await;
+        match verdict {
+            Ok(identity) => Ok(identity),
+            Err(fault) => Err(self.penalty(fault, ConnectionInfo::of(&parts.extensions).network).await),
         }
-        verdict
     }
 
-    /// Counts a guess and waits for as long as its source deserves. To be
-    /// awaited before a fault is answered; cancelling it only ends the wait.
-    pub(super) async fn penalty(&self, fault: &AuthFault, peer: PeerAddress) {
+    /// Counts a guess and waits for as long as its source deserves; gives the fault to
+    /// answer, which is another one when too many answers to the source wait already. To
+    /// be awaited before a fault is answered; cancelling it only ends the wait.
+    pub(super) async fn penalty(&self, fault: AuthFault, network: PeerNetwork) -> AuthFault {
         let is_guess = matches!(
             fault,
             AuthFault::TokenUnknown
                 | AuthFault::Signature(SignatureFault::Mismatch | SignatureFault::UnknownAccessKey(_))
         );
-        if is_guess {
-            self.wait_after_failure(peer).await;
+        if !is_guess {
+            return fault;
+        }
+        match self.wait_after_failure(network).await {
+            Ok(()) => fault,
+            Err(_) => AuthFault::NoPlace,
         }
     }
 
@@ -201,15 +209,18 @@ impl AuthGate {
         &self,
         name: &UserName,
         password: Zeroizing<String>,
-        peer: PeerAddress,
+        network: PeerNetwork,
     ) -> Result<Arc<UserAccount>, LoginFault> {
         let accounts = self.accounts();
         let user = accounts.user(name);
         let hash = user.map_or_else(|| accounts.decoy(), |user| Some(&user.password));
         let matches = match hash {
             Some(hash) => {
-                let check = self.state.hashing.matches(Arc::clone(hash), password);
-                check.await.map_err(|Busy| LoginFault::Busy)?
+                let check = self.state.hashing.matches(Arc::clone(hash), password, network);
+                check.await.map_err(|full| match full {
+                    NoShare::OfSource => LoginFault::NoPlace,
+                    NoShare::OfAll => LoginFault::Busy,
+                })?
             }
             // There are no users, so there is nothing to find out by timing.
             None => false,
@@ -217,7 +228,7 @@ impl AuthGate {
         match user.filter(|_| matches) {
             Some(user) => Ok(Arc::clone(user)),
             None => {
-                self.wait_after_failure(peer).await;
+                self.wait_after_failure(network).await.map_err(|_| LoginFault::NoPlace)?;
                 Err(LoginFault::Refused)
             }
         }
@@ -302,13 +313,13 @@ impl AuthGate {
         &self.state.bodies
     }
 
-    async fn wait_after_failure(&self, peer: PeerAddress) {
-        let delay = lock(&self.state.slowdown).note_failure(peer, (self.state.clock)().monotonic);
-        if delay > Duration::ZERO
-            && let Ok(_permit) = self.state.waiting_answers.try_acquire()
-        {
+    async fn wait_after_failure(&self, network: PeerNetwork) -> Result<(), NoShare> {
+        let delay = lock(&self.state.slowdown).note_failure(network, (self.state.clock)().monotonic);
+        if delay > Duration::ZERO {
+            let _place = self.state.waiting_answers.try_take(network)?;
             tokio::time::sleep(delay).await;
         }
+        Ok(())
     }
 }
 
@@ -325,7 +336,7 @@ pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next)
             next.run(Request::from_parts(parts, body)).await
         }
         Err(fault) => {
-            gate.penalty(&fault, ConnectionInfo::of(&parts.extensions).peer).await;
+            let fault = gate.penalty(fault, ConnectionInfo::of(&parts.extensions).network).await;
             fault.into_answer(&id)
         }
     };
@@ -337,7 +348,8 @@ async fn admit(gate: &AuthGate, parts: &mut Parts, body: Body) -> Result<(Identi
     let (identity, body) = match gate.inspect(parts)? {
         Inspected::Known(identity) => (identity, body),
         Inspected::Signed(signed) => {
-            let whole = gate.bodies().read(body).await?;
+            let network = ConnectionInfo::of(&parts.extensions).network;
+            let whole = gate.bodies().read(body, network).await?;
             let identity = gate.conclude(signed, BodyHash::of(&whole.bytes))?;
             let body = Body::from(whole.bytes.clone());
             parts.extensions.insert(whole);

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::signature::{SignatureFault, hex};
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
-use crate::serve::http::{BodyError, RequestId, VendorError, json};
+use crate::serve::http::{BodyError, NO_PLACE, RequestId, VendorError, json, say_no_place};
 
 /// The domain of the project when there are no users.
 const DEFAULT_DOMAIN: &str = "local";
@@ -123,6 +123,10 @@ pub enum AuthFault {
     /// The body did not arrive whole.
     #[error("The request body could not be read.")]
     BodyUnreadable,
+    /// The source has taken its share of what there is for those who have yet to prove
+    /// who they are.
+    #[error("Too many requests at once from this address. Try again later.")]
+    NoPlace,
 }
 
 impl AuthFault {
@@ -137,6 +141,7 @@ impl AuthFault {
             Self::Signature(_) => (StatusCode::UNAUTHORIZED, "APIG.0301"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "APIG.0201"),
             Self::BodyUnreadable => (StatusCode::BAD_REQUEST, "APIG.2000"),
+            Self::NoPlace => (StatusCode::INTERNAL_SERVER_ERROR, NO_PLACE),
         }
     }
 
@@ -149,7 +154,11 @@ impl AuthFault {
             details: &[],
             request_id: matches!(self, Self::Signature(_)).then_some(&request_id.0),
         };
-        json(status, &answer)
+        let mut response = json(status, &answer);
+        if self == Self::NoPlace {
+            say_no_place(&mut response);
+        }
+        response
     }
 }
 
@@ -157,7 +166,8 @@ impl From<BodyError> for AuthFault {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => Self::BodyTooLarge,
-            BodyError::Lost => Self::BodyUnreadable,
+            BodyError::Malformed | BodyError::Lost => Self::BodyUnreadable,
+            BodyError::NoPlace => Self::NoPlace,
         }
     }
 }

@@ -27,11 +27,13 @@ use serde_json::{Value, json};
 use self::documents::TokenFacts;
 use self::login::{KeystoneFault, Login, LoginProof, query_value};
 use super::gate::{AuthGate, HeldToken, LoginFault, TOKEN_HEADER};
-use super::identity::{Accounts, Domain, Identity, UserAccount};
+use super::identity::{Accounts, AuthFault, Domain, Identity, UserAccount};
 use super::tokens::{Proof, Scope};
 use crate::config::api::{AccountRole, Transport};
-use crate::serve::http::{BodyError, REQUEST_ID, identify, json as json_answer, landing_page};
-use crate::serve::server::ConnectionInfo;
+use crate::serve::http::{
+    BodyError, REQUEST_ID, identify, json as json_answer, keystone_error, landing_page, say_no_place,
+};
+use crate::serve::peer::ConnectionInfo;
 
 mod documents;
 mod login;
@@ -55,14 +57,11 @@ struct Identities {
 
 impl IntoResponse for KeystoneFault {
     fn into_response(self) -> Response {
-        let body = json!({
-            "error": {
-                "code": self.status.as_u16(),
-                "message": self.message,
-                "title": self.status.canonical_reason().unwrap_or("Error"),
-            }
-        });
-        keystone_json(self.status, &body)
+        let mut response = keystone_json(self.status, &keystone_error(self.status, &self.message));
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            say_no_place(&mut response);
+        }
+        response
     }
 }
 
@@ -137,12 +136,16 @@ async fn create_token(
     request: Request,
 ) -> Result<Response, KeystoneFault> {
     let (parts, body) = request.into_parts();
-    let read = identities.gate.bodies().read_secret(body, LARGEST_LOGIN).await;
+    let network = ConnectionInfo::of(&parts.extensions).network;
+    let read = identities.gate.bodies().read_secret(body, LARGEST_LOGIN, network).await;
     let body = read.map_err(|error| match error {
         BodyError::TooLarge => {
             KeystoneFault::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large.")
         }
-        BodyError::Lost => KeystoneFault::bad_request("The request body could not be read."),
+        BodyError::Malformed | BodyError::Lost => {
+            KeystoneFault::bad_request("The request body could not be read.")
+        }
+        BodyError::NoPlace => KeystoneFault::no_place(),
     })?;
     let request = Login::parse(&body)?;
     // The parsed secret is a copy of its own.
@@ -341,12 +344,13 @@ fn not_found(what: &str) -> KeystoneFault {
 impl Identities {
     /// Who wants a token.
     async fn prove(&self, proof: LoginProof, parts: &Parts) -> Result<Proved, KeystoneFault> {
-        let peer = ConnectionInfo::of(&parts.extensions).peer;
+        let network = ConnectionInfo::of(&parts.extensions).network;
         match proof {
             LoginProof::Password { user, password } => {
-                let user = self.gate.log_in(&user, password, peer).await;
+                let user = self.gate.log_in(&user, password, network).await;
                 user.map(Proved::Password).map_err(|fault| match fault {
                     LoginFault::Refused => KeystoneFault::unauthorized(),
+                    LoginFault::NoPlace => KeystoneFault::no_place(),
                     LoginFault::Busy => KeystoneFault::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "Too many logins at once. Try again in a second.",
@@ -355,10 +359,10 @@ impl Identities {
             }
             LoginProof::Token(token) => match self.gate.look_up(token.trim().as_bytes()) {
                 Ok(held) => Ok(Proved::Token(held)),
-                Err(fault) => {
-                    self.gate.penalty(&fault, peer).await;
-                    Err(KeystoneFault::unauthorized())
-                }
+                Err(fault) => match self.gate.penalty(fault, network).await {
+                    AuthFault::NoPlace => Err(KeystoneFault::no_place()),
+                    _ => Err(KeystoneFault::unauthorized()),
+                },
             },
         }
     }
@@ -380,10 +384,10 @@ impl Identities {
 
     /// Who sends a request without a body.
     async fn identify(&self, parts: &Parts) -> Result<Identity, KeystoneFault> {
-        self.gate
-            .check(parts, b"")
-            .await
-            .map_err(|fault| KeystoneFault::new(fault.answer().0, fault.to_string()))
+        self.gate.check(parts, b"").await.map_err(|fault| match fault {
+            AuthFault::NoPlace => KeystoneFault::no_place(),
+            fault => KeystoneFault::new(fault.answer().0, fault.to_string()),
+        })
     }
 
     /// This daemon as the client reached it: `https://10.1.2.3:9650`.

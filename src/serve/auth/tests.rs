@@ -17,8 +17,8 @@ use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project
 use crate::config::secret::Secret;
 use crate::health::{MonotonicTime, Now, Timestamp};
 use crate::serve::http::RequestId;
-use crate::serve::http::{BODY_STALL, LARGEST_BODY, REQUEST_ID, SMALL_BODY};
-use crate::serve::server::{ConnectionInfo, PeerAddress};
+use crate::serve::http::{LARGEST_BODY, REQUEST_ID, SMALL_BODY, UNPROVEN};
+use crate::serve::peer::ConnectionInfo;
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
@@ -108,11 +108,7 @@ async fn others_are_answered_in_the_vendors_form() {
     assert!(text.contains("APIG.1000"), "{text}");
 
     let mut local = Request::get(&own).body(Body::empty()).expect("a request");
-    local.extensions_mut().insert(ConnectionInfo {
-        peer: PeerAddress::UnixSocket,
-        is_local: true,
-        transport: Transport::Plain,
-    });
+    local.extensions_mut().insert(ConnectionInfo::socket());
     assert_eq!(send(local).await.2, "local socket ");
 }
 
@@ -129,50 +125,79 @@ async fn a_body_that_cannot_be_judged_is_not_kept() {
     assert_eq!(send(unknown).await.0, 401);
 }
 
-/// Four clients that send a large body byte by byte keep a fifth waiting, but
-/// not small ones, and not for good.
-#[tokio::test(start_paused = true)]
-async fn few_large_bodies_are_held_at_once() {
+/// A request with a large body, from a host of its own.
+fn from(last: u8, body: Body) -> Request {
     let path = format!("/v2/{PROJECT}/things");
+    let mut request = request(Method::POST, &path, "ADMIN", "");
+    *request.body_mut() = body;
+    let peer = std::net::SocketAddr::from(([192, 0, 2, last], 5));
+    request.extensions_mut().insert(ConnectionInfo::network(peer, None, Transport::Plain));
+    request
+}
+
+/// The same, whole and signed.
+fn large_from(last: u8) -> Request {
+    let path = format!("/v2/{PROJECT}/things");
+    let mut request = request(Method::POST, &path, "ADMIN", &"x".repeat(SMALL_BODY + 1));
+    let peer = std::net::SocketAddr::from(([192, 0, 2, last], 5));
+    request.extensions_mut().insert(ConnectionInfo::network(peer, None, Transport::Plain));
+    request
+}
+
+/// Clients that send large bodies byte by byte keep their own source waiting: no other,
+/// no small body, and not for good.
+#[tokio::test(start_paused = true)]
+async fn trickled_bodies_keep_their_own_source_waiting_and_not_for_good() {
     let router = router();
-    let slow = || {
-        let mut slow = request(Method::POST, &path, "ADMIN", "");
-        *slow.body_mut() = Body::new(Stalled { first: Some(Bytes::from(vec![b'x'; SMALL_BODY + 1])) });
-        slow
-    };
     let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        tasks.spawn(send_to(router.clone(), slow()));
-    }
-    tokio::task::yield_now().await;
+    let mut trickle_two = async || {
+        for _ in 0..2 {
+            let body = Trickle { next: vec![b'x'; SMALL_BODY + 1].into(), pause: None };
+            tasks.spawn(send_to(router.clone(), from(1, Body::new(body))));
+        }
+        tokio::task::yield_now().await;
+    };
     let start = tokio::time::Instant::now();
+    let seconds = std::time::Duration::from_secs;
+    trickle_two().await;
+    let path = format!("/v2/{PROJECT}/things");
     assert_eq!(send_to(router.clone(), request(Method::POST, &path, "ADMIN", "small")).await.0, 200);
-    assert!(start.elapsed().is_zero());
-    let large = request(Method::POST, &path, "ADMIN", &"x".repeat(SMALL_BODY + 1));
-    assert_eq!(send_to(router, large).await.0, 200);
-    assert_eq!(start.elapsed(), BODY_STALL);
+    assert_eq!(send_to(router.clone(), large_from(2)).await.0, 200, "another source");
+    assert!(start.elapsed().is_zero(), "nobody else waited");
+    // Two more take the places after the first two, so a third has none in time.
+    tokio::time::sleep(seconds(5)).await;
+    trickle_two().await;
+    tokio::time::sleep(seconds(1)).await;
+    let (status, _, text) = send_to(router.clone(), large_from(1)).await;
+    assert_eq!((status, start.elapsed()), (500, seconds(6) + UNPROVEN));
+    assert!(text.contains("APIG.9008"), "{text}");
     while let Some(answer) = tasks.join_next().await {
         assert_eq!(answer.expect("no panic").0, 400);
     }
+    assert!(start.elapsed() <= 2 * UNPROVEN + seconds(1));
+    assert_eq!(send_to(router, large_from(1)).await.0, 200, "the places came back");
 }
 
-/// A body that stops after its first piece.
-struct Stalled {
-    first: Option<Bytes>,
+/// A body that never ends: its first piece, then a byte a second.
+struct Trickle {
+    next: Bytes,
+    pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
 }
 
-impl hyper::body::Body for Stalled {
+impl hyper::body::Body for Trickle {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
+        context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-        match self.first.take() {
-            Some(first) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(first)))),
-            None => std::task::Poll::Pending,
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(context));
         }
+        self.pause = Some(Box::pin(tokio::time::sleep(std::time::Duration::from_secs(1))));
+        let data = std::mem::replace(&mut self.next, Bytes::from_static(b"x"));
+        std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(data))))
     }
 }
 

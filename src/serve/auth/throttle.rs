@@ -1,9 +1,10 @@
 //! What bounds guessing: how many passwords are checked at once, and how long the
 //! answer to a failed login or signature waits, by where it came from.
 //!
-//! One password check takes tens of milliseconds of a core and 19 MiB, so half of the
-//! machine's cores do them, off the runtime's threads; other logins wait in a bounded
-//! line, and when it is full a login is told to come back.
+//! One password check takes tens of milliseconds of a core and the memory of its hash,
+//! so a few threads do them, off the runtime's own, with memory that is used again. Other
+//! logins wait in a bounded line, in which a source has a few places; a login that finds
+//! none is told to come back.
 //!
 //! [`Slowdown`] is pure: the clock is an argument. A wrong answer waits and a right one
 //! never does, so nobody can lock others out by failing in their name or from their
@@ -12,55 +13,74 @@
 //! older, and the older is forgotten. That bounds memory and keeps who failed lately.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::config::password::PasswordHash;
+use crate::config::password::{HashMemory, PasswordHash};
 use crate::health::MonotonicTime;
-use crate::serve::server::PeerAddress;
+use crate::serve::peer::PeerNetwork;
+use crate::serve::shares::{NoShare, Shares};
 
-/// Logins that wait or are checked. At 30 ms each the last of them waits for
-/// two seconds.
+/// Logins that wait or are checked, in all and of one source. At 30 ms each the last of
+/// them waits for two seconds.
 const LINE: usize = 64;
-
-/// Too many logins at once, or the runtime ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Busy;
+const LINE_EACH: usize = 8;
+/// Passwords checked at once, at most. Each takes the memory of its hash, and more
+/// threads would make nobody's check faster.
+const MOST_CHECKS: usize = 4;
 
 /// Where passwords are checked.
 #[derive(Debug)]
 pub(super) struct HashingQueue {
     workers: Arc<Semaphore>,
+    /// What workers hash in that are at rest: never more than there are workers.
+    memories: Arc<Mutex<Vec<HashMemory>>>,
     /// Taken for as long as a login waits or is checked.
-    line: Semaphore,
+    line: Shares,
 }
 
 impl HashingQueue {
     pub(super) fn new(cores: usize) -> Self {
-        Self { workers: Arc::new(Semaphore::new((cores / 2).max(1))), line: Semaphore::new(LINE) }
+        Self {
+            workers: Arc::new(Semaphore::new((cores / 2).clamp(1, MOST_CHECKS))),
+            memories: Arc::default(),
+            line: Shares::new(LINE, LINE_EACH),
+        }
     }
 
     /// Whether the password is the hash's. Dropping the future gives up the place
     /// in the line; a check that has begun runs to its end and keeps its worker.
+    ///
+    /// # Errors
+    /// There is no place in the line, or the runtime ends.
     pub(super) async fn matches(
         &self,
         hash: Arc<PasswordHash>,
         password: Zeroizing<String>,
-    ) -> Result<bool, Busy> {
-        let _place = self.line.try_acquire().map_err(|_| Busy)?;
+        network: PeerNetwork,
+    ) -> Result<bool, NoShare> {
+        let _place = self.line.try_take(network)?;
         // First come, first served.
-        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Busy)?;
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| NoShare::OfAll)?;
+        let memories = Arc::clone(&self.memories);
         let check = tokio::task::spawn_blocking(move || {
-            let matches = hash.matches(password.as_bytes());
+            let spare = lock(&memories).pop();
+            let mut memory = spare.unwrap_or_default();
+            let matches = hash.matches(password.as_bytes(), &mut memory);
+            lock(&memories).push(memory);
             drop(worker);
             matches
         });
-        check.await.map_err(|_| Busy)
+        check.await.map_err(|_| NoShare::OfAll)
     }
+}
+
+/// Nothing panics while the list is held.
+fn lock(memories: &Mutex<Vec<HashMemory>>) -> std::sync::MutexGuard<'_, Vec<HashMemory>> {
+    memories.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Failures that cost nothing: typing errors.
@@ -73,29 +93,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// Peers per generation.
 const PEERS: usize = 2048;
-
-/// Who is slowed: a host, or the network that an IPv6 host can pick its
-/// addresses from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum PeerNetwork {
-    Address(IpAddr),
-    Local,
-}
-
-impl PeerNetwork {
-    fn of(peer: PeerAddress) -> Self {
-        match peer {
-            PeerAddress::UnixSocket => Self::Local,
-            PeerAddress::Network(address) => match address.to_canonical() {
-                IpAddr::V6(address) => {
-                    let network = u128::from(address) & !u128::from(u64::MAX);
-                    Self::Address(IpAddr::V6(Ipv6Addr::from(network)))
-                }
-                address => Self::Address(address),
-            },
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Failures {
@@ -120,8 +117,7 @@ pub(super) struct Slowdown {
 
 impl Slowdown {
     /// Counts a failure and says how long its answer waits.
-    pub(super) fn note_failure(&mut self, peer: PeerAddress, now: MonotonicTime) -> Duration {
-        let network = PeerNetwork::of(peer);
+    pub(super) fn note_failure(&mut self, network: PeerNetwork, now: MonotonicTime) -> Duration {
         let before = self.newer.get(&network).or_else(|| self.older.get(&network));
         let count = before.map_or(0, |failures| failures.left(now)).saturating_add(1);
         if self.newer.len() >= PEERS && !self.newer.contains_key(&network) {
@@ -146,8 +142,8 @@ mod tests {
         MonotonicTime(seconds * 1_000_000_000)
     }
 
-    fn host(text: &str) -> PeerAddress {
-        PeerAddress::Network(text.parse().expect(text))
+    fn host(text: &str) -> PeerNetwork {
+        PeerNetwork::of(text.parse().expect(text))
     }
 
     #[test]
@@ -174,24 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_host_is_its_network() {
-        let mut slowdown = Slowdown::default();
-        for last in 1..=4 {
-            slowdown.note_failure(host(&format!("2001:db8::{last}")), at(0));
-        }
-        assert!(slowdown.note_failure(host("2001:db8::ffff:1"), at(0)) > FIRST_DELAY);
-        assert_eq!(slowdown.note_failure(host("2001:db8:0:1::1"), at(0)), Duration::ZERO);
-        slowdown.note_failure(host("::ffff:192.0.2.1"), at(0));
-        assert_eq!(slowdown.newer.len(), 3);
-        slowdown.note_failure(host("192.0.2.1"), at(0));
-        assert_eq!(slowdown.newer.len(), 3);
-    }
-
-    #[test]
     fn memory_is_bounded_and_late_failures_are_kept() {
         let mut slowdown = Slowdown::default();
         for number in 0..100_000_u32 {
-            slowdown.note_failure(PeerAddress::Network(IpAddr::from(number.to_be_bytes())), at(0));
+            slowdown.note_failure(PeerNetwork::of(number.to_be_bytes().into()), at(0));
             if number % 1000 == 0 {
                 slowdown.note_failure(host("192.0.2.1"), at(0));
             }
@@ -204,24 +186,51 @@ mod tests {
     async fn the_line_is_bounded_and_places_come_back() {
         let queue = HashingQueue::new(1);
         let hash = Arc::new(PasswordHash::cheap(b"right"));
-        let check = |password: &str| queue.matches(Arc::clone(&hash), Zeroizing::new(password.to_owned()));
+        let check = |password: &str, network| {
+            queue.matches(Arc::clone(&hash), Zeroizing::new(password.to_owned()), network)
+        };
+        let source = |number: usize| host(&format!("192.0.2.{}", number / LINE_EACH));
         // Nobody works, so everybody waits.
         let worker = queue.workers.acquire().await.expect("a worker");
-        let mut line: Vec<_> = (0..LINE).map(|_| Box::pin(check("right"))).collect();
+        let mut line: Vec<_> = (0..LINE).map(|number| Box::pin(check("right", source(number)))).collect();
         for waiting in &mut line {
             assert!(futures_poll(waiting).is_none());
         }
-        assert_eq!(check("right").await, Err(Busy));
-        // A client that goes away makes room.
+        assert_eq!(check("right", host("192.0.2.99")).await, Err(NoShare::OfAll));
+        // A client that goes away makes room, and the socket has places of its own.
         line.pop();
-        let mut late = Box::pin(check("wrong"));
-        assert!(futures_poll(&mut late).is_none());
+        let mut others =
+            [Box::pin(check("wrong", host("192.0.2.99"))), Box::pin(check("wrong", PeerNetwork::Local))];
+        for waiting in &mut others {
+            assert!(futures_poll(waiting).is_none());
+        }
         drop(worker);
         for waiting in line {
             assert_eq!(waiting.await, Ok(true));
         }
-        assert_eq!(late.await, Ok(false));
-        assert_eq!(queue.line.available_permits(), LINE);
+        for waiting in others {
+            assert_eq!(waiting.await, Ok(false));
+        }
+        assert!(check("right", host("192.0.2.1")).await.is_ok(), "places came back");
+        assert_eq!(lock(&queue.memories).len(), 1, "one worker, one memory");
+    }
+
+    /// A hundred wrong log-ins from one source keep nobody else from logging in.
+    #[tokio::test]
+    async fn a_source_has_few_places_in_the_line() {
+        let queue = HashingQueue::new(1);
+        let hash = Arc::new(PasswordHash::cheap(b"right"));
+        let check = |network| queue.matches(Arc::clone(&hash), Zeroizing::new("right".to_owned()), network);
+        let worker = queue.workers.acquire().await.expect("a worker");
+        let mut greedy: Vec<_> = (0..100).map(|_| Box::pin(check(host("192.0.2.1")))).collect();
+        let refused =
+            greedy.iter_mut().filter_map(futures_poll).filter(|end| *end == Err(NoShare::OfSource)).count();
+        assert_eq!(refused, 100 - LINE_EACH);
+        let mut other = Box::pin(check(host("192.0.2.2")));
+        assert!(futures_poll(&mut other).is_none());
+        drop(worker);
+        drop(greedy);
+        assert_eq!(other.await, Ok(true));
     }
 
     /// Polls once.

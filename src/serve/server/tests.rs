@@ -8,10 +8,12 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use hyper_util::rt::TokioIo;
 
 use super::*;
 use crate::catalog::Snapshot;
@@ -80,7 +82,8 @@ impl TestServer {
         let address = listener.local_addr().expect("bound");
         let (answers, shutdown) = (Arc::new(answers), CancellationToken::new());
         let source = Fake(Arc::clone(&answers));
-        let task = tokio::spawn(run(listener, crate::serve::router(source), shutdown.clone(), limits));
+        let router = crate::serve::router(source);
+        let task = tokio::spawn(run(listener, router, shutdown.clone(), limits, Access::default()));
         Self { address, answers, shutdown, task }
     }
 
@@ -134,7 +137,7 @@ impl Answer {
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);
-const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[tokio::test]
 async fn every_path_answers_what_it_should() {
@@ -264,24 +267,168 @@ async fn a_head_that_does_not_end_is_dropped() {
     assert!(ended.is_err() || !String::from_utf8_lossy(&rest).contains(" 200 "));
 }
 
+/// Idle clients that came before keep nobody out: the one idle longest is given up.
 #[tokio::test]
-async fn nobody_is_accepted_beyond_the_limit_until_a_connection_ends() {
-    let limits = Limits { connections: 1, head: SHORT, ..Limits::default() };
+async fn the_longest_idle_connection_is_given_up_for_a_newcomer() {
+    let limits = Limits { connections: 2, ..Limits::default() };
     let server = TestServer::start(Answers::new(fixture::snapshot()), limits).await;
+    let mut silent = server.raw("").await;
+    let mut unfinished = server.raw("GET /livez HTTP/1.1\r\nhost: ").await;
     let started = Instant::now();
-    let _idle = server.raw("").await;
-    let answer = timeout(LONG, server.get("/livez")).await.expect("answered in time");
+    for _ in 0..2 {
+        let answer = timeout(LONG, server.get("/v1/status")).await.expect("answered in time");
+        assert_eq!(answer.status, 200);
+    }
+    assert!(started.elapsed() < limits.head, "nobody waited for the time limit of an idle connection");
+    timeout(LONG, silent.read_to_end(&mut Vec::new())).await.expect("closed").ok();
+    timeout(LONG, unfinished.read_to_end(&mut Vec::new())).await.expect("closed").ok();
+}
+
+/// A server all of whose places are taken by clients that are being answered.
+async fn full() -> (TestServer, Vec<TcpStream>) {
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
+    let limits = Limits { connections: 2, reserve: 2, reserve_head: SHORT, ..Limits::default() };
+    let server = TestServer::start(gated, limits).await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        busy.push(server.raw(REQUEST).await);
+        server.answers.asked.notified().await;
+    }
+    (server, busy)
+}
+
+#[tokio::test]
+async fn beyond_the_limit_liveness_is_answered_and_nothing_else() {
+    let (server, _busy) = full().await;
+    let live = timeout(LONG, server.get("/livez")).await.expect("answered in time");
+    assert_eq!((live.status.as_u16(), live.text()), (200, "{\"status\":\"alive\"}\n"));
+    assert_eq!(live.headers[header::CONNECTION], "close");
+    for (path, status, part) in [
+        ("/v1/status", 503, "{\"error\":\"Too many requests at once from this address. Try again later.\"}"),
+        ("/v2/p/apigw/instances", 500, "\"error_code\":\"APIG.9008\""),
+        ("/v3/auth/tokens", 429, "\"title\":\"Too Many Requests\""),
+    ] {
+        let answer = timeout(LONG, server.get(path)).await.expect("answered in time");
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert!(answer.text().contains(part), "{path}: {}", answer.text());
+        assert_eq!(answer.headers[header::RETRY_AFTER], "5", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_nobody_is_heard_for_long() {
+    let (server, _busy) = full().await;
+    let mut silent = [server.raw("").await, server.raw("GET /livez HTT").await];
+    for stream in &mut silent {
+        timeout(LONG, stream.read_to_end(&mut Vec::new())).await.expect("closed in time").ok();
+    }
+    // Also who comes while the reserve is taken by others is heard.
+    let _silent = [server.raw("").await, server.raw("").await, server.raw("").await];
+    assert_eq!(timeout(LONG, server.get("/livez")).await.expect("answered in time").status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_answered_beyond_the_limit() {
+    let (server, _busy) = full().await;
+    let mut scrape = server.raw(REQUEST).await;
+    server.answers.asked.notified().await;
+    for _ in 0..3 {
+        server.answers.gate.as_ref().expect("gated").notify_one();
+        tokio::task::yield_now().await;
+    }
+    let mut whole = Vec::new();
+    timeout(LONG, scrape.read_to_end(&mut whole)).await.expect("answered").expect("in order");
+    assert!(whole.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&whole));
+}
+
+/// Clients that do not read take the writers of their source, and no other's; what is
+/// short needs none.
+#[tokio::test]
+async fn clients_that_do_not_read_hold_up_no_short_answer() {
+    let server = TestServer::start(Answers::new(fixture::large(100_000)), Limits::default()).await;
+    let mut deaf = Vec::new();
+    for _ in 0..12 {
+        deaf.push(server.raw(REQUEST).await);
+        server.answers.asked.notified().await;
+    }
+    let answer = timeout(LONG, server.get("/metrics?detail=channel")).await.expect("answered in time");
     assert_eq!(answer.status, 200);
-    assert!(started.elapsed() >= SHORT, "the first connection had the only slot");
+}
+
+#[tokio::test]
+async fn a_request_of_another_host_or_site_is_refused_in_the_form_of_its_path() {
+    let server = TestServer::usual().await;
+    let send = async |text: &str| {
+        let mut stream = server.raw(text).await;
+        let mut whole = Vec::new();
+        timeout(LONG, stream.read_to_end(&mut whole)).await.expect("answered").expect("in order");
+        String::from_utf8(whole).expect("text")
+    };
+    for (path, part) in [
+        ("/livez", "{\"error\":\"the Host header names another server"),
+        ("/metrics", "{\"error\":\"the Host"),
+        ("/", "{\"error\":\"the Host"),
+        ("/v2/p", "\"error_code\":\"APIG.0201\""),
+        ("/v3/auth/tokens", "\"title\":\"Misdirected Request\""),
+    ] {
+        let answer =
+            send(&format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{path}: {answer}");
+        assert!(answer.contains(part), "{path}: {answer}");
+    }
+    for headers in ["", "host: localhost\r\nhost: localhost\r\n"] {
+        let answer = send(&format!("GET /livez HTTP/1.1\r\n{headers}connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{headers:?}: {answer}");
+    }
+    let headers = [("x-vitald-action", "reload"), ("origin", "http://evil.example")];
+    let answer = server.ask("POST", "/v1/reload", &headers).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("another site"), "{}", answer.text());
+}
+
+/// Every error of the pages is JSON, also those that no code here makes.
+#[tokio::test]
+async fn every_error_of_a_page_is_json() {
+    let server = TestServer::usual().await;
+    for path in [
+        "/v1",
+        "/v1/",
+        "/v1/status/",
+        "/v1/channels",
+        "/v1/channels/",
+        "/v1/channels/%ff",
+        "/v1/channels/%ff/pick",
+        "/v1/channels/web/pick?source=x",
+        "/v1/channels/web/pick?%ff",
+        "/v1/status?%ff",
+        "/v1/reload",
+        "/v1/export",
+        "/v1/openapi.json",
+    ] {
+        for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "OTHER"] {
+            let answer = server.ask(method, path, &[]).await;
+            if answer.status.as_u16() >= 400 {
+                let error = answer.json()["error"].as_str().map(str::len);
+                assert!(error > Some(0), "{method} {path}: {}", answer.text());
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_dropped() {
-    let limits = Limits { connections: 1, write_stall: SHORT, ..Limits::default() };
+    let limits = Limits { write_stall: SHORT, ..Limits::default() };
     let server = TestServer::start(Answers::new(fixture::large(100_000)), limits).await;
-    let _deaf = server.raw(REQUEST).await;
-    let answer = timeout(LONG, server.get("/livez")).await.expect("the slot is free again");
-    assert_eq!(answer.status, 200);
+    let mut deaf = server.raw(REQUEST).await;
+    server.answers.asked.notified().await;
+    let shutdown = server.shutdown.clone();
+    // Nothing ends the connection but its silence: an answer under way is finished.
+    shutdown.cancel();
+    let drained = timeout(LONG, server.task).await.expect("ended in time").expect("no panic");
+    assert_eq!(drained, DrainOutcome::Complete);
+    let mut rest = Vec::new();
+    deaf.read_to_end(&mut rest).await.ok();
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "a part is never taken for the whole");
 }
 
 #[tokio::test]
@@ -306,7 +453,7 @@ async fn answers_under_way_are_finished_on_shutdown() {
     let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
     let server = TestServer::start(gated, Limits { drain: LONG, ..Limits::default() }).await;
     let _fresh = server.raw("").await;
-    let mut idle = server.raw("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut idle = server.raw("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.expect("answered");
     let mut busy = server.raw(REQUEST).await;
@@ -317,7 +464,10 @@ async fn answers_under_way_are_finished_on_shutdown() {
     server.answers.gate.as_ref().expect("gated").notify_one();
     let mut whole = Vec::new();
     timeout(LONG, busy.read_to_end(&mut whole)).await.expect("answered").expect("in order");
-    assert!(whole.starts_with(b"HTTP/1.1 200 OK") && whole.ends_with(b"0\r\n\r\n"));
+    let whole = String::from_utf8(whole).expect("text");
+    let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}, and {} bytes", body.len());
     let drain = timeout(SHORT * 10, server.task).await.expect("drained").expect("no panic");
     assert_eq!(drain, DrainOutcome::Complete);
 }

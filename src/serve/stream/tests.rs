@@ -1,5 +1,7 @@
 //! Long answers: broken off, bounded, and compressed when asked.
 
+use std::io::Read as _;
+
 use http_body_util::BodyExt as _;
 
 use super::*;
@@ -12,8 +14,8 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
         let answer = |result: fn() -> io::Result<()>| {
             let request = request.clone();
             async move {
-                let permit = Writers::new().permit().await.expect("a permit");
-                let response = permit.respond("text/plain", &request, move |text| {
+                let pen = Pen::Long(Writers::new().permit(host(1)).await.expect("a permit"));
+                let response = pen.respond("text/plain", &request, move |text| {
                     text.push("half");
                     result()
                 });
@@ -30,8 +32,8 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
 async fn a_long_text_takes_a_few_buffers() {
     const CHUNKS: usize = 64;
     let (told, measured) = tokio::sync::oneshot::channel();
-    let permit = Writers::new().permit().await.expect("a permit");
-    let response = permit.respond("text/plain", &HeaderMap::new(), move |text| {
+    let pen = Pen::Long(Writers::new().permit(host(1)).await.expect("a permit"));
+    let response = pen.respond("text/plain", &HeaderMap::new(), move |text| {
         let mut result = Ok(());
         let taken = allocation_counter::measure(|| {
             for _ in 0..CHUNKS {
@@ -55,17 +57,54 @@ async fn a_long_text_takes_a_few_buffers() {
     assert!(taken < limit as u64, "{taken} bytes for {CHUNKS} chunks");
 }
 
+fn host(last: u8) -> PeerNetwork {
+    PeerNetwork::of([192, 0, 2, last].into())
+}
+
+/// Clients of one source that do not read keep that source waiting, and nobody else.
 #[tokio::test]
-async fn writers_wait_for_a_permit() {
+async fn a_source_waits_for_its_own_writers() {
     let writers = Writers::new();
-    let mut permits = Vec::new();
-    for _ in 0..WRITERS {
-        permits.push(writers.permit().await.expect("a permit"));
+    let mut deaf = Vec::new();
+    for _ in 0..WRITERS_EACH {
+        deaf.push(writers.permit(host(1)).await.expect("a permit"));
     }
-    let mut next = Box::pin(writers.permit());
+    let mut next = Box::pin(writers.permit(host(1)));
     assert!(poll_once(next.as_mut()).is_pending());
-    permits.pop();
+    assert_eq!(writers.try_permit(host(1)).err(), Some(NoShare::OfSource));
+    assert!(writers.try_permit(host(2)).is_ok());
+    deaf.pop();
     assert!(poll_once(next.as_mut()).is_ready());
+}
+
+#[tokio::test]
+async fn a_short_text_is_the_same_as_a_long_one() {
+    let permit = Writers::new().permit(host(1)).await.expect("a permit");
+    let mut texts = Vec::new();
+    for pen in [Pen::Short, Pen::Long(permit)] {
+        let answer = pen.respond("text/plain", &HeaderMap::new(), |text| {
+            text.push("some");
+            text.finish()?;
+            text.push(" text");
+            Ok(())
+        });
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/plain");
+        texts.push(answer.into_body().collect().await.expect("a whole text").to_bytes());
+    }
+    assert_eq!(texts, ["some text", "some text"]);
+    let mut request = HeaderMap::new();
+    request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    let packed = Pen::Short.respond("text/plain", &request, |text| {
+        text.push("some text");
+        Ok(())
+    });
+    assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
+    let bytes = packed.into_body().collect().await.expect("a whole text").to_bytes();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("gzip");
+    assert_eq!(text, "some text");
+    let broken = Pen::Short.respond("text/plain", &HeaderMap::new(), |_| Err(io::ErrorKind::Other.into()));
+    assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

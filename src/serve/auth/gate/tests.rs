@@ -10,14 +10,13 @@ use super::*;
 use crate::config::api::{AccessKey, ClearText, Project, Transport, User};
 use crate::config::password::PasswordHash;
 use crate::health::{MonotonicTime, Timestamp};
-use crate::serve::server::ConnectionInfo;
 
 const PASSWORD: &str = "hidden-password";
 const SECRET: &[u8] = b"probe-secret-key-0123456789";
 const ACCESS_KEY: &str = "PROBEAK0000000000001";
 /// 2020-01-02T03:04:05Z, when the reference's vector was signed.
 const WALL: u64 = 1_577_934_245_000_000_000;
-const PEER: PeerAddress = PeerAddress::Network(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -58,7 +57,7 @@ fn named(name: &str) -> UserName {
 }
 
 async fn log_in(gate: &AuthGate, name: &str, password: &str) -> Result<Arc<UserAccount>, LoginFault> {
-    gate.log_in(&named(name), Zeroizing::new(password.to_owned()), PEER).await
+    gate.log_in(&named(name), Zeroizing::new(password.to_owned()), PeerNetwork::of(PEER)).await
 }
 
 async fn token_of(gate: &AuthGate, name: &str, scope: Scope) -> String {
@@ -74,7 +73,7 @@ fn parts(headers: &[(&str, &str)]) -> Parts {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let origin = ConnectionInfo { peer: PEER, is_local: false, transport: Transport::Plain };
+    let origin = ConnectionInfo::network((PEER, 5).into(), None, Transport::Plain);
     request.extension(origin).body(()).expect("a request").into_parts().0
 }
 
@@ -154,11 +153,7 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
     let (gate, _) = gate_of(&api());
     let local = |headers: &[(&str, &str)]| {
         let mut parts = parts(headers);
-        parts.extensions.insert(ConnectionInfo {
-            peer: PeerAddress::UnixSocket,
-            is_local: true,
-            transport: Transport::Plain,
-        });
+        parts.extensions.insert(ConnectionInfo::socket());
         parts
     };
     let identity = gate.check(&local(&[]), b"").await.expect("let in");
@@ -214,21 +209,35 @@ async fn guessing_is_slow_and_locks_nobody_out() {
     assert_eq!(start.elapsed().as_millis(), 10_000, "no credentials are no guess");
 }
 
+/// Beyond its share a source is told so at once, and its connections close.
 #[tokio::test(start_paused = true)]
-async fn few_answers_wait_at_once() {
+async fn few_answers_of_a_source_wait_at_once() {
     let (gate, _) = gate_of(&api());
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..200 {
+    let guess = |last: u8| {
         let gate = gate.clone();
-        tasks.spawn(async move { gate.check(&signed(&"0".repeat(64)), b"").await.is_err() });
+        async move {
+            let mut parts = signed(&"0".repeat(64));
+            let peer = std::net::SocketAddr::from(([192, 0, 2, last], 5));
+            parts.extensions.insert(ConnectionInfo::network(peer, None, Transport::Plain));
+            gate.check(&parts, b"").await.expect_err("a guess")
+        }
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        tasks.spawn(guess(number % 2));
     }
-    let mut at_once = 0;
+    let (mut at_once, mut without_place) = (0, 0);
     let start = tokio::time::Instant::now();
-    while let Some(refused) = tasks.join_next().await {
-        assert!(refused.expect("no panic"));
+    while let Some(fault) = tasks.join_next().await {
         at_once += usize::from(start.elapsed().is_zero());
+        without_place += usize::from(fault.expect("no panic") == AuthFault::NoPlace);
     }
-    assert_eq!(at_once, 200 - WAITING_ANSWERS);
+    // Of each source, three cost nothing and eight wait.
+    assert_eq!(
+        (at_once, without_place),
+        (200 - 2 * WAITING_ANSWERS_EACH, 200 - 2 * (WAITING_ANSWERS_EACH + 3))
+    );
+    assert!(gate.check(&signed(GOOD), b"").await.is_ok(), "who is right is not slowed");
 }
 
 #[tokio::test]

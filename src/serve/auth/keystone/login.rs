@@ -28,6 +28,12 @@ impl KeystoneFault {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// The source has taken its share.
+    pub(super) fn no_place() -> Self {
+        let text = "Too many requests at once from this address. Try again later.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, text)
+    }
+
     /// The text does not tell whether there is such a user.
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.")

@@ -1,0 +1,230 @@
+//! Who is let in when the server is full, and who is given up for it. Called by the
+//! accept loop of `server`; one table for each listener.
+//!
+//! There are places for so many connections in all and so many of one source. When they
+//! are taken, the longest idle connection is given up for the newcomer: of the newcomer's
+//! source if that source has its share, else of any. Idle is a connection that has no
+//! answer under way, so also one whose request does not end. Where nobody is idle, the
+//! newcomer gets a reserved place, on which only `/livez` and `/metrics` are answered. When
+//! those are taken too, one of them is given up. So accepting never waits.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Activity, ExchangeTimer};
+use super::peer::{PeerNetwork, PlaceKind};
+
+/// How many places there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PlaceLimits {
+    /// In all.
+    pub(super) total: usize,
+    /// Of one source.
+    pub(super) each: usize,
+    /// Beside the total.
+    pub(super) reserved: usize,
+}
+
+/// The connections that have a place.
+#[derive(Debug)]
+pub(super) struct Places {
+    limits: PlaceLimits,
+    /// By the order in which they came.
+    held: BTreeMap<PlaceId, Held>,
+    next: PlaceId,
+}
+
+/// Names a place for as long as the server runs.
+pub(super) type PlaceId = u64;
+
+#[derive(Debug)]
+struct Held {
+    network: PeerNetwork,
+    kind: PlaceKind,
+    exchange: ExchangeTimer,
+    /// Ends the connection.
+    give_up: CancellationToken,
+}
+
+/// What a newcomer gets.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) id: PlaceId,
+    pub(super) kind: PlaceKind,
+    /// Cancelled when the connection is given up.
+    pub(super) given_up: CancellationToken,
+    /// Whether somebody was given up for it.
+    pub(super) is_replacement: bool,
+}
+
+impl Places {
+    pub(super) fn new(limits: PlaceLimits) -> Self {
+        Self { limits, held: BTreeMap::new(), next: 0 }
+    }
+
+    /// A place for a connection, whose exchanges `exchange` tells.
+    pub(super) fn admit(&mut self, network: PeerNetwork, exchange: ExchangeTimer) -> Admission {
+        let is_regular = |held: &Held| held.kind == PlaceKind::Regular;
+        let is_own = |held: &Held| is_regular(held) && held.network == network;
+        let is_reserved = |held: &Held| held.kind == PlaceKind::Reserved;
+        let source_is_full = network.is_limited() && self.count(is_own) >= self.limits.each;
+        let all_is_full = self.count(is_regular) >= self.limits.total;
+        let victim = match (source_is_full, all_is_full) {
+            (false, false) => return self.seat(network, PlaceKind::Regular, exchange, None),
+            (true, _) => self.longest_idle(is_own),
+            (false, true) => self.longest_idle(is_regular),
+        };
+        if victim.is_some() {
+            return self.seat(network, PlaceKind::Regular, exchange, victim);
+        }
+        let victim = match self.count(is_reserved) >= self.limits.reserved {
+            true => self.longest_idle(is_reserved).or_else(|| self.oldest(is_reserved)),
+            false => None,
+        };
+        self.seat(network, PlaceKind::Reserved, exchange, victim)
+    }
+
+    /// The connection has ended.
+    pub(super) fn leave(&mut self, id: PlaceId) {
+        self.held.remove(&id);
+    }
+
+    fn seat(
+        &mut self,
+        network: PeerNetwork,
+        kind: PlaceKind,
+        exchange: ExchangeTimer,
+        victim: Option<PlaceId>,
+    ) -> Admission {
+        let replaced = victim.and_then(|id| self.held.remove(&id));
+        if let Some(replaced) = &replaced {
+            replaced.give_up.cancel();
+        }
+        let (id, given_up) = (self.next, CancellationToken::new());
+        self.next += 1;
+        self.held.insert(id, Held { network, kind, exchange, give_up: given_up.clone() });
+        Admission { id, kind, given_up, is_replacement: replaced.is_some() }
+    }
+
+    fn count(&self, which: impl Fn(&Held) -> bool) -> usize {
+        self.held.values().filter(|held| which(held)).count()
+    }
+
+    fn longest_idle(&self, which: impl Fn(&Held) -> bool) -> Option<PlaceId> {
+        let idle_since = |held: &Held| match held.exchange.activity() {
+            Activity::Idle(since) => Some(since),
+            Activity::Answering(_) => None,
+        };
+        let idle = self.held.iter().filter(|(_, held)| which(held));
+        let idle = idle.filter_map(|(id, held)| Some((idle_since(held)?, *id)));
+        idle.min().map(|(_, id): (Instant, _)| id)
+    }
+
+    fn oldest(&self, which: impl Fn(&Held) -> bool) -> Option<PlaceId> {
+        self.held.iter().find(|(_, held)| which(held)).map(|(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMITS: PlaceLimits = PlaceLimits { total: 4, each: 2, reserved: 2 };
+
+    /// Places, and the connections by the number at which they came.
+    struct Room {
+        places: Places,
+        connections: Vec<(Admission, ExchangeTimer)>,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            Self { places: Places::new(LIMITS), connections: Vec::new() }
+        }
+
+        /// A connection of a host, a second after the one before.
+        async fn come(&mut self, network: PeerNetwork) -> PlaceKind {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let exchange = ExchangeTimer::new();
+            let place = self.places.admit(network, exchange.clone());
+            let kind = place.kind;
+            self.connections.push((place, exchange));
+            kind
+        }
+
+        fn given_up(&self) -> Vec<usize> {
+            let numbered = self.connections.iter().enumerate();
+            numbered
+                .filter(|(_, (place, _))| place.given_up.is_cancelled())
+                .map(|(number, _)| number)
+                .collect()
+        }
+    }
+
+    fn host(last: u8) -> PeerNetwork {
+        PeerNetwork::of([192, 0, 2, last].into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_connection_is_given_up_for_a_newcomer() {
+        let mut room = Room::new();
+        for last in [1, 2, 3, 4] {
+            assert_eq!(room.come(host(last)).await, PlaceKind::Regular);
+        }
+        // The first has just been answered, the second is being answered.
+        drop(room.connections[0].1.begin());
+        let _busy = room.connections[1].1.begin();
+        assert_eq!(room.come(host(5)).await, PlaceKind::Regular);
+        assert_eq!(room.given_up(), [2]);
+        assert_eq!(room.places.held.len(), LIMITS.total);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_with_its_share_gives_up_its_own() {
+        let mut room = Room::new();
+        for last in [1, 2, 2, 2] {
+            assert_eq!(room.come(host(last)).await, PlaceKind::Regular);
+        }
+        assert_eq!(room.given_up(), [1], "the first of all stays");
+        assert_eq!(room.places.held.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_per_source_holds_proxies_and_the_socket() {
+        for network in [PeerNetwork::Proxy([192, 0, 2, 1].into()), PeerNetwork::Local] {
+            let mut room = Room::new();
+            for _ in 0..LIMITS.total {
+                assert_eq!(room.come(network).await, PlaceKind::Regular);
+            }
+            assert!(room.given_up().is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_is_idle_newcomers_get_the_reserve() {
+        let mut room = Room::new();
+        let mut answering = Vec::new();
+        for last in [1, 2, 3, 4] {
+            room.come(host(last)).await;
+            answering.push(room.connections[usize::from(last) - 1].1.begin());
+        }
+        for last in [5, 6] {
+            assert_eq!(room.come(host(last)).await, PlaceKind::Reserved);
+        }
+        assert!(room.given_up().is_empty());
+        let _scrape = room.connections[4].1.begin();
+        assert_eq!(room.come(host(7)).await, PlaceKind::Reserved);
+        assert_eq!(room.given_up(), [5], "of the reserve, who has not asked");
+        let _other = room.connections[6].1.begin();
+        assert_eq!(room.come(host(8)).await, PlaceKind::Reserved);
+        assert_eq!(room.given_up(), [4, 5], "where all have asked, who came first");
+        // As soon as somebody has left, there is a regular place again.
+        let id = room.connections[0].0.id;
+        room.places.leave(id);
+        assert_eq!(room.come(host(9)).await, PlaceKind::Regular);
+    }
+}
