@@ -24,7 +24,7 @@ use vitald::health::{
 };
 use vitald::testing::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
 use vitald::testing::probe::{Resolver, SystemLookup};
-use vitald::testing::serve::{self, Liveness, ReloadSummary, SnapshotError};
+use vitald::testing::serve::{self, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 
 const ROUNDS: usize = 5;
 const START: Timestamp = Timestamp(1_767_225_605_123_456_789);
@@ -45,8 +45,8 @@ impl serve::DaemonHandle for Fixed {
         0
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, String> {
-        Err("a measurement has nothing to reload".to_owned())
+    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
+        Err(ReloadFault::Unavailable("a measurement has nothing to reload".to_owned()))
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 use super::console::printable;
 use crate::channel::violation::quoted;
 use crate::channel::{PemFile, TlsOptions, VerifyCertificate};
-use crate::probe;
+use crate::{config, probe};
 
 /// A daemon with 100,000 members answers less than this.
 const LARGEST_BODY: usize = 256 << 20;
@@ -320,11 +320,11 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 fn read_authorities(path: &Path) -> Result<PemFile, ClientError> {
-    match std::fs::read(path) {
+    match config::read_regular_file(path, config::LARGEST_FILE) {
         Ok(pem) => Ok(PemFile { path: path.to_owned(), pem: pem.into() }),
-        Err(error) => Err(ClientError::Authorities {
+        Err(problem) => Err(ClientError::Authorities {
             path: path.display().to_string(),
-            problem: format!("cannot be read: {}", system_words(&error)),
+            problem: format!("cannot be read: {problem}"),
         }),
     }
 }

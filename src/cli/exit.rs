@@ -53,6 +53,7 @@ impl From<Ending> for Exit {
     fn from(ending: Ending) -> Self {
         match ending {
             Ending::Stopped => Self::Success,
+            Ending::Unsaved => Self::Failure,
             Ending::Forced(signal) => Self::Signal(signal),
         }
     }

@@ -95,7 +95,8 @@ fn read_archive(files: &[PathBuf]) -> Result<Option<Archive>, CliError> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(CliError::io(format!("cannot read {}", path.display())))
+    config::read_regular_file(path, config::LARGEST_FILE)
+        .map_err(|problem| CliError::Preparation(format!("cannot read {}: {problem}", path.display())))
 }
 
 async fn restore(

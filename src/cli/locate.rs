@@ -2,7 +2,6 @@
 //! else what the configuration says, else where a daemon listens by default.
 
 use std::fmt::Display;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use hyper::Uri;
 use rustix::fs::{Access, access};
 
 use super::client::{ClientError, DaemonUrl, Endpoint, Trust};
+use crate::config;
 
 /// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
 pub(super) const CONFIG: &str = "/etc/vitald/vitald.toml";
@@ -147,8 +147,10 @@ pub(super) struct ConfiguredLocation {
 
 impl ConfiguredLocation {
     /// Reads the file, as far as it can be read.
-    pub(super) fn read(config: &Path) -> Self {
-        let tables: Option<toml::Table> = fs::read_to_string(config).ok().and_then(|text| text.parse().ok());
+    pub(super) fn read(path: &Path) -> Self {
+        let text = config::read_regular_file(path, config::LARGEST_FILE).ok();
+        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+        let tables: Option<toml::Table> = text.and_then(|text| text.parse().ok());
         let value = |table: &str, key: &str| tables.as_ref()?.get(table)?.get(key);
         let text = |table, key| value(table, key)?.as_str();
         Self {
@@ -162,6 +164,8 @@ impl ConfiguredLocation {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -12,16 +12,21 @@ use super::exit::{CliError, Exit, block_on};
 use super::locate::DaemonArguments;
 use crate::catalog::ReloadSummary;
 
-/// Reading and resolving the largest configuration stays below this.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The daemon answers or ends the connection sooner: `reload_within` is a minute at most.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+const NOT_OVER_TCP: &str = "Ask over its Unix socket ([server] socket, or --socket), or send the daemon SIGHUP: \
+                            `systemctl kill -s HUP vitald`.";
 
 /// Tell a running daemon to read its configuration again
 ///
 /// The daemon reads everything first and changes nothing when there is an error.
 /// Members whose address and check did not change keep their verdicts.
 ///
+/// With a management API the daemon takes this over its Unix socket only.
+///
 /// Exit status: 0 reloaded, 78 the new configuration is bad and the old one stays,
-/// 1 the daemon could not be asked.
+/// 1 the daemon could not be asked, or could not read its files.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -55,6 +60,7 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
                 answer.error_text()
             ),
         }),
+        401 | 403 => Err(CliError::Preparation(format!("{}\n{NOT_OVER_TCP}", daemon.refused(&answer)))),
         _ => Err(daemon.refused(&answer).into()),
     }
 }

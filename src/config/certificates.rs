@@ -1,9 +1,6 @@
 //! PEM files: how they are read, and whether they hold what they should. Errors never
 //! repeat what a file holds: it may be a private key.
 
-use std::io;
-use std::path::Path;
-
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -87,30 +84,5 @@ fn refuse_byte_order_mark(file: &PemFile) -> Result<(), String> {
     match marks.iter().any(|mark| file.pem.starts_with(mark)) {
         true => Err("it begins with a byte order mark (BOM); save it as plain ASCII".to_owned()),
         false => Ok(()),
-    }
-}
-
-/// Reads a file whole. Only regular files: a FIFO would hang the reload.
-pub(super) fn read_regular_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| plain_error(&error))?;
-    if metadata.is_dir() {
-        return Err("it is a directory".to_owned());
-    }
-    if !metadata.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
-    if metadata.len() > largest {
-        return Err(format!("it is larger than {} MiB", largest / (1024 * 1024)));
-    }
-    std::fs::read(path).map_err(|error| plain_error(&error))
-}
-
-/// The common errors in words that are the same everywhere.
-pub(super) fn plain_error(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => error.to_string(),
     }
 }

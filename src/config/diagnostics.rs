@@ -20,6 +20,9 @@ const NEAR: usize = 40;
 /// A line longer than this is not shown: somebody's JSON in one line.
 const LONGEST_LINE: usize = 2000;
 
+/// So many errors are listed in brief.
+const BRIEFLY: usize = 100;
+
 /// Every error of a configuration; at least one.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
@@ -126,6 +129,24 @@ impl Diagnostics {
         text
     }
 
+    /// The code and the place of each error, and nothing that stands in a file: for those
+    /// who may not read the files. A hundred errors at most.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let mut text = String::new();
+        for error in self.errors.iter().take(BRIEFLY) {
+            let code = error.rule.code();
+            text.push_str(&match self.position(error) {
+                (file, Some((line, _))) => format!("{code} {file}:{line}\n"),
+                (file, None) => format!("{code} {file}\n"),
+            });
+        }
+        if self.errors.len() > BRIEFLY {
+            text.push_str("...\n");
+        }
+        text + &self.summary() + "; `vitald check` shows what is wrong"
+    }
+
     fn group<'a>(&'a self, error: &'a Diagnostic) -> Group<'a> {
         let title = Level::ERROR.primary_title(error.message.as_str()).id(error.rule.code());
         let mut group = Group::with_title(title);
@@ -203,6 +224,9 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// How many bytes of a text are counted together.
+const STRIDE: usize = 1024;
+
 /// One text that was read, kept for showing what is wrong with it.
 #[derive(Debug, Clone)]
 pub(super) struct SourceText {
@@ -210,12 +234,20 @@ pub(super) struct SourceText {
     text: String,
     /// Looked for when a line is first asked for: a good text has no use for it.
     line_starts: OnceLock<Vec<usize>>,
+    /// How many characters begin before each [`STRIDE`] of bytes; counted when a column is
+    /// first asked for. A line may have a megabyte, and 80,000 errors.
+    characters: OnceLock<Vec<usize>>,
 }
 
 impl SourceText {
     /// A text and the name to show for it, usually a path.
     pub(super) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), line_starts: OnceLock::new() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+            line_starts: OnceLock::new(),
+            characters: OnceLock::new(),
+        }
     }
 
     fn line_starts(&self) -> &[usize] {
@@ -239,8 +271,26 @@ impl SourceText {
     fn line_and_column(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
         let start = self.line_range(line).start;
-        let before = self.text.get(start..self.text.floor_char_boundary(offset)).unwrap_or_default();
-        (line + 1, before.chars().count() + 1)
+        let before = self.characters_before(self.text.floor_char_boundary(offset));
+        (line + 1, before.saturating_sub(self.characters_before(start)) + 1)
+    }
+
+    /// How many characters begin before an offset. Reads less than a stride of the text.
+    fn characters_before(&self, offset: usize) -> usize {
+        // Bytes 10xxxxxx go on with a character (RFC 3629, section 3).
+        let beginnings = |bytes: &[u8]| bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count();
+        let counts = self.characters.get_or_init(|| {
+            let mut sum = 0;
+            let strides = self.text.as_bytes().chunks(STRIDE);
+            let sums = strides.map(|stride| {
+                sum += beginnings(stride);
+                sum
+            });
+            std::iter::once(0).chain(sums).collect()
+        });
+        let stride = offset / STRIDE;
+        let rest = self.text.as_bytes().get(stride * STRIDE..offset).unwrap_or_default();
+        counts.get(stride).copied().unwrap_or_default() + beginnings(rest)
     }
 
     /// The line, from 0, that an offset is in.
@@ -263,5 +313,67 @@ impl SourceText {
         let start = self.text.floor_char_boundary(place.start).clamp(line.start, line.end);
         let end = self.text.floor_char_boundary(place.end).clamp(start, line.end);
         start..end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::*;
+
+    /// What this thread has computed so far.
+    fn computed() -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let text = format!("first\n{}", "aä€😀".repeat(1000));
+        let source = SourceText::new("file", text.clone());
+        for (at, (offset, _)) in text.char_indices().enumerate().skip(6) {
+            assert_eq!(source.line_and_column(offset), (2, at - 5), "{offset}");
+        }
+        assert_eq!(source.line_and_column(2), (1, 3));
+        assert_eq!(source.line_and_column(text.len() + 9), (2, 4001));
+    }
+
+    /// Both took half a minute when each one began at the beginning.
+    #[test]
+    fn eighty_thousand_mistakes_in_one_line_take_no_longer_than_in_as_many() {
+        let line = "\"unknown\": 1, ".repeat(80_000);
+        let source = SourceText::new("file", line.clone());
+        let before = computed();
+        let columns: usize = (0..80_000).map(|at| source.line_and_column(14 * at).1).sum();
+        assert_eq!(columns, (0..80_000).map(|at| 14 * at + 1).sum::<usize>());
+        let mut hashes = format!("{}{line}", "$argon2id$v=19 ".repeat(80_000));
+        mask_hashes(&mut hashes);
+        assert!(!hashes.contains("$argon2"));
+        let took = computed().saturating_sub(before);
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+
+    #[test]
+    fn in_brief_there_is_no_byte_of_a_file() {
+        let source = SourceText::new("vitald.toml", "a\nsecret = 1\n");
+        let at = |place| Diagnostic {
+            rule: Rule::UnknownKey,
+            path: FieldPath::default().key("secret"),
+            message: "this configuration knows no key \"secret\"".to_owned(),
+            remedy: "the keys here are `secret`".to_owned(),
+            place,
+            related: None,
+            source: 0,
+        };
+        let place = |start| Some(Place { start, end: start + 1 });
+        let two = Diagnostics::new(vec![source.clone()], vec![at(place(2)), at(None)]);
+        let expected =
+            "E002 vitald.toml\nE002 vitald.toml:2\n2 errors in 1 file; `vitald check` shows what is wrong";
+        assert_eq!(two.brief(), expected);
+        let many = Diagnostics::new(vec![source], vec![at(None); 1000]);
+        assert_eq!(many.brief().lines().count(), BRIEFLY + 2);
     }
 }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::certificates::{check_trust_anchors, client_identity_of, read_regular_file};
+use super::certificates::{check_trust_anchors, client_identity_of};
+use super::files::{LoadProgress, read_regular_file};
 use super::secret::SecretPlaces;
 use crate::channel::reader::{ClientIdentityError, FileProblem, ReadContext};
 use crate::channel::{ClientIdentity, Host, PemFile, ProbeSettings, SecretFile};
@@ -26,6 +27,8 @@ pub(super) struct LoadContext {
     pub(super) ecs: HashMap<String, Host>,
     pub(super) daemon_identity: Option<ClientIdentity>,
     pub(super) probe_defaults: ProbeSettings,
+    /// What is being read.
+    pub(super) progress: LoadProgress,
 }
 
 /// The context of one file: paths in it are relative to its directory.
@@ -39,9 +42,10 @@ impl Disk<'_> {
     fn pem_file(&self, path: &str) -> Result<PemFile, String> {
         let path = self.base.join(path);
         let mut files = self.context.pem_files.borrow_mut();
-        let read = files
-            .entry(path.clone())
-            .or_insert_with_key(|path| read_regular_file(path, LARGEST_PEM).map(Arc::from));
+        let read = files.entry(path.clone()).or_insert_with_key(|path| {
+            self.context.progress.begin(path);
+            read_regular_file(path, LARGEST_PEM).map(Arc::from)
+        });
         let pem = Arc::clone(read.as_ref().map_err(Clone::clone)?);
         Ok(PemFile { path, pem })
     }
@@ -61,7 +65,8 @@ impl ReadContext for Disk<'_> {
     }
 
     fn secret_file(&self, path: &str) -> Result<SecretFile, FileProblem> {
-        let secret = SecretPlaces::of_environment(self.base).read(Path::new(path));
+        let places = SecretPlaces::of_environment(self.base, self.context.progress.clone());
+        let secret = places.read(Path::new(path));
         let secret =
             secret.map_err(|error| FileProblem { problem: error.to_string(), remedy: error.remedy() })?;
         let path = self.base.join(path);

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::certificates::plain_error;
+use super::files::{LoadProgress, plain_error};
 use crate::channel::violation::quoted;
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
@@ -32,6 +32,8 @@ pub(super) struct Includes {
     pub(super) files: Vec<PathBuf>,
     /// What is no mistake but may not be meant; one line each.
     pub(super) notes: Vec<String>,
+    /// What is being read.
+    pub(super) progress: LoadProgress,
 }
 
 impl Includes {
@@ -55,6 +57,7 @@ impl Includes {
         let fixed = pattern.get(..wild).and_then(|before| before.rfind('/')).map_or(0, |slash| slash + 1);
         let (fixed, rest) = pattern.split_at(fixed);
         let directory = base.join(fixed);
+        self.progress.begin(or_here(&directory));
         judge_directory(pattern, &directory)?;
         let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
         let before = self.files.len();
@@ -90,6 +93,7 @@ impl Includes {
             message: format!("cannot look into {}: {}", shown(directory), plain_error(&error)),
             remedy: "make the directory readable to the daemon",
         };
+        self.progress.begin(or_here(directory));
         for entry in fs::read_dir(or_here(directory)).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();

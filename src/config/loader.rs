@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::api::{self, Transport, judge_exposure};
-use super::certificates::read_regular_file;
 use super::diagnostics::{Diagnostic, Diagnostics, Related, SourceText};
 use super::disk::{Disk, LoadContext};
+use super::files::{LoadProgress, read_regular_file};
 use super::include::{IncludeProblem, Includes, is_json};
 use super::secret::SecretPlaces;
 use super::settings::{self, Config, FileChannel, Pattern};
@@ -22,15 +22,25 @@ use crate::channel::reader::{Dialect, read_channel_field};
 use crate::channel::violation::quoted;
 use crate::channel::{FieldPath, Rule, Violation};
 
-/// Largest configuration file that is read: about a million members.
-const LARGEST_FILE: u64 = 256 * 1024 * 1024;
+/// Largest configuration file that is read: about a million members, 256 MiB.
+pub const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 
 /// Reads the main file and every file it includes.
 ///
 /// # Errors
 /// Every error of every file.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    load_watched(path, &LoadProgress::default())
+}
+
+/// The same. `progress` says at any time which file or directory is being read: one on a
+/// dead mount may never be.
+///
+/// # Errors
+/// Every error of every file.
+pub fn load_watched(path: &Path, progress: &LoadProgress) -> Result<Config, Diagnostics> {
     let mut loader = Loader::default();
+    loader.context.progress = progress.clone();
     let base = path.parent().unwrap_or(Path::new(""));
     if let Some(text) = loader.read_file(path) {
         loader.read_main(text, path, base);
@@ -107,6 +117,7 @@ impl Loader {
     /// A file's text; or none, and why is reported.
     fn read_file(&mut self, path: &Path) -> Option<SourceText> {
         let name = path.display().to_string();
+        self.context.progress.begin(path);
         let bytes = match read_regular_file(path, LARGEST_FILE) {
             Ok(bytes) => bytes,
             Err(problem) => {
@@ -156,8 +167,16 @@ impl Loader {
         self.context.daemon_identity.clone_from(&self.config.backend_client_certificate);
         self.context.ecs.clone_from(&self.config.ecs);
         self.context.probe_defaults.clone_from(&self.config.probe_defaults);
-        self.config.api = api::read(&root, &SecretPlaces::of_environment(base), &mut log);
+        let secrets = SecretPlaces::of_environment(base, self.context.progress.clone());
+        self.config.api = api::read(&root, &secrets, &mut log);
         self.judge_exposure(&root, &mut log);
+        if self.config.api.is_some() && self.config.server.socket.is_none() {
+            self.config.notes.push(
+                "[api] without [server] socket: `vitald reload` (use SIGHUP), `export` and `import` go over that \
+                 socket, because this machine's users have no account"
+                    .to_owned(),
+            );
+        }
         let mut named = Vec::new();
         if let Some(field) = root.field("channels")
             && let Some(items) = field.items(&mut log)
@@ -254,17 +273,20 @@ impl Loader {
         base: &Path,
     ) -> Vec<PathBuf> {
         let main = main.canonicalize().ok();
-        let mut found = Includes::default();
+        let mut found = Includes { progress: self.context.progress.clone(), ..Includes::default() };
         for pattern in patterns {
             if let Err(IncludeProblem { message, remedy }) = found.add(&pattern.text, base) {
                 self.report_problem(source, Rule::BadFile, Some(pattern.place), message, remedy);
             }
         }
-        let Includes { mut files, notes } = found;
+        let Includes { mut files, notes, progress } = found;
         self.config.notes.extend(notes);
         files.sort();
         files.dedup();
-        files.retain(|file| main.is_none() || file.canonicalize().ok() != main);
+        files.retain(|file| {
+            progress.begin(file);
+            main.is_none() || file.canonicalize().ok() != main
+        });
         files
     }
 

@@ -53,11 +53,14 @@ pub(super) fn without_secrets(text: &str) -> String {
 
 /// Makes every password hash unreadable. Offsets stay.
 pub(super) fn mask_hashes(text: &mut String) {
-    while let Some(start) = text.find(HASH) {
+    let mut from = 0;
+    while let Some(found) = text.get(from..).and_then(|rest| rest.find(HASH)) {
+        let start = from + found;
         let hash = text.get(start..).unwrap_or_default();
         let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"$=,+/-._".contains(b);
         let length = hash.bytes().take_while(is_part).count();
         text.replace_range(start..start + length, &"*".repeat(length));
+        from = start + length;
     }
 }
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `loader` | which files are read, in which order; duplicates across files |
 //! | `include` | which files the patterns of `[include]` name |
+//! | `files` | reading one file, and saying which one it is |
 //! | `toml`, `json` | text to the neutral tree, syntax errors included |
 //! | `settings` | `[server]`, `[prober]`, `[store]`, `[include]`, `[tls]`, `[ecs]` |
 //! | `access` | `[server] hosts` and `proxies` |
@@ -25,6 +26,7 @@ pub mod api;
 mod certificates;
 mod diagnostics;
 mod disk;
+mod files;
 mod include;
 mod json;
 mod loader;
@@ -37,9 +39,10 @@ mod toml;
 pub use access::AccessSettings;
 pub use certificates::{check_trust_anchors, client_identity_of};
 pub use diagnostics::{Diagnostics, Paint};
+pub use files::{LoadProgress, read_regular_file};
 #[cfg(feature = "fuzzing")]
 pub use loader::parse_included;
-pub use loader::{load, load_channel, parse};
+pub use loader::{LARGEST_FILE, load, load_channel, load_watched, parse};
 pub use settings::{
     Config, FileChannel, KNOWN_KEYS, MaxInFlight, ProberSettings, ServerSettings, ServerTlsSettings,
 };

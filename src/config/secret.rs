@@ -5,7 +5,6 @@
 //! credentials, never from arguments: those are in every process list.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::certificates::plain_error;
+use super::files::{LoadProgress, open_without_waiting, plain_error};
 
 /// Largest secret file that is read.
 const LARGEST_SECRET: usize = 4096;
@@ -95,14 +94,16 @@ pub struct SecretPlaces {
     /// `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=`
     /// names. A bare file name is looked for here first.
     pub credentials: Option<PathBuf>,
+    /// What is being read.
+    pub progress: LoadProgress,
 }
 
 impl SecretPlaces {
     /// These places, with the credentials directory of the environment.
     #[must_use]
-    pub fn of_environment(base: &Path) -> Self {
+    pub fn of_environment(base: &Path, progress: LoadProgress) -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty());
-        Self { base: base.to_owned(), credentials: credentials.map(PathBuf::from) }
+        Self { base: base.to_owned(), credentials: credentials.map(PathBuf::from), progress }
     }
 
     /// Reads a secret. One newline at its end does not belong to it.
@@ -115,11 +116,14 @@ impl SecretPlaces {
             && is_bare_name(file)
         {
             let path = credentials.join(file);
+            self.progress.begin(&path);
             if path.exists() {
                 return read_file(path, Protection::Directory);
             }
         }
-        read_file(self.base.join(file), Protection::Mode)
+        let path = self.base.join(file);
+        self.progress.begin(&path);
+        read_file(path, Protection::Mode)
     }
 }
 
@@ -139,12 +143,16 @@ enum Protection {
 
 fn read_file(path: PathBuf, protection: Protection) -> Result<Secret, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
-    // Opening a pipe would wait for a writer.
     if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
         return Err(SecretFileError::NoFile(path));
     }
-    let file = File::open(&path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode();
+    // Something else may have the path by now.
+    let file = open_without_waiting(&path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(SecretFileError::NoFile(path));
+    }
+    let mode = metadata.mode();
     if protection == Protection::Mode && mode & EVERYBODY_READS != 0 {
         return Err(SecretFileError::ReadableByEverybody(path));
     }
@@ -184,8 +192,11 @@ mod tests {
         place(credentials.path(), "token", b"from systemd", 0o444);
         fs::create_dir(base.path().join("sub")).expect("mkdir");
         place(&base.path().join("sub"), "token", b"in sub", 0o600);
-        let places =
-            SecretPlaces { base: base.path().to_owned(), credentials: Some(credentials.path().to_owned()) };
+        let places = SecretPlaces {
+            base: base.path().to_owned(),
+            credentials: Some(credentials.path().to_owned()),
+            ..SecretPlaces::default()
+        };
         let read = |file: &str| places.read(Path::new(file)).expect(file).expose().to_vec();
         assert_eq!(read("ak.secret"), b"from a file");
         assert_eq!(read("crlf"), b"line");
@@ -200,7 +211,7 @@ mod tests {
         place(base.path(), "open", b"hidden-value", 0o644);
         place(base.path(), "empty", b"\n", 0o600);
         place(base.path(), "large", &[b'x'; 4097], 0o600);
-        let places = SecretPlaces { base: base.path().to_owned(), credentials: None };
+        let places = SecretPlaces { base: base.path().to_owned(), ..SecretPlaces::default() };
         for (file, words) in [
             ("open", "everybody may read"),
             ("empty", "is empty"),

@@ -113,6 +113,9 @@ pub struct ProberSettings {
     /// `ready_within`: the daemon is ready once every member has a verdict, or
     /// after this long. 0 to 1 hour.
     pub ready_within: Duration,
+    /// `reload_within`: a load of the configuration that takes longer on a reload is given
+    /// up. 1 second to 1 minute.
+    pub reload_within: Duration,
     /// `resolve_interval`: how often host names are resolved again. 1 second to
     /// 1 day.
     pub resolve_interval: Duration,
@@ -132,6 +135,7 @@ impl Default for ProberSettings {
         Self {
             max_in_flight: MaxInFlight::Auto,
             ready_within: Duration::from_secs(10),
+            reload_within: Duration::from_secs(30),
             resolve_interval: Duration::from_secs(30),
             reference: Vec::new(),
             min_channels: None,
@@ -154,8 +158,15 @@ const ROOT_KEYS: [&str; 9] =
     ["server", "prober", "api", "store", "include", "tls", "ecs", "defaults", "channels"];
 const SERVER_KEYS: [&str; 5] = ["listen", "socket", "tls", "hosts", "proxies"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
-const PROBER_KEYS: [&str; 6] =
-    ["max_in_flight", "ready_within", "resolve_interval", "reference", "min_channels", "large_fall_percent"];
+const PROBER_KEYS: [&str; 7] = [
+    "max_in_flight",
+    "ready_within",
+    "reload_within",
+    "resolve_interval",
+    "reference",
+    "min_channels",
+    "large_fall_percent",
+];
 const STORE_KEYS: [&str; 2] = ["path", "verdict_age_limit"];
 const INCLUDE_KEYS: [&str; 1] = ["channels"];
 const TLS_KEYS: [&str; 1] = ["backend_client_certificate"];
@@ -322,6 +333,7 @@ fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSetting
     ProberSettings {
         max_in_flight: max_in_flight.unwrap_or_default(),
         ready_within: duration("ready_within", 0, 3600).unwrap_or(default.ready_within),
+        reload_within: duration("reload_within", 1, 60).unwrap_or(default.reload_within),
         resolve_interval: duration("resolve_interval", 1, 86_400).unwrap_or(default.resolve_interval),
         reference: section.field("reference").map_or_else(Vec::new, |field| reference_of(&field, log)),
         min_channels,

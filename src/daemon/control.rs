@@ -1,8 +1,9 @@
 //! The control loop: everything that happens to the daemon, one after another.
 //!
-//! It takes transitions from the drivers and logs them, reload requests from
-//! SIGHUP and HTTP, and signals to end; it beats the watchdog. Called by
-//! [`super::run`] once everything is built.
+//! It takes transitions from the drivers and logs them, puts loaded configurations into
+//! effect, steps the registrar, and ends the daemon; it beats the watchdog. It waits for no
+//! file, name, disk or client: docs/security.md, "What may be slow", has what stands
+//! between them and the loop. Called by [`super::run`] once everything is built.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,21 +11,26 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior, timeout};
 
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
 use super::fall;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
-use super::registrar::Registrar;
-use super::service::{self, ConfigSource, Ending, SignalRequest, Signals, StateLocation};
-use super::shortage::{self, ShortageWatch};
+use super::registrar::{Reconfigured, Registrar};
+use super::reloads::{LoadSettings, LoadedConfig, PendingReload, ReloadStep, Reloads};
+use super::service::{self, Ending, SignalRequest, Signals, StateLocation};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{HealthCounts, MemberSlot, ReloadState, ReloadSummary, Snapshot};
+use crate::catalog::{MemberSlot, ReloadState};
 use crate::channel::Health;
+use crate::config::Config;
 use crate::health::{Outcome, Timestamp, Transition};
-use crate::serve::{DaemonHandle as _, Liveness};
+use crate::serve::{DaemonHandle as _, ReloadFault};
+
+/// How long the end waits for the disk: for changes that are under way, for the store, and
+/// for the last verdicts.
+const SAVED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A verdict that moved, named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +57,12 @@ pub struct TransitionEvent {
 
 /// Everything the loop owns.
 pub struct Control {
-    /// Where the configuration comes from.
-    pub config: ConfigSource,
+    /// Who has asked for a reload, and the load that runs.
+    pub reloads: Reloads,
+    /// The configuration in effect, its channels left out: the catalog has them.
+    pub config: Config,
+    /// The last reload's fault; none when it was good.
+    pub fault: Option<ReloadFault>,
     /// The channels in effect.
     pub registrar: Registrar,
     /// Where state is kept; fixed at the start.
@@ -61,22 +71,18 @@ pub struct Control {
     pub saver: Option<VerdictSaver>,
     /// The HTTP server.
     pub server: HttpServer,
-    /// A reader's handle, for status lines.
+    /// A reader's handle.
     pub observer: Observer,
-    /// What of the prober's own was short at the last beat.
-    pub shortage: ShortageWatch,
     /// Publishes how the last reload went.
     pub reload_state: watch::Sender<ReloadState>,
     /// From the drivers; bounded, a full queue makes them merge transitions.
     pub transitions: mpsc::Receiver<TransitionBatch>,
-    /// From HTTP clients and SIGHUP.
-    pub reloads: mpsc::Receiver<ReloadRequest>,
+    /// From HTTP clients; bounded, a full queue makes them wait.
+    pub requests: mpsc::Receiver<ReloadRequest>,
     /// Balancers that have verdicts to catch up with.
     pub catch_up: CatchUp,
     /// Who else wants to hear of transitions; dropped when it does not keep up.
     pub events: Option<mpsc::Sender<TransitionEvent>>,
-    /// The dropped log lines that the log has been told of.
-    pub lost_log_lines: u64,
 }
 
 impl Control {
@@ -85,39 +91,47 @@ impl Control {
         let mut beat = beat();
         let mut save = every(verdicts::SAVE_EVERY);
         let ending = loop {
+            self.observer.note_control_turn();
+            // Between two batches: what the API has changed while a load ran is in effect, and
+            // the reload is planned on it.
+            if !self.registrar.is_busy()
+                && let Some(reload) = self.reloads.take_loaded()
+            {
+                self.handle_loaded(*reload).await;
+            }
             tokio::select! {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
                 Some((driver, batch)) = self.transitions.recv() => self.handle_transitions(driver, &batch),
                 // Cancel-safe: the same.
-                Some(answer) = self.reloads.recv() => {
-                    let result = self.handle_reload().await;
-                    // The client may have gone; the reload stands.
-                    let _ = answer.send(result);
-                }
+                Some(answer) = self.requests.recv() => self.reloads.ask(Some(answer)),
+                // Cancel-safe: see Reloads::step.
+                step = self.reloads.step() => self.handle_reload_step(step),
                 // Cancel-safe: see Registrar::step.
                 step = self.registrar.step() => self.registrar.handle_step(step).await,
                 // Cancel-safe: a signal stays pending until it is returned.
                 request = signals.next() => match request {
-                    SignalRequest::Reload => drop(self.handle_reload().await),
+                    SignalRequest::Reload => self.reloads.ask(None),
                     SignalRequest::Stop => break Ending::Stopped,
                 },
                 // Cancel-safe: it only waits for a moment.
                 () = self.catch_up.due() => self.handle_catch_up(),
                 // Cancel-safe: a tick that was not returned comes again.
-                _ = beat.tick() => self.handle_beat().await,
+                _ = beat.tick() => self.handle_beat(),
                 // Cancel-safe: the same.
-                _ = save.tick(), if self.saver.is_some() => self.handle_save().await,
+                _ = save.tick(), if self.saver.is_some() => self.handle_save(),
             }
         };
         self.end(ending, signals).await
     }
 
-    /// Stops serving within its bound, then the drivers. A second request to stop
-    /// ends at once.
+    /// Stops serving within its bound, saves within another, then stops the drivers. A
+    /// second request to stop ends at once. A load that runs is not waited for.
     async fn end(self, ending: Ending, mut signals: Signals) -> Ending {
         service::stopping();
         tracing::info!("stopping");
-        let Self { mut registrar, saver, server, observer, .. } = self;
+        let Self { mut registrar, saver, server, observer, reloads, requests, .. } = self;
+        // Who waits for a reload is told that the daemon ends.
+        drop((reloads, requests));
         let orderly = async {
             let mut closing = pin!(server.close());
             // Calls that came in before are still answered.
@@ -129,60 +143,105 @@ impl Control {
                     step = registrar.step() => registrar.handle_step(step).await,
                 }
             }
-            registrar.finish_batch().await;
-            registrar.close_store().await;
-            if let Some(saver) = saver {
-                saver.finish(observer.observe().await.ok()).await;
-            }
+            let save = async {
+                registrar.finish_batch().await;
+                registrar.close_store().await;
+                if let Some(saver) = saver {
+                    saver.finish(observer.observe().await.ok()).await;
+                }
+            };
+            let saved = timeout(SAVED_WITHIN, save).await;
             registrar.stop().await;
+            if saved.is_ok() {
+                return ending;
+            }
+            tracing::error!(
+                "the state directory was not written within {SAVED_WITHIN:?}: see whether its disk answers; \
+                 what was acknowledged is safe, the last verdicts are lost"
+            );
+            Ending::Unsaved
         };
+        let mut orderly = Box::pin(orderly);
         tokio::select! {
-            // Dropped half done only when the other arm ends the process.
-            () = orderly => ending,
+            // Given up half done only when the other arm ends the process.
+            ending = &mut orderly => ending,
             // Cancel-safe: a signal stays pending until it is returned.
-            signal = signals.second_stop() => Ending::Forced(signal),
+            signal = signals.second_stop() => {
+                // Dropping it would wait for the store's thread, which a disk may hold.
+                std::mem::forget(orderly);
+                Ending::Forced(signal)
+            }
         }
     }
 
-    async fn handle_reload(&mut self) -> Result<ReloadSummary, String> {
-        service::reloading();
-        let result = self.reload().await;
-        let now = self.observer.0.clock.now().wall;
-        match &result {
-            Ok(summary) => {
+    fn handle_reload_step(&mut self, step: ReloadStep) {
+        match step {
+            ReloadStep::Began => service::reloading(),
+            // The next turn takes it.
+            ReloadStep::Loaded => {}
+            ReloadStep::Failed(answers, fault) => self.conclude(answers, Err(fault)),
+        }
+    }
+
+    async fn handle_loaded(&mut self, reload: PendingReload) {
+        let PendingReload { loaded, answers } = reload;
+        let result = self.put_into_effect(loaded).await;
+        self.conclude(answers, result.map_err(|text| ReloadFault::refused(&text)));
+    }
+
+    /// Answers those who asked. The log tells what has changed: clients may ask for the
+    /// same again and again.
+    fn conclude(&mut self, answers: Vec<ReloadRequest>, result: Result<Reconfigured, ReloadFault>) {
+        let result = match result {
+            Ok(reconfigured) => {
+                let now = self.observer.0.clock.now().wall;
                 self.reload_state.send_replace(ReloadState { successful: true, last_success: now });
-                tracing::info!(
-                    channels = summary.channels,
-                    members = summary.members,
-                    added = summary.added,
-                    removed = summary.removed,
-                    restarted = summary.restarted,
-                    "configuration reloaded"
-                );
+                let was_refused = self.fault.take().is_some();
+                Ok(match reconfigured {
+                    Reconfigured::Same(summary) if !was_refused => {
+                        tracing::debug!("configuration read again: nothing has changed");
+                        summary
+                    }
+                    Reconfigured::Same(summary) | Reconfigured::Changed(summary) => {
+                        tracing::info!(
+                            channels = summary.channels,
+                            members = summary.members,
+                            added = summary.added,
+                            removed = summary.removed,
+                            restarted = summary.restarted,
+                            "configuration reloaded"
+                        );
+                        summary
+                    }
+                })
             }
-            Err(error) => {
+            Err(fault) => {
                 self.reload_state.send_modify(|state| state.successful = false);
-                tracing::error!("configuration refused, the old one stays in effect\n{error}");
+                if self.fault.as_ref() == Some(&fault) {
+                    tracing::debug!("configuration refused again, for the same reasons");
+                } else {
+                    tracing::error!("configuration refused, the old one stays in effect\n{fault}");
+                    self.fault = Some(fault.clone());
+                }
+                Err(fault)
             }
+        };
+        service::reloaded();
+        for answer in answers {
+            // The client may have gone; the reload stands.
+            let _ = answer.send(result.clone());
         }
-        service::ready(&self.status_line().await);
-        result
     }
 
-    async fn reload(&mut self) -> Result<ReloadSummary, String> {
-        let config = self.config.clone();
-        let loaded = tokio::task::spawn_blocking(move || config.load().map_err(|error| error.to_string()));
-        let config = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))??;
-        config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    async fn put_into_effect(&mut self, loaded: LoadedConfig) -> Result<Reconfigured, String> {
+        let LoadedConfig { mut config, socket } = loaded;
         self.state.judge(&config)?;
         let (before, after) = (self.registrar.file_channels(), fall::file_channels(&config));
         fall::refuse_empty(&before, &after, &config.prober)?;
-        // What is durable is in effect first: a reload starts from one state.
-        self.registrar.finish_batch().await;
         // Bind first: an address in use refuses the reload before anything changed.
-        let prepared = self.server.prepare(&config.server, config.api.as_ref());
+        let prepared = self.server.prepare(&config.server, config.api.as_ref(), socket);
         let prepared = prepared.map_err(|error| error.to_string())?;
-        let summary = self.registrar.reconfigure(&config).await?;
+        let channels = self.registrar.reconfigure(&config).await?;
         if let Some(fall) = fall::large_fall(&before, &after, &config.prober) {
             tracing::warn!("{fall}");
         }
@@ -192,7 +251,17 @@ impl Control {
             tracing::error!(%error, "the old accounts stay: the system has no random numbers");
         }
         self.server.replace(prepared);
-        Ok(summary)
+        config.channels = Vec::new();
+        if config == self.config {
+            return Ok(channels);
+        }
+        if config.notes != self.config.notes {
+            config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        }
+        self.reloads.set(LoadSettings::of(&config, self.server.socket()));
+        self.config = config;
+        let (Reconfigured::Same(summary) | Reconfigured::Changed(summary)) = channels;
+        Ok(Reconfigured::Changed(summary))
     }
 
     fn handle_transitions(&mut self, driver: u16, batch: &[Transition]) {
@@ -230,68 +299,21 @@ impl Control {
         }
     }
 
-    async fn handle_save(&mut self) {
-        let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_idle()) else { return };
-        // A driver that does not answer is reported elsewhere; the next save is near.
-        if let Ok(snapshot) = self.observer.observe().await {
-            saver.save(snapshot);
-        }
-    }
-
-    async fn handle_beat(&mut self) {
-        match self.observer.liveness() {
-            Liveness::Alive => service::alive(),
-            Liveness::Stalled { driver, silent } => {
+    /// Proves to the service manager that this loop and every driver make progress.
+    fn handle_beat(&self) {
+        match self.observer.stalled_driver() {
+            None => service::alive(),
+            Some((driver, silent)) => {
                 tracing::error!(driver, silent_ms = silent.as_millis(), "a driver makes no progress");
             }
         }
-        self.report_lost_log_lines();
-        let observed = self.observer.observe().await.ok();
-        if let Some(snapshot) = &observed {
-            for change in self.shortage.handle_counts(&snapshot.drivers) {
-                shortage::log(change, snapshot.max_in_flight());
-            }
-        }
-        service::status(&status_text(observed.as_ref()));
     }
 
-    /// Says in the log that lines are missing from it, once it takes lines again.
-    fn report_lost_log_lines(&mut self) {
-        let lost = self.observer.lost_log_lines();
-        if lost > self.lost_log_lines {
-            tracing::warn!(lost, "log lines were dropped because nobody read them: {lost} since the start");
-            if self.observer.lost_log_lines() == lost {
-                self.lost_log_lines = lost;
-            }
+    fn handle_save(&mut self) {
+        if let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_idle()) {
+            saver.observe_and_save(self.observer.clone());
         }
     }
-
-    /// One line with counts for the service manager.
-    pub async fn status_line(&self) -> String {
-        status_text(self.observer.observe().await.ok().as_ref())
-    }
-}
-
-fn status_text(snapshot: Option<&Snapshot>) -> String {
-    let Some(snapshot) = snapshot else { return "A driver does not answer".to_owned() };
-    let mut sum = HealthCounts::default();
-    let mut channels = 0;
-    for entry in snapshot.channels.entries() {
-        channels += 1;
-        let counts = snapshot.channel(entry).member_counts();
-        sum.healthy += counts.healthy;
-        sum.unhealthy += counts.unhealthy;
-        sum.unknown += counts.unknown;
-        sum.disabled += counts.disabled;
-    }
-    let limited = match snapshot.waiting() {
-        0 => String::new(),
-        waiting => format!("; {waiting} wait for one of {} probes at once", snapshot.max_in_flight()),
-    };
-    format!(
-        "{channels} channels: {} healthy, {} unhealthy, {} unknown, {} disabled{limited}",
-        sum.healthy, sum.unhealthy, sum.unknown, sum.disabled
-    )
 }
 
 /// Three times as often as the manager asks, so that one late beat is no failure;

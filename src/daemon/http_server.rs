@@ -2,17 +2,21 @@
 //!
 //! The server has a thread and a runtime of its own, so that neither a long
 //! answer holds up control nor a large change a scrape. Listeners are bound
-//! before anything is served, and replaced when their address moves.
+//! before anything is served, and replaced when their address moves. The file of the
+//! Unix socket may be on a file system that does not answer, so it is made and removed on
+//! threads that nobody waits for without a bound.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::observer::Observer;
@@ -21,7 +25,7 @@ use super::registrar::Backend;
 use crate::config::api::{self, Transport};
 use crate::config::{AccessSettings, ServerSettings};
 use crate::serve::auth::{self, AuthGate, keystone};
-use crate::serve::{self, Access, DrainOutcome, Limits, Listener, Tls, TlsError};
+use crate::serve::{self, Access, DrainOutcome, Limits, Listener, MayReload, Tls, TlsError};
 
 /// Connections that may wait to be accepted. Accepting never waits for clients, so they
 /// are many only while this thread gets no processor; the kernel has its own limit too.
@@ -29,6 +33,9 @@ const BACKLOG: i32 = 4096;
 
 /// Owner and group may connect to the Unix socket, which takes write permission.
 const SOCKET_MODE: u32 = 0o660;
+
+/// How long the end waits for the socket's file to be removed.
+const REMOVED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -43,7 +50,7 @@ impl Routes {
     fn router(&self, listen: SocketAddr) -> axum::Router {
         let Some((gate, backend)) = &self.api else { return serve::router(self.observer.clone()) };
         let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
-        serve::pages(self.observer.clone())
+        serve::pages(self.observer.clone(), MayReload::Administrators(gate.clone()))
             .merge(serve::api::description())
             .merge(serve::api::export(backend.clone()))
             .merge(keystone::routes(gate.clone(), listen))
@@ -123,6 +130,13 @@ pub struct BoundListener {
     listener: std::net::TcpListener,
 }
 
+/// A Unix socket that is bound. Its path is the configuration's.
+#[derive(Debug)]
+pub struct BoundSocket {
+    path: PathBuf,
+    listener: std::os::unix::net::UnixListener,
+}
+
 /// What a new configuration changes, bound and not yet served.
 #[derive(Debug)]
 pub struct PreparedListeners {
@@ -184,6 +198,22 @@ pub fn bind(asked: SocketAddr) -> Result<BoundListener, BindError> {
     bind().map_err(|error| BindError::Address { address: asked, error })
 }
 
+/// Binds the Unix socket that a configuration names, unless it is the one in effect. Blocks,
+/// for ever on a file system that does not answer.
+///
+/// # Errors
+/// The path cannot be listened on.
+pub fn bind_socket(
+    server: &ServerSettings,
+    in_effect: Option<&Path>,
+) -> Result<Option<BoundSocket>, BindError> {
+    let Some(path) = server.socket.as_deref().filter(|path| in_effect != Some(path)) else { return Ok(None) };
+    match bind_unix(path) {
+        Ok(listener) => Ok(Some(BoundSocket { path: path.to_owned(), listener })),
+        Err(error) => Err(BindError::Socket { path: path.to_owned(), error }),
+    }
+}
+
 /// Whether the API, if there is one, may be offered on an address.
 ///
 /// # Errors
@@ -217,20 +247,20 @@ impl BoundListener {
 }
 
 impl HttpServer {
-    /// Serves on a bound address, and on the socket that the configuration names.
+    /// Serves on a bound address and a bound socket.
     ///
     /// # Errors
     /// Certificates or the socket cannot be used.
     pub fn open(
         thread: HttpThread,
-        bound: BoundListener,
+        (bound, socket): (BoundListener, Option<BoundSocket>),
         listen_override: ListenOverride,
         server: &ServerSettings,
         routes: Routes,
         addresses: watch::Sender<Vec<SocketAddr>>,
     ) -> Result<Self, BindError> {
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
-        let socket = server.socket.as_deref().map(|path| thread.bind_socket(path)).transpose()?;
+        let socket = socket.map(|socket| thread.listen_on_socket(socket)).transpose()?;
         let listener = thread.listen(&bound, tls.clone())?;
         let router = routes.router(bound.address);
         addresses.send_replace(vec![bound.address]);
@@ -241,7 +271,8 @@ impl HttpServer {
         Ok(Self { thread, routes, listen_override, tcp, tls, socket, access, addresses })
     }
 
-    /// Binds whatever the configuration moved. Nothing is served or closed yet.
+    /// Binds the address if the configuration moved it; `bound_socket` is what
+    /// [`bind_socket`] gave. Nothing is served or closed yet.
     ///
     /// # Errors
     /// An address, a path or a certificate cannot be used.
@@ -249,6 +280,7 @@ impl HttpServer {
         &self,
         server: &ServerSettings,
         api: Option<&api::ApiSettings>,
+        bound_socket: Option<BoundSocket>,
     ) -> Result<PreparedListeners, BindError> {
         let here = &self.tcp.place;
         let is_moved = self.listen_override == ListenOverride::None && server.listen != here.asked;
@@ -268,13 +300,19 @@ impl HttpServer {
             }
             None => None,
         };
-        let socket = match (&server.socket, self.socket.as_ref().map(|socket| &socket.place)) {
-            (there, here) if there.as_ref() == here => SocketChange::None,
-            (Some(path), _) => {
-                let (path, listener) = self.thread.bind_socket(path)?;
+        let socket = match bound_socket {
+            Some(socket) => {
+                let (path, listener) = self.thread.listen_on_socket(socket)?;
                 SocketChange::Open(path, listener)
             }
-            (None, _) => SocketChange::Close,
+            None => match &server.socket {
+                path if path.as_deref() == self.socket() => SocketChange::None,
+                None => SocketChange::Close,
+                Some(path) => {
+                    let error = io::Error::other("it was not bound when the configuration was read");
+                    return Err(BindError::Socket { path: path.clone(), error });
+                }
+            },
         };
         Ok(PreparedListeners { tcp, tls, socket, access: server.access.clone() })
     }
@@ -305,8 +343,15 @@ impl HttpServer {
         };
         if let Some(old) = std::mem::replace(&mut self.socket, running) {
             old.stop.cancel();
-            remove_socket(&old.place);
+            // Nobody waits for it.
+            drop(remove_socket(old.place));
         }
+    }
+
+    /// The path of the Unix socket that is served.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_ref().map(|socket| &*socket.place)
     }
 
     /// The accounts, if there is an API.
@@ -321,24 +366,29 @@ impl HttpServer {
         stop.cancel();
         // From here on newcomers are refused, not left waiting.
         drop(place);
-        if let Some(socket) = &self.socket {
-            socket.stop.cancel();
-            remove_socket(&socket.place);
-        }
+        let socket = self.socket.map(|RunningListener { place, stop, task }| {
+            stop.cancel();
+            (remove_socket(place), task)
+        });
         // A panic in the server was reported by the panic hook.
         let _ = task.await;
-        if let Some(socket) = self.socket {
-            let _ = socket.task.await;
+        if let Some((removing, task)) = socket {
+            let _ = task.await;
+            // A file that is left there keeps no later daemon from its path.
+            let _ = timeout(REMOVED_WITHIN, removing).await;
         }
     }
 }
 
 impl HttpThread {
-    fn bind_socket(&self, path: &Path) -> Result<(PathBuf, Listener), BindError> {
+    fn listen_on_socket(&self, bound: BoundSocket) -> Result<(PathBuf, Listener), BindError> {
         // The listener belongs to this thread's event queue.
         let _entered = self.handle.enter();
-        let error = |error| BindError::Socket { path: path.to_owned(), error };
-        Ok((path.to_owned(), Listener::Unix(bind_unix(path).map_err(error)?)))
+        let BoundSocket { path, listener } = bound;
+        match UnixListener::from_std(listener) {
+            Ok(listener) => Ok((path, Listener::Unix(listener))),
+            Err(error) => Err(BindError::Socket { path, error }),
+        }
     }
 
     /// A listener on what is bound; the bound one stays, to be served anew some day.
@@ -363,15 +413,16 @@ impl HttpThread {
     }
 }
 
-/// Removes the file of a socket that is not served any more. It may be gone already.
-fn remove_socket(path: &Path) {
-    let _ = std::fs::remove_file(path);
+/// Removes the file of a socket that is not served any more, on a thread of its own. It may
+/// be gone already.
+fn remove_socket(path: PathBuf) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || drop(std::fs::remove_file(path)))
 }
 
 /// Binds a Unix socket that owner and group may open (mode 0660). A socket file
 /// that a dead process left is replaced; one that a process serves is not, nor
-/// is any other kind of file. Must run inside a runtime.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// is any other kind of file.
+fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
@@ -390,7 +441,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&temporary)?;
+    let listener = std::os::unix::net::UnixListener::bind(&temporary)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     std::fs::rename(&temporary, path)?;
     Ok(listener)

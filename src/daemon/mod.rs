@@ -8,7 +8,9 @@
 //! | `driver_pool` | the drivers' threads |
 //! | `fall` | reloads that take every channel or many members away |
 //! | `observer` | snapshots for the HTTP server |
+//! | `reloads` | who has asked for a reload, and the load that runs beside the loop |
 //! | `registrar` | the one writer of channels: calls of the management API, reloads |
+//! | `report` | what the daemon says of itself every few seconds |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `http_server` | the HTTP server: thread, listeners, their change on reload |
 //! | `catch_up` | when balancers write long orders again |
@@ -28,17 +30,22 @@ pub mod http_server;
 pub mod observer;
 pub mod process;
 pub mod registrar;
+pub mod reloads;
+pub mod report;
 pub mod service;
 pub mod shortage;
 pub mod verdicts;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
 
@@ -47,18 +54,21 @@ use self::clock::Clock;
 use self::control::Control;
 pub use self::control::TransitionEvent;
 use self::driver_pool::DriverPool;
-use self::http_server::{HttpServer, HttpThread, ListenOverride, Routes};
+use self::http_server::{BoundSocket, HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, ObserverState};
 use self::registrar::{Backend, CALL_QUEUE, Registrar, SharedSnapshot};
+use self::reloads::{LoadConfig, LoadSettings, LoadedConfig, Reloads, place_words, slow_load};
+use self::report::{Reporter, status_text};
 pub use self::service::{ConfigSource, Ending};
 use self::service::{Signals, StateLocation};
-use self::shortage::ShortageWatch;
 use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, ReloadState, SourceError};
-use crate::config::{self, Config, Diagnostics};
-use crate::probe::{Resolver, SystemLookup};
+use crate::channel::VerifyCertificate;
+use crate::config::{self, Config, Diagnostics, LoadProgress, ProberSettings};
+use crate::probe::{self, Resolver, SystemLookup};
 use crate::serve::auth::AuthGate;
-use crate::store::{LocalStore, StoreError};
+use crate::serve::{DaemonHandle as _, ReloadFault};
+use crate::store::{LocalStore, Recall, StateDirectory, StoreError};
 
 /// Batches of transitions waiting for control; a full queue makes the drivers
 /// merge, see [`driver::Driver`].
@@ -66,6 +76,10 @@ const TRANSITION_QUEUE: usize = 64;
 
 /// Reload requests waiting; further clients wait in line.
 const RELOAD_QUEUE: usize = 4;
+
+/// How long a start waits for the state directory: for opening and verifying the store and
+/// the verdicts, and for taking them over. 100,000 channels take a few seconds.
+const STATE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the daemon is to run.
 pub struct DaemonOptions {
@@ -107,6 +121,9 @@ pub enum DaemonError {
     /// The system gave no thread, event queue or signal handler.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// A file system does not answer.
+    #[error("cannot start: {0}")]
+    Slow(String),
 }
 
 /// Runs the daemon until it is told to stop. Blocks; builds its own runtimes.
@@ -116,19 +133,35 @@ pub enum DaemonError {
 /// the stop handle.
 pub fn run(options: DaemonOptions) -> Result<Ending, DaemonError> {
     process::keep_memory_private();
-    let config = options.config.load().map_err(DaemonError::Config)?;
-    config.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let runtime = process::runtime_with_a_spare_thread()?;
-    let ending = runtime.block_on(start(options, config));
-    // A name look-up may hang in the system's resolver; the end does not wait for it.
+    let ending = runtime.block_on(start_and_run(options));
+    // A look-up, a load or a disk may hang; the end does not wait for it.
     runtime.shutdown_background();
     ending
 }
 
-async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonError> {
+/// Starts the daemon and runs it. A signal to end counts while it starts, too.
+async fn start_and_run(options: DaemonOptions) -> Result<Ending, DaemonError> {
+    let mut signals = Signals::listen(options.stop.clone())?;
+    let mut starting = Box::pin(start(options));
+    let control = tokio::select! {
+        // Given up half done only when the other arm ends the process.
+        control = &mut starting => control?,
+        // Cancel-safe: a signal stays pending until it is returned.
+        () = signals.stop() => {
+            // Dropping it would wait for the store's thread, which a disk may hold.
+            std::mem::forget(starting);
+            return Ok(Ending::Stopped);
+        }
+    };
+    Ok(control.run(signals).await)
+}
+
+async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
+    let config = first_load(&options.config).await?;
+    config.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let clock = Clock::start();
     let now = clock.now();
-    let signals = Signals::listen(options.stop)?;
     let listen_override = if options.listen.is_some() { ListenOverride::Given } else { ListenOverride::None };
     let listen = options.listen.unwrap_or(config.server.listen);
     http_server::judge_exposure(config.api.as_ref(), &config.server, listen)?;
@@ -136,19 +169,11 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let address = bound.address();
     let state = StateLocation::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
-    let directory = state.open()?;
-    let mut writes = Vec::new();
-    let api = match (&config.api, &directory) {
-        (Some(_), Some(directory)) => {
-            let store = LocalStore::open(directory)?;
-            writes.push(store.monitor().clone());
-            Some((store, calls))
-        }
-        _ => None,
-    };
-    let limit = config.store.verdict_age_limit;
-    let recall = directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, limit));
+    let OpenedState { directory, store, recall } =
+        open_state(state.clone(), clock, config.store.verdict_age_limit).await?;
+    let api = store.map(|store| (store, calls));
     let saver = directory.map(|directory| VerdictSaver::new(&directory, clock));
+    let mut writes: Vec<_> = api.iter().map(|(store, _)| store.monitor().clone()).collect();
     writes.extend(saver.as_ref().map(|saver| saver.monitor().clone()));
 
     let file_limit = process::raise_file_limit();
@@ -163,7 +188,7 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
     let (published, channel_reader) = watch::channel(Arc::clone(catalog.channels()));
     let (reload_state, reload_reader) =
         watch::channel(ReloadState { successful: true, last_success: now.wall });
-    let (reload_queue, reloads) = mpsc::channel(RELOAD_QUEUE);
+    let (reload_queue, requests) = mpsc::channel(RELOAD_QUEUE);
     let observer = Observer(Arc::new(ObserverState {
         clock,
         started_at: now.wall,
@@ -172,14 +197,16 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         channels: channel_reader,
         reload_state: reload_reader,
         drivers: pool.handles().to_vec(),
+        control_turn: AtomicU64::new(now.monotonic.0),
         reloads: reload_queue,
         writes,
         resolver,
         lost_log_lines: options.lost_log_lines,
     }));
     catalog.reference().replace(config.prober.reference.clone());
+    let opening = Registrar::open(&config, api, clock, (catalog, pool, file_limit), published);
     let (registrar, summary) =
-        Registrar::open(&config, api, clock, (catalog, pool, file_limit), published).await?;
+        timeout(STATE_WITHIN, opening).await.map_err(|_| state.slow(STATE_WITHIN))??;
     // Served only now: a client finds every channel, and readiness means something.
     let (addresses, address_reader) = watch::channel(Vec::new());
     let api = match &config.api {
@@ -192,22 +219,25 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         None => None,
     };
     let routes = Routes { observer: observer.clone(), api };
+    let bound = (bound, first_socket(&config).await?);
     let server =
         HttpServer::open(HttpThread::start()?, bound, listen_override, &config.server, routes, addresses)?;
+    let settings = LoadSettings::of(&config, server.socket());
+    observer.note_control_turn();
     let control = Control {
-        config: options.config,
+        reloads: Reloads::new(loader(options.config), settings),
+        config: Config { channels: Vec::new(), ..config },
+        fault: None,
         registrar,
         state,
         saver,
         server,
         observer,
-        shortage: ShortageWatch::default(),
         reload_state,
         transitions,
-        reloads,
+        requests,
         catch_up: CatchUp::default(),
         events: options.events,
-        lost_log_lines: 0,
     };
     tracing::info!(
         %address,
@@ -217,11 +247,100 @@ async fn start(options: DaemonOptions, config: Config) -> Result<Ending, DaemonE
         version = env!("CARGO_PKG_VERSION"),
         "probing"
     );
-    service::ready(&control.status_line().await);
+    service::ready(&status_text(control.observer.observe().await.ok().as_ref()));
+    tokio::spawn(Reporter::new(control.observer.clone()).run());
     if let Some(on_ready) = options.on_ready {
         on_ready(address);
     }
-    Ok(control.run(signals).await)
+    Ok(control)
+}
+
+/// Reads the configuration for the first time.
+async fn first_load(source: &ConfigSource) -> Result<Config, DaemonError> {
+    let (progress, source) = (LoadProgress::default(), source.clone());
+    let place = progress.clone();
+    // `reload_within` is yet to be read.
+    let within = ProberSettings::default().reload_within;
+    let load = move || {
+        let config = source.load(&place).map_err(DaemonError::Config)?;
+        read_authorities(&config);
+        Ok(config)
+    };
+    beside(within, load, || DaemonError::Slow(slow_load(within, &place_words(&progress)))).await
+}
+
+/// Reads the system's authorities if a channel of files is verified by them, or one of the
+/// API may be. Blocks.
+fn read_authorities(config: &Config) {
+    let of_files = || config.channels.iter().map(|file| &file.channel.probe().tls);
+    let defaults = &config.probe_defaults.tls;
+    if of_files().any(|tls| tls.verify == VerifyCertificate::Yes && tls.ca.is_none())
+        || (defaults.verify == Some(VerifyCertificate::Yes) && defaults.ca.is_none())
+    {
+        probe::read_system_authorities();
+    }
+}
+
+/// What is found in the state directory at the start.
+struct OpenedState {
+    directory: Option<Arc<StateDirectory>>,
+    /// None without an API.
+    store: Option<LocalStore>,
+    recall: Option<Arc<Recall>>,
+}
+
+async fn open_state(
+    state: StateLocation,
+    clock: Clock,
+    verdict_age_limit: Duration,
+) -> Result<OpenedState, DaemonError> {
+    let place = state.clone();
+    let open = move || {
+        let directory = state.open()?;
+        let store = directory.as_ref().filter(|_| state.has_api()).map(LocalStore::open).transpose()?;
+        let recall =
+            directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, verdict_age_limit));
+        Ok(OpenedState { directory, store, recall })
+    };
+    beside(STATE_WITHIN, open, || place.slow(STATE_WITHIN)).await
+}
+
+async fn first_socket(config: &Config) -> Result<Option<BoundSocket>, DaemonError> {
+    let server = config.server.clone();
+    let within = config.prober.reload_within;
+    let bind = move || Ok(http_server::bind_socket(&server, None)?);
+    beside(within, bind, || {
+        DaemonError::Slow(format!(
+            "[server] socket was not made within {within:?}: see whether its file system answers"
+        ))
+    })
+    .await
+}
+
+/// Has a thread do what may block; the start goes on without it after a while.
+async fn beside<T: Send + 'static>(
+    within: Duration,
+    work: impl FnOnce() -> Result<T, DaemonError> + Send + 'static,
+    slow: impl FnOnce() -> DaemonError,
+) -> Result<T, DaemonError> {
+    match timeout(within, tokio::task::spawn_blocking(work)).await {
+        Ok(done) => done.map_err(io::Error::other)?,
+        Err(_) => Err(slow()),
+    }
+}
+
+/// What a reload reads and binds, on a thread of its own.
+fn loader(source: ConfigSource) -> LoadConfig {
+    Arc::new(move |progress: &LoadProgress, in_effect: Option<&Path>| {
+        let config = source.load(progress).map_err(|diagnostics| ReloadFault::Refused {
+            full: diagnostics.to_string().into(),
+            brief: diagnostics.brief().into(),
+        })?;
+        read_authorities(&config);
+        let socket = http_server::bind_socket(&config.server, in_effect);
+        let socket = socket.map_err(|error| ReloadFault::refused(&error.to_string()))?;
+        Ok(LoadedConfig { config, socket })
+    })
 }
 
 fn gate(api: &config::api::ApiSettings, clock: Clock) -> Result<AuthGate, DaemonError> {
@@ -229,3 +348,6 @@ fn gate(api: &config::api::ApiSettings, clock: Clock) -> Result<AuthGate, Daemon
     AuthGate::new(api, Arc::new(move || clock.now()), cores)
         .map_err(|error| DaemonError::Setting(format!("the system has no random numbers: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! here can change what they look at.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,18 +16,22 @@ use super::driver_pool::DriverHandle;
 use crate::catalog::{Channels, ReloadState, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::probe::Resolver;
-use crate::serve::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+use crate::serve::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 use crate::store::WriteMonitor;
 
 /// A driver that has not begun a turn for so long is stalled. An idle one begins two a
 /// second.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
+/// A control loop that has not begun a turn for so long is stalled. An idle one begins one
+/// at least every five seconds, to beat the watchdog.
+const CONTROL_STALLED_AFTER: Duration = Duration::from_secs(10);
+
 /// How long a driver may take to show its members.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A request to reload, and where its result goes.
-pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, String>>;
+/// Where the result of a reload goes.
+pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, ReloadFault>>;
 
 /// What readers of the daemon share.
 #[derive(Debug)]
@@ -46,6 +50,9 @@ pub struct ObserverState {
     pub reload_state: watch::Receiver<ReloadState>,
     /// The drivers, by number.
     pub drivers: Vec<DriverHandle>,
+    /// When the control loop last began a turn, in nanoseconds of the clock. Control
+    /// writes it.
+    pub control_turn: AtomicU64,
     /// Reload requests to control; bounded, a full queue makes the client wait.
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// How writes into the state directory fare.
@@ -74,6 +81,21 @@ impl Observer {
             shared.ready.store(true, Ordering::Relaxed);
         }
         ready
+    }
+
+    /// The control loop begins a turn.
+    pub fn note_control_turn(&self) {
+        self.0.control_turn.store(self.0.clock.now().monotonic.0, Ordering::Relaxed);
+    }
+
+    /// The driver that has been silent longest, if it is stalled, and for how long it has
+    /// been silent. Answers at once.
+    #[must_use]
+    pub fn stalled_driver(&self) -> Option<(usize, Duration)> {
+        let now = self.0.clock.now().monotonic;
+        let silence = |driver: &DriverHandle| now.since(driver.gauge.progress());
+        let longest = self.0.drivers.iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
+        longest.filter(|(_, silent)| *silent > STALLED_AFTER)
     }
 }
 
@@ -113,12 +135,14 @@ impl DaemonHandle for Observer {
     }
 
     fn liveness(&self) -> Liveness {
-        let now = self.0.clock.now().monotonic;
-        let silence = |driver: &DriverHandle| now.since(driver.gauge.progress());
-        let longest = self.0.drivers.iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
-        match longest {
-            Some((driver, silent)) if silent > STALLED_AFTER => Liveness::Stalled { driver, silent },
-            _ => Liveness::Alive,
+        let turn = MonotonicTime(self.0.control_turn.load(Ordering::Relaxed));
+        let silent = self.0.clock.now().monotonic.since(turn);
+        if silent > CONTROL_STALLED_AFTER {
+            return Liveness::ControlStalled { silent };
+        }
+        match self.stalled_driver() {
+            Some((driver, silent)) => Liveness::Stalled { driver, silent },
+            None => Liveness::Alive,
         }
     }
 
@@ -127,8 +151,8 @@ impl DaemonHandle for Observer {
         u64::try_from(lost).unwrap_or(u64::MAX)
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, String> {
-        let ended = || "the daemon is shutting down".to_owned();
+    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
+        let ended = || ReloadFault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, result) = oneshot::channel();
         self.0.reloads.send(answer).await.map_err(|_| ended())?;
         result.await.map_err(|_| ended())?
@@ -137,4 +161,41 @@ impl DaemonHandle for Observer {
 
 fn silent(driver: usize) -> SnapshotError {
     SnapshotError::DriverSilent { driver, waited: SNAPSHOT_PATIENCE }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::catalog::tests::in_effect;
+    use crate::probe::SystemLookup;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_control_loop_that_does_not_turn_is_stalled_after_ten_seconds() {
+        let clock = Clock::simulated(Timestamp(0));
+        let channels = in_effect(Vec::new(), 1);
+        let observer = Observer(Arc::new(ObserverState {
+            clock,
+            started_at: Timestamp(0),
+            ready_at: clock.now().monotonic,
+            ready: AtomicBool::new(false),
+            channels: watch::channel(channels).1,
+            reload_state: watch::channel(ReloadState { successful: true, last_success: Timestamp(0) }).1,
+            drivers: Vec::new(),
+            control_turn: AtomicU64::new(0),
+            reloads: mpsc::channel(1).0,
+            resolver: Resolver::new(SystemLookup, Duration::from_secs(30)).0,
+            writes: Vec::new(),
+            lost_log_lines: None,
+        }));
+        observer.note_control_turn();
+        advance(CONTROL_STALLED_AFTER).await;
+        assert_eq!(observer.liveness(), Liveness::Alive);
+        advance(Duration::from_secs(1)).await;
+        let silent = CONTROL_STALLED_AFTER + Duration::from_secs(1);
+        assert_eq!(observer.liveness(), Liveness::ControlStalled { silent });
+        observer.note_control_turn();
+        assert_eq!(observer.liveness(), Liveness::Alive);
+    }
 }

@@ -133,6 +133,15 @@ struct ApiCalls {
     fixed: (Project, Vec<InstanceSettings>),
 }
 
+/// What a new configuration means for the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconfigured {
+    /// They are as they were.
+    Same(ReloadSummary),
+    /// One at least has changed, come or gone.
+    Changed(ReloadSummary),
+}
+
 /// What is to be done next for the batch under way.
 #[derive(Debug)]
 pub enum BatchStep {
@@ -261,11 +270,12 @@ impl Registrar {
         }
     }
 
-    /// Puts a new configuration into effect. No batch may be under way.
+    /// Puts a new configuration into effect, planned on what is in effect now. No batch may
+    /// be under way.
     ///
     /// # Errors
     /// Why it cannot be; nothing has changed then.
-    pub async fn reconfigure(&mut self, config: &Config) -> Result<ReloadSummary, String> {
+    pub async fn reconfigure(&mut self, config: &Config) -> Result<Reconfigured, String> {
         let context = Arc::new(ConfigContext::of(config));
         let base = self.catalog.channels().resources.clone();
         let mut transaction = Transaction::new(base, &*context);
@@ -285,7 +295,8 @@ impl Registrar {
         self.pool.set_concurrency(process::concurrency(config.prober.max_in_flight, self.file_limit)).await;
         self.catalog.reference().replace(config.prober.reference.clone());
         // Files have no records, so the store need not know.
-        Ok(self.commit(prepared).await)
+        let summary = self.commit(prepared).await;
+        Ok(if changes.is_empty() { Reconfigured::Same(summary) } else { Reconfigured::Changed(summary) })
     }
 
     /// The channels in effect that come from files.

@@ -5,7 +5,9 @@
 //! manager listens; one that fails is logged at debug level, as the daemon works
 //! without its manager.
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, Diagnostics};
+use super::DaemonError;
+use crate::config::{self, Config, Diagnostics, LoadProgress};
 use crate::store::{StateDirectory, StoreError};
 
 /// Where the configuration comes from.
@@ -28,17 +31,35 @@ pub enum ConfigSource {
         /// The TOML text.
         text: String,
     },
+    /// What a test does in its place.
+    #[cfg(test)]
+    Made(MadeConfig),
+}
+
+/// A configuration that is made each time it is asked for.
+#[cfg(test)]
+#[derive(Clone)]
+pub struct MadeConfig(pub Arc<dyn Fn() -> Result<Config, Diagnostics> + Send + Sync>);
+
+#[cfg(test)]
+impl std::fmt::Debug for MadeConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MadeConfig(..)")
+    }
 }
 
 impl ConfigSource {
-    /// Reads and checks the configuration.
+    /// Reads and checks the configuration. Blocks, for ever on a file system that does not
+    /// answer; `progress` says on which file.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<Config, Diagnostics> {
+    pub fn load(&self, progress: &LoadProgress) -> Result<Config, Diagnostics> {
         match self {
-            Self::File(path) => config::load(path),
-            Self::Text { name, text } => config::parse(name, text, std::path::Path::new(".")),
+            Self::File(path) => config::load_watched(path, progress),
+            Self::Text { name, text } => config::parse(name, text, Path::new(".")),
+            #[cfg(test)]
+            Self::Made(make) => (make.0)(),
         }
     }
 }
@@ -48,6 +69,8 @@ impl ConfigSource {
 pub enum Ending {
     /// Orderly, after a signal or through the stop handle.
     Stopped,
+    /// Not wholly: a disk did not answer, and what was not written by then is lost.
+    Unsaved,
     /// By a second signal of this number, without waiting.
     Forced(i32),
 }
@@ -75,7 +98,7 @@ impl Signals {
     ///
     /// # Errors
     /// The handlers cannot be installed.
-    pub fn listen(stop: CancellationToken) -> std::io::Result<Self> {
+    pub fn listen(stop: CancellationToken) -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
@@ -93,6 +116,17 @@ impl Signals {
             _ = self.terminate.recv() => SignalRequest::Stop,
             _ = self.interrupt.recv() => SignalRequest::Stop,
             () = self.stop.cancelled() => SignalRequest::Stop,
+        }
+    }
+
+    /// Waits for SIGTERM, SIGINT or the stop handle; SIGHUP stays pending.
+    pub async fn stop(&mut self) {
+        // Cancel-safe, each arm: a signal stays pending until `recv` returns it, and
+        // `cancelled` only waits.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = self.stop.cancelled() => {}
         }
     }
 
@@ -155,6 +189,21 @@ impl StateLocation {
         Ok(())
     }
 
+    /// Whether there is an API, which keeps its channels there.
+    #[must_use]
+    pub fn has_api(&self) -> bool {
+        self.has_api
+    }
+
+    /// What is said when the directory did not answer in time.
+    #[must_use]
+    pub fn slow(&self, within: Duration) -> DaemonError {
+        let path = self.path.as_deref().unwrap_or(Path::new("")).display();
+        DaemonError::Slow(format!(
+            "the state directory {path} did not answer within {within:?}: see whether its disk works"
+        ))
+    }
+
     /// Makes and locks the directory, if there is to be one; with an API there is.
     ///
     /// # Errors
@@ -169,7 +218,12 @@ pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// A reload begins; `ready` ends it. The timestamp lets `Type=notify-reload`
+/// A reload has ended, well or not.
+pub fn reloaded() {
+    send(&[NotifyState::Ready]);
+}
+
+/// A reload begins; `reloaded` ends it. The timestamp lets `Type=notify-reload`
 /// managers tell this reload from an earlier one.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
@@ -199,8 +253,38 @@ pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
+/// Sends to the manager that `$NOTIFY_SOCKET` names.
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if let Some(path) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = send_to(Path::new(&path), states)
+    {
         tracing::debug!(%error, "the service manager was not reached");
+    }
+}
+
+/// Never waits: of a manager that does not read its messages the further ones are lost.
+fn send_to(path: &Path, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let lines: Vec<String> = states.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to(lines.concat().as_bytes(), path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_does_not_read_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        send_to(&path, &[NotifyState::Ready, NotifyState::Status("good")]).unwrap();
+        // The kernel's queue has room for a few hundred messages at most.
+        let full = (0..100_000).find_map(|_| send_to(&path, &[NotifyState::Watchdog]).err()).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let mut first = [0; 64];
+        let length = manager.recv(&mut first).unwrap();
+        assert_eq!(first.get(..length), Some(&b"READY=1\nSTATUS=good\n"[..]));
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Probes without a file descriptor or a local port are inconclusive: no verdict moves.
 //! Probes without a permit come late, and verdicts with them. Without these lines only
-//! the metrics would show it. [`super::control`] passes the drivers' counters at every
-//! beat, so there are at most two lines in two beats, however many probes are concerned.
+//! the metrics would show it. [`super::report`] passes the drivers' counters every
+//! few seconds, so there are at most two lines in two rounds, however many probes are
+//! concerned.
 
 use crate::health::{DriverSnapshot, ProberReason};
 

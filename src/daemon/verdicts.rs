@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
+use super::observer::Observer;
 use crate::catalog::{ChannelSlot, Entry, MemberSlot, Snapshot};
+use crate::serve::DaemonHandle as _;
 use crate::store::{
     ChannelKeys, MemberKeys, Recall, SavedAt, SavedVerdicts, StateDirectory, StoredKind, VerdictFile,
     VerdictRecord, WriteMonitor,
@@ -88,18 +90,36 @@ impl VerdictSaver {
         self.saving.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Has the verdicts of now saved, soon. A driver that does not answer is reported
+    /// elsewhere; the next save is near.
+    pub fn observe_and_save(&mut self, observer: Observer) {
+        let (save, clock) = (self.saving_of(), self.clock);
+        self.saving = Some(tokio::spawn(async move {
+            if let Ok(snapshot) = observer.observe().await {
+                let saved_at = clock.saved_at();
+                // If it panics, the hook reports it.
+                let _ = tokio::task::spawn_blocking(move || save(snapshot, saved_at)).await;
+            }
+        }));
+    }
+
     /// Has the verdicts of a snapshot saved, soon.
     pub fn save(&mut self, snapshot: Snapshot) {
+        let (save, saved_at) = (self.saving_of(), self.clock.saved_at());
+        self.saving = Some(tokio::task::spawn_blocking(move || save(snapshot, saved_at)));
+    }
+
+    /// What saves a snapshot. Blocks.
+    fn saving_of(&self) -> impl FnOnce(Snapshot, SavedAt) + Send + use<> {
         let (file, monitor) = (self.file.clone(), self.monitor.clone());
         let remembered = Arc::clone(&self.remembered);
-        let saved_at = self.clock.saved_at();
-        self.saving = Some(tokio::task::spawn_blocking(move || {
+        move |snapshot, saved_at| {
             let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
             let verdicts = remembered.collect(&snapshot, saved_at);
             // The drivers copy the pages they write to while it is held.
             drop(snapshot);
             monitor.note(1, file.save(&verdicts).as_ref().map(drop));
-        }));
+        }
     }
 
     /// Saves the last verdicts, and returns when they are on disk.

@@ -12,7 +12,7 @@
 //!   verification refuses it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock, Once};
+use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -24,6 +24,7 @@ use rustls::{
     CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SignatureScheme, SupportedCipherSuite,
     SupportedProtocolVersion, Tls12CipherSuite, version,
 };
+use rustls_platform_verifier::Verifier as SystemVerifier;
 
 use self::verifier::{PathVerifier, RecordingVerifier};
 use super::finding::TlsOffer;
@@ -262,6 +263,23 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// The system's authorities as the last load of the configuration found them, or why there
+/// are none. The thread that loads writes it: the control loop, which makes plans, must not
+/// wait for a disk. None in commands, and while no channel is verified by them.
+static SYSTEM_AUTHORITIES: RwLock<Option<SystemAuthorities>> = RwLock::new(None);
+
+type SystemAuthorities = Result<Arc<SystemVerifier>, String>;
+
+/// Reads the system's authorities; plans made from now on have these. Blocks.
+pub fn read_system_authorities() {
+    let read = system_authorities(&Arc::new(tls_provider()));
+    *SYSTEM_AUTHORITIES.write().unwrap_or_else(PoisonError::into_inner) = Some(read);
+}
+
+fn system_authorities(provider: &Arc<CryptoProvider>) -> SystemAuthorities {
+    SystemVerifier::new(Arc::clone(provider)).map(Arc::new).map_err(|error| error.to_string())
+}
+
 fn path_verifier(
     tls: &TlsOptions,
     provider: &Arc<CryptoProvider>,
@@ -276,9 +294,10 @@ fn path_verifier(
             Ok(Some(PathVerifier { inner, pinned }))
         }
         (VerifyCertificate::Yes, None) => {
-            let inner = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
-                .map_err(|error| PlanError::SystemTrustAnchors(error.to_string()))?;
-            Ok(Some(PathVerifier { inner: Arc::new(inner), pinned: Vec::new() }))
+            let read = SYSTEM_AUTHORITIES.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let inner = read.unwrap_or_else(|| system_authorities(provider));
+            let inner = inner.map_err(PlanError::SystemTrustAnchors)?;
+            Ok(Some(PathVerifier { inner, pinned: Vec::new() }))
         }
     }
 }

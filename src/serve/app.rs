@@ -86,8 +86,8 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// error's text.
     fn observe(&self) -> impl Future<Output = Result<Snapshot, SnapshotError>> + Send;
 
-    /// Whether every driver makes progress. Must answer at once, whatever the
-    /// drivers do.
+    /// Whether every driver and the control loop make progress. Must answer at once,
+    /// whatever they do.
     fn liveness(&self) -> Liveness;
 
     /// Log lines that were dropped because they were not read in time, since the start.
@@ -96,9 +96,33 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// Reads the configuration again and puts it into effect, all or nothing.
     ///
     /// # Errors
-    /// Why the new configuration was refused, rendered for people; the old one
-    /// stays in effect.
-    fn reload(&self) -> impl Future<Output = Result<ReloadSummary, String>> + Send;
+    /// Why the new configuration is not in effect; the old one stays.
+    fn reload(&self) -> impl Future<Output = Result<ReloadSummary, ReloadFault>> + Send;
+}
+
+/// Why a reload changed nothing. Its text shows people everything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadFault {
+    /// The configuration is refused.
+    #[error("{full}")]
+    Refused {
+        /// Every mistake, with excerpts of the files.
+        full: Arc<str>,
+        /// The same without a byte of the files: for clients who may not read them.
+        brief: Arc<str>,
+    },
+    /// The configuration could not be read or put into effect in time, or the daemon ends.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl ReloadFault {
+    /// A refusal whose text repeats nothing of the files but names.
+    #[must_use]
+    pub fn refused(text: &str) -> Self {
+        let text: Arc<str> = text.into();
+        Self::Refused { full: Arc::clone(&text), brief: text }
+    }
 }
 
 /// Why there is no snapshot.
@@ -117,12 +141,17 @@ pub enum SnapshotError {
     ShuttingDown,
 }
 
-/// Whether the drivers make progress.
+/// Whether the drivers and the control loop make progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
     /// All of them do.
     Alive,
-    /// At least one does not; this is the one that has been silent longest.
+    /// The control loop does not: verdicts do not reach the balancers.
+    ControlStalled {
+        /// How long ago its last turn began.
+        silent: Duration,
+    },
+    /// At least one driver does not; this is the one that has been silent longest.
     Stalled {
         /// Which driver, counted from 0.
         driver: usize,

@@ -44,9 +44,10 @@ mod status;
 mod stream;
 mod tls;
 
-pub use app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+pub use app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 pub use connection::Limits;
 pub use guard::Access;
+pub use reload::MayReload;
 pub use routes::{pages, router};
 pub use server::{DrainOutcome, Listener, run};
 pub use tls::{Tls, TlsError};

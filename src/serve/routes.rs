@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::app::{App, DaemonHandle, Liveness};
 use super::http::{PageError, json_line, landing_page};
+use super::reload::MayReload;
 use super::stream::Writers;
 use super::{metrics, pick, reload, status};
 use crate::catalog::Snapshot;
@@ -16,11 +17,12 @@ use crate::channel::Health;
 
 /// All routes over one daemon that has no management API.
 pub fn router<S: DaemonHandle>(daemon: S) -> Router {
-    pages(daemon).route("/", get(landing_page))
+    pages(daemon, MayReload::ThisMachine).route("/", get(landing_page))
 }
 
-/// The routes over one daemon but for `/`, which the API shares with the landing page.
-pub fn pages<S: DaemonHandle>(daemon: S) -> Router {
+/// The routes over one daemon but for `/`, which the API shares with the landing page; and
+/// who may ask the daemon over TCP to reload.
+pub fn pages<S: DaemonHandle>(daemon: S, may_reload: MayReload) -> Router {
     let metrics = get(metrics::metrics::<S>).layer(Extension(metrics::ScrapeBuffer::default()));
     Router::new()
         .route("/livez", get(live::<S>))
@@ -31,7 +33,7 @@ pub fn pages<S: DaemonHandle>(daemon: S) -> Router {
         .route("/v1/status", get(status::status::<S>))
         .route("/v1/channels/{name}", get(status::channel::<S>))
         .route("/v1/channels/{name}/pick", get(pick::pick::<S>))
-        .route("/v1/reload", post(reload::reload::<S>))
+        .route("/v1/reload", post(reload::reload::<S>).layer(Extension(may_reload)))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(App { daemon, writers: Writers::new() })
@@ -45,18 +47,18 @@ async fn method_not_allowed(method: Method, uri: Uri) -> PageError {
     PageError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
 }
 
-/// 200 while every driver makes progress. Asks no driver, so it answers even
-/// when all of them hang.
+/// 200 while every driver and the control loop make progress. Asks none of them, so it
+/// answers even when all of them hang.
 async fn live<S: DaemonHandle>(State(app): State<App<S>>) -> Response {
-    match app.daemon.liveness() {
-        Liveness::Alive => json_line(StatusCode::OK, &json!({ "status": "alive" })),
-        Liveness::Stalled { driver, silent } => {
-            let seconds = silent.as_secs_f64();
-            let reason = format!("driver {driver} has made no progress for {seconds:.1} s");
-            let body = json!({ "status": "stalled", "driver": driver, "seconds": seconds, "reason": reason });
-            json_line(StatusCode::SERVICE_UNAVAILABLE, &body)
-        }
-    }
+    let (driver, who, silent) = match app.daemon.liveness() {
+        Liveness::Alive => return json_line(StatusCode::OK, &json!({ "status": "alive" })),
+        Liveness::ControlStalled { silent } => (None, "the control loop".to_owned(), silent),
+        Liveness::Stalled { driver, silent } => (Some(driver), format!("driver {driver}"), silent),
+    };
+    let seconds = silent.as_secs_f64();
+    let reason = format!("{who} has made no progress for {seconds:.1} s");
+    let body = json!({ "status": "stalled", "driver": driver, "seconds": seconds, "reason": reason });
+    json_line(StatusCode::SERVICE_UNAVAILABLE, &body)
 }
 
 /// 200 once every member has a verdict, or `ready_within` has passed.

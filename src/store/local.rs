@@ -4,8 +4,11 @@
 //! many writers share the cost of a flush. Each caller hears of its batch after
 //! the commit that holds it.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +22,9 @@ use super::record::{Batch, Revision, StoreContents};
 /// Calls waiting for the writer thread. When it is full, callers wait in line:
 /// a slow disk slows its writers down and costs no memory.
 const QUEUE: usize = 256;
+
+/// How long dropping the store waits for its thread.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Batches of one commit at most, so that the first does not wait for the last of a flood.
 const COMMIT_BATCHES: usize = 256;
@@ -35,12 +41,20 @@ enum StoreCall {
 }
 
 /// A store in a state directory of this machine. Closes when dropped, which
-/// waits for the writes that are queued.
+/// waits for the writes that are queued; not for long, as a disk may hang.
 #[derive(Debug)]
 pub struct LocalStore {
     calls: Option<mpsc::Sender<StoreCall>>,
     monitor: WriteMonitor,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<WriterThread>,
+}
+
+/// The thread that owns the file.
+#[derive(Debug)]
+struct WriterThread {
+    handle: JoinHandle<()>,
+    /// Disconnected when the thread ends.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 impl LocalStore {
@@ -67,13 +81,17 @@ impl LocalStore {
         let (calls, queue) = mpsc::channel(QUEUE);
         let writer = Writer { log, monitor: monitor.clone(), queue };
         let thread = std::thread::Builder::new().name("store".to_owned());
+        // Nothing is ever sent.
+        let (end, ended) = std::sync::mpsc::sync_channel(0);
         let handle = thread
             .spawn(move || {
                 writer.run();
                 drop(directory);
+                drop(end);
             })
             .map_err(|error| StoreError::io("start the writer of", path, error))?;
-        Ok(Self { calls: Some(calls), monitor, writer: Some(handle) })
+        let writer = WriterThread { handle, ended: Mutex::new(ended) };
+        Ok(Self { calls: Some(calls), monitor, writer: Some(writer) })
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
@@ -126,9 +144,16 @@ impl LocalStore {
 impl Drop for LocalStore {
     fn drop(&mut self) {
         drop(self.calls.take());
-        if let Some(writer) = self.writer.take() {
-            // The writer catches the database's panics and has none of its own.
-            let _ = writer.join();
+        let Some(WriterThread { handle, ended }) = self.writer.take() else { return };
+        let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match ended.recv_timeout(ENDED_WITHIN) {
+            // The disk hangs. The thread goes on alone, and holds the lock of the directory.
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                // The writer catches the database's panics and has none of its own.
+                let _ = handle.join();
+            }
+            Ok(never) => match never {},
         }
     }
 }

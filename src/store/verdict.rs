@@ -10,12 +10,13 @@ mod keys;
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 pub use self::keys::{AddressKey, ChannelKeys, MemberKeys, OwnerKey, QuestionKey, WholeKey, WholeKeys};
@@ -34,6 +35,8 @@ const RECORD: usize = 16 + 8 + 8 + 1 + 4 + 4 + 8 + 4;
 const FIRST_VERSION: u16 = 1;
 const FIRST_RECORD: usize = 16 + 1 + 4 + 4 + 8 + 4;
 const CHECKSUM: usize = 32;
+/// Largest file that is read. A million members take 53 MB.
+const LARGEST_FILE: u64 = 128 << 20;
 /// Added to a record's verdict when its key is of vitald 0.1.
 const WHOLE: u8 = 0x80;
 
@@ -369,14 +372,32 @@ impl VerdictFile {
     /// to start: say so and start at unknown. The
     /// next save replaces the file.
     pub fn load(&self) -> Result<Option<SavedVerdicts>, StoreError> {
-        let bytes = match fs::read(&self.path) {
+        let bytes = match self.read() {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &self.path, error)),
         };
-        SavedVerdicts::decode(&bytes)
-            .map(Some)
-            .map_err(|why| StoreError::Verdicts { path: self.path.clone(), why })
+        let verdicts = bytes.and_then(|bytes| SavedVerdicts::decode(&bytes));
+        verdicts.map(Some).map_err(|why| StoreError::Verdicts { path: self.path.clone(), why })
+    }
+
+    /// Its bytes; or why what has its path is no file of verdicts. Waits for no FIFO, and
+    /// takes no more than [`LARGEST_FILE`] of a file that grows.
+    fn read(&self) -> io::Result<Result<Vec<u8>, String>> {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(Err("it is not a regular file".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        if metadata.len() <= LARGEST_FILE {
+            file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+        }
+        if metadata.len().max(bytes.len() as u64) > LARGEST_FILE {
+            return Ok(Err(format!("it is larger than {} MiB", LARGEST_FILE >> 20)));
+        }
+        Ok(Ok(bytes))
     }
 
     /// Replaces what was saved, durably. Blocks.

@@ -163,3 +163,14 @@ fn what_only_preparing_the_probes_shows_is_78_everywhere() {
         assert!(outcome.stderr.starts_with("error: channel \"web\": "), "{name}: {}", outcome.stderr);
     }
 }
+
+#[test]
+fn an_api_without_a_socket_is_noted() {
+    let note = "[api] without [server] socket";
+    for (server, is_noted) in [("", true), ("[server]\nsocket = \"/run/vitald/sock\"\n", false)] {
+        let file = ConfigFile::new(&format!("{server}[api]\n{GOOD}"));
+        let outcome = vitald(&["check", "--config", file.path()]).expect_code(0);
+        assert_eq!(outcome.stdout.contains(&format!("note: {note}")), is_noted, "{}", outcome.stdout);
+        assert_eq!(outcome.stdout.contains("SIGHUP"), is_noted, "{}", outcome.stdout);
+    }
+}

@@ -34,6 +34,13 @@ fn everything_else_is_a_failure() {
     let server = FakeServer::start(vec![answer("403 Forbidden", r#"{"error":"the header is missing"}"#)]);
     let outcome = vitald(&["reload", "--url", &server.url()]).expect_code(1);
     assert!(outcome.stderr.contains("403: the header is missing"), "{}", outcome.stderr);
+    for way in ["[server] socket", "--socket", "SIGHUP"] {
+        assert!(outcome.stderr.contains(way), "{}", outcome.stderr);
+    }
+    let server =
+        FakeServer::start(vec![answer("503 Service Unavailable", r#"{"error":"not read within 30s"}"#)]);
+    let outcome = vitald(&["reload", "--url", &server.url()]).expect_code(1);
+    assert!(outcome.stderr.contains("503: not read within 30s"), "{}", outcome.stderr);
     let outcome = vitald(&["reload", "--url", &format!("http://127.0.0.1:{}", closed_port())]).expect_code(1);
     assert!(outcome.stderr.contains("connection refused"), "{}", outcome.stderr);
 }

@@ -117,11 +117,14 @@ fn status_counts_members_that_wait_for_a_verdict_whether_ready_or_not() {
 #[test]
 fn a_reload_from_some_channels_to_none_is_refused() {
     let port = crate::support::closed_port();
-    let main = |more: &str| {
-        format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{more}[include]\nchannels = \"c.d/*.toml\"\n")
-    };
-    let file = ConfigFile::new(&main(""));
+    let file = ConfigFile::new("");
     let directory = std::path::Path::new(file.path()).parent().expect("a directory");
+    // Over the socket, which shows everything.
+    let main = |more: &str| {
+        let server = format!("listen = \"127.0.0.1:{port}\"\nsocket = \"{}/sock\"", directory.display());
+        format!("[server]\n{server}\n{more}[include]\nchannels = \"c.d/*.toml\"\n")
+    };
+    std::fs::write(file.path(), main("")).expect("written");
     let (here, gone) = (directory.join("c.d"), directory.join("gone.d"));
     std::fs::create_dir(&here).expect("made");
     let write_members = |count: u8| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 use crate::support::vitald;
@@ -124,11 +125,18 @@ fn what_cannot_be_done_says_why() {
     let (state, config) = (text_of(&state), text_of(&config));
     let (good, bad, archive) = (text_of(&good), text_of(&bad), path("broken.archive"));
     let archive = text_of(&archive);
-    let cases: [(&[&str], i32, &str); 8] = [
+    // A writer, so that a command that opens it ends all the same.
+    let fifo = path("fifo.toml");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    let written = fifo.clone();
+    std::thread::spawn(move || std::fs::write(written, "name"));
+    let fifo = text_of(&fifo);
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["export", "--store", state], 1, "no store"),
         (&["export", "--config", config], 2, "no daemon and no store"),
         (&["export", "--config", config, "--format", "archive", "--channel", "web"], 2, "leave --channel"),
         (&["import", "--store", state, "absent.toml"], 1, "cannot read absent.toml"),
+        (&["import", "--store", state, fifo], 1, "it is not a regular file"),
         (&["import", "--store", state, good], 1, "through the running daemon"),
         (&["import", "--store", state, good, bad], 78, "E005"),
         (&["import", "--store", state, archive], 78, "damaged"),

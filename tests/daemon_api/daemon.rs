@@ -115,6 +115,8 @@ impl Daemon {
     /// Over the local socket, which is an administrator.
     pub(crate) fn local(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let stream = UnixStream::connect(&self.socket).expect("a connection");
+        // A daemon that hangs must not hang the test.
+        stream.set_read_timeout(Some(Duration::from_secs(50))).expect("a socket");
         exchange(stream, method, path, "", body.map(Value::to_string).unwrap_or_default().as_bytes())
     }
 
@@ -126,9 +128,14 @@ impl Daemon {
         if answer.text.is_empty() { Value::Null } else { answer.json() }
     }
 
-    /// `POST /v1/reload`: the answer comes when it is done.
+    /// `POST /v1/reload` over the socket: the answer comes when it is done.
     pub(crate) fn reload(&self) -> Answer {
-        self.send("POST", "/v1/reload", "X-Vitald-Action: reload\r\n", "")
+        self.local("POST", "/v1/reload", None)
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// What of its memory is in use, as the kernel says.
@@ -148,9 +155,13 @@ impl Daemon {
     }
 
     /// SIGTERM, and the end.
-    pub(crate) fn stop(mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+    pub(crate) fn stop(self) {
+        rustix::process::kill_process(self.id(), rustix::process::Signal::TERM).expect("it runs");
+        self.ended_well();
+    }
+
+    /// The end, after it was told to.
+    pub(crate) fn ended_well(mut self) {
         assert!(self.child.wait().expect("it ends").success(), "{}", self.log());
     }
 }

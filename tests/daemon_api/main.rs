@@ -4,6 +4,7 @@
 #![cfg(feature = "daemon")]
 
 mod daemon;
+mod dead_mount;
 mod defaults;
 mod disk_format;
 #[path = "../support/exchange.rs"]

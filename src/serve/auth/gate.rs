@@ -185,6 +185,15 @@ impl AuthGate {
         }
     }
 
+    /// Lets an administrator pass who asks something of the daemon itself. Such a request
+    /// has no body. A failure has waited already.
+    pub(in crate::serve) async fn admit_administrator(&self, parts: &Parts) -> Result<(), AuthFault> {
+        match self.check(parts, &[]).await?.role {
+            AccountRole::Admin => Ok(()),
+            AccountRole::Viewer => Err(AuthFault::Forbidden),
+        }
+    }
+
     /// Counts a guess and waits for as long as its source deserves; gives the fault to
     /// answer, which is another one when too many answers to the source wait already. To
     /// be awaited before a fault is answered; cancelling it only ends the wait.

@@ -131,7 +131,7 @@ pub enum AuthFault {
 
 impl AuthFault {
     /// The answer's status and `error_code`.
-    pub(super) fn answer(&self) -> (StatusCode, &'static str) {
+    pub(in crate::serve) fn answer(&self) -> (StatusCode, &'static str) {
         match self {
             Self::TokenMissing => (StatusCode::UNAUTHORIZED, "APIG.1000"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "APIG.1001"),

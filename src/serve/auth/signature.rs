@@ -190,7 +190,7 @@ impl Claim {
 /// The `Authorization` header for a request with `host` and `x-sdk-date`, as a
 /// client would make it: for tests of the layers behind.
 #[cfg(test)]
-pub(super) fn sign<B>(
+pub(in crate::serve) fn sign<B>(
     request: &axum::http::Request<B>,
     body: &[u8],
     access_key: &str,

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 
 use super::*;
 use crate::catalog::Snapshot;
-use crate::serve::app::{DaemonHandle, Liveness, ReloadSummary, SnapshotError};
+use crate::serve::app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 use crate::serve::fixture;
 
 /// A source whose answers a test sets.
@@ -27,7 +27,7 @@ struct Fake(Arc<Answers>);
 struct Answers {
     snapshot: Mutex<Result<Snapshot, SnapshotError>>,
     liveness: Liveness,
-    reload: Result<ReloadSummary, String>,
+    reload: Result<ReloadSummary, ReloadFault>,
     /// When set, `observe` waits for it.
     gate: Option<Notify>,
     /// Told when `observe` was called.
@@ -63,7 +63,7 @@ impl DaemonHandle for Fake {
         17
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, String> {
+    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
         self.0.reload.clone()
     }
 }
@@ -228,6 +228,20 @@ async fn a_silent_driver_is_said_so() {
 }
 
 #[tokio::test]
+async fn a_control_loop_that_hangs_is_said_so() {
+    let liveness = Liveness::ControlStalled { silent: Duration::from_millis(12_300) };
+    let answers = Answers { liveness, ..Answers::new(fixture::snapshot()) };
+    let server = TestServer::start(answers, Limits::default()).await;
+    let live = server.get("/livez").await;
+    assert_eq!(live.status, 503);
+    let expected = serde_json::json!({
+        "status": "stalled", "driver": null, "seconds": 12.3,
+        "reason": "the control loop has made no progress for 12.3 s"
+    });
+    assert_eq!(live.json(), expected);
+}
+
+#[tokio::test]
 async fn readiness_follows_the_observation() {
     let snapshot = Snapshot { ready: true, ..fixture::snapshot() };
     let server = TestServer::start(Answers::new(snapshot), Limits::default()).await;
@@ -247,13 +261,34 @@ async fn reload_says_what_changed_or_why_not() {
     assert_eq!(done.json(), expected);
     assert_eq!(server.ask("POST", "/v1/reload", &[]).await.status, 403);
 
-    let refusing = Answers { reload: Err("error[E005]: ..".to_owned()), ..Answers::new(fixture::snapshot()) };
-    let server = TestServer::start(refusing, Limits::default()).await;
-    let refused = server.ask("POST", "/v1/reload", &action).await;
-    assert_eq!(
-        (refused.status.as_u16(), refused.json()),
-        (422, serde_json::json!({"error": "error[E005]: .."}))
-    );
+    let refused = ReloadFault::Refused {
+        full: "error[E005]: a line of the file".into(),
+        brief: "E005 vitald.toml:3:1".into(),
+    };
+    let hangs = ReloadFault::Unavailable("not read within 30s".to_owned());
+    for (fault, status, text) in [(refused, 422, "E005 vitald.toml:3:1"), (hangs, 503, "not read within 30s")]
+    {
+        let answers = Answers { reload: Err(fault), ..Answers::new(fixture::snapshot()) };
+        let server = TestServer::start(answers, Limits::default()).await;
+        let answer = server.ask("POST", "/v1/reload", &action).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (status, serde_json::json!({ "error": text })));
+    }
+}
+
+/// Whoever may open the socket may read the files: it gets everything, and needs no header.
+#[tokio::test]
+async fn over_the_socket_a_refusal_has_its_excerpts() {
+    let fault = ReloadFault::Refused { full: "error[E005]: a line of the file".into(), brief: "E005".into() };
+    let answers = Answers { reload: Err(fault), ..Answers::new(fixture::snapshot()) };
+    let router = crate::serve::router(Fake(Arc::new(answers)));
+    let connection = ConnectionInfo::socket();
+    let request = Request::post("/v1/reload").extension(connection).body(axum::body::Body::empty());
+    let service = hyper_util::service::TowerToHyperService::new(router);
+    let response = hyper::service::Service::call(&service, request.expect("a request")).await;
+    let response = response.unwrap_or_else(|never| match never {});
+    assert_eq!(response.status(), 422);
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    assert_eq!(&body[..], b"{\"error\":\"error[E005]: a line of the file\"}\n");
 }
 
 #[tokio::test]

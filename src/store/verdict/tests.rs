@@ -287,3 +287,26 @@ fn a_damaged_file_is_reported_and_left_alone() {
     assert!(error.contains("it does not begin as verdicts do"), "{error}");
     assert_eq!(fs::read(file.path()).unwrap(), b"scribble");
 }
+
+#[test]
+fn only_a_regular_file_within_the_bound_is_read() {
+    let (_place, file) = file();
+    let sparse = fs::File::create(file.path()).unwrap();
+    sparse.set_len(LARGEST_FILE + 1).unwrap();
+    let error = file.load().expect_err("too large").to_string();
+    assert!(error.contains("larger than 128 MiB") && error.contains("members start at unknown"), "{error}");
+    fs::remove_file(file.path()).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        file.path(),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let error = file.load().expect_err("a FIFO").to_string();
+    assert!(error.contains("it is not a regular file"), "{error}");
+    // A save puts a file in its place.
+    file.save(&verdicts(1)).unwrap();
+    assert_eq!(file.load().unwrap(), Some(verdicts(1)));
+}
