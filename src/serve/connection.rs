@@ -44,6 +44,9 @@ pub struct Limits {
     pub connections: usize,
     /// The same for one source: an address, for IPv6 its /64.
     pub connections_each: usize,
+    /// How long a connection is idle before it may be given up: who has just come has
+    /// that long to send a request.
+    pub least_idle: Duration,
     /// Connections beyond those, for liveness and metrics only.
     pub reserve: usize,
     /// From accepting such a connection to the end of its request's head.
@@ -62,13 +65,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 128 connections, 32 of a source, 16 in reserve for 1 s each, 30 s idle, 10 s for a
+    /// 128 connections, 32 of a source, given up after 100 ms, 32 in reserve for 1 s each, 30 s idle, 10 s for a
     /// handshake, 10 s without progress, 60 s an answer, 5 s to drain.
     fn default() -> Self {
         Self {
             connections: 128,
             connections_each: 32,
-            reserve: 16,
+            least_idle: Duration::from_millis(100),
+            reserve: 32,
             reserve_head: Duration::from_secs(1),
             head: Duration::from_secs(30),
             handshake: Duration::from_secs(10),

@@ -4,11 +4,13 @@
 //! There are places for so many connections in all and so many of one source. When they
 //! are taken, the longest idle connection is given up for the newcomer: of the newcomer's
 //! source if that source has its share, else of any. Idle is a connection that has no
-//! answer under way, so also one whose request does not end. Where nobody is idle, the
-//! newcomer gets a reserved place, on which only `/livez` and `/metrics` are answered. When
-//! those are taken too, one of them is given up. So accepting never waits.
+//! answer under way, so also one whose request does not end; one that has just come has
+//! a moment for its request before it counts. Where nobody is idle, the newcomer gets a
+//! reserved place, on which only `/livez` and `/metrics` are answered. When those are taken
+//! too, one of them is given up. So accepting never waits.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ pub(super) struct PlaceLimits {
     pub(super) each: usize,
     /// Beside the total.
     pub(super) reserved: usize,
+    /// How long a regular connection is idle before it may be given up.
+    pub(super) least_idle: Duration,
 }
 
 /// The connections that have a place.
@@ -73,14 +77,14 @@ impl Places {
         let all_is_full = self.count(is_regular) >= self.limits.total;
         let victim = match (source_is_full, all_is_full) {
             (false, false) => return self.seat(network, PlaceKind::Regular, exchange, None),
-            (true, _) => self.longest_idle(is_own),
-            (false, true) => self.longest_idle(is_regular),
+            (true, _) => self.longest_idle(is_own, self.limits.least_idle),
+            (false, true) => self.longest_idle(is_regular, self.limits.least_idle),
         };
         if victim.is_some() {
             return self.seat(network, PlaceKind::Regular, exchange, victim);
         }
         let victim = match self.count(is_reserved) >= self.limits.reserved {
-            true => self.longest_idle(is_reserved).or_else(|| self.oldest(is_reserved)),
+            true => self.longest_idle(is_reserved, Duration::ZERO).or_else(|| self.oldest(is_reserved)),
             false => None,
         };
         self.seat(network, PlaceKind::Reserved, exchange, victim)
@@ -112,9 +116,10 @@ impl Places {
         self.held.values().filter(|held| which(held)).count()
     }
 
-    fn longest_idle(&self, which: impl Fn(&Held) -> bool) -> Option<PlaceId> {
+    /// Of those that are idle for so long at least.
+    fn longest_idle(&self, which: impl Fn(&Held) -> bool, least: Duration) -> Option<PlaceId> {
         let idle_since = |held: &Held| match held.exchange.activity() {
-            Activity::Idle(since) => Some(since),
+            Activity::Idle(since) => Some(since).filter(|since| since.elapsed() >= least),
             Activity::Answering(_) => None,
         };
         let idle = self.held.iter().filter(|(_, held)| which(held));
@@ -129,11 +134,10 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    const LIMITS: PlaceLimits = PlaceLimits { total: 4, each: 2, reserved: 2 };
+    const LIMITS: PlaceLimits =
+        PlaceLimits { total: 4, each: 2, reserved: 2, least_idle: Duration::from_secs(1) };
 
     /// Places, and the connections by the number at which they came.
     struct Room {
@@ -226,5 +230,16 @@ mod tests {
         let id = room.connections[0].0.id;
         room.places.leave(id);
         assert_eq!(room.come(host(9)).await, PlaceKind::Regular);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_is_not_given_up() {
+        let mut places = Places::new(LIMITS);
+        let mut come = || places.admit(host(1), ExchangeTimer::new());
+        let young = [come(), come()];
+        assert_eq!(come().kind, PlaceKind::Reserved);
+        tokio::time::advance(LIMITS.least_idle).await;
+        assert_eq!(come().kind, PlaceKind::Regular);
+        assert!(young[0].given_up.is_cancelled() && !young[1].given_up.is_cancelled());
     }
 }

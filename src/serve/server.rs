@@ -54,8 +54,12 @@ pub async fn run(
     let listener = listener.into();
     let closing = CancellationToken::new();
     let guard = Guard::new(access.clone(), listener.host_check());
-    let place_limits =
-        PlaceLimits { total: limits.connections, each: limits.connections_each, reserved: limits.reserve };
+    let place_limits = PlaceLimits {
+        total: limits.connections,
+        each: limits.connections_each,
+        reserved: limits.reserve,
+        least_idle: limits.least_idle,
+    };
     let server = Server {
         service: ConnectionService { router, guard, limits, closing },
         access,

@@ -305,7 +305,7 @@ async fn a_head_that_does_not_end_is_dropped() {
 /// Idle clients that came before keep nobody out: the one idle longest is given up.
 #[tokio::test]
 async fn the_longest_idle_connection_is_given_up_for_a_newcomer() {
-    let limits = Limits { connections: 2, ..Limits::default() };
+    let limits = Limits { connections: 2, least_idle: Duration::ZERO, ..Limits::default() };
     let server = TestServer::start(Answers::new(fixture::snapshot()), limits).await;
     let mut silent = server.raw("").await;
     let mut unfinished = server.raw("GET /livez HTTP/1.1\r\nhost: ").await;
