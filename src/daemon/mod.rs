@@ -38,7 +38,6 @@ pub mod verdicts;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
@@ -54,20 +53,20 @@ use self::clock::Clock;
 use self::control::Control;
 pub use self::control::TransitionEvent;
 use self::driver_pool::DriverPool;
-use self::http_server::{BoundSocket, HttpServer, HttpThread, ListenOverride, Routes};
+use self::http_server::{BoundListener, BoundSocket, HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, ObserverState};
-use self::registrar::{Backend, CALL_QUEUE, Registrar, SharedSnapshot};
-use self::reloads::{LoadConfig, LoadSettings, LoadedConfig, Reloads, place_words, slow_load};
+use self::registrar::{Backend, CALL_QUEUE, QueuedCall, Registrar, SharedSnapshot};
+pub use self::reloads::ConfigSource;
+use self::reloads::{LoadSettings, Reloads, loader, place_words, read_authorities, slow_load};
 use self::report::{Reporter, status_text};
-pub use self::service::{ConfigSource, Ending};
+pub use self::service::Ending;
 use self::service::{Signals, StateLocation};
 use self::verdicts::VerdictSaver;
-use crate::catalog::{Catalog, ReloadState, SourceError};
-use crate::channel::VerifyCertificate;
+use crate::catalog::{Catalog, ReloadState, ReloadSummary, SourceError};
 use crate::config::{self, Config, Diagnostics, LoadProgress, ProberSettings};
-use crate::probe::{self, Resolver, SystemLookup};
+use crate::probe::{Resolver, SystemLookup};
+use crate::serve::DaemonHandle as _;
 use crate::serve::auth::AuthGate;
-use crate::serve::{DaemonHandle as _, ReloadFault};
 use crate::store::{LocalStore, Recall, StateDirectory, StoreError};
 
 /// Batches of transitions waiting for control; a full queue makes the drivers
@@ -208,20 +207,7 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
     let (registrar, summary) =
         timeout(STATE_WITHIN, opening).await.map_err(|_| state.slow(STATE_WITHIN))??;
     // Served only now: a client finds every channel, and readiness means something.
-    let (addresses, address_reader) = watch::channel(Vec::new());
-    let api = match &config.api {
-        Some(api) => {
-            let recent = SharedSnapshot::default();
-            let backend =
-                Backend { observer: observer.clone(), calls: call_queue, addresses: address_reader, recent };
-            Some((gate(api, clock)?, backend))
-        }
-        None => None,
-    };
-    let routes = Routes { observer: observer.clone(), api };
-    let bound = (bound, first_socket(&config).await?);
-    let server =
-        HttpServer::open(HttpThread::start()?, bound, listen_override, &config.server, routes, addresses)?;
+    let server = serve(&config, (bound, listen_override), observer.clone(), call_queue, clock).await?;
     let settings = LoadSettings::of(&config, server.socket());
     observer.note_control_turn();
     let control = Control {
@@ -239,6 +225,37 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         catch_up: CatchUp::default(),
         events: options.events,
     };
+    announce(&control.observer, address, summary, concurrency).await;
+    tokio::spawn(Reporter::new(control.observer.clone()).run());
+    if let Some(on_ready) = options.on_ready {
+        on_ready(address);
+    }
+    Ok(control)
+}
+
+/// Serves on what is bound, and on the Unix socket that the configuration names.
+async fn serve(
+    config: &Config,
+    (bound, listen_override): (BoundListener, ListenOverride),
+    observer: Observer,
+    calls: mpsc::Sender<QueuedCall>,
+    clock: Clock,
+) -> Result<HttpServer, DaemonError> {
+    let (sender, addresses) = watch::channel(Vec::new());
+    let api = match &config.api {
+        Some(api) => {
+            let recent = SharedSnapshot::default();
+            Some((gate(api, clock)?, Backend { observer: observer.clone(), calls, addresses, recent }))
+        }
+        None => None,
+    };
+    let bound = (bound, first_socket(config).await?);
+    let (thread, routes) = (HttpThread::start()?, Routes { observer, api });
+    Ok(HttpServer::open(thread, bound, listen_override, &config.server, routes, sender)?)
+}
+
+/// Tells the log and the service manager that members are probed.
+async fn announce(observer: &Observer, address: SocketAddr, summary: ReloadSummary, concurrency: usize) {
     tracing::info!(
         %address,
         channels = summary.channels,
@@ -247,12 +264,7 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         version = env!("CARGO_PKG_VERSION"),
         "probing"
     );
-    service::ready(&status_text(control.observer.observe().await.ok().as_ref()));
-    tokio::spawn(Reporter::new(control.observer.clone()).run());
-    if let Some(on_ready) = options.on_ready {
-        on_ready(address);
-    }
-    Ok(control)
+    service::ready(&status_text(observer.observe().await.ok().as_ref()));
 }
 
 /// Reads the configuration for the first time.
@@ -267,18 +279,6 @@ async fn first_load(source: &ConfigSource) -> Result<Config, DaemonError> {
         Ok(config)
     };
     beside(within, load, || DaemonError::Slow(slow_load(within, &place_words(&progress)))).await
-}
-
-/// Reads the system's authorities if a channel of files is verified by them, or one of the
-/// API may be. Blocks.
-fn read_authorities(config: &Config) {
-    let of_files = || config.channels.iter().map(|file| &file.channel.probe().tls);
-    let defaults = &config.probe_defaults.tls;
-    if of_files().any(|tls| tls.verify == VerifyCertificate::Yes && tls.ca.is_none())
-        || (defaults.verify == Some(VerifyCertificate::Yes) && defaults.ca.is_none())
-    {
-        probe::read_system_authorities();
-    }
 }
 
 /// What is found in the state directory at the start.
@@ -327,20 +327,6 @@ async fn beside<T: Send + 'static>(
         Ok(done) => done.map_err(io::Error::other)?,
         Err(_) => Err(slow()),
     }
-}
-
-/// What a reload reads and binds, on a thread of its own.
-fn loader(source: ConfigSource) -> LoadConfig {
-    Arc::new(move |progress: &LoadProgress, in_effect: Option<&Path>| {
-        let config = source.load(progress).map_err(|diagnostics| ReloadFault::Refused {
-            full: diagnostics.to_string().into(),
-            brief: diagnostics.brief().into(),
-        })?;
-        read_authorities(&config);
-        let socket = http_server::bind_socket(&config.server, in_effect);
-        let socket = socket.map_err(|error| ReloadFault::refused(&error.to_string()))?;
-        Ok(LoadedConfig { config, socket })
-    })
 }
 
 fn gate(api: &config::api::ApiSettings, clock: Clock) -> Result<AuthGate, DaemonError> {

@@ -1,7 +1,7 @@
 //! Reloads: who has asked for one, and the load of the configuration, which runs beside
 //! the control loop under a bound.
 //!
-//! [`super::control`] owns it, makes its steps, and puts into effect what was loaded. At
+//! [`super::run`] makes it of where the configuration comes from. [`super::control`] owns it, makes its steps, and puts into effect what was loaded. At
 //! most one load runs. Whoever asks meanwhile gets the next one, all of them together: the
 //! running load may have read already what has changed since. A load that does not end,
 //! because its file system does not answer, is abandoned. Its thread cannot be stopped, so
@@ -14,9 +14,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::http_server::BoundSocket;
+use super::http_server::{self, BoundSocket};
 use super::observer::ReloadRequest;
-use crate::config::{Config, LoadProgress};
+use crate::channel::VerifyCertificate;
+use crate::config::{self, Config, Diagnostics, LoadProgress};
+use crate::probe;
 use crate::serve::ReloadFault;
 
 /// Abandoned loads that still hang. With so many, no further load begins.
@@ -25,6 +27,51 @@ const ABANDONED_AT_MOST: usize = 2;
 /// From the end of a load to the beginning of the next: however often clients ask, drivers
 /// and balancers are not kept busy with reloads.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A file, read again on reload.
+    File(PathBuf),
+    /// A text, for the embedded demo; files in it are relative to the current directory.
+    Text {
+        /// What error messages call it.
+        name: String,
+        /// The TOML text.
+        text: String,
+    },
+    /// What a test does in its place.
+    #[cfg(test)]
+    Made(MadeConfig),
+}
+
+/// A configuration that is made each time it is asked for.
+#[cfg(test)]
+#[derive(Clone)]
+pub struct MadeConfig(pub Arc<dyn Fn() -> Result<Config, Diagnostics> + Send + Sync>);
+
+#[cfg(test)]
+impl std::fmt::Debug for MadeConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MadeConfig(..)")
+    }
+}
+
+impl ConfigSource {
+    /// Reads and checks the configuration. Blocks, for ever on a file system that does not
+    /// answer; `progress` says on which file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self, progress: &LoadProgress) -> Result<Config, Diagnostics> {
+        match self {
+            Self::File(path) => config::load_watched(path, progress),
+            Self::Text { name, text } => config::parse(name, text, Path::new(".")),
+            #[cfg(test)]
+            Self::Made(make) => (make.0)(),
+        }
+    }
+}
 
 /// Reads the configuration, and binds its Unix socket unless that is the one in effect.
 /// Blocks, perhaps for ever. `progress` says what is being read.
@@ -212,6 +259,33 @@ impl Reloads {
         let fault = slow_load(self.settings.within, &place);
         self.abandoned.push(AbandonedLoad { thread, place });
         ReloadStep::Failed(answers, ReloadFault::Unavailable(fault))
+    }
+}
+
+/// What a reload reads and binds, on a thread of its own.
+#[must_use]
+pub fn loader(source: ConfigSource) -> LoadConfig {
+    Arc::new(move |progress: &LoadProgress, in_effect: Option<&Path>| {
+        let config = source.load(progress).map_err(|diagnostics| ReloadFault::Refused {
+            full: diagnostics.to_string().into(),
+            brief: diagnostics.brief().into(),
+        })?;
+        read_authorities(&config);
+        let socket = http_server::bind_socket(&config.server, in_effect);
+        let socket = socket.map_err(|error| ReloadFault::refused(&error.to_string()))?;
+        Ok(LoadedConfig { config, socket })
+    })
+}
+
+/// Reads the system's authorities if a channel of files is verified by them, or one of the
+/// API may be. Blocks.
+pub fn read_authorities(config: &Config) {
+    let of_files = || config.channels.iter().map(|file| &file.channel.probe().tls);
+    let defaults = &config.probe_defaults.tls;
+    if of_files().any(|tls| tls.verify == VerifyCertificate::Yes && tls.ca.is_none())
+        || (defaults.verify == Some(VerifyCertificate::Yes) && defaults.ca.is_none())
+    {
+        probe::read_system_authorities();
     }
 }
 

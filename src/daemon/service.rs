@@ -1,5 +1,5 @@
-//! The daemon as a service: its configuration, its signals, its state directory, and
-//! what the service manager is told.
+//! The daemon as a service: its signals, its state directory, and what the service manager
+//! is told.
 //!
 //! Called by [`super::run`] and [`super::control`]. A notification does nothing when no
 //! manager listens; one that fails is logged at debug level, as the daemon works
@@ -16,53 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::DaemonError;
-use crate::config::{self, Config, Diagnostics, LoadProgress};
+use crate::config::Config;
 use crate::store::{StateDirectory, StoreError};
-
-/// Where the configuration comes from.
-#[derive(Debug, Clone)]
-pub enum ConfigSource {
-    /// A file, read again on reload.
-    File(PathBuf),
-    /// A text, for the embedded demo; files in it are relative to the current directory.
-    Text {
-        /// What error messages call it.
-        name: String,
-        /// The TOML text.
-        text: String,
-    },
-    /// What a test does in its place.
-    #[cfg(test)]
-    Made(MadeConfig),
-}
-
-/// A configuration that is made each time it is asked for.
-#[cfg(test)]
-#[derive(Clone)]
-pub struct MadeConfig(pub Arc<dyn Fn() -> Result<Config, Diagnostics> + Send + Sync>);
-
-#[cfg(test)]
-impl std::fmt::Debug for MadeConfig {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("MadeConfig(..)")
-    }
-}
-
-impl ConfigSource {
-    /// Reads and checks the configuration. Blocks, for ever on a file system that does not
-    /// answer; `progress` says on which file.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(&self, progress: &LoadProgress) -> Result<Config, Diagnostics> {
-        match self {
-            Self::File(path) => config::load_watched(path, progress),
-            Self::Text { name, text } => config::parse(name, text, Path::new(".")),
-            #[cfg(test)]
-            Self::Made(make) => (make.0)(),
-        }
-    }
-}
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,9 +153,9 @@ impl StateLocation {
     /// What is said when the directory did not answer in time.
     #[must_use]
     pub fn slow(&self, within: Duration) -> DaemonError {
-        let path = self.path.as_deref().unwrap_or(Path::new("")).display();
+        let path = self.path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default();
         DaemonError::Slow(format!(
-            "the state directory {path} did not answer within {within:?}: see whether its disk works"
+            "the state directory{path} did not answer within {within:?}: see whether its disk works"
         ))
     }
 

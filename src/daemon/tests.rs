@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::time::advance;
 
-use super::service::MadeConfig;
+use super::reloads::MadeConfig;
 use super::*;
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
