@@ -56,7 +56,7 @@ impl Pairing {
 
 /// What the drivers know just before a change.
 #[derive(Debug)]
-pub struct DriversKnow {
+pub struct DriverKnowledge {
     /// In the order of `MemberSlot::driver`.
     pub drivers: Vec<DriverSnapshot>,
     /// When.
@@ -65,7 +65,7 @@ pub struct DriversKnow {
     pub age_limit: Duration,
 }
 
-impl DriversKnow {
+impl DriverKnowledge {
     /// What they know of a member.
     pub(super) fn of(&self, slot: MemberSlot) -> Option<Resumed> {
         let driver = self.drivers.get(usize::from(slot.driver))?;
@@ -98,7 +98,12 @@ struct Departed {
 
 impl Departures {
     /// Adds members of a channel that are known, by their positions.
-    pub(super) fn add(&mut self, entry: &Entry, positions: impl Iterator<Item = usize>, known: &DriversKnow) {
+    pub(super) fn add(
+        &mut self,
+        entry: &Entry,
+        positions: impl Iterator<Item = usize>,
+        known: &DriverKnowledge,
+    ) {
         let channel = entry.channel();
         let asked = channel.check_question().map(Arc::new);
         for position in positions {

@@ -59,7 +59,7 @@ pub(crate) mod tests;
 
 pub use archive::Archive;
 pub use body::Body;
-pub use continuation::DriversKnow;
+pub use continuation::DriverKnowledge;
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
 pub use entry::{ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberSlot, Resource, Source};
 pub use fault::{Fault, FaultDetail, PathFamily};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::continuation::{DriversKnow, Pairing};
+use super::continuation::{DriverKnowledge, Pairing};
 use super::entry::{Change, ChannelBalancer, Entry, Resource};
 use super::resources::Resources;
 use super::snapshot::Channels;
@@ -36,7 +36,7 @@ pub struct CatalogError(pub Vec<(String, ChannelError)>);
 pub struct Prepared {
     pub(super) steps: Vec<ChannelStep>,
     pub(super) resources: Resources,
-    pub(super) known: Option<DriversKnow>,
+    pub(super) known: Option<DriverKnowledge>,
 }
 
 impl Prepared {
@@ -81,7 +81,7 @@ impl Prepared {
 
     /// Takes what the drivers know. Without it, members that move or are asked again begin
     /// as if nobody knew them.
-    pub fn learn(&mut self, known: DriversKnow) {
+    pub fn learn(&mut self, known: DriverKnowledge) {
         self.known = Some(known);
     }
 }

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::continuation::{Departures, DriversKnow, recalled};
+use super::continuation::{Departures, DriverKnowledge, recalled};
 use super::drivers::{CommandLists, DriverCommand, Drivers, MemberProbe, NumberPool, ReloadSummary};
 use super::entry::{ChannelSlot, Entry, MemberRow, MemberSlot};
 use super::ids::Id;
@@ -31,7 +31,7 @@ use crate::store::Recall;
 /// A change being made.
 struct Changing {
     commands: CommandLists,
-    known: Option<DriversKnow>,
+    known: Option<DriverKnowledge>,
     departures: Departures,
     /// Channels with members that appear, and where these stand.
     appeared: Vec<(Arc<Entry>, Vec<usize>)>,

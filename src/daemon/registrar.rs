@@ -25,7 +25,7 @@ use super::fall::FileChannels;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
-    Call, Catalog, ChangeSet, Channels, DriversKnow, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
+    Call, Catalog, ChangeSet, Channels, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
     ReloadSummary, Reply, Resources, Snapshot, Source, SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
@@ -332,7 +332,7 @@ impl Registrar {
     async fn commit(&mut self, mut prepared: Prepared) -> ReloadSummary {
         if prepared.asks_drivers() {
             let (drivers, now) = (self.pool.snapshots().await, self.fresh.0.now().wall);
-            prepared.learn(DriversKnow { drivers, now, age_limit: self.age_limit });
+            prepared.learn(DriverKnowledge { drivers, now, age_limit: self.age_limit });
         }
         let committed = self.catalog.commit(prepared);
         let summary = committed.summary();

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 
 use super::http::PageError;
 use super::peer::{ConnectionInfo, PlaceKind};
-use super::stream::{Pen, Writers};
+use super::stream::{TextWriter, Writers};
 pub use crate::catalog::ReloadSummary;
 use crate::catalog::{Channels, Entry, Snapshot};
 
@@ -29,7 +29,7 @@ pub(super) struct App<S> {
 /// An answer over channels, about to be written.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) pen: Pen,
+    pub(super) writer: TextWriter,
     pub(super) snapshot: Snapshot,
     /// The selected channels.
     pub(super) entries: Vec<Arc<Entry>>,
@@ -56,7 +56,7 @@ impl<S: DaemonHandle> App<S> {
         let snapshot = self.daemon.observe().await?;
         let entries = selection.entries(&snapshot.channels)?;
         if selection.is_short(&entries) {
-            return Ok(Opened { pen: Pen::Short, snapshot, entries });
+            return Ok(Opened { writer: TextWriter::Short, snapshot, entries });
         }
         let network = connection.network;
         let busy = |_| {
@@ -64,16 +64,16 @@ impl<S: DaemonHandle> App<S> {
             PageError::new(StatusCode::SERVICE_UNAVAILABLE, text)
         };
         match (self.writers.try_permit(network), connection.place) {
-            (Ok(permit), _) => return Ok(Opened { pen: Pen::Long(permit), snapshot, entries }),
+            (Ok(permit), _) => return Ok(Opened { writer: TextWriter::Long(permit), snapshot, entries }),
             (Err(full), PlaceKind::Reserved) => return Err(busy(full)),
             (Err(_), PlaceKind::Regular) => {}
         }
         // As long as a snapshot is held the drivers copy the pages they write to.
         drop((snapshot, entries));
-        let pen = Pen::Long(self.writers.permit(network).await.map_err(busy)?);
+        let writer = TextWriter::Long(self.writers.permit(network).await.map_err(busy)?);
         let snapshot = self.daemon.observe().await?;
         let entries = selection.entries(&snapshot.channels)?;
-        Ok(Opened { pen, snapshot, entries })
+        Ok(Opened { writer, snapshot, entries })
     }
 }
 

@@ -65,8 +65,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 128 connections, 32 of a source, given up after 100 ms, 32 in reserve for 1 s each, 30 s idle, 10 s for a
-    /// handshake, 10 s without progress, 60 s an answer, 5 s to drain.
+    /// 128 connections, 32 of a source, given up after 100 ms idle at the earliest; 32 in
+    /// reserve for 1 s each; 30 s idle, 10 s for a handshake, 10 s without progress, 60 s an
+    /// answer, 5 s to drain.
     fn default() -> Self {
         Self {
             connections: 128,
@@ -282,9 +283,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
     }
 }
 
-/// What a connection does.
+/// How far the exchange of a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activity {
+pub(super) enum ExchangeState {
     /// It has no answer under way since then: it waits for a request's head, or for the
     /// rest of one.
     Idle(Instant),
@@ -292,38 +293,38 @@ pub(super) enum Activity {
     Answering(Instant),
 }
 
-/// Tells what a connection does. HTTP/1.1 answers one request at a time, so one value is
+/// Tells how far the exchange of a connection is. HTTP/1.1 answers one request at a time, so one value is
 /// enough. All clones are one.
 #[derive(Debug, Clone)]
 pub(super) struct ExchangeTimer {
-    activity: watch::Sender<Activity>,
+    state: watch::Sender<ExchangeState>,
 }
 
 impl ExchangeTimer {
     pub(super) fn new() -> Self {
-        Self { activity: watch::Sender::new(Activity::Idle(Instant::now())) }
+        Self { state: watch::Sender::new(ExchangeState::Idle(Instant::now())) }
     }
 
-    pub(super) fn activity(&self) -> Activity {
-        *self.activity.borrow()
+    pub(super) fn state(&self) -> ExchangeState {
+        *self.state.borrow()
     }
 
     /// A request head has arrived; the answer ends when the guard is dropped.
     pub(super) fn begin(&self) -> Answering {
-        self.activity.send_replace(Activity::Answering(Instant::now()));
+        self.state.send_replace(ExchangeState::Answering(Instant::now()));
         Answering { exchange: self.clone() }
     }
 
     /// Returns once an answer has taken longer than `limit`. Cancel-safe: it
     /// keeps nothing between polls but what the channel holds.
     async fn overdue(&self, limit: Duration) {
-        let mut changes = self.activity.subscribe();
+        let mut changes = self.state.subscribe();
         loop {
-            let activity = *changes.borrow_and_update();
+            let state = *changes.borrow_and_update();
             // `changed` cannot fail: this very ExchangeTimer holds the sender.
-            match activity {
-                Activity::Idle(_) => drop(changes.changed().await),
-                Activity::Answering(since) => {
+            match state {
+                ExchangeState::Idle(_) => drop(changes.changed().await),
+                ExchangeState::Answering(since) => {
                     if timeout_at(since + limit, changes.changed()).await.is_err() {
                         return;
                     }
@@ -341,7 +342,7 @@ pub(super) struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.exchange.activity.send_replace(Activity::Idle(Instant::now()));
+        self.exchange.state.send_replace(ExchangeState::Idle(Instant::now()));
     }
 }
 

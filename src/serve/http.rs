@@ -304,8 +304,7 @@ impl ErrorForm {
             Self::Vendor => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Keystone => StatusCode::TOO_MANY_REQUESTS,
         };
-        let text = "Too many requests at once from this address. Try again later.";
-        let mut response = self.answer(status, NO_PLACE, text);
+        let mut response = self.answer(status, NO_PLACE, NO_PLACE_TEXT);
         say_no_place(&mut response);
         response
     }
@@ -334,6 +333,8 @@ impl ErrorForm {
 
 /// The vendor's code for a call that is refused because of the server's load.
 pub(super) const NO_PLACE: &str = "APIG.9008";
+/// What such an answer says, in every form.
+pub(super) const NO_PLACE_TEXT: &str = "Too many requests at once from this address. Try again later.";
 
 /// Marks an answer to a client whose source has no place now: when to come again. The
 /// connection closes, so that trying at once costs a new one.

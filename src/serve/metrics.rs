@@ -82,9 +82,9 @@ pub(super) async fn metrics<S: DaemonHandle>(
     parameters: QueryPairs,
 ) -> Result<Response, PageError> {
     let selection = Selection::read(parameters, Takes::ChannelAndDetail)?;
-    let Opened { pen, snapshot, entries } = app.open(&selection, connection).await?;
+    let Opened { writer, snapshot, entries } = app.open(&selection, connection).await?;
     let lost_log_lines = app.daemon.lost_log_lines();
-    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| {
+    Ok(writer.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, snapshot.started_at, snapshot.reload)?;
         text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
         write(text, snapshot, &entries, selection.detail, &buffer)

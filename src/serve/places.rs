@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Activity, ExchangeTimer};
+use super::connection::{ExchangeState, ExchangeTimer};
 use super::peer::{PeerNetwork, PlaceKind};
 
 /// How many places there are.
@@ -60,7 +60,14 @@ pub(super) struct Admission {
     /// Cancelled when the connection is given up.
     pub(super) given_up: CancellationToken,
     /// Whether somebody was given up for it.
-    pub(super) is_replacement: bool,
+    is_replacement: bool,
+}
+
+impl Admission {
+    /// Whether the places for everything are taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_replacement || self.kind == PlaceKind::Reserved
+    }
 }
 
 impl Places {
@@ -118,9 +125,9 @@ impl Places {
 
     /// Of those that are idle for so long at least.
     fn longest_idle(&self, which: impl Fn(&Held) -> bool, least: Duration) -> Option<PlaceId> {
-        let idle_since = |held: &Held| match held.exchange.activity() {
-            Activity::Idle(since) => Some(since).filter(|since| since.elapsed() >= least),
-            Activity::Answering(_) => None,
+        let idle_since = |held: &Held| match held.exchange.state() {
+            ExchangeState::Idle(since) => Some(since).filter(|since| since.elapsed() >= least),
+            ExchangeState::Answering(_) => None,
         };
         let idle = self.held.iter().filter(|(_, held)| which(held));
         let idle = idle.filter_map(|(id, held)| Some((idle_since(held)?, *id)));
@@ -140,12 +147,12 @@ mod tests {
         PlaceLimits { total: 4, each: 2, reserved: 2, least_idle: Duration::from_secs(1) };
 
     /// Places, and the connections by the number at which they came.
-    struct Room {
+    struct Crowd {
         places: Places,
         connections: Vec<(Admission, ExchangeTimer)>,
     }
 
-    impl Room {
+    impl Crowd {
         fn new() -> Self {
             Self { places: Places::new(LIMITS), connections: Vec::new() }
         }
@@ -175,61 +182,61 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_connection_is_given_up_for_a_newcomer() {
-        let mut room = Room::new();
+        let mut crowd = Crowd::new();
         for last in [1, 2, 3, 4] {
-            assert_eq!(room.come(host(last)).await, PlaceKind::Regular);
+            assert_eq!(crowd.come(host(last)).await, PlaceKind::Regular);
         }
         // The first has just been answered, the second is being answered.
-        drop(room.connections[0].1.begin());
-        let _busy = room.connections[1].1.begin();
-        assert_eq!(room.come(host(5)).await, PlaceKind::Regular);
-        assert_eq!(room.given_up(), [2]);
-        assert_eq!(room.places.held.len(), LIMITS.total);
+        drop(crowd.connections[0].1.begin());
+        let _busy = crowd.connections[1].1.begin();
+        assert_eq!(crowd.come(host(5)).await, PlaceKind::Regular);
+        assert_eq!(crowd.given_up(), [2]);
+        assert_eq!(crowd.places.held.len(), LIMITS.total);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_with_its_share_gives_up_its_own() {
-        let mut room = Room::new();
+        let mut crowd = Crowd::new();
         for last in [1, 2, 2, 2] {
-            assert_eq!(room.come(host(last)).await, PlaceKind::Regular);
+            assert_eq!(crowd.come(host(last)).await, PlaceKind::Regular);
         }
-        assert_eq!(room.given_up(), [1], "the first of all stays");
-        assert_eq!(room.places.held.len(), 3);
+        assert_eq!(crowd.given_up(), [1], "the first of all stays");
+        assert_eq!(crowd.places.held.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_limit_per_source_holds_proxies_and_the_socket() {
         for network in [PeerNetwork::Proxy([192, 0, 2, 1].into()), PeerNetwork::Local] {
-            let mut room = Room::new();
+            let mut crowd = Crowd::new();
             for _ in 0..LIMITS.total {
-                assert_eq!(room.come(network).await, PlaceKind::Regular);
+                assert_eq!(crowd.come(network).await, PlaceKind::Regular);
             }
-            assert!(room.given_up().is_empty());
+            assert!(crowd.given_up().is_empty());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_nobody_is_idle_newcomers_get_the_reserve() {
-        let mut room = Room::new();
+        let mut crowd = Crowd::new();
         let mut answering = Vec::new();
         for last in [1, 2, 3, 4] {
-            room.come(host(last)).await;
-            answering.push(room.connections[usize::from(last) - 1].1.begin());
+            crowd.come(host(last)).await;
+            answering.push(crowd.connections[usize::from(last) - 1].1.begin());
         }
         for last in [5, 6] {
-            assert_eq!(room.come(host(last)).await, PlaceKind::Reserved);
+            assert_eq!(crowd.come(host(last)).await, PlaceKind::Reserved);
         }
-        assert!(room.given_up().is_empty());
-        let _scrape = room.connections[4].1.begin();
-        assert_eq!(room.come(host(7)).await, PlaceKind::Reserved);
-        assert_eq!(room.given_up(), [5], "of the reserve, who has not asked");
-        let _other = room.connections[6].1.begin();
-        assert_eq!(room.come(host(8)).await, PlaceKind::Reserved);
-        assert_eq!(room.given_up(), [4, 5], "where all have asked, who came first");
+        assert!(crowd.given_up().is_empty());
+        let _scrape = crowd.connections[4].1.begin();
+        assert_eq!(crowd.come(host(7)).await, PlaceKind::Reserved);
+        assert_eq!(crowd.given_up(), [5], "of the reserve, who has not asked");
+        let _other = crowd.connections[6].1.begin();
+        assert_eq!(crowd.come(host(8)).await, PlaceKind::Reserved);
+        assert_eq!(crowd.given_up(), [4, 5], "where all have asked, who came first");
         // As soon as somebody has left, there is a regular place again.
-        let id = room.connections[0].0.id;
-        room.places.leave(id);
-        assert_eq!(room.come(host(9)).await, PlaceKind::Regular);
+        let id = crowd.connections[0].0.id;
+        crowd.places.leave(id);
+        assert_eq!(crowd.come(host(9)).await, PlaceKind::Regular);
     }
 
     #[tokio::test(start_paused = true)]

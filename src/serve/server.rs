@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{ConnectionService, ExchangeTimer, Incoming, Limits};
 use super::guard::{Access, Guard, HostCheck};
-use super::peer::{ConnectionInfo, PeerAddress, PlaceKind};
+use super::peer::{ConnectionInfo, PeerAddress};
 use super::places::{Admission, PlaceId, PlaceLimits, Places};
+use super::shares::lock;
 use super::tls::Tls;
 use crate::config::api::Transport;
 
@@ -143,7 +144,9 @@ impl Server {
                         tracing::info!("accepting connections again");
                         pause = FIRST_PAUSE;
                     }
-                    let is_crowded = self.spawn(incoming, info);
+                    let (admission, exchange, info) = self.admit(info);
+                    let is_crowded = admission.is_crowded();
+                    self.spawn(incoming, info, exchange, admission);
                     // Who was given up closes, and who was let in is heard, before more
                     // are accepted.
                     if is_crowded {
@@ -163,15 +166,25 @@ impl Server {
         }
     }
 
-    /// Serves a connection on a task of its own. True when the places are taken.
-    fn spawn(&self, incoming: Incoming, mut info: ConnectionInfo) -> bool {
+    /// Gives a connection its place, and notes whose it is and which.
+    fn admit(&self, mut info: ConnectionInfo) -> (Admission, ExchangeTimer, ConnectionInfo) {
         if let PeerAddress::Network(peer) = info.peer {
             info.network = self.access.network_of(peer);
         }
         let exchange = ExchangeTimer::new();
-        let Admission { id, kind, given_up, is_replacement } =
-            lock(&self.places).admit(info.network, exchange.clone());
-        info.place = kind;
+        let admission = lock(&self.places).admit(info.network, exchange.clone());
+        info.place = admission.kind;
+        (admission, exchange, info)
+    }
+
+    /// Serves a connection on a task of its own.
+    fn spawn(
+        &self,
+        incoming: Incoming,
+        info: ConnectionInfo,
+        exchange: ExchangeTimer,
+        Admission { id, given_up, .. }: Admission,
+    ) {
         let seat = Seat { id, places: Arc::clone(&self.places) };
         let (service, cut_off) = (self.service.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
@@ -184,7 +197,6 @@ impl Server {
             }
             drop(seat);
         });
-        is_replacement || kind == PlaceKind::Reserved
     }
 
     async fn drain(self) -> DrainOutcome {
@@ -218,9 +230,4 @@ impl Drop for Seat {
     fn drop(&mut self) {
         lock(&self.places).leave(self.id);
     }
-}
-
-/// Nothing panics while the table is held.
-fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
 }

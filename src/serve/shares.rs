@@ -6,7 +6,7 @@
 //! socket has places of its own, which nobody on the network can take.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -91,13 +91,18 @@ impl Shares {
         if !network.is_limited() {
             return None;
         }
-        // Nothing panics while the table is held.
-        let mut sources = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = lock(&self.0.sources);
         // A permit and a waiting future hold their semaphore.
         sources.retain(|_, places| Arc::strong_count(places) > 1);
         let new = || Arc::new(Semaphore::new(self.0.each));
         Some(Arc::clone(sources.entry(network).or_insert_with(new)))
     }
+}
+
+/// What this room keeps behind a lock. Nothing panics while it is held, and what is behind
+/// it would still be whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ pub(super) async fn status<S: DaemonHandle>(
     parameters: QueryPairs,
 ) -> Result<Response, PageError> {
     let selection = Selection::read(parameters, Takes::Channel)?;
-    let Opened { pen, snapshot, entries } = app.open(&selection, connection).await?;
-    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
+    let Opened { writer, snapshot, entries } = app.open(&selection, connection).await?;
+    Ok(writer.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
 }
 
 /// `GET /v1/channels/{name}`.
@@ -45,8 +45,8 @@ pub(super) async fn channel<S: DaemonHandle>(
     Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let Opened { pen, snapshot, entries } = app.open(&Selection::of_channel(name), connection).await?;
-    Ok(pen.respond(CONTENT_TYPE, &headers, move |text| {
+    let Opened { writer, snapshot, entries } = app.open(&Selection::of_channel(name), connection).await?;
+    Ok(writer.respond(CONTENT_TYPE, &headers, move |text| {
         for entry in &entries {
             write_channel(text, &snapshot, entry)?;
         }

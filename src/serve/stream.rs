@@ -48,7 +48,7 @@ pub(super) struct Writers(Shares);
 
 /// How a text is written.
 #[derive(Debug)]
-pub(super) enum Pen {
+pub(super) enum TextWriter {
     /// At once and whole, on the thread that asks.
     Short,
     /// On a thread of its own.
@@ -80,7 +80,7 @@ pub(super) struct WritePermit {
     _share: Share,
 }
 
-impl Pen {
+impl TextWriter {
     /// An answer whose body `write` writes, compressed if the client asks for it.
     pub(super) fn respond(
         self,

@@ -158,7 +158,7 @@ fn know(prepared: &mut Prepared, verdicts: &[(u32, VerdictFrom, Health, u64)], n
         ..MemberState::new(*generation, *health, Timestamp(1))
     });
     let drivers = vec![DriverSnapshot { pages: vec![Arc::new(states.collect())], ..DriverSnapshot::empty() }];
-    prepared.learn(DriversKnow {
+    prepared.learn(DriverKnowledge {
         drivers,
         now: Timestamp(now),
         age_limit: std::time::Duration::from_nanos(100),

@@ -7,7 +7,7 @@
 //! answer waits ([`AuthGate::penalty`]); a good one never does.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -27,7 +27,7 @@ use crate::config::secret::Secret;
 use crate::health::Now;
 use crate::serve::http::{BodyReader, RequestId};
 use crate::serve::peer::{ConnectionInfo, PeerAddress, PeerNetwork};
-use crate::serve::shares::{NoShare, Shares};
+use crate::serve::shares::{NoShare, Shares, lock};
 
 /// Where a client puts its token.
 pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
@@ -374,12 +374,6 @@ fn accounts_of(api: &ApiSettings) -> Result<Accounts, getrandom::Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
     Ok(Accounts::new(api, random))
-}
-
-/// No code panics while it holds one of these locks, and what they hold would
-/// still be whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

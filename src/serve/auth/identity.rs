@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::signature::{SignatureFault, hex};
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
-use crate::serve::http::{BodyError, NO_PLACE, RequestId, VendorError, json, say_no_place};
+use crate::serve::http::{BodyError, NO_PLACE, NO_PLACE_TEXT, RequestId, VendorError, json, say_no_place};
 
 /// The domain of the project when there are no users.
 const DEFAULT_DOMAIN: &str = "local";
@@ -125,7 +125,7 @@ pub enum AuthFault {
     BodyUnreadable,
     /// The source has taken its share of what there is for those who have yet to prove
     /// who they are.
-    #[error("Too many requests at once from this address. Try again later.")]
+    #[error("{NO_PLACE_TEXT}")]
     NoPlace,
 }
 

@@ -13,7 +13,7 @@
 //! older, and the older is forgotten. That bounds memory and keeps who failed lately.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::config::password::{HashMemory, PasswordHash};
 use crate::health::MonotonicTime;
 use crate::serve::peer::PeerNetwork;
-use crate::serve::shares::{NoShare, Shares};
+use crate::serve::shares::{NoShare, Shares, lock};
 
 /// Logins that wait or are checked, in all and of one source. At 30 ms each the last of
 /// them waits for two seconds.
@@ -76,11 +76,6 @@ impl HashingQueue {
         });
         check.await.map_err(|_| NoShare::OfAll)
     }
-}
-
-/// Nothing panics while the list is held.
-fn lock(memories: &Mutex<Vec<HashMemory>>) -> std::sync::MutexGuard<'_, Vec<HashMemory>> {
-    memories.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Failures that cost nothing: typing errors.

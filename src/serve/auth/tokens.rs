@@ -53,7 +53,7 @@ pub(super) enum Proof {
 pub(super) struct Validity {
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
-    /// `expires_at` on the clock that nobody sets.
+    /// `expires_at` on the monotonic clock, which decides.
     pub(super) expires: MonotonicTime,
 }
 

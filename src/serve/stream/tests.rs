@@ -14,8 +14,8 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
         let answer = |result: fn() -> io::Result<()>| {
             let request = request.clone();
             async move {
-                let pen = Pen::Long(Writers::new().permit(host(1)).await.expect("a permit"));
-                let response = pen.respond("text/plain", &request, move |text| {
+                let writer = TextWriter::Long(Writers::new().permit(host(1)).await.expect("a permit"));
+                let response = writer.respond("text/plain", &request, move |text| {
                     text.push("half");
                     result()
                 });
@@ -32,8 +32,8 @@ async fn a_text_that_is_broken_off_never_looks_whole() {
 async fn a_long_text_takes_a_few_buffers() {
     const CHUNKS: usize = 64;
     let (told, measured) = tokio::sync::oneshot::channel();
-    let pen = Pen::Long(Writers::new().permit(host(1)).await.expect("a permit"));
-    let response = pen.respond("text/plain", &HeaderMap::new(), move |text| {
+    let writer = TextWriter::Long(Writers::new().permit(host(1)).await.expect("a permit"));
+    let response = writer.respond("text/plain", &HeaderMap::new(), move |text| {
         let mut result = Ok(());
         let taken = allocation_counter::measure(|| {
             for _ in 0..CHUNKS {
@@ -81,8 +81,8 @@ async fn a_source_waits_for_its_own_writers() {
 async fn a_short_text_is_the_same_as_a_long_one() {
     let permit = Writers::new().permit(host(1)).await.expect("a permit");
     let mut texts = Vec::new();
-    for pen in [Pen::Short, Pen::Long(permit)] {
-        let answer = pen.respond("text/plain", &HeaderMap::new(), |text| {
+    for writer in [TextWriter::Short, TextWriter::Long(permit)] {
+        let answer = writer.respond("text/plain", &HeaderMap::new(), |text| {
             text.push("some");
             text.finish()?;
             text.push(" text");
@@ -94,7 +94,7 @@ async fn a_short_text_is_the_same_as_a_long_one() {
     assert_eq!(texts, ["some text", "some text"]);
     let mut request = HeaderMap::new();
     request.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-    let packed = Pen::Short.respond("text/plain", &request, |text| {
+    let packed = TextWriter::Short.respond("text/plain", &request, |text| {
         text.push("some text");
         Ok(())
     });
@@ -103,7 +103,8 @@ async fn a_short_text_is_the_same_as_a_long_one() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("gzip");
     assert_eq!(text, "some text");
-    let broken = Pen::Short.respond("text/plain", &HeaderMap::new(), |_| Err(io::ErrorKind::Other.into()));
+    let broken =
+        TextWriter::Short.respond("text/plain", &HeaderMap::new(), |_| Err(io::ErrorKind::Other.into()));
     assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 

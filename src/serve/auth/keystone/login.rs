@@ -9,6 +9,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::serve::auth::identity::{Accounts, NamedOrId, UserAccount, UserName};
 use crate::serve::auth::tokens::Scope;
+use crate::serve::http::NO_PLACE_TEXT;
 
 type Object = Map<String, Value>;
 
@@ -30,8 +31,7 @@ impl KeystoneFault {
 
     /// The source has taken its share.
     pub(super) fn no_place() -> Self {
-        let text = "Too many requests at once from this address. Try again later.";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, text)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, NO_PLACE_TEXT)
     }
 
     /// The text does not tell whether there is such a user.
