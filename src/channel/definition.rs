@@ -2,8 +2,8 @@
 //!
 //! `continuity` compares questions when a channel changes, and `store` keeps their
 //! hashes on disk, so the bytes must not depend on the compiler, the platform or the
-//! order of anything. A renewed certificate or secret in the same
-//! file makes no other question.
+//! order of anything. A renewed certificate or secret in the same file makes no other
+//! question.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -86,7 +86,7 @@ impl CheckQuestion {
 pub struct CheckDefinition(Vec<u8>);
 
 impl fmt::Debug for CheckDefinition {
-    // The same.
+    // Values of secret headers are among the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckDefinition").field("bytes", &self.0.len()).finish_non_exhaustive()
     }

@@ -21,7 +21,7 @@ const NOT_OVER_TCP: &str = "Ask over its Unix socket ([server] socket, or --sock
 /// Tell a running daemon to read its configuration again
 ///
 /// The daemon reads everything first and changes nothing when there is an error.
-/// Members whose address and check did not change keep their verdicts.
+/// Members keep their verdicts, unless their address changes.
 ///
 /// With a management API the daemon takes this over its Unix socket only.
 ///

@@ -103,8 +103,10 @@ impl PasswordHash {
     #[must_use]
     pub fn decoy(&self, random: [u8; 32]) -> Self {
         let mut decoy = self.clone();
-        let bytes = random.iter().copied().cycle().take(self.length()).collect::<Vec<_>>();
-        decoy.parsed.hash = phc::Output::new(&bytes).ok();
+        decoy.parsed.hash = self.parsed.hash.as_ref().and_then(|hash| {
+            let bytes: Vec<u8> = random.iter().copied().cycle().take(hash.as_ref().len()).collect();
+            phc::Output::new(&bytes).ok()
+        });
         decoy
     }
 
@@ -119,7 +121,7 @@ impl PasswordHash {
     pub fn matches(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         let (Some(salt), Some(expected)) = (&self.parsed.salt, &self.parsed.hash) else { return false };
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
-        let mut computed = Zeroizing::new(vec![0; self.length()]);
+        let mut computed = Zeroizing::new(vec![0; expected.as_ref().len()]);
         let blocks = memory.blocks(self.params.block_count());
         let hashed =
             argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut computed, &mut *blocks);
@@ -127,11 +129,6 @@ impl PasswordHash {
         blocks.fill(Block::new());
         // Compares in constant time.
         hashed.is_ok() && phc::Output::new(&computed).is_ok_and(|computed| computed == *expected)
-    }
-
-    /// How many bytes it has.
-    fn length(&self) -> usize {
-        self.parsed.hash.as_ref().map_or(0, |hash| hash.as_ref().len())
     }
 
     /// The PHC string, for the file it is kept in.

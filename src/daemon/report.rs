@@ -78,7 +78,7 @@ pub fn status_text(snapshot: Option<&Snapshot>) -> String {
     }
     let limited = match snapshot.waiting() {
         0 => String::new(),
-        waiting => format!("; {waiting} wait for one of {} probes at once", snapshot.max_in_flight()),
+        waiting => format!("; {waiting} members wait, {} probes run at once", snapshot.max_in_flight()),
     };
     format!(
         "{channels} channels: {} healthy, {} unhealthy, {} unknown, {} disabled{limited}",

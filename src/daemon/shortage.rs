@@ -147,6 +147,7 @@ mod tests {
             assert_eq!(watch.handle_counts(&drivers(counts)), expected, "look {number}");
         }
     }
+
     #[test]
     fn limited_probing_is_told_once_at_each_end() {
         let mut watch = ShortageWatch::default();

@@ -33,8 +33,9 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Wall-clock time: nanoseconds since the Unix epoch. For display; the one decision that
-/// is taken on it is whether a verdict is too old to go on with.
+/// Wall-clock time: nanoseconds since the Unix epoch. For display, and for two decisions:
+/// whether a verdict from before a pause is too old to go on with, and whether a signed
+/// request is (docs/security.md, "What is trusted").
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 

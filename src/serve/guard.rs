@@ -188,25 +188,25 @@ fn is_same_site(origin: &HeaderValue, host: Option<&HeaderValue>, hosts: &[Host]
 impl GuardFault {
     /// The answer, in the form of the path that was asked for.
     pub(super) fn into_answer(self, form: ErrorForm) -> Response {
-        let (status, text) = match self {
+        let (status, error_code, text) = match self {
             Self::NoPlace => return form.no_place(),
-            Self::NotOneHost => {
-                (StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one Host header: send exactly one")
-            }
+            Self::NotOneHost => (
+                StatusCode::BAD_REQUEST,
+                "APIG.0201",
+                "a request of HTTP/1.1 has one Host header: send exactly one",
+            ),
             Self::ForeignHost => (
                 StatusCode::MISDIRECTED_REQUEST,
+                "APIG.0201",
                 "the Host header names another server: send the request to 127.0.0.1, [::1], localhost or \
                  the address that is listened on, or name the host in [server] hosts",
             ),
             Self::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
+                "APIG.1005",
                 "a page of another site may change nothing here: send the request without an Origin header, \
                  or name the site's host in [server] hosts",
             ),
-        };
-        let error_code = match self {
-            Self::ForeignOrigin => "APIG.1005",
-            Self::NotOneHost | Self::ForeignHost | Self::NoPlace => "APIG.0201",
         };
         form.answer(status, error_code, text)
     }

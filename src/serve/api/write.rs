@@ -94,7 +94,9 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
         }
         Reply::Feature(instance, name) => {
             let set = instance.settings().find(|(held, _)| held == name);
-            json(status, &set.map(|(name, feature)| FeatureAnswer::of(instance, name, feature)))
+            let (name, feature) =
+                set.ok_or_else(|| Fault::Unavailable(format!("{} was not kept", name.word())))?;
+            json(status, &FeatureAnswer::of(instance, name, feature))
         }
     };
     Ok(response)
