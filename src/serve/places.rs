@@ -5,11 +5,12 @@
 //! are taken, the longest idle connection is given up for the newcomer: of the newcomer's
 //! source if that source has its share, else of any. Idle is a connection that has no
 //! answer under way, so also one whose request does not end; one that has just come has
-//! a moment for its request before it counts. Where nobody is idle, the newcomer gets a
-//! reserved place, on which only `/livez` and `/metrics` are answered. When those are taken
-//! too, one of them is given up. So accepting never waits.
+//! a moment for its request before it counts, unless its source has more connections than
+//! the newcomer's. Where nobody is idle, the newcomer gets a reserved place, on which only
+//! `/livez` and `/metrics` are answered. When those are taken too, one of them is given up.
+//! So accepting never waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -85,7 +86,9 @@ impl Places {
         let victim = match (source_is_full, all_is_full) {
             (false, false) => return self.seat(network, PlaceKind::Regular, exchange, None),
             (true, _) => self.longest_idle(is_own, self.limits.least_idle),
-            (false, true) => self.longest_idle(is_regular, self.limits.least_idle),
+            (false, true) => self
+                .longest_idle(is_regular, self.limits.least_idle)
+                .or_else(|| self.longest_idle_of_greedier(self.count(is_own))),
         };
         if victim.is_some() {
             return self.seat(network, PlaceKind::Regular, exchange, victim);
@@ -132,6 +135,18 @@ impl Places {
         let idle = self.held.iter().filter(|(_, held)| which(held));
         let idle = idle.filter_map(|(id, held)| Some((idle_since(held)?, *id)));
         idle.min().map(|(_, id): (Instant, _)| id)
+    }
+
+    /// Of the source with most connections, if those are more than `own`, however short
+    /// it is idle: sources that all come again at once keep out no other.
+    fn longest_idle_of_greedier(&self, own: usize) -> Option<PlaceId> {
+        let mut counts: HashMap<PeerNetwork, usize> = HashMap::new();
+        for held in self.held.values().filter(|held| held.kind == PlaceKind::Regular) {
+            *counts.entry(held.network).or_default() += 1;
+        }
+        let (greediest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let is_its = |held: &Held| held.kind == PlaceKind::Regular && held.network == greediest;
+        if count > own { self.longest_idle(is_its, Duration::ZERO) } else { None }
     }
 
     fn oldest(&self, which: impl Fn(&Held) -> bool) -> Option<PlaceId> {
@@ -248,5 +263,18 @@ mod tests {
         tokio::time::advance(LIMITS.least_idle).await;
         assert_eq!(come().kind, PlaceKind::Regular);
         assert!(young[0].given_up.is_cancelled() && !young[1].given_up.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_greedy_source_gives_way_even_at_once() {
+        let mut places = Places::new(LIMITS);
+        let mut come = |last| places.admit(host(last), ExchangeTimer::new());
+        let [first, one, two, three] = [come(1), come(2), come(2), come(3)];
+        assert_eq!(come(4).kind, PlaceKind::Regular);
+        assert!(one.given_up.is_cancelled(), "of the source with two");
+        for other in [first, two, three] {
+            assert!(!other.given_up.is_cancelled());
+        }
+        assert_eq!(come(1).kind, PlaceKind::Reserved, "nobody has more than one");
     }
 }
