@@ -1,8 +1,8 @@
 //! What the members of a change go on with: which of them stay in their channel, and what
 //! is known of those that appear, from the place that they left or from before a restart.
 //!
-//! Called by the writer. What a verdict is worth after the change, `channel::Continuity`
-//! and `health::Resumed` say.
+//! Called by the writer. `channel::Continuity` and `health::Resumed` say what a verdict is
+//! worth after the change.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Departures {
             let (old, asked) = (&departed.channel, departed.asked.as_deref());
             let member = old.members().get(departed.position)?;
             let before = asked.map(|asked| MemberQuestion::of(asked, old, member));
-            // It was found by its address.
+            // Both have the same address, by which the other one was found.
             let continuity = Continuity::of((&(), before.as_ref()), (&(), after.as_ref()));
             Some((continuity, departed.known))
         });
@@ -155,7 +155,7 @@ pub(super) fn recalled(recall: &Recall, entries: &[&Entry]) -> Vec<Vec<Option<Re
             entry.members().map(|(member, _)| keys.member(member)).collect()
         })
         .collect();
-    // Nobody has moved away from a place that is still there.
+    // A channel and group that still have the address have given no member away.
     let there: HashSet<(AddressKey, OwnerKey)> =
         keys.iter().flatten().map(|keys| (keys.address, keys.owner)).collect();
     let members = entries.iter().zip(keys).map(|(entry, keys)| {

@@ -159,7 +159,8 @@ fn ready(
     Ok(ChannelStep::Place(old.cloned(), ready))
 }
 
-/// What members count as that nobody knows: those that are not probed stay unknown.
+/// What new members count as before their first verdict; those that are not probed are
+/// unknown.
 pub(super) fn initial_health(channel: &Channel) -> Health {
     channel.active_check().map_or(Health::Unknown, |_| channel.probe().initial_state)
 }

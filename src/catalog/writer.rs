@@ -3,8 +3,8 @@
 //! The daemon's control loop prepares a change, has it stored, and commits it: the
 //! drivers are told, then readers. A change is refused whole or takes effect whole. A
 //! member is known by its channel, group, host and port: as long as these stay, so does its
-//! slot. What of its verdict goes on when its check changes, or when it moves,
-//! docs/config.md, "Changes", says.
+//! slot. docs/config.md, "Changes", says what of its verdict goes on when its check changes,
+//! or when it moves.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -238,7 +238,7 @@ impl Catalog {
         let CheckAfter { channel, slot, asked, asked_before } = check;
         let before = asked_before.as_ref().map(|asked| MemberQuestion::of(asked, old.channel(), there));
         let after = asked.as_ref().map(|asked| MemberQuestion::of(asked, channel, member));
-        // It has the address that it had.
+        // A member that stays has the same address.
         let continuity = Continuity::of((&(), before.as_ref()), (&(), after.as_ref()));
         let commands = &mut changing.commands;
         let interval = |channel: &Channel| channel.active_check().map(|check| check.interval());

@@ -40,7 +40,7 @@ pub struct ProbeHeader {
 pub(super) enum HeaderContent {
     /// Written where everybody may see it.
     Plain(String),
-    /// Written in the configuration, for nobody to see.
+    /// Written in the configuration, as a secret.
     Secret(String),
     /// In a file of its own.
     File(SecretFile),

@@ -85,7 +85,8 @@ fn plan_problems(config: &Config) -> Vec<String> {
     problems.chain(defaults_problem(config)).collect()
 }
 
-/// The same of `[defaults.probe]`, which channels that the API makes will have.
+/// What keeps probes from being prepared with `[defaults.probe]`, which channels of the API
+/// will have.
 fn defaults_problem(config: &Config) -> Option<String> {
     let defaults = &config.probe_defaults;
     if *defaults == ProbeSettings::default() {

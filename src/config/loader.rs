@@ -33,8 +33,8 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
     load_watched(path, &LoadProgress::default())
 }
 
-/// The same. `progress` says at any time which file or directory is being read: one on a
-/// dead mount may never be.
+/// Like [`load`]. `progress` says at any time which file or directory is being read: one on
+/// a dead mount may never be.
 ///
 /// # Errors
 /// Every error of every file.

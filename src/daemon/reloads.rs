@@ -1,11 +1,12 @@
 //! Reloads: who has asked for one, and the load of the configuration, which runs beside
 //! the control loop under a bound.
 //!
-//! [`super::run`] makes it of where the configuration comes from. [`super::control`] owns it, makes its steps, and puts into effect what was loaded. At
-//! most one load runs. Whoever asks meanwhile gets the next one, all of them together: the
-//! running load may have read already what has changed since. A load that does not end,
-//! because its file system does not answer, is abandoned. Its thread cannot be stopped, so
-//! there are never more than [`ABANDONED_AT_MOST`] such threads.
+//! [`super::run`] makes it of where the configuration comes from. [`super::control`] owns
+//! it, makes its steps, and puts into effect what was loaded. At most one load runs. Whoever
+//! asks meanwhile gets the next one, all of them together: the running load may have read
+//! already what has changed since. A load that does not end, because its file system does
+//! not answer, is abandoned. Its thread cannot be stopped, so there are never more than
+//! [`ABANDONED_AT_MOST`] such threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! back when the probe has ended. While permits are free, members are probed when they are
 //! due. Where permits run out, the members that are due wait by channel, and a permit goes
 //! to the channel that holds the fewest; of those that hold equally many, to the one that
-//! has waited longest. Who waits is in one ordered set, which is empty while nobody does.
+//! has waited longest. The members that wait are in one ordered set.
 //!
 //! A channel whose members hang holds permits for whole timeouts. Others must not have to
 //! wait for those, so a channel gets another permit only while it holds fewer than
@@ -97,7 +97,7 @@ impl Permits {
         self.channel_mut(channel, |permits| permits.members += 1);
     }
 
-    /// It has one less.
+    /// The channel has one less.
     pub(super) fn remove_member(&mut self, channel: u32) {
         self.members -= 1;
         self.channel_mut(channel, |permits| permits.members -= 1);
@@ -149,7 +149,8 @@ impl Permits {
         match (free, held) {
             (0, _) => false,
             (_, 0) => true,
-            // The second: each of the others' members holds one at most.
+            // The second: the members of other channels, which hold one each at most, cannot
+            // use all that is free.
             (free, held) => held < SHARE * (free - 1) || free > self.members - members,
         }
     }

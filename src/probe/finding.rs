@@ -175,7 +175,7 @@ pub(super) fn first_line(bytes: &[u8]) -> String {
 /// been sent to the member yet.
 pub(super) fn opening(errno: Errno) -> Finding {
     if errno == Errno::AFNOSUPPORT {
-        // As a host without a route to it says in `connect`.
+        // The reason that `connect` gives on a host without a route to the address.
         let detail = "this host does not speak the address's family";
         return Finding::failure(MemberReason::Unreachable, detail);
     }

@@ -364,7 +364,7 @@ impl<'a> ProbeMachine<'a> {
         if now < *deadline {
             return None;
         }
-        // It was that of the connection, which is made now.
+        // That was the deadline of the connection, which is made now.
         if *deadline < self.deadline() {
             *deadline = self.deadline();
             return None;

@@ -11,7 +11,7 @@
 //!   its last address: the probe finds out whether a member is still there.
 //! - An answer in another order is the same answer: the order of before stays. One with
 //!   other addresses is counted ([`Resolver::changes`]) and logged, at most once in an
-//!   interval for each name. Which of several addresses is probed, `machine` decides.
+//!   interval for each name. `machine` decides which of several addresses is probed.
 //! - A name is looked up every `interval`, and sooner while it has never had an address.
 //!   A name without targets is forgotten.
 

@@ -76,7 +76,7 @@ impl Places {
         Self { limits, held: BTreeMap::new(), next: 0 }
     }
 
-    /// A place for a connection, whose exchanges `exchange` tells.
+    /// Gives a connection a place. `exchange` says how far its exchange is.
     pub(super) fn admit(&mut self, network: PeerNetwork, exchange: ExchangeTimer) -> Admission {
         let is_regular = |held: &Held| held.kind == PlaceKind::Regular;
         let is_own = |held: &Held| is_regular(held) && held.network == network;

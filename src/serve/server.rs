@@ -1,8 +1,8 @@
 //! Accepting connections, giving each its place, and draining at the end.
 //!
 //! `daemon` calls [`run`] once per bound [`Listener`], with a token that ends it. Only
-//! the token ends the accept loop, whatever clients and the network do; who is let in
-//! when there are too many is for `places` to say. `connection` serves what was accepted.
+//! the token ends the accept loop, whatever clients and the network do. `places` decides who
+//! is let in when there are too many. `connection` serves what was accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -147,8 +147,8 @@ impl Server {
                     let (admission, exchange, info) = self.admit(info);
                     let is_crowded = admission.is_crowded();
                     self.spawn(incoming, info, exchange, admission);
-                    // Who was given up closes, and who was let in is heard, before more
-                    // are accepted.
+                    // The connection that was given up closes, and the new one is read,
+                    // before more are accepted.
                     if is_crowded {
                         tokio::task::yield_now().await;
                     }

@@ -1,5 +1,5 @@
 //! Verdicts that outlive the daemon: their bytes and their file, and how old is too old.
-//! Whose they are, `keys` says.
+//! `keys` says whose they are.
 //!
 //! The file is written whole each time, so it is flat: a head, records of one
 //! length, a checksum. 53 bytes a member: 5.3 MB for 100,000. It is written
@@ -40,7 +40,7 @@ const LARGEST_FILE: u64 = 128 << 20;
 /// Added to a record's verdict when its key is of vitald 0.1.
 const WHOLE: u8 = 0x80;
 
-/// Every health with whose it can be; on disk, the number of its place here.
+/// Every health with each origin that it can have. On disk a pair is its number in this list.
 const VERDICTS: [(Health, VerdictFrom); 7] = [
     (Health::Unknown, VerdictFrom::InitialState),
     (Health::Healthy, VerdictFrom::Check),
@@ -117,7 +117,7 @@ impl VerdictRecord {
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {
-        // Of a health that nobody can have said, nothing is kept.
+        // A pair that is not in the list cannot occur, and has no number to be kept by.
         let Some((number, _)) = (0..).zip(VERDICTS).find(|(_, verdict)| *verdict == (self.health, self.from))
         else {
             return;

@@ -364,7 +364,7 @@ pub(super) fn header_value(field: &FieldReader<'_>, log: &mut ViolationLog) -> O
     None
 }
 
-/// The same of a text that is not in the document; none when it breaks the rule.
+/// A header's value that is not in the document but in a file; none when it breaks the rule.
 pub(super) fn as_header_value(text: &str) -> Option<String> {
     (text.len() <= LONGEST_HEADER && text.chars().all(is_of_header)).then(|| trimmed(text))
 }
