@@ -88,7 +88,7 @@ impl Places {
             (true, _) => self.longest_idle(is_own, self.limits.least_idle),
             (false, true) => self
                 .longest_idle(is_regular, self.limits.least_idle)
-                .or_else(|| self.longest_idle_of_greedier(self.count(is_own))),
+                .or_else(|| self.longest_idle_of_largest(self.count(is_own))),
         };
         if victim.is_some() {
             return self.seat(network, PlaceKind::Regular, exchange, victim);
@@ -137,15 +137,15 @@ impl Places {
         idle.min().map(|(_, id): (Instant, _)| id)
     }
 
-    /// Of the source with most connections, if those are more than `own`, however short
-    /// it is idle: sources that all come again at once keep out no other.
-    fn longest_idle_of_greedier(&self, own: usize) -> Option<PlaceId> {
+    /// Of the source with most connections, if those are more than `own`, however short it
+    /// has been idle: sources that connect again at once keep out no other.
+    fn longest_idle_of_largest(&self, own: usize) -> Option<PlaceId> {
         let mut counts: HashMap<PeerNetwork, usize> = HashMap::new();
         for held in self.held.values().filter(|held| held.kind == PlaceKind::Regular) {
             *counts.entry(held.network).or_default() += 1;
         }
-        let (greediest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        let is_its = |held: &Held| held.kind == PlaceKind::Regular && held.network == greediest;
+        let (largest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let is_its = |held: &Held| held.kind == PlaceKind::Regular && held.network == largest;
         if count > own { self.longest_idle(is_its, Duration::ZERO) } else { None }
     }
 
