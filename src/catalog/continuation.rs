@@ -59,7 +59,7 @@ impl Pairing {
 pub struct DriverKnowledge {
     /// In the order of `MemberSlot::driver`.
     pub drivers: Vec<DriverSnapshot>,
-    /// When.
+    /// When they knew it.
     pub now: Timestamp,
     /// How old a verdict may be with which a check goes on that was switched off.
     pub age_limit: Duration,
@@ -72,7 +72,8 @@ impl DriverKnowledge {
         driver.member(slot.index, slot.generation).map(MemberState::known)
     }
 
-    /// What a member goes on with that was known so.
+    /// What is left after a change of what was known of a member. Nothing, where its check
+    /// is switched on again and the verdict is older than `age_limit`.
     pub(super) fn through(&self, known: Resumed, continuity: Continuity) -> Option<Resumed> {
         let is_last_known = matches!(known.from, VerdictFrom::LastKnown(_));
         let is_asked_again = is_last_known && continuity == Continuity::CarriedOver;

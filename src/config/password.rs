@@ -21,7 +21,7 @@ const LONGEST_HASH_TEXT: usize = 512;
 #[derive(Clone)]
 pub struct PasswordHash {
     parsed: phc::PasswordHash,
-    /// Those of `parsed`.
+    /// The parameters of `parsed`.
     params: Params,
 }
 
@@ -125,7 +125,7 @@ impl PasswordHash {
         let blocks = memory.blocks(self.params.block_count());
         let hashed =
             argon2.hash_password_into_with_memory(password, salt.as_ref(), &mut computed, &mut *blocks);
-        // It is made of the password.
+        // The blocks are made of the password, so they are wiped.
         blocks.fill(Block::new());
         // Compares in constant time.
         hashed.is_ok() && phc::Output::new(&computed).is_ok_and(|computed| computed == *expected)

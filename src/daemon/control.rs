@@ -177,7 +177,7 @@ impl Control {
     fn handle_reload_step(&mut self, step: ReloadStep) {
         match step {
             ReloadStep::Began => service::reloading(),
-            // The next turn takes it.
+            // The next turn of the loop takes it, see `take_loaded`.
             ReloadStep::Loaded => {}
             ReloadStep::Failed(answers, fault) => self.conclude(answers, Err(fault)),
         }

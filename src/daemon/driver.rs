@@ -222,7 +222,7 @@ impl<P: Probe> Driver<P> {
     fn handle_command(&mut self, command: DriverCommand<P>) {
         match command {
             DriverCommand::Assign(member, probe) => {
-                // A probe that asks what is still asked counts.
+                // A running probe that asks what is still asked counts.
                 if member.continuity != Continuity::Kept {
                     self.abort(member.slot);
                 }

@@ -190,7 +190,7 @@ pub enum BindError {
 pub fn bind(asked: SocketAddr) -> Result<BoundListener, BindError> {
     let bind = || {
         let listener = std::net::TcpListener::bind(asked)?;
-        // The library's queue is of 128.
+        // `TcpListener::bind` asks for a queue of 128.
         rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         Ok(BoundListener { asked, address: listener.local_addr()?, listener })

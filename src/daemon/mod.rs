@@ -317,7 +317,7 @@ async fn first_socket(config: &Config) -> Result<Option<BoundSocket>, DaemonErro
     .await
 }
 
-/// Has a thread do what may block; the start goes on without it after a while.
+/// Has a thread do what may block. After a while the start fails without waiting for it.
 async fn beside<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce() -> Result<T, DaemonError> + Send + 'static,

@@ -114,7 +114,7 @@ pub struct Reloads {
     /// dropped, so there are no more than there are connections.
     waiting: Option<Vec<ReloadRequest>>,
     abandoned: Vec<AbandonedLoad>,
-    /// No load begins before.
+    /// No load begins before this moment.
     next: Instant,
 }
 
@@ -154,9 +154,9 @@ pub struct PendingReload {
 pub enum ReloadStep {
     /// A load has begun.
     Began,
-    /// One has ended well: [`Reloads::take_loaded`] has it.
+    /// A load has ended well: [`Reloads::take_loaded`] has it.
     Loaded,
-    /// One came to nothing.
+    /// A load has failed, or what it gave was not put into effect in time.
     Failed(Vec<ReloadRequest>, ReloadFault),
 }
 

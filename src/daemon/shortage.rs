@@ -16,7 +16,7 @@ pub enum Scarce {
     Descriptors,
     /// Local ports.
     Ports,
-    /// Permits: as many probes ran at once as may.
+    /// Permits: as many probes ran already as may run at once.
     Permits,
 }
 

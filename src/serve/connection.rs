@@ -1,8 +1,8 @@
 //! One connection after it was accepted: its handshake, its requests, its time limits.
 //!
-//! `server` calls [`ConnectionService::serve`]. Every request goes through the [`Guard`] and carries
-//! its [`ConnectionInfo`] as an extension. hyper limits the time for reading a request
-//! head; there are two more limits here: [`WriteLimit`] ends a connection whose peer
+//! `server` calls [`ConnectionService::serve`]. Every request goes through the [`Guard`] and
+//! carries its [`ConnectionInfo`] as an extension. hyper limits the time for reading a
+//! request head; there are two more limits here: [`WriteLimit`] ends a connection whose peer
 //! accepts no byte for a while, and [`ExchangeTimer`] bounds the time from a request's
 //! head to the end of its answer, so that no client holds a snapshot by reading it slowly.
 
@@ -44,8 +44,9 @@ pub struct Limits {
     pub connections: usize,
     /// The same for one source: an address, for IPv6 its /64.
     pub connections_each: usize,
-    /// How long a connection is idle before it may be given up: who has just come has
-    /// that long to send a request.
+    /// How long a connection is idle before it may be given up, so that a client that has
+    /// just connected can send a request. It does not spare the connections of a source that
+    /// has more of them than the one that comes.
     pub least_idle: Duration,
     /// Connections beyond those, for liveness and metrics only.
     pub reserve: usize,
@@ -293,8 +294,8 @@ pub(super) enum ExchangeState {
     Answering(Instant),
 }
 
-/// Tells how far the exchange of a connection is. HTTP/1.1 answers one request at a time, so one value is
-/// enough. All clones are one.
+/// Tells how far the exchange of a connection is. HTTP/1.1 answers one request at a time,
+/// so one value is enough. All clones are one.
 #[derive(Debug, Clone)]
 pub(super) struct ExchangeTimer {
     state: watch::Sender<ExchangeState>,

@@ -2,9 +2,8 @@
 //! one share of what the server has.
 //!
 //! `server` makes a [`ConnectionInfo`] for every connection, and `connection` notes it on
-//! every request. Limits per source, here and in
-//! `auth`, count a [`PeerNetwork`]: an IPv6 host can pick any address of its /64, so
-//! that is one source. A reverse proxy stands for many clients and the Unix socket for
+//! every request. Limits per source, here and in `auth`, count a [`PeerNetwork`]: an IPv6
+//! host can pick any address of its /64, so that is one source. A reverse proxy stands for many clients and the Unix socket for
 //! an administrator; neither is held by a limit per source.
 
 use std::fmt;

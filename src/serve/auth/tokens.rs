@@ -129,8 +129,8 @@ pub(super) struct TokenRecord {
 pub(super) struct TokenTable {
     records: HashMap<TokenHash, TokenRecord>,
     /// Oldest first. Those given for a password live equally long, so the first of them
-    /// is also who expires first. Those given for a token expire earlier and stay until
-    /// it is their turn.
+    /// expires first. Those given for a token expire earlier and stay until their turn
+    /// comes.
     of_user: HashMap<Arc<str>, VecDeque<TokenHash>>,
 }
 

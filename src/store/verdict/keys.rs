@@ -22,7 +22,7 @@ pub struct OwnerKey(pub(super) [u8; 8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QuestionKey(pub(super) [u8; 8]);
 
-/// The one hash of all this and of the check's pace that vitald 0.1 kept.
+/// The one hash that vitald 0.1 kept, of all this and of how often the check asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WholeKey(pub(super) [u8; 16]);
 
