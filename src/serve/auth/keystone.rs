@@ -242,9 +242,7 @@ async fn show_catalog(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, _, accounts) = identities.asked(request).await?;
     let catalog = documents::catalog_document(&identities.endpoint(&parts), &accounts.project().name);
     Ok(keystone_json(StatusCode::OK, &catalog))
 }
@@ -254,9 +252,7 @@ async fn list_domains(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    let identity = identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, identity, accounts) = identities.asked(request).await?;
     let domain = domain_of(&identity, &accounts);
     Ok(identities.list("domains", &parts, |endpoint| vec![documents::domain(domain, endpoint)]))
 }
@@ -265,9 +261,7 @@ async fn list_projects(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, _, accounts) = identities.asked(request).await?;
     let (project, domain) = (accounts.project(), accounts.project_domain());
     let is_wanted = is_match(&parts, "name", &project.name) && is_match(&parts, "domain_id", &domain.id);
     Ok(identities.list("projects", &parts, |endpoint| {
@@ -280,9 +274,7 @@ async fn show_project(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, _, accounts) = identities.asked(request).await?;
     let project = accounts.project();
     // An id that is not UTF-8 names nothing.
     if id.map_or(true, |Path(id)| id != project.id) {
@@ -297,9 +289,7 @@ async fn list_users(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    let identity = identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, identity, accounts) = identities.asked(request).await?;
     let is_seen = |user: &UserAccount| {
         (identity.role == AccountRole::Admin || user.principal() == identity.principal)
             && is_match(&parts, "name", &user.name)
@@ -315,9 +305,7 @@ async fn list_regions(
     State(identities): State<Identities>,
     request: Request,
 ) -> Result<Response, KeystoneFault> {
-    let (parts, _) = request.into_parts();
-    identities.identify(&parts).await?;
-    let accounts = identities.gate.accounts();
+    let (parts, _, accounts) = identities.asked(request).await?;
     let region = &accounts.project().name;
     Ok(identities.list("regions", &parts, |endpoint| vec![documents::region(region, endpoint)]))
 }
@@ -380,6 +368,13 @@ impl Identities {
         let endpoint = self.endpoint(parts);
         let items = items(&endpoint);
         keystone_json(StatusCode::OK, &documents::list(name, items, &endpoint, parts.uri.path()))
+    }
+
+    /// A look-up: the request without its body, who sends it, and what there is to find.
+    async fn asked(&self, request: Request) -> Result<(Parts, Identity, Arc<Accounts>), KeystoneFault> {
+        let (parts, _) = request.into_parts();
+        let identity = self.identify(&parts).await?;
+        Ok((parts, identity, self.gate.accounts()))
     }
 
     /// Who sends a request without a body.
