@@ -321,7 +321,7 @@ impl Engine {
 
     /// How long the probe of a job that starts now may take: `timeout`, or a little less
     /// where that would reach beyond the member's next slot, see
-    /// [`time_limit`](super::schedule::time_limit).
+    /// [`time_limit`].
     #[must_use]
     pub fn time_limit(&self, job: Job, timeout: Duration, now: Now) -> Duration {
         let next = self.schedule.next_start(job.slot);
