@@ -25,7 +25,7 @@ mod monitor;
 mod record;
 mod verdict;
 
-pub use directory::{DirectoryUse, StateDirectory};
+pub use directory::StateDirectory;
 pub use error::StoreError;
 pub use local::LocalStore;
 pub use monitor::{StoredKind, WriteMonitor, WriteState};
