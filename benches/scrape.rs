@@ -56,12 +56,13 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let source = Fixed(Arc::new(snapshot(members)));
+    let access = serve::Access::default();
     tokio::spawn(serve::run(
         listener,
-        serve::router(source),
+        serve::router(source, &access),
         CancellationToken::new(),
         serve::Limits::default(),
-        serve::Access::default(),
+        access,
     ));
     println!("{members} members; medians of {ROUNDS}");
     println!("{:<28}{:>12}{:>12}{:>14}", "request", "bytes", "CPU ms", "memory MB");

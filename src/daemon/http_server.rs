@@ -47,8 +47,8 @@ pub struct Routes {
 }
 
 impl Routes {
-    fn router(&self, listen: SocketAddr) -> axum::Router {
-        let Some((gate, backend)) = &self.api else { return serve::router(self.observer.clone()) };
+    fn router(&self, listen: SocketAddr, access: &Access) -> axum::Router {
+        let Some((gate, backend)) = &self.api else { return serve::router(self.observer.clone(), access) };
         let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
         serve::pages(self.observer.clone(), MayReload::Administrators(gate.clone()))
             .merge(serve::api::description())
@@ -262,9 +262,9 @@ impl HttpServer {
         let tls = server.tls.as_ref().map(Tls::new).transpose()?;
         let socket = socket.map(|socket| thread.listen_on_socket(socket)).transpose()?;
         let listener = thread.listen(&bound, tls.clone())?;
-        let router = routes.router(bound.address);
-        addresses.send_replace(vec![bound.address]);
         let access = Access::new(&server.access);
+        let router = routes.router(bound.address, &access);
+        addresses.send_replace(vec![bound.address]);
         let serve_socket = |(path, listener)| thread.serve(path, listener, router.clone(), &access);
         let socket = socket.map(serve_socket);
         let tcp = thread.serve(bound, listener, router, &access);
@@ -330,14 +330,15 @@ impl HttpServer {
             let address = bound.address;
             tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
             self.addresses.send_replace(vec![address]);
-            let running = self.thread.serve(bound, listener, self.routes.router(address), &self.access);
+            let running =
+                self.thread.serve(bound, listener, self.routes.router(address, &self.access), &self.access);
             std::mem::replace(&mut self.tcp, running).stop.cancel();
         }
         let running = match socket {
             SocketChange::None => return,
             SocketChange::Close => None,
             SocketChange::Open(path, listener) => {
-                let router = self.routes.router(self.tcp.place.address);
+                let router = self.routes.router(self.tcp.place.address, &self.access);
                 Some(self.thread.serve(path, listener, router, &self.access))
             }
         };

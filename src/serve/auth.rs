@@ -19,7 +19,7 @@ mod identity;
 pub mod keystone;
 pub mod signature;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod throttle;
 mod tokens;
 

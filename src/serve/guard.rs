@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::Response;
 
 use super::http::ErrorForm;
@@ -45,6 +45,20 @@ impl Access {
             true => PeerNetwork::Proxy(peer),
             false => PeerNetwork::of(peer),
         }
+    }
+
+    /// Whether a request names this server: by loopback, `localhost`, the address that was
+    /// connected to or a host of `[server] hosts`, with any port. One of HTTP/1.0 may name
+    /// nobody.
+    pub(super) fn is_named_by(&self, uri: &Uri, headers: &HeaderMap, connection: &ConnectionInfo) -> bool {
+        let settings = self.settings();
+        let header = headers.get(header::HOST).map(|host| host.to_str().ok().and_then(authority_of));
+        // Of the two the target is the one that counts (RFC 9112, section 3.2.2).
+        let target = uri.authority().map(|authority| authority_of(authority.as_str()));
+        let mut named = target.into_iter().chain(header);
+        named.all(|named| {
+            named.is_some_and(|named| names_this_server(named.host(), connection, &settings.hosts))
+        })
     }
 
     fn settings(&self) -> Arc<AccessSettings> {
@@ -105,19 +119,8 @@ impl Guard {
             HostCheck::WhenNamed => !settings.hosts.is_empty(),
             HostCheck::Never => false,
         };
-        if is_checked {
-            let from_header = host.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
-            // Of the two this is the one that counts (RFC 9112, section 3.2.2).
-            let from_target = request.uri().authority().cloned().map(Some);
-            for authority in from_target.into_iter().chain(from_header) {
-                let is_known =
-                    authority.filter(|authority: &Authority| !authority.as_str().contains('@')).is_some_and(
-                        |authority| names_this_server(authority.host(), connection, &settings.hosts),
-                    );
-                if !is_known {
-                    return Err(GuardFault::ForeignHost);
-                }
-            }
+        if is_checked && !self.access.is_named_by(request.uri(), request.headers(), connection) {
+            return Err(GuardFault::ForeignHost);
         }
         if !request.method().is_safe() {
             let mut origins = request.headers().get_all(header::ORIGIN).iter();
@@ -137,6 +140,13 @@ fn only_host(version: Version, headers: &HeaderMap) -> Result<Option<&HeaderValu
         (Some(host), None) => Ok(Some(host)),
         (None, _) | (Some(_), Some(_)) => Err(GuardFault::NotOneHost),
     }
+}
+
+/// A host with or without a port; none for what has a user's name or a port that is none.
+fn authority_of(text: &str) -> Option<Authority> {
+    let authority: Authority = text.parse().ok()?;
+    let is_plain = authority.as_str() == authority.host() || authority.port_u16().is_some();
+    (is_plain && !text.contains('@')).then_some(authority)
 }
 
 /// What is answered on a reserved place: whether the daemon lives, and how it is.
@@ -177,8 +187,8 @@ fn is_same_site(origin: &HeaderValue, host: Option<&HeaderValue>, hosts: &[Host]
         // `null`, and other schemes.
         (None, None) => return false,
     };
-    let Ok(origin) = rest.parse::<Authority>() else { return false };
-    let host = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(origin) = authority_of(rest) else { return false };
+    let host = host.and_then(|host| authority_of(host.to_str().ok()?));
     let port = |authority: &Authority| authority.port_u16().unwrap_or(usual_port);
     let is_own = host
         .is_some_and(|host| host.host().eq_ignore_ascii_case(origin.host()) && port(&host) == port(&origin));
@@ -270,7 +280,9 @@ mod tests {
             "192.0.2.8",
             "",
             "a b",
-            "evil@127.0.0.1:x",
+            "evil@127.0.0.1",
+            "127.0.0.1:x",
+            "127.0.0.1:9650.evil.example",
             "2130706433",
             "0.0.0.0",
         ] {
@@ -333,6 +345,9 @@ mod tests {
             "http://localhost:9650",
             "file://",
             "http://127.0.0.1:9650.evil.example",
+            "http://vitald.example:80.evil.example",
+            "http://evil@127.0.0.1:9650",
+            "http://evil@vitald.example",
             "chrome-extension://abc",
         ];
         for method in ["POST", "PUT", "DELETE", "PATCH", "ANYTHING"] {
@@ -352,6 +367,8 @@ mod tests {
         assert_eq!(usual("lb.internal", "https://lb.internal"), Ok(()));
         assert_eq!(usual("lb.internal:443", "https://lb.internal"), Ok(()));
         assert_eq!(usual("lb.internal:80", "https://lb.internal"), Err(GuardFault::ForeignOrigin));
+        let no_port = usual("127.0.0.1", "http://127.0.0.1:46993.evil");
+        assert_eq!(no_port, Err(GuardFault::ForeignOrigin));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //!
 //! `server` makes a [`ConnectionInfo`] for every connection, and `connection` notes it on
 //! every request. Limits per source, here and in `auth`, count a [`PeerNetwork`]: an IPv6
-//! host can pick any address of its /64, so that is one source. A reverse proxy stands for many clients and the Unix socket for
-//! an administrator; neither is held by a limit per source.
+//! host can pick any address of its /64, so that is one source. A reverse proxy stands for
+//! many clients and the Unix socket for an administrator; neither is held by a limit per
+//! source.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -5,18 +5,20 @@
 //! peers on this machine may reload. A browser on this machine is such a peer. The extra
 //! header keeps other sites' pages out: they would need a preflight, which is never
 //! granted. The `Host` check keeps out pages whose own name was pointed at 127.0.0.1 (DNS
-//! rebinding). `guard` has looked at `Origin` before.
+//! rebinding); it is that of `guard`, which asks it of fewer listeners. `guard` has looked
+//! at `Origin` before.
 
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
 use super::app::{App, DaemonHandle, ReloadFault};
 use super::auth::AuthGate;
-use super::http::{PageError, json_line};
+use super::guard::Access;
+use super::http::{BodyReader, PageError, SMALL_BODY, json_line};
 use super::peer::{ConnectionInfo, PeerAddress};
 
 const ACTION: &str = "x-vitald-action";
@@ -24,8 +26,8 @@ const ACTION: &str = "x-vitald-action";
 /// Who may ask over TCP for a reload.
 #[derive(Debug, Clone)]
 pub enum MayReload {
-    /// Processes of this machine: there are no accounts.
-    ThisMachine,
+    /// Processes of this machine that ask a host of this server's: there are no accounts.
+    ThisMachine(Access),
     /// Administrators who prove to this gate who they are.
     Administrators(AuthGate),
 }
@@ -37,11 +39,16 @@ pub(super) async fn reload<S: DaemonHandle>(
     Extension(may_reload): Extension<MayReload>,
     request: Request,
 ) -> Result<Response, PageError> {
-    let (parts, _) = request.into_parts();
-    let peer = ConnectionInfo::of(&parts.extensions).peer;
+    let (parts, body) = request.into_parts();
+    let ConnectionInfo { peer, network, .. } = ConnectionInfo::of(&parts.extensions);
     if peer != PeerAddress::UnixSocket {
         may_reload.admit(&parts).await?;
     }
+    // A body means nothing here, but one that breaks the rules of chunks may be read in
+    // another way by a proxy: nothing is done for such a request.
+    BodyReader::of_unproven().read_secret(body, SMALL_BODY, network).await.map_err(|_| {
+        PageError::new(StatusCode::BAD_REQUEST, "the body did not arrive whole: a reload takes none")
+    })?;
     let summary = app.daemon.reload().await.map_err(|fault| match (fault, peer) {
         (ReloadFault::Refused { full, .. }, PeerAddress::UnixSocket) => {
             PageError::new(StatusCode::UNPROCESSABLE_ENTITY, &*full)
@@ -65,15 +72,10 @@ pub(super) async fn reload<S: DaemonHandle>(
 impl MayReload {
     /// Whether a request that came over TCP may reload; if not, what to do instead.
     async fn admit(&self, parts: &Parts) -> Result<(), PageError> {
-        let connection = ConnectionInfo::of(&parts.extensions);
-        let guarded = refuse_other_sites(&parts.headers);
-        let guarded = guarded.and_then(|()| match self {
-            Self::ThisMachine => admit_local(connection, &parts.headers),
-            Self::Administrators(_) => Ok(()),
-        });
-        guarded.map_err(|remedy| PageError::new(StatusCode::FORBIDDEN, remedy))?;
+        let forbidden = |remedy| PageError::new(StatusCode::FORBIDDEN, remedy);
+        refuse_other_sites(&parts.headers).map_err(forbidden)?;
         match self {
-            Self::ThisMachine => Ok(()),
+            Self::ThisMachine(access) => admit_local(parts, access).map_err(forbidden),
             Self::Administrators(gate) => gate.admit_administrator(parts).await.map_err(|fault| {
                 let (status, _) = fault.answer();
                 PageError::new(status, format!("{fault} A reload over TCP takes an administrator's login"))
@@ -90,32 +92,20 @@ fn refuse_other_sites(headers: &HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Without accounts: whether the peer is on this machine, and asked it by its own name.
-fn admit_local(connection: ConnectionInfo, headers: &HeaderMap) -> Result<(), &'static str> {
+/// Without accounts: whether the peer is on this machine, and asked it by a name of its own.
+fn admit_local(parts: &Parts, access: &Access) -> Result<(), &'static str> {
+    let connection = ConnectionInfo::of(&parts.extensions);
     if !connection.is_local() {
         return Err("only a client on this machine may reload: send the request from there, \
                     or send the daemon SIGHUP");
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| !names_this_machine(host, connection.peer)) {
+    if !access.is_named_by(&parts.uri, &parts.headers, &connection) {
         return Err(
             "the Host header names another machine: send the request to 127.0.0.1, [::1], localhost \
-                    or the address that is listened on",
+                    or the address that is listened on, or name the host in [server] hosts",
         );
     }
     Ok(())
-}
-
-/// A peer on this machine has the address that it connected to, or loopback.
-fn names_this_machine(host: &str, peer: PeerAddress) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_ours = |address: std::net::IpAddr| {
-        let address = address.to_canonical();
-        let is_peers = matches!(peer, PeerAddress::Network(peer) if peer.to_canonical() == address);
-        address.is_loopback() || is_peers
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_ours)
 }
 
 #[cfg(test)]

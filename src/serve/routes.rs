@@ -8,6 +8,7 @@ use axum::{Extension, Router};
 use serde_json::json;
 
 use super::app::{App, DaemonHandle, Liveness};
+use super::guard::Access;
 use super::http::{PageError, json_line, landing_page};
 use super::reload::MayReload;
 use super::stream::Writers;
@@ -15,9 +16,10 @@ use super::{metrics, pick, reload, status};
 use crate::catalog::Snapshot;
 use crate::channel::Health;
 
-/// All routes over one daemon that has no management API.
-pub fn router<S: DaemonHandle>(daemon: S) -> Router {
-    pages(daemon, MayReload::ThisMachine).route("/", get(landing_page))
+/// All routes over one daemon that has no management API; `access` says by which hosts it
+/// may be asked to reload.
+pub fn router<S: DaemonHandle>(daemon: S, access: &Access) -> Router {
+    pages(daemon, MayReload::ThisMachine(access.clone())).route("/", get(landing_page))
 }
 
 /// The routes over one daemon but for `/`, which the API shares with the landing page; and

@@ -37,14 +37,18 @@ fn broken_chunks_are_refused_at_once() {
     let logged_in = log_in(connect_from(1, &daemon), "ops", "password");
     assert_eq!(logged_in.status, 201, "{}", logged_in.text);
     let token = logged_in.header("x-subject-token").expect("a token").to_owned();
-    for (path, code) in [(path(""), "APIG.2000"), ("/v3/auth/tokens".to_owned(), "Bad Request")] {
+    for (path, code) in [
+        (path(""), "APIG.2000"),
+        ("/v3/auth/tokens".to_owned(), "Bad Request"),
+        ("/v1/reload".to_owned(), "did not arrive whole"),
+    ] {
         for broken in ["zz\r\n", "5\r\nabcdefgh\r\n", "-1\r\n", "fffffffffffffffff\r\n", "1;\n\n"] {
             let mut stream = TcpStream::connect(daemon.address()).expect("a connection");
             // The connection stays open: the answer waits for nothing more.
             stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
             let head = format!(
                 "POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {token}\r\n\
-                 Transfer-Encoding: chunked\r\n\r\n{broken}"
+                 X-Vitald-Action: reload\r\nTransfer-Encoding: chunked\r\n\r\n{broken}"
             );
             stream.write_all(head.as_bytes()).expect("sent");
             let answer = read_answer(stream);

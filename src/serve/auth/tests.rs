@@ -22,8 +22,9 @@ use crate::serve::peer::ConnectionInfo;
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
-/// One route that answers who asked and what they sent.
-fn router() -> Router {
+/// A gate that knows an administrator's key and a viewer's, both with the secret `secret`,
+/// at 2020-01-02 03:04:05.
+pub(in crate::serve) fn gate_of_two_keys() -> AuthGate {
     let key =
         |id: &str, role| AccessKey { id: id.to_owned(), secret_key: Secret::new(b"secret".to_vec()), role };
     let api = ApiSettings {
@@ -35,7 +36,12 @@ fn router() -> Router {
         quotas: Default::default(),
     };
     let clock = || Now { monotonic: MonotonicTime(0), wall: Timestamp(1_577_934_245_000_000_000) };
-    let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");
+    AuthGate::new(&api, Arc::new(clock), 2).expect("randomness")
+}
+
+/// One route that answers who asked and what they sent.
+fn router() -> Router {
+    let gate = gate_of_two_keys();
     let echo = |Extension(identity): Extension<Identity>, body: String| async move {
         format!("{} {body}", identity.principal)
     };

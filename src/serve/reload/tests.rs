@@ -1,15 +1,15 @@
 //! Who may reload, and how much the answer tells them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::http::HeaderName;
 
 use super::*;
-use crate::config::api::{AccessKey, AccountRole, ApiSettings, ClearText, Project, Transport};
-use crate::config::secret::Secret;
-use crate::health::{MonotonicTime, Now, Timestamp};
+use crate::channel::Host;
+use crate::config::AccessSettings;
+use crate::config::api::Transport;
 use crate::serve::auth::signature::sign;
+use crate::serve::auth::tests::gate_of_two_keys;
 
 const ACTION_HEADER: (&str, &str) = (ACTION, "reload");
 
@@ -30,7 +30,11 @@ async fn verdict(may_reload: &MayReload, parts: Parts) -> Result<(), (u16, Strin
 
 #[tokio::test]
 async fn only_a_deliberate_local_client_may_reload() {
-    let here = MayReload::ThisMachine;
+    let access = Access::new(&AccessSettings {
+        hosts: vec![Host::Name("vitald.example".into())],
+        ..Default::default()
+    });
+    let here = MayReload::ThisMachine(access);
     for peer in ["127.0.0.1:5", "127.1.2.3:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
         assert_eq!(verdict(&here, parts(peer, &[ACTION_HEADER])).await, Ok(()), "{peer}");
     }
@@ -46,7 +50,9 @@ async fn only_a_deliberate_local_client_may_reload() {
         let (_, text) = verdict(&here, parts("127.0.0.1:5", headers)).await.expect_err("refused");
         assert!(text.contains("X-Vitald-Action"), "{text}");
     }
-    for host in ["127.0.0.1:9650", "localhost", "LOCALHOST:9650", "[::1]:9650", "127.0.0.1"] {
+    for host in
+        ["vitald.example:9650", "127.0.0.1:9650", "localhost", "LOCALHOST:9650", "[::1]:9650", "127.0.0.1"]
+    {
         let headers = [ACTION_HEADER, ("host", host)];
         assert_eq!(verdict(&here, parts("127.0.0.1:5", &headers)).await, Ok(()), "{host}");
     }
@@ -59,22 +65,7 @@ async fn only_a_deliberate_local_client_may_reload() {
 
 #[tokio::test]
 async fn with_accounts_it_takes_an_administrator_wherever_they_are() {
-    let key = |id: &str, role| AccessKey {
-        id: id.to_owned(),
-        secret_key: Secret::new(b"a-secret-of-an-access-key".to_vec()),
-        role,
-    };
-    let api = ApiSettings {
-        project: Project { id: "p1".to_owned(), name: "local".to_owned() },
-        instances: Vec::new(),
-        users: Vec::new(),
-        access_keys: vec![key("ADMIN", AccountRole::Admin), key("VIEWER", AccountRole::Viewer)],
-        clear_text: ClearText::LoopbackOnly,
-        quotas: Default::default(),
-    };
-    let clock = || Now { monotonic: MonotonicTime(0), wall: Timestamp(1_577_934_245_000_000_000) };
-    let gate = AuthGate::new(&api, Arc::new(clock), 2).expect("randomness");
-    let accounts = MayReload::Administrators(gate);
+    let accounts = MayReload::Administrators(gate_of_two_keys());
     for (peer, action, key, expected) in [
         ("127.0.0.1:5", true, Some("ADMIN"), Ok(())),
         ("192.0.2.1:5", true, Some("ADMIN"), Ok(())),
@@ -87,7 +78,7 @@ async fn with_accounts_it_takes_an_administrator_wherever_they_are() {
         let mut parts = parts(peer, if action { &headers } else { &headers[..2] });
         if let Some(key) = key {
             let request = Request::from_parts(parts.clone(), axum::body::Body::empty());
-            let authorization = sign(&request, b"", key, b"a-secret-of-an-access-key");
+            let authorization = sign(&request, b"", key, b"secret");
             parts.headers.insert("authorization", authorization.parse().expect("a header"));
         }
         let found = verdict(&accounts, parts).await.map_err(|(status, _)| status);

@@ -82,7 +82,7 @@ impl TestServer {
         let address = listener.local_addr().expect("bound");
         let (answers, shutdown) = (Arc::new(answers), CancellationToken::new());
         let source = Fake(Arc::clone(&answers));
-        let router = crate::serve::router(source);
+        let router = crate::serve::router(source, &Access::default());
         let task = tokio::spawn(run(listener, router, shutdown.clone(), limits, Access::default()));
         Self { address, answers, shutdown, task }
     }
@@ -280,7 +280,7 @@ async fn reload_says_what_changed_or_why_not() {
 async fn over_the_socket_a_refusal_has_its_excerpts() {
     let fault = ReloadFault::Refused { full: "error[E005]: a line of the file".into(), brief: "E005".into() };
     let answers = Answers { reload: Err(fault), ..Answers::new(fixture::snapshot()) };
-    let router = crate::serve::router(Fake(Arc::new(answers)));
+    let router = crate::serve::router(Fake(Arc::new(answers)), &Access::default());
     let connection = ConnectionInfo::socket();
     let request = Request::post("/v1/reload").extension(connection).body(axum::body::Body::empty());
     let service = hyper_util::service::TowerToHyperService::new(router);
