@@ -83,21 +83,21 @@ impl Places {
         let is_reserved = |held: &Held| held.kind == PlaceKind::Reserved;
         let source_is_full = network.is_limited() && self.count(is_own) >= self.limits.each;
         let all_is_full = self.count(is_regular) >= self.limits.total;
-        let victim = match (source_is_full, all_is_full) {
-            (false, false) => return self.seat(network, PlaceKind::Regular, exchange, None),
+        let replaced = match (source_is_full, all_is_full) {
+            (false, false) => return self.grant(network, PlaceKind::Regular, exchange, None),
             (true, _) => self.longest_idle(is_own, self.limits.least_idle),
             (false, true) => self
                 .longest_idle(is_regular, self.limits.least_idle)
                 .or_else(|| self.longest_idle_of_largest(self.count(is_own))),
         };
-        if victim.is_some() {
-            return self.seat(network, PlaceKind::Regular, exchange, victim);
+        if replaced.is_some() {
+            return self.grant(network, PlaceKind::Regular, exchange, replaced);
         }
-        let victim = match self.count(is_reserved) >= self.limits.reserved {
+        let replaced = match self.count(is_reserved) >= self.limits.reserved {
             true => self.longest_idle(is_reserved, Duration::ZERO).or_else(|| self.oldest(is_reserved)),
             false => None,
         };
-        self.seat(network, PlaceKind::Reserved, exchange, victim)
+        self.grant(network, PlaceKind::Reserved, exchange, replaced)
     }
 
     /// The connection has ended.
@@ -105,14 +105,14 @@ impl Places {
         self.held.remove(&id);
     }
 
-    fn seat(
+    fn grant(
         &mut self,
         network: PeerNetwork,
         kind: PlaceKind,
         exchange: ExchangeTimer,
-        victim: Option<PlaceId>,
+        replaced: Option<PlaceId>,
     ) -> Admission {
-        let replaced = victim.and_then(|id| self.held.remove(&id));
+        let replaced = replaced.and_then(|id| self.held.remove(&id));
         if let Some(replaced) = &replaced {
             replaced.give_up.cancel();
         }

@@ -185,7 +185,7 @@ impl Server {
         exchange: ExchangeTimer,
         Admission { id, given_up, .. }: Admission,
     ) {
-        let seat = Seat { id, places: Arc::clone(&self.places) };
+        let place = HeldPlace { id, places: Arc::clone(&self.places) };
         let (service, cut_off) = (self.service.clone(), self.cut_off.clone());
         self.connections.spawn(async move {
             // Cancel-safe, each arm: however it ends, the connection is dropped, which
@@ -195,7 +195,7 @@ impl Server {
                 () = given_up.cancelled() => tracing::debug!(peer = %info.peer, "given up for a newcomer"),
                 () = cut_off.cancelled() => {}
             }
-            drop(seat);
+            drop(place);
         });
     }
 
@@ -221,12 +221,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// A place in the table, until the connection has ended.
-struct Seat {
+struct HeldPlace {
     id: PlaceId,
     places: Arc<Mutex<Places>>,
 }
 
-impl Drop for Seat {
+impl Drop for HeldPlace {
     fn drop(&mut self) {
         lock(&self.places).leave(self.id);
     }
