@@ -13,9 +13,10 @@ from harness import arrivals, machine, metrics, plot, report  # noqa: E402
 MS = 1_000_000
 
 
-def result(prober, number, cpu_us, memory_kib=1024):
+def result(prober, number, cpu_us, memory_kib=1024, others=0.0):
     return report.Result(
         prober=prober,
+        placing=machine.PINNED,
         protocol="tcp",
         round=number,
         members=10,
@@ -26,6 +27,8 @@ def result(prober, number, cpu_us, memory_kib=1024):
         user_us=1,
         system_us=cpu_us - 1,
         memory_kib=memory_kib,
+        wakes_per_second=100,
+        others=others,
     )
 
 
@@ -58,15 +61,31 @@ class Report(unittest.TestCase):
             *(result("vitald", number, cpu) for number, cpu in enumerate([40, 80, 44])),
             *(result("haproxy", number, cpu) for number, cpu in enumerate([40, 40, 40])),
         ]
-        self.assertEqual(report.ratios(results, "cpu_us"), {("tcp", "haproxy"): 1.1})
+        self.assertEqual(report.ratios(results, "cpu_us"), {(machine.PINNED, "tcp", "haproxy"): 1.1})
         rows = {row["prober"]: row for row in report.medians(results)}
         self.assertEqual(rows["vitald"]["cpu_us"], 44)
 
     def test_goals_are_reached_or_missed_by_their_limit(self):
-        near = [result("vitald", 0, 41), result("haproxy", 0, 40), result("floor", 0, 30)]
-        text = report.verdicts(near)
-        self.assertIn("against haproxy: 1.02, at most 1.05: reached", text)
-        self.assertIn("against floor: 1.37, at most 1.15: MISSED", text)
+        text = report.verdicts([result("vitald", 0, 28), result("haproxy", 0, 40), result("haproxy-1", 0, 30)])
+        self.assertIn("CPU per probe against haproxy: 0.70, at most 0.70: reached", text)
+        self.assertIn("CPU per probe against haproxy-1: 0.93, at most 0.70: MISSED", text)
+
+    def test_a_round_with_others_on_the_machine_is_in_no_ratio(self):
+        results = [
+            *(result("vitald", number, cpu) for number, cpu in enumerate([40, 40])),
+            result("haproxy", 0, 80, others=0.06),
+            result("haproxy", 1, 50),
+        ]
+        self.assertEqual(report.ratios(results, "cpu_us"), {(machine.PINNED, "tcp", "haproxy"): 0.8})
+        self.assertIn("1 of 4 measurements are in no ratio", report.table(report.medians(results), results))
+        noisy = [result("vitald", 0, 40, others=0.5), result("haproxy", 0, 80)]
+        self.assertEqual(report.ratios(noisy, "cpu_us"), {})
+        self.assertIn("not measured on a quiet machine", report.verdicts(noisy))
+
+    def test_what_others_ran_counts_from_their_start_and_without_ours(self):
+        before = machine.Beside(at=0.0, run_ns={7: 1_000_000_000}, steal_ticks=0)
+        after = machine.Beside(at=2.0, run_ns={7: 1_200_000_000, 8: 300_000_000}, steal_ticks=0)
+        self.assertAlmostEqual(before.until(after), 0.25)
 
 
 class Metrics(unittest.TestCase):

@@ -10,18 +10,30 @@ from pathlib import Path
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True)
-class Cores:
-    """Who runs where: the prober alone on one core, everything else beside it."""
+INSTALLED = "as installed"
+PINNED = "pinned"
 
-    prober: int
-    target: int
+
+@dataclass(frozen=True)
+class Placing:
+    """Which cores a prober and everything beside it may use."""
+
+    name: str
+    prober: frozenset
+    target: frozenset
+
+    @property
+    def pinned(self):
+        """Whether the prober has one core, and so one thread."""
+        return self.name == PINNED
 
     @classmethod
-    def choose(cls):
-        """The first two cores that we may use, or one for both."""
+    def choose(cls, name):
+        """As installed: all cores for everyone. Pinned: the first core for the prober, the second beside it."""
         usable = sorted(os.sched_getaffinity(0))
-        return cls(prober=usable[0], target=usable[1 % len(usable)])
+        if name == INSTALLED:
+            return cls(name, frozenset(usable), frozenset(usable))
+        return cls(name, frozenset(usable[:1]), frozenset([usable[1 % len(usable)]]))
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class Reading:
     user_ticks: int
     system_ticks: int
     opens: int
+    wakes: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Sample:
     user_s: float
     system_s: float
     opens: int
+    wakes: int = 0
 
     @classmethod
     def between(cls, first, last):
@@ -58,6 +72,7 @@ class Sample:
             user_s=cpu * share,
             system_s=cpu * (1 - share),
             opens=last.opens - first.opens,
+            wakes=last.wakes - first.wakes,
         )
 
 
@@ -65,7 +80,12 @@ def read(pid):
     """Reads all counters of a process."""
     user, system = ticks(pid)
     return Reading(
-        at=time.monotonic(), run_ns=run_time(pid), user_ticks=user, system_ticks=system, opens=opens()
+        at=time.monotonic(),
+        run_ns=run_time(pid),
+        user_ticks=user,
+        system_ticks=system,
+        opens=opens(),
+        wakes=wakes(pid),
     )
 
 
@@ -76,6 +96,52 @@ def run_time(pid):
         with suppress(FileNotFoundError):  # The thread has just ended.
             total += int((thread / "schedstat").read_text().split()[0])
     return total
+
+
+def wakes(pid):
+    """How often the threads of a process gave the processor back to wait."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):
+            for line in (thread / "status").read_text().splitlines():
+                if line.startswith("voluntary_ctxt_switches:"):
+                    total += int(line.split()[1])
+    return total
+
+
+# More than this share of a core in other hands, and times say more about them than about probers.
+MOST_BESIDE = 0.05
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What processes that do not belong to the measurement, and the host, have used at one moment."""
+
+    at: float
+    run_ns: dict
+    steal_ticks: int
+
+    @classmethod
+    def read(cls, own):
+        """`own` are the processes of the measurement; this script is always one."""
+        run_ns = {}
+        mine = {os.getpid(), *own}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) in mine:
+                continue
+            with suppress(OSError, ValueError, IndexError):
+                # Threads of the kernel work for whoever sends packets: for the measurement itself.
+                if not (entry / "cmdline").read_bytes():
+                    continue
+                run_ns[int(entry.name)] = run_time(entry.name)
+        first = Path("/proc/stat").read_text().splitlines()[0].split()
+        return cls(at=time.monotonic(), run_ns=run_ns, steal_ticks=int(first[8]))
+
+    def until(self, last):
+        """Cores in use by others between two moments. A process that ended meanwhile is not in it."""
+        ran = sum(run - self.run_ns.get(pid, 0) for pid, run in last.run_ns.items())
+        stolen = (last.steal_ticks - self.steal_ticks) * TICK
+        return (ran / 1e9 + stolen) / (last.at - self.at)
 
 
 def ticks(pid):
@@ -104,11 +170,11 @@ def forget_peak(pid):
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 
-def pin(core):
-    """For `preexec_fn`: keeps a process to one core, with as many files as it may have."""
+def pin(cores):
+    """For `preexec_fn`: keeps a process to these cores, with as many files as it may have."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
 
 
 def describe():

@@ -1,7 +1,8 @@
 """Everyone who probes: how each is configured, started, and asked for its verdicts.
 
-All probe the same members at the same interval with a new connection each time,
-on one thread of one core.
+All probe the same members at the same interval with a new connection each time.
+As installed each has the threads that it takes by default; pinned, one thread on
+one core.
 """
 
 import http.client
@@ -39,11 +40,13 @@ class Prober:
     """A process that probes. Subclasses say what to run and how to ask it."""
 
     name = ""
-    protocols = ("tcp", "http", "https")
+    protocols = ("tcp", "http", "https", "https13")
+    placings = (machine.INSTALLED, machine.PINNED)
 
     def __init__(self, program):
         self.program = program
         self.process = None
+        self.placing = None
 
     def command(self, work, folder):
         """Writes the configuration and returns the arguments."""
@@ -56,14 +59,15 @@ class Prober:
         """How many members it holds for healthy, or none while it does not answer."""
         raise NotImplementedError
 
-    def start(self, work, folder, core):
-        """Starts it on one core."""
+    def start(self, work, folder, placing):
+        """Starts it on its cores."""
+        self.placing = placing
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 self.command(work, folder),
-                preexec_fn=lambda: machine.pin(core),
+                preexec_fn=lambda: machine.pin(placing.prober),
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,6 +113,7 @@ class Vitald(Prober):
 
     name = "vitald"
     listen = "127.0.0.1:9650"
+    bare = False
 
     def command(self, work, folder):
         config = folder / "vitald.toml"
@@ -116,7 +121,9 @@ class Vitald(Prober):
         return [self.program, "run", "--log-format", "json", "--config", str(config)]
 
     def environment(self):
-        """Ours, and what the unit says."""
+        """Ours, and what the unit says, unless it is to run without."""
+        if self.bare:
+            return None
         unit = (programs.ROOT / "config" / "vitald.service").read_text()
         lines = [line for line in unit.splitlines() if line.startswith("Environment=")]
         pairs = [pair for line in lines for pair in line.removeprefix("Environment=").split()]
@@ -134,7 +141,7 @@ balance_strategy = 1
 member_type = "ip"
 probe = {{ close = "{work.close}" }}
 [channels.vpc_health_config]
-protocol = "{work.protocol.upper()}"
+protocol = "{work.protocol.removesuffix("13").upper()}"
 {request}
 threshold_normal = 2
 threshold_abnormal = 3
@@ -159,14 +166,16 @@ HAPROXY_HTTP_CHECK = """    option httpchk
 
 
 class Haproxy(Prober):
-    """HAProxy's checks, one thread."""
+    """HAProxy's checks, with a thread for each core as installed."""
 
     name = "haproxy"
+    placings = (machine.INSTALLED,)
+    threads = ""
 
     def command(self, work, folder):
         self.socket = folder / "admin"
         check = "" if work.protocol == "tcp" else HAPROXY_HTTP_CHECK
-        tls = " check-ssl verify none no-ssl-reuse" if work.protocol == "https" else ""
+        tls = " check-ssl verify none no-ssl-reuse" if work.protocol.startswith("https") else ""
         pace = f"check inter {round(work.interval * 1000)}ms rise 2 fall 3"
         servers = "".join(
             f"    server s{index} {address}:{work.port} {pace}{tls}\n"
@@ -175,8 +184,7 @@ class Haproxy(Prober):
         config = folder / "haproxy.cfg"
         config.write_text(
             f"""global
-    nbthread 1
-    stats socket {self.socket} mode 600
+{self.threads}    stats socket {self.socket} mode 600
 defaults
     mode tcp
     timeout connect 1s
@@ -205,6 +213,14 @@ backend members
             for row in rows[1:]
             if len(row) > check
         )
+
+
+class HaproxyOneThread(Haproxy):
+    """HAProxy's checks on one thread."""
+
+    name = "haproxy-1"
+    placings = (machine.INSTALLED, machine.PINNED)
+    threads = "    nbthread 1\n"
 
 
 ENVOY_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -244,13 +260,15 @@ class Envoy(Prober):
                 "endpoints": [{"lb_endpoints": [endpoint(address, work.port) for address in work.members]}],
             },
         }
-        if work.protocol == "https":
+        if work.protocol.startswith("https"):
             cluster["transport_socket"] = {
                 "name": "envoy.transport_sockets.tls",
                 "typed_config": {
                     "@type": ENVOY_TLS,
                     # A full handshake each time.
                     "max_session_keys": 0,
+                    # As a client it stops at TLS 1.2 by default.
+                    "common_tls_context": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}},
                 },
             }
         config = folder / "envoy.json"
@@ -263,8 +281,9 @@ class Envoy(Prober):
             ),
             encoding="ascii",
         )
+        threads = ["--concurrency", "1"] if self.placing.pinned else []
         return [
-            self.program, "--config-path", str(config), "--concurrency", "1",
+            self.program, "--config-path", str(config), *threads,
             "--log-level", "error", "--disable-hot-restart",
         ]  # fmt: skip
 
@@ -307,10 +326,10 @@ class Blackbox(Prober):
         ]  # fmt: skip
 
     def environment(self):
-        return {**os.environ, "GOMAXPROCS": "1"}
+        return {**os.environ, "GOMAXPROCS": "1"} if self.placing.pinned else None
 
-    def start(self, work, folder, core):
-        super().start(work, folder, core)
+    def start(self, work, folder, placing):
+        super().start(work, folder, placing)
         self.found = set()
         self.ending = threading.Event()
         self.askers = [
@@ -322,7 +341,7 @@ class Blackbox(Prober):
 
     def _ask(self, work, number):
         module = "tcp" if work.protocol == "tcp" else "http"
-        scheme = {"tcp": "", "http": "http://", "https": "https://"}[work.protocol]
+        scheme = {"tcp": "", "http": "http://"}.get(work.protocol, "https://")
         pause = self.connections / min(self.most_per_second, work.rate)
         mine = work.members[number :: self.connections]
         client = http.client.HTTPConnection(*self.listen, timeout=5)
@@ -356,7 +375,11 @@ class Blackbox(Prober):
 
 
 class Floor(Prober):
-    """A raw epoll program: what the kernel's share costs alone."""
+    """A raw epoll program: what the kernel's share costs alone.
+
+    It wakes for about 32 probes at a time, at most 10 ms and a fiftieth of the interval
+    apart, as the daemon may.
+    """
 
     name = "floor"
     protocols = ("tcp", "http")
@@ -365,12 +388,17 @@ class Floor(Prober):
         self.output = folder / "log"
         return [
             self.program, work.protocol, work.members[0], str(len(work.members)), str(work.port),
-            str(round(work.interval * 1000)),
+            str(round(work.interval * 1000)), str(wake_us(work)),
         ]  # fmt: skip
 
     def healthy(self, work):
         lines = self.output.read_text(encoding="ascii").splitlines()
         return int(lines[-1].split()[0]) if lines else 0
+
+
+def wake_us(work):
+    """Microseconds between two wakes of the floor."""
+    return round(min(32 / work.rate, 0.010, work.interval / 50) * 1e6)
 
 
 def find(name, options):
@@ -379,10 +407,12 @@ def find(name, options):
         return Vitald(programs.vitald(options.vitald))
     if name == "haproxy":
         return Haproxy(programs.need("haproxy"))
+    if name == "haproxy-1":
+        return HaproxyOneThread(programs.need("haproxy"))
     if name == "envoy":
         return Envoy(programs.envoy())
     if name == "blackbox":
         return Blackbox(programs.need("prometheus-blackbox-exporter"))
     if name == "floor":
         return Floor(programs.floor())
-    raise SystemExit(f'there is no prober called "{name}": haproxy, envoy, blackbox')
+    raise SystemExit(f'there is no prober called "{name}": haproxy, haproxy-1, envoy, blackbox, floor')

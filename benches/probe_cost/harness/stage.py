@@ -1,5 +1,6 @@
-"""Where a measurement takes place: a namespace, two cores, a folder, one nginx."""
+"""Where a measurement takes place: a namespace, cores, a folder, one nginx."""
 
+import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +16,25 @@ class Stage:
     """Handed to a measurement by `open_stage`."""
 
     folder: Path
-    cores: machine.Cores
+    placing: machine.Placing
     machine: str
     nginx: target.Nginx
     everyone: list
     far: Optional[FarSide]
+
+    def place(self, placing):
+        """Moves everything beside the prober to the cores that it may use."""
+        self.nginx.stop()
+        self.nginx.start(placing.target)
+        os.sched_setaffinity(0, placing.target)
 
 
 @contextmanager
 def open_stage(names, options, far=False):
     """Installs and builds what these probers need, then enters the namespace.
 
-    `options` are the script's; of them only `vitald` is read here. With `far`
-    the target has a namespace of its own, which can be cut off.
+    `options` are the script's; of them only `vitald` and `pinned` are read here. With
+    `far` the target has a namespace of its own, which can be cut off.
     """
     if not sandbox.inside():
         # Outside there is a network to install from.
@@ -38,19 +45,19 @@ def open_stage(names, options, far=False):
         sandbox.enter()
     sandbox.tune()
     description = machine.describe()
-    cores = machine.Cores.choose()
+    placing = machine.Placing.choose(machine.PINNED if options.pinned else machine.INSTALLED)
     with tempfile.TemporaryDirectory(prefix="probe-cost-") as scratch:
         folder = Path(scratch)
         side = FarSide() if far else None
         place = {"prefix": side.enter, "first": FIRST} if side else {}
         nginx = target.Nginx(
-            programs.need("nginx"), programs.need("openssl"), folder / "nginx", cores.target, **place
+            programs.need("nginx"), programs.need("openssl"), folder / "nginx", **place
         )
-        nginx.start()
-        machine.pin(cores.target)
+        nginx.start(placing.target)
+        machine.pin(placing.target)
         everyone = [probers.find(name, options) for name in names]
         try:
-            yield Stage(folder, cores, description, nginx, everyone, side)
+            yield Stage(folder, placing, description, nginx, everyone, side)
         finally:
             for prober in everyone:
                 prober.stop()
@@ -60,5 +67,11 @@ def open_stage(names, options, far=False):
 
 
 def add_vitald(parser):
-    """The option every script has."""
+    """The options every script has."""
+    parser.add_argument(
+        "--pinned",
+        action="store_true",
+        help="one core and one thread for a prober, all else on another core; default: as installed, "
+        "where all may use all cores",
+    )
     parser.add_argument("--vitald", metavar="PATH", help="default: this tree, built for release")

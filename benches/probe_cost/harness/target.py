@@ -10,6 +10,7 @@ from . import machine
 FIRST = ipaddress.IPv4Address("127.64.0.0")
 HTTP_PORT = 8080
 HTTPS_PORT = 8443
+TLS13_PORT = 8444
 
 
 def addresses(count, first=FIRST):
@@ -19,17 +20,22 @@ def addresses(count, first=FIRST):
 
 def port(protocol):
     """Where members of a protocol listen."""
-    return HTTPS_PORT if protocol == "https" else HTTP_PORT
+    return {"https": HTTPS_PORT, "https13": TLS13_PORT}.get(protocol, HTTP_PORT)
 
 
 class Nginx:
-    """The members of every channel. One worker, a full handshake each time, no log."""
+    """The members of every channel. One worker, a full handshake each time, no log.
 
-    def __init__(self, program, openssl, folder, core, prefix=(), first=str(FIRST)):
+    One port speaks TLS 1.2 and one TLS 1.3, each with one suite and one curve, so that
+    every prober does the same arithmetic.
+    """
+
+    def __init__(self, program, openssl, folder, prefix=(), first=str(FIRST)):
         """`prefix` is a command that runs it elsewhere, `first` an address it has there."""
-        self.program, self.openssl, self.folder, self.core = program, openssl, folder, core
+        self.program, self.openssl, self.folder = program, openssl, folder
         self.prefix, self.first = prefix, first
         self.process = None
+        self.cores = None
         self._write()
 
     def _write(self):
@@ -56,9 +62,18 @@ http {{
     uwsgi_temp_path temp-d; scgi_temp_path temp-e;
     ssl_certificate {self.certificate}; ssl_certificate_key {key};
     ssl_session_cache off; ssl_session_tickets off;
+    ssl_ecdh_curve X25519;
     server {{
         listen 0.0.0.0:{HTTP_PORT} backlog=65535;
         listen 0.0.0.0:{HTTPS_PORT} ssl backlog=65535;
+        ssl_protocols TLSv1.2;
+        ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;
+        location / {{ return 200 "ok"; }}
+    }}
+    server {{
+        listen 0.0.0.0:{TLS13_PORT} ssl backlog=65535;
+        ssl_protocols TLSv1.3;
+        ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
         location / {{ return 200 "ok"; }}
     }}
 }}
@@ -66,11 +81,20 @@ http {{
             encoding="ascii",
         )
 
-    def start(self):
-        """Starts it and waits until it accepts."""
+    @property
+    def pids(self):
+        """The master and its worker."""
+        master = self.process.pid
+        children = f"/proc/{master}/task/{master}/children"
+        with open(children, encoding="ascii") as file:
+            return [master, *map(int, file.read().split())]
+
+    def start(self, cores=None):
+        """Starts it on these cores, or on those of last time, and waits until it accepts."""
+        self.cores = cores or self.cores
         self.process = subprocess.Popen(
             [*self.prefix, self.program, "-p", str(self.folder), "-c", "nginx.conf", "-e", "error.log"],
-            preexec_fn=lambda: machine.pin(self.core),
+            preexec_fn=lambda: machine.pin(self.cores),
             stdin=subprocess.DEVNULL,
         )
         for _ in range(500):

@@ -1,8 +1,8 @@
 //! The floor under every prober, at a steady rate.
 //!
-//! `floor tcp|http FIRST_ADDRESS COUNT PORT INTERVAL_MS` probes COUNT consecutive
+//! `floor tcp|http FIRST_ADDRESS COUNT PORT INTERVAL_MS WAKE_US` probes COUNT consecutive
 //! IPv4 addresses, evenly spread over the interval, each time on a new connection,
-//! with a tick each millisecond. Once a second it prints how many members answered
+//! waking every WAKE_US microseconds for the probes that have come due. Once a second it prints how many members answered
 //! well the last time, and how many probes failed so far.
 //!
 //! Called by the scripts of benches/probe_cost, which measure it from outside.
@@ -14,13 +14,10 @@ use std::time::{Duration, Instant};
 
 use floor::{Floor, Protocol};
 
-/// One wake serves every probe that came due in it.
-const TICK: Duration = Duration::from_millis(1);
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [protocol, first, count, port, interval] = arguments.as_slice() else {
-        eprintln!("usage: floor tcp|http FIRST_ADDRESS COUNT PORT INTERVAL_MS");
+    let [protocol, first, count, port, interval, wake] = arguments.as_slice() else {
+        eprintln!("usage: floor tcp|http FIRST_ADDRESS COUNT PORT INTERVAL_MS WAKE_US");
         std::process::exit(64);
     };
     let protocol = if protocol == "tcp" { Protocol::Tcp } else { Protocol::Http };
@@ -28,6 +25,7 @@ fn main() {
     let count: u32 = count.parse().expect("COUNT is a number");
     let port = port.parse().expect("PORT is a port");
     let interval = Duration::from_millis(interval.parse().expect("INTERVAL_MS is a number"));
+    let wake = Duration::from_micros(wake.parse().expect("WAKE_US is a number"));
     let addresses = (0..count).map(|index| SocketAddrV4::new(Ipv4Addr::from_bits(first + index), port));
     let mut floor = Floor::new(protocol, addresses).expect("an epoll");
 
@@ -47,7 +45,7 @@ fn main() {
             println!("{} {} {}", floor.healthy(), floor.failed(), floor.running());
         }
         while tick <= now {
-            tick += TICK;
+            tick += wake;
         }
         floor.wait(tick - now);
     }
