@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::health::Timestamp;
+
 /// The id of a channel, member, group, health check, microservice or feature:
 /// 32 lower-case hexadecimal digits (docs/vendor-api.md, "Conventions").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +68,12 @@ impl fmt::Display for UnixSeconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = UNIX_EPOCH + Duration::from_secs(self.0.min(Self::LAST));
         humantime::format_rfc3339_seconds(time).fmt(f)
+    }
+}
+
+impl From<Timestamp> for UnixSeconds {
+    fn from(time: Timestamp) -> Self {
+        Self(time.0 / 1_000_000_000)
     }
 }
 

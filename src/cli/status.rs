@@ -49,7 +49,7 @@ pub(super) struct StatusArguments {
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
 
-    /// Print the daemon's own JSON
+    /// Print the daemon's own JSON: one form, with and without --channel
     #[arg(long)]
     json: bool,
 
@@ -108,28 +108,12 @@ async fn picture(
     daemon: &DaemonUrl,
     colour: Colour,
 ) -> Result<(String, Exit), ClientError> {
-    let (body, status) = match &arguments.channel {
-        None => {
-            let answer = daemon.get("/v1/status", PATIENCE).await?;
-            let status: StatusDocument = read(daemon, &answer)?;
-            (answer.body, status)
-        }
-        Some(name) => {
-            let path = format!("/v1/channels/{}", encode_segment(name));
-            let answer = daemon.get(&path, PATIENCE).await?;
-            let channel: ChannelDocument = read(daemon, &answer)?;
-            let ready = daemon.get("/readyz", PATIENCE).await?.status == 200;
-            let status = StatusDocument {
-                version: None,
-                started_at: None,
-                ready,
-                probes: None,
-                store: Vec::new(),
-                channels: vec![channel],
-            };
-            (answer.body, status)
-        }
+    let path = match &arguments.channel {
+        None => "/v1/status".to_owned(),
+        Some(name) => format!("/v1/status?channel={}", encode_segment(name)),
     };
+    let answer = daemon.get(&path, PATIENCE).await?;
+    let status: StatusDocument = read(daemon, &answer)?;
     let assessment = assess(status.ready, &status.channels);
     let exit = match assessment.verdict {
         Verdict::Healthy => Exit::Success,
@@ -138,21 +122,24 @@ async fn picture(
         Verdict::Unknown => Exit::Unknown,
     };
     let text = match arguments.json {
-        true => format!("{}\n", String::from_utf8_lossy(&body).trim_end()),
+        true => format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()),
         false => render(daemon, &status, &assessment, colour),
     };
     Ok((text, exit))
 }
 
-fn read<T: DeserializeOwned>(daemon: &DaemonUrl, response: &DaemonResponse) -> Result<T, ClientError> {
+pub(super) fn read<T: DeserializeOwned>(
+    daemon: &DaemonUrl,
+    response: &DaemonResponse,
+) -> Result<T, ClientError> {
     if response.status != 200 {
         return Err(daemon.refused(response));
     }
     serde_json::from_slice(&response.body).map_err(|error| daemon.not_vitald(error))
 }
 
-/// A name as one segment of a path (RFC 3986 section 2.1).
-fn encode_segment(name: &str) -> String {
+/// A name as one segment of a path, or as a value of a query (RFC 3986 section 2.1).
+pub(super) fn encode_segment(name: &str) -> String {
     let mut segment = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

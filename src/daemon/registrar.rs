@@ -104,7 +104,7 @@ impl Fresh for ClockAndChance {
     }
 
     fn now(&self) -> UnixSeconds {
-        UnixSeconds(self.0.now().wall.0 / 1_000_000_000)
+        self.0.now().wall.into()
     }
 }
 

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use vitald::channel::reader::ReadContext;
 use vitald::channel::{Channel, Health};
 use vitald::health::snapshot::PAGE;
-use vitald::health::{DriverSnapshot, MemberState, Timestamp};
+use vitald::health::{DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, Timestamp};
 use vitald::testing::catalog::{
     Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
     Snapshot, Transaction, UnixSeconds,
@@ -129,11 +129,25 @@ impl Memory {
                 let health = verdicts.get(&entry.channel().member_address(member).to_string());
                 let health = health.copied().unwrap_or_default();
                 if let Some(state) = states.get_mut(index) {
-                    *state = MemberState::new(row.slot.generation, health, Timestamp(0));
+                    let last = (health != Health::Unknown).then(last_probe);
+                    *state =
+                        MemberState { last, ..MemberState::new(row.slot.generation, health, Timestamp(0)) };
                 }
             }
         }
         states
+    }
+}
+
+/// 2026-01-01T00:00:59.9Z.
+fn last_probe() -> LastProbe {
+    LastProbe {
+        at: Timestamp(1_767_225_659_900_000_000),
+        outcome: Outcome::Success,
+        status: None,
+        detail: "".into(),
+        address: None,
+        durations: Durations::new(Duration::ZERO, Phases::default()),
     }
 }
 

@@ -39,10 +39,21 @@ fn verdicts_are_live() {
             .collect();
         (shown["status"].as_u64(), health)
     };
+    let checked_at = || {
+        let shown = server.send("GET", &path(&format!("/vpc-channels/{id}/members")), None).json();
+        shown["members"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|it| it["last_check_time"].clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(look(), (Some(1), vec!["unknown".to_owned(), "unknown".to_owned()]));
+    assert_eq!(checked_at(), [Value::Null, Value::Null]);
     memory.set_verdict("192.0.2.1:80", Health::Unhealthy);
     memory.set_verdict("192.0.2.2:81", Health::Healthy);
     assert_eq!(look(), (Some(1), vec!["unhealthy".to_owned(), "healthy".to_owned()]));
+    assert_eq!(checked_at(), ["2026-01-01T00:00:59Z"; 2]);
     memory.set_verdict("192.0.2.2:81", Health::Unhealthy);
     assert_eq!(look(), (Some(2), vec!["unhealthy".to_owned(), "unhealthy".to_owned()]));
     let listed = server.send("GET", &path("/vpc-channels"), None).json();

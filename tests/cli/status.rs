@@ -41,11 +41,10 @@ fn channel(on_backup: bool, members: &[(&str, bool)]) -> String {
 
 #[test]
 fn one_channel_says_what_it_takes_from_the_defaults() {
-    let body = channel(false, &[("healthy", true)]);
+    let body = status(true, false, &[("healthy", true)]);
     let body =
         body.replace("\"healthy\":1,", "\"probe_defaults\":[\"headers.X-Key\",\"host\"],\"healthy\":1,");
-    let ready = answer("200 OK", "ready");
-    let server = FakeServer::start(vec![answer("200 OK", &body), ready]);
+    let server = FakeServer::start(vec![answer("200 OK", &body)]);
     let outcome = vitald(&["status", "--channel", "web", "--url", &server.url()]).expect_code(0);
     let line = "  from [defaults.probe]: headers.X-Key, host";
     assert!(outcome.stdout.lines().any(|shown| shown == line), "{}", outcome.stdout);
@@ -153,15 +152,19 @@ fn json_is_the_daemons_own() {
 }
 
 #[test]
-fn one_channel_is_asked_for_by_its_name() {
-    let body = channel(false, &[("unknown", true)]);
-    for (readyz, code) in [("200 OK", 0), ("503 Service Unavailable", 3)] {
-        let server = FakeServer::start(vec![answer("200 OK", &body), answer(readyz, "")]);
+fn one_channel_is_asked_for_by_its_name_and_shown_in_the_same_form() {
+    for (ready, code) in [(true, 0), (false, 3)] {
+        let body = status(ready, false, &[("unknown", true)]);
+        let server = FakeServer::start(vec![answer("200 OK", &body); 2]);
         let outcome = vitald(&["status", "--url", &server.url(), "--channel", "a b"]).expect_code(code);
         assert!(outcome.stdout.contains("127.0.0.1:18080"), "{}", outcome.stdout);
+        let outcome = vitald(&["status", "--json", "--url", &server.url(), "--channel", "a b"]);
+        assert_eq!(outcome.expect_code(code).stdout, format!("{body}\n"));
         let requests = server.requests();
-        assert!(requests[0].starts_with("GET /v1/channels/a%20b HTTP/1.1\r\n"), "{requests:?}");
-        assert!(requests[1].starts_with("GET /readyz HTTP/1.1\r\n"), "{requests:?}");
+        assert!(
+            requests.iter().all(|it| it.starts_with("GET /v1/status?channel=a%20b HTTP/1.1\r\n")),
+            "{requests:?}"
+        );
     }
     let server =
         FakeServer::start(vec![answer("404 Not Found", r#"{"error":"no channel is called \"nope\""}"#)]);

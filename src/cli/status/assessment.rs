@@ -35,7 +35,7 @@ pub(in crate::cli) struct StoreDocument {
     pub(in crate::cli) error: Option<String>,
 }
 
-/// One channel, also `GET /v1/channels/{name}`.
+/// One channel.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct ChannelDocument {
     pub(in crate::cli) name: String,

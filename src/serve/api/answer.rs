@@ -15,6 +15,7 @@ use crate::catalog::{
 };
 use crate::channel::wire::{AsText, WireObject};
 use crate::channel::{ChannelKind, Health, Host, MemberGroup, NobodyReason, Role, Tier};
+use crate::health::MemberState;
 
 /// Keys of answers, in their order.
 const CHANNEL_KEYS: [&str; 5] = ["name", "port", "balance_strategy", "member_type", "dict_code"];
@@ -228,6 +229,9 @@ struct MemberAnswer<'r> {
     member_group_id: OrEmpty<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health_status: Option<&'static str>,
+    /// When the last probe that ended began. Not the vendor's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_check_time: Option<AsText<UnixSeconds>>,
 }
 
 /// Group.
@@ -266,7 +270,7 @@ impl<'r> MembersAnswer<'r> {
         let member = channel.members().get(place)?;
         let tag = self.resource.members.tags().get(place)?;
         let group = member.group().and_then(|name| self.groups.get(name));
-        let health = || self.verdicts.health(self.resource, place);
+        let state = self.verdicts.state(self.resource, place).filter(|_| self.shows_health);
         let ecs = member.ecs();
         Some(MemberAnswer {
             host: AsText(member.host()),
@@ -283,7 +287,8 @@ impl<'r> MembersAnswer<'r> {
             vpc_channel_id: AsText(self.resource.id),
             create_time: AsText(tag.created),
             member_group_id: OrEmpty(group.map(|(_, id)| *id)),
-            health_status: self.shows_health.then(|| Health::word(health())),
+            health_status: self.shows_health.then(|| health_of(state).word()),
+            last_check_time: state.and_then(|state| state.last.as_ref()).map(|last| AsText(last.at.into())),
         })
     }
 }
@@ -352,6 +357,11 @@ impl Serialize for Name<'_> {
     }
 }
 
+/// Unknown as long as nothing is known of a member.
+fn health_of(state: Option<&MemberState>) -> Health {
+    state.map_or(Health::Unknown, |state| state.health)
+}
+
 /// A snapshot, or none when the drivers did not answer: then everything is unknown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LiveVerdicts<'o> {
@@ -394,12 +404,8 @@ impl<'o> LiveVerdicts<'o> {
 }
 
 impl ChannelVerdicts<'_> {
-    /// The verdict on the member at a position; unknown as long as there is none.
-    pub(super) fn health(&self, resource: &Resource, place: usize) -> Health {
-        self.look(resource, place).unwrap_or_default()
-    }
-
-    fn look(&self, resource: &Resource, place: usize) -> Option<Health> {
+    /// What is known of the member at a position.
+    fn state(&self, resource: &Resource, place: usize) -> Option<&MemberState> {
         let (snapshot, entry) = self.observed?;
         let place = if Arc::ptr_eq(&entry.resource.members, &resource.members) {
             place
@@ -407,6 +413,6 @@ impl ChannelVerdicts<'_> {
             // A later call of the same batch has changed the members since.
             entry.resource.members.position(resource.members.tags().get(place)?.id)?
         };
-        Some(snapshot.state(entry.rows.get(place)?.slot)?.health)
+        snapshot.state(entry.rows.get(place)?.slot)
     }
 }
