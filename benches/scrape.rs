@@ -22,7 +22,7 @@ use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
-use vitald::testing::catalog::{Catalog, ReloadState, Snapshot, Transaction, UnixSeconds};
+use vitald::testing::catalog::{Catalog, Client, ReloadState, Snapshot, Transaction, UnixSeconds};
 use vitald::testing::probe::{Resolver, SystemLookup};
 use vitald::testing::serve::{self, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 
@@ -45,7 +45,7 @@ impl serve::DaemonHandle for Fixed {
         0
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
+    async fn reload(&self, _: Client) -> Result<ReloadSummary, ReloadFault> {
         Err(ReloadFault::Unavailable("a measurement has nothing to reload".to_owned()))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::ids::{Fresh, Id, InstanceId, UnixSeconds};
 use super::microservice::Microservice;
+use super::requester::Requesters;
 use crate::balance::{Balancer, MemberId};
 use crate::channel::{Channel, ChannelKind, Health, Member, MemberAddress, MemberGroup, MemberIdentity};
 use crate::health::schedule::OffsetNumber;
@@ -171,6 +172,8 @@ pub struct Change {
     pub after: Option<Arc<Resource>>,
     /// Whether its record changes.
     pub cause: Cause,
+    /// Who asked for it.
+    pub asked_by: Requesters,
 }
 
 /// Why something is part of a change.

@@ -18,6 +18,7 @@
 //! | `instance` | instances and their features |
 //! | `microservice` | `microservice_info`, kept and answered |
 //! | `ids` | ids and times |
+//! | `requester` | who asked for a change |
 //! | `resources` | everything as configured, with its indexes |
 //! | `transaction` | what changes together, being planned; reference channels follow |
 //! | `plan` | the calls of clients |
@@ -47,6 +48,7 @@ mod plan;
 mod preparation;
 mod query;
 mod record;
+mod requester;
 mod resources;
 mod snapshot;
 mod sorted_map;
@@ -70,6 +72,7 @@ pub use plan::{Call, ChannelPath, Reply};
 pub use preparation::Prepared;
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Paging, TextFilter};
 pub use record::ApiRecord;
+pub use requester::{Client, Requester, Requesters};
 pub use resources::Resources;
 pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;

@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::ids::Id;
 use super::instance::{Instance, Quotas};
 use super::record::ApiRecord;
+use super::requester::{Requester, Requesters};
 use super::resources::Resources;
 use crate::channel::reader::ReadContext;
 use crate::channel::{
@@ -84,6 +85,7 @@ impl ChangeSet {
             Some(held) => {
                 held.after = change.after;
                 held.cause = held.cause.max(change.cause);
+                held.asked_by.merge(&change.asked_by);
             }
             None => {
                 self.places.insert(id, self.channels.len());
@@ -109,16 +111,24 @@ pub struct Transaction<'c> {
     done: ChangeSet,
     /// Those of the attempt under way.
     current: ChangeSet,
+    /// Who asks for what is planned now.
+    asked_by: Requesters,
     context: &'c dyn ReadContext,
 }
 
 impl<'c> Transaction<'c> {
-    /// Nothing planned yet. `context` is what the rules of channels need of the
-    /// daemon's configuration.
+    /// Nothing planned yet, and the start asks for what is. `context` is what the rules of
+    /// channels need of the daemon's configuration.
     #[must_use]
     pub fn new(base: Resources, context: &'c dyn ReadContext) -> Self {
         let (done, current) = (ChangeSet::default(), ChangeSet::default());
-        Self { state: base.clone(), base, done, current, context }
+        let asked_by = Requester::Start.into();
+        Self { state: base.clone(), base, done, current, asked_by, context }
+    }
+
+    /// Says who asks for what is planned from now on.
+    pub fn set_requesters(&mut self, asked_by: Requesters) {
+        self.asked_by = asked_by;
     }
 
     /// Everything, with what was planned so far.
@@ -196,7 +206,8 @@ impl<'c> Transaction<'c> {
 
     /// Makes a channel what it is to be, as it is.
     pub(super) fn set(&mut self, id: Id, after: Option<Arc<Resource>>, cause: Cause) {
-        let change = Change { before: self.state.resource(id).cloned(), after, cause };
+        let (before, asked_by) = (self.state.resource(id).cloned(), self.asked_by.clone());
+        let change = Change { before, after, cause, asked_by };
         self.state.apply(std::slice::from_ref(&change));
         self.current.add(change);
     }

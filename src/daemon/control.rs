@@ -19,10 +19,10 @@ use super::fall;
 use super::http_server::HttpServer;
 use super::observer::{Observer, ReloadRequest};
 use super::registrar::{Reconfigured, Registrar};
-use super::reloads::{LoadSettings, LoadedConfig, PendingReload, ReloadStep, Reloads};
+use super::reloads::{LoadSettings, LoadedConfig, PendingReload, ReloadAskers, ReloadStep, Reloads};
 use super::service::{self, Ending, SignalRequest, Signals, StateLocation};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{MemberSlot, ReloadState};
+use crate::catalog::{MemberSlot, ReloadState, Requester, Requesters};
 use crate::channel::Health;
 use crate::config::Config;
 use crate::health::{Outcome, Timestamp, Transition};
@@ -103,14 +103,16 @@ impl Control {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
                 Some((driver, batch)) = self.transitions.recv() => self.handle_transitions(driver, &batch),
                 // Cancel-safe: the same.
-                Some(answer) = self.requests.recv() => self.reloads.ask(Some(answer)),
+                Some(request) = self.requests.recv() => self.reloads.ask(request),
                 // Cancel-safe: see Reloads::step.
                 step = self.reloads.step() => self.handle_reload_step(step),
                 // Cancel-safe: see Registrar::step.
                 step = self.registrar.step() => self.registrar.handle_step(step).await,
                 // Cancel-safe: a signal stays pending until it is returned.
                 request = signals.next() => match request {
-                    SignalRequest::Reload => self.reloads.ask(None),
+                    SignalRequest::Reload => {
+                        self.reloads.ask(ReloadRequest { asked_by: Requester::Signal, answer: None });
+                    }
                     SignalRequest::Stop => break Ending::Stopped,
                 },
                 // Cancel-safe: it only waits for a moment.
@@ -179,19 +181,20 @@ impl Control {
             ReloadStep::Began => service::reloading(),
             // The next turn of the loop takes it, see `take_loaded`.
             ReloadStep::Loaded => {}
-            ReloadStep::Failed(answers, fault) => self.conclude(answers, Err(fault)),
+            ReloadStep::Failed(askers, fault) => self.conclude(askers, Err(fault)),
         }
     }
 
     async fn handle_loaded(&mut self, reload: PendingReload) {
-        let PendingReload { loaded, answers } = reload;
-        let result = self.put_into_effect(loaded).await;
-        self.conclude(answers, result.map_err(|text| ReloadFault::refused(&text)));
+        let PendingReload { loaded, askers } = reload;
+        let result = self.put_into_effect(loaded, &askers.asked_by).await;
+        self.conclude(askers, result.map_err(|text| ReloadFault::refused(&text)));
     }
 
     /// Answers those who asked. The log tells what has changed: clients may ask for the
     /// same again and again.
-    fn conclude(&mut self, answers: Vec<ReloadRequest>, result: Result<Reconfigured, ReloadFault>) {
+    fn conclude(&mut self, askers: ReloadAskers, result: Result<Reconfigured, ReloadFault>) {
+        let ReloadAskers { asked_by, answers } = askers;
         let result = match result {
             Ok(reconfigured) => {
                 let now = self.observer.0.clock.now().wall;
@@ -209,6 +212,7 @@ impl Control {
                             added = summary.added,
                             removed = summary.removed,
                             restarted = summary.restarted,
+                            %asked_by,
                             "configuration reloaded"
                         );
                         summary
@@ -220,7 +224,7 @@ impl Control {
                 if self.fault.as_ref() == Some(&fault) {
                     tracing::debug!("configuration refused again, for the same reasons");
                 } else {
-                    tracing::error!("configuration refused, the old one stays in effect\n{fault}");
+                    tracing::error!(%asked_by, "configuration refused, the old one stays in effect\n{fault}");
                     self.fault = Some(fault.clone());
                 }
                 Err(fault)
@@ -233,7 +237,11 @@ impl Control {
         }
     }
 
-    async fn put_into_effect(&mut self, loaded: LoadedConfig) -> Result<Reconfigured, String> {
+    async fn put_into_effect(
+        &mut self,
+        loaded: LoadedConfig,
+        asked_by: &Requesters,
+    ) -> Result<Reconfigured, String> {
         let LoadedConfig { mut config, socket } = loaded;
         self.state.judge(&config)?;
         let (before, after) = (self.registrar.file_channels(), fall::file_channels(&config));
@@ -241,7 +249,7 @@ impl Control {
         // Bind first: an address in use refuses the reload before anything changed.
         let prepared = self.server.prepare(&config.server, config.api.as_ref(), socket);
         let prepared = prepared.map_err(|error| error.to_string())?;
-        let channels = self.registrar.reconfigure(&config).await?;
+        let channels = self.registrar.reconfigure(&config, asked_by).await?;
         if let Some(fall) = fall::large_fall(&before, &after, &config.prober) {
             tracing::warn!("{fall}");
         }

@@ -13,7 +13,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::clock::Clock;
 use super::driver::DriverRequest;
 use super::driver_pool::DriverHandle;
-use crate::catalog::{Channels, ReloadState, Snapshot};
+use crate::catalog::{Channels, Client, ReloadState, Requester, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::probe::Resolver;
 use crate::serve::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
@@ -31,7 +31,16 @@ const CONTROL_STALLED_AFTER: Duration = Duration::from_secs(10);
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the result of a reload goes.
-pub type ReloadRequest = oneshot::Sender<Result<ReloadSummary, ReloadFault>>;
+pub type ReloadAnswer = oneshot::Sender<Result<ReloadSummary, ReloadFault>>;
+
+/// Somebody asks for a reload.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Who.
+    pub asked_by: Requester,
+    /// Where the result goes; none when nobody waits for it.
+    pub answer: Option<ReloadAnswer>,
+}
 
 /// What readers of the daemon share.
 #[derive(Debug)]
@@ -151,10 +160,11 @@ impl DaemonHandle for Observer {
         u64::try_from(lost).unwrap_or(u64::MAX)
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
+    async fn reload(&self, client: Client) -> Result<ReloadSummary, ReloadFault> {
         let ended = || ReloadFault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, result) = oneshot::channel();
-        self.0.reloads.send(answer).await.map_err(|_| ended())?;
+        let request = ReloadRequest { asked_by: Requester::Reload(client), answer: Some(answer) };
+        self.0.reloads.send(request).await.map_err(|_| ended())?;
         result.await.map_err(|_| ended())?
     }
 }

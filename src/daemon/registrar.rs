@@ -25,8 +25,9 @@ use super::fall::FileChannels;
 use super::observer::Observer;
 use super::{DaemonError, process};
 use crate::catalog::{
-    Call, Catalog, ChangeSet, Channels, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot, Prepared,
-    ReloadSummary, Reply, Resources, Snapshot, Source, SourceError, Transaction, UnixSeconds,
+    Call, Catalog, ChangeSet, Channels, Client, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot,
+    Prepared, ReloadSummary, Reply, Requester, Requesters, Resources, Snapshot, Source, SourceError,
+    Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
 use crate::channel::{ClientIdentity, Host, ProbeSettings};
@@ -55,6 +56,8 @@ const SHARED_FOR: Duration = Duration::from_millis(20);
 pub struct QueuedCall {
     /// What to do.
     pub call: Call,
+    /// Who asks for it.
+    pub client: Client,
     /// Told once it is durable and in effect, or refused.
     pub answer: oneshot::Sender<Result<Reply, Fault>>,
 }
@@ -275,10 +278,15 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it cannot be; nothing has changed then.
-    pub async fn reconfigure(&mut self, config: &Config) -> Result<Reconfigured, String> {
+    pub async fn reconfigure(
+        &mut self,
+        config: &Config,
+        asked_by: &Requesters,
+    ) -> Result<Reconfigured, String> {
         let context = Arc::new(ConfigContext::of(config));
         let base = self.catalog.channels().resources.clone();
         let mut transaction = Transaction::new(base, &*context);
+        transaction.set_requesters(asked_by.clone());
         if let (Some(api), Some(calls)) = (&config.api, &self.api) {
             if (&api.project, &api.instances) != (&calls.fixed.0, &calls.fixed.1) {
                 return Err("[api.project] or [[api.instances]] changed, which takes a restart of vitald; \
@@ -394,7 +402,8 @@ fn plan(
     calls: Vec<QueuedCall>,
 ) -> BatchStep {
     let mut transaction = Transaction::new(base, context);
-    let planned = calls.into_iter().map(|QueuedCall { call, answer }| {
+    let planned = calls.into_iter().map(|QueuedCall { call, client, answer }| {
+        transaction.set_requesters(Requester::Call(client).into());
         let reply = transaction.plan(&call, &mut fresh);
         (answer, reply)
     });
@@ -468,10 +477,10 @@ impl ApiBackend for Backend {
         Arc::clone(&self.observer.0.channels.borrow())
     }
 
-    async fn write(&self, call: Call) -> Result<Reply, Fault> {
+    async fn write(&self, call: Call, client: Client) -> Result<Reply, Fault> {
         let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
         let (answer, reply) = oneshot::channel();
-        self.calls.send(QueuedCall { call, answer }).await.map_err(|_| ended())?;
+        self.calls.send(QueuedCall { call, client, answer }).await.map_err(|_| ended())?;
         reply.await.map_err(|_| ended())?
     }
 

@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::http_server::{self, BoundSocket};
-use super::observer::ReloadRequest;
+use super::observer::{ReloadAnswer, ReloadRequest};
+use crate::catalog::Requesters;
 use crate::channel::VerifyCertificate;
 use crate::config::{self, Config, Diagnostics, LoadProgress};
 use crate::probe;
@@ -110,12 +111,29 @@ pub struct Reloads {
     load: LoadConfig,
     settings: LoadSettings,
     stage: ReloadStage,
-    /// Who gets the next load. None: nobody has asked for one. Those that have gone are
-    /// dropped, so there are no more than there are connections.
-    waiting: Option<Vec<ReloadRequest>>,
+    /// Who gets the next load. None: nobody has asked for one.
+    waiting: Option<ReloadAskers>,
     abandoned: Vec<AbandonedLoad>,
     /// No load begins before this moment.
     next: Instant,
+}
+
+/// Everybody who asked for a reload.
+#[derive(Debug)]
+pub struct ReloadAskers {
+    /// Who they are, those among them who have gone meanwhile.
+    pub asked_by: Requesters,
+    /// Where the result goes. Those who have gone are dropped, so there are no more than
+    /// there are connections.
+    pub answers: Vec<ReloadAnswer>,
+}
+
+impl ReloadAskers {
+    fn join(&mut self, later: Self) {
+        self.asked_by.merge(&later.asked_by);
+        self.answers.retain(|answer| !answer.is_closed());
+        self.answers.extend(later.answers);
+    }
 }
 
 /// How far the reload under way is.
@@ -128,7 +146,7 @@ enum ReloadStage {
 
 /// A thread that reads the configuration.
 struct RunningLoad {
-    answers: Vec<ReloadRequest>,
+    askers: ReloadAskers,
     thread: LoadThread,
     progress: LoadProgress,
     deadline: Instant,
@@ -146,8 +164,8 @@ struct AbandonedLoad {
 pub struct PendingReload {
     /// What was loaded.
     pub loaded: LoadedConfig,
-    /// Who is told of the result.
-    pub answers: Vec<ReloadRequest>,
+    /// Who asked for it, and is told of the result.
+    pub askers: ReloadAskers,
 }
 
 /// What happened to reloads.
@@ -157,7 +175,7 @@ pub enum ReloadStep {
     /// A load has ended well: [`Reloads::take_loaded`] has it.
     Loaded,
     /// A load has failed, or what it gave was not put into effect in time.
-    Failed(Vec<ReloadRequest>, ReloadFault),
+    Failed(ReloadAskers, ReloadFault),
 }
 
 impl Reloads {
@@ -168,11 +186,13 @@ impl Reloads {
         Self { load, settings, stage, waiting: None, abandoned: Vec::new(), next }
     }
 
-    /// Asks for a reload. None: nobody waits for the result.
-    pub fn ask(&mut self, answer: Option<ReloadRequest>) {
-        let waiting = self.waiting.get_or_insert_default();
-        waiting.retain(|answer| !answer.is_closed());
-        waiting.extend(answer);
+    /// Asks for a reload.
+    pub fn ask(&mut self, ReloadRequest { asked_by, answer }: ReloadRequest) {
+        let asker = ReloadAskers { asked_by: asked_by.into(), answers: answer.into_iter().collect() };
+        match &mut self.waiting {
+            Some(waiting) => waiting.join(asker),
+            None => self.waiting = Some(asker),
+        }
     }
 
     /// From the next load on, these hold.
@@ -211,29 +231,32 @@ impl Reloads {
         };
         self.next = Instant::now() + PAUSE;
         match (std::mem::replace(&mut self.stage, ReloadStage::Idle), ended) {
-            (ReloadStage::Idle, _) => self.begin(),
+            (ReloadStage::Idle, _) => match self.waiting.take() {
+                Some(askers) => self.begin(askers),
+                // Without askers the wait above does not end.
+                None => std::future::pending().await,
+            },
             (ReloadStage::Loading(load), None) => self.abandon(load),
             (ReloadStage::Loading(load), Some(Ok(Ok(loaded)))) => {
-                let reload = PendingReload { loaded, answers: load.answers };
+                let reload = PendingReload { loaded, askers: load.askers };
                 self.stage = ReloadStage::Loaded(Box::new(reload), load.deadline);
                 ReloadStep::Loaded
             }
-            (ReloadStage::Loading(load), Some(Ok(Err(fault)))) => ReloadStep::Failed(load.answers, fault),
+            (ReloadStage::Loading(load), Some(Ok(Err(fault)))) => ReloadStep::Failed(load.askers, fault),
             (ReloadStage::Loading(load), Some(Err(error))) => {
                 let fault = format!("reading the configuration failed: {error}");
-                ReloadStep::Failed(load.answers, ReloadFault::Unavailable(fault))
+                ReloadStep::Failed(load.askers, ReloadFault::Unavailable(fault))
             }
             (ReloadStage::Loaded(reload, _), _) => {
                 let fault = "a change through the API waits for the store, and this reload has waited for it in \
                              vain: see whether the disk under the state directory answers";
-                ReloadStep::Failed(reload.answers, ReloadFault::Unavailable(fault.to_owned()))
+                ReloadStep::Failed(reload.askers, ReloadFault::Unavailable(fault.to_owned()))
             }
         }
     }
 
-    fn begin(&mut self) -> ReloadStep {
+    fn begin(&mut self, askers: ReloadAskers) -> ReloadStep {
         self.abandoned.retain(|load| !load.thread.is_finished());
-        let answers = self.waiting.take().unwrap_or_default();
         if self.abandoned.len() >= ABANDONED_AT_MOST {
             let places: Vec<&str> = self.abandoned.iter().map(|load| &*load.place).collect();
             let fault = format!(
@@ -242,24 +265,26 @@ impl Reloads {
                 places.len(),
                 places.join(" and ")
             );
-            return ReloadStep::Failed(answers, ReloadFault::Unavailable(fault));
+            return ReloadStep::Failed(askers, ReloadFault::Unavailable(fault));
         }
         let progress = LoadProgress::default();
         let (load, place, socket) = (Arc::clone(&self.load), progress.clone(), self.settings.socket.clone());
         let thread = tokio::task::spawn_blocking(move || load(&place, socket.as_deref()));
         let deadline = Instant::now() + self.settings.within;
-        self.stage = ReloadStage::Loading(RunningLoad { answers, thread, progress, deadline });
+        self.stage = ReloadStage::Loading(RunningLoad { askers, thread, progress, deadline });
         ReloadStep::Began
     }
 
     /// Those who wait are refused too: what they ask for would hang at the same place.
     fn abandon(&mut self, load: RunningLoad) -> ReloadStep {
-        let RunningLoad { mut answers, thread, progress, .. } = load;
-        answers.extend(self.waiting.take().unwrap_or_default());
+        let RunningLoad { mut askers, thread, progress, .. } = load;
+        if let Some(waiting) = self.waiting.take() {
+            askers.join(waiting);
+        }
         let place = place_words(&progress);
         let fault = slow_load(self.settings.within, &place);
         self.abandoned.push(AbandonedLoad { thread, place });
-        ReloadStep::Failed(answers, ReloadFault::Unavailable(fault))
+        ReloadStep::Failed(askers, ReloadFault::Unavailable(fault))
     }
 }
 
@@ -316,6 +341,7 @@ mod tests {
     use tokio::time::{advance, timeout};
 
     use super::*;
+    use crate::catalog::{Client, Requester};
     use crate::serve::ReloadSummary;
 
     const WITHIN: Duration = Duration::from_secs(30);
@@ -342,7 +368,8 @@ mod tests {
 
         fn ask(&mut self) -> oneshot::Receiver<Result<ReloadSummary, ReloadFault>> {
             let (answer, result) = oneshot::channel();
-            self.reloads.ask(Some(answer));
+            let asked_by = Requester::Reload(Client { name: "ops@local".into(), request_id: "1".into() });
+            self.reloads.ask(ReloadRequest { asked_by, answer: Some(answer) });
             result
         }
 
@@ -360,7 +387,7 @@ mod tests {
 
     fn refused(step: ReloadStep) -> (usize, String) {
         match step {
-            ReloadStep::Failed(answers, fault) => (answers.len(), fault.to_string()),
+            ReloadStep::Failed(askers, fault) => (askers.answers.len(), fault.to_string()),
             ReloadStep::Began | ReloadStep::Loaded => panic!("not refused"),
         }
     }
@@ -373,12 +400,12 @@ mod tests {
         let go_on = hanging.begin().await;
         let _others: Vec<_> = (0..100).map(|_| hanging.ask()).collect();
         drop(hanging.ask());
-        hanging.reloads.ask(None);
+        hanging.reloads.ask(ReloadRequest { asked_by: Requester::Signal, answer: None });
         assert!(hanging.is_quiet().await, "the first load still runs");
         go_on.send(Ok(())).unwrap();
         assert!(matches!(hanging.reloads.step().await, ReloadStep::Loaded));
         assert!(hanging.is_quiet().await, "no load begins while one waits to be in effect");
-        assert_eq!(hanging.reloads.take_loaded().unwrap().answers.len(), 1);
+        assert_eq!(hanging.reloads.take_loaded().unwrap().askers.answers.len(), 1);
         assert!(hanging.is_quiet().await, "nor before a pause");
         let go_on = hanging.begin().await;
         go_on.send(Err(ReloadFault::Unavailable("no".to_owned()))).unwrap();

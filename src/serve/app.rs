@@ -17,7 +17,7 @@ use super::http::PageError;
 use super::peer::{ConnectionInfo, PlaceKind};
 use super::stream::{TextWriter, Writers};
 pub use crate::catalog::ReloadSummary;
-use crate::catalog::{Channels, Entry, Snapshot};
+use crate::catalog::{Channels, Client, Entry, Snapshot};
 
 /// What the handlers of the pages share.
 #[derive(Debug, Clone)]
@@ -93,11 +93,12 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// Log lines that were dropped because they were not read in time, since the start.
     fn lost_log_lines(&self) -> u64;
 
-    /// Reads the configuration again and puts it into effect, all or nothing.
+    /// Reads the configuration again and puts it into effect, all or nothing, because a
+    /// client asked for it.
     ///
     /// # Errors
     /// Why the new configuration is not in effect; the old one stays.
-    fn reload(&self) -> impl Future<Output = Result<ReloadSummary, ReloadFault>> + Send;
+    fn reload(&self, client: Client) -> impl Future<Output = Result<ReloadSummary, ReloadFault>> + Send;
 }
 
 /// Why a reload changed nothing. Its text shows people everything.

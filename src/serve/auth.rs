@@ -25,3 +25,4 @@ mod tokens;
 
 pub use self::gate::{AuthGate, require};
 pub use self::identity::Identity;
+pub(super) use self::identity::client_of;

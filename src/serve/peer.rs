@@ -27,6 +27,8 @@ pub struct ConnectionInfo {
     pub transport: Transport,
     /// Which place the connection has.
     pub place: PlaceKind,
+    /// Of the Unix socket: the user whose process is the other end, if the system says.
+    pub user_id: Option<u32>,
 }
 
 /// The other end of a connection.
@@ -67,17 +69,19 @@ impl ConnectionInfo {
             local: local.map(|local| local.ip().to_canonical()),
             transport,
             place: PlaceKind::Regular,
+            user_id: None,
         }
     }
 
-    /// A connection over the Unix socket.
-    pub(super) fn socket() -> Self {
+    /// A connection over the Unix socket, from a process of that user.
+    pub(super) fn socket(user_id: Option<u32>) -> Self {
         Self {
             peer: PeerAddress::UnixSocket,
             network: PeerNetwork::Local,
             local: None,
             transport: Transport::Plain,
             place: PlaceKind::Regular,
+            user_id,
         }
     }
 
@@ -86,6 +90,16 @@ impl ConnectionInfo {
     pub fn of(extensions: &Extensions) -> Self {
         let unknown = Self::network((Ipv4Addr::UNSPECIFIED, 0).into(), None, Transport::Plain);
         extensions.get().copied().unwrap_or(unknown)
+    }
+
+    /// The other end as the log names it: `192.0.2.7`, `local socket (uid 1000)`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (self.peer, self.user_id) {
+            (PeerAddress::Network(address), _) => address.to_canonical().to_string(),
+            (PeerAddress::UnixSocket, Some(user_id)) => format!("local socket (uid {user_id})"),
+            (PeerAddress::UnixSocket, None) => "local socket".to_owned(),
+        }
     }
 
     /// Whether the other end is on this machine, as far as can be told: a loopback

@@ -16,7 +16,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::app::{App, DaemonHandle, ReloadFault};
-use super::auth::AuthGate;
+use super::auth::{AuthGate, client_of};
 use super::guard::Access;
 use super::http::{BodyReader, PageError, SMALL_BODY, json_line};
 use super::peer::{ConnectionInfo, PeerAddress};
@@ -39,25 +39,26 @@ pub(super) async fn reload<S: DaemonHandle>(
     Extension(may_reload): Extension<MayReload>,
     request: Request,
 ) -> Result<Response, PageError> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let ConnectionInfo { peer, network, .. } = ConnectionInfo::of(&parts.extensions);
     if peer != PeerAddress::UnixSocket {
-        may_reload.admit(&parts).await?;
+        may_reload.admit(&mut parts).await?;
     }
     // A body means nothing here, but one that breaks the rules of chunks may be read in
     // another way by a proxy: nothing is done for such a request.
     BodyReader::of_unproven().read_secret(body, SMALL_BODY, network).await.map_err(|_| {
         PageError::new(StatusCode::BAD_REQUEST, "the body did not arrive whole: a reload takes none")
     })?;
-    let summary = app.daemon.reload().await.map_err(|fault| match (fault, peer) {
-        (ReloadFault::Refused { full, .. }, PeerAddress::UnixSocket) => {
-            PageError::new(StatusCode::UNPROCESSABLE_ENTITY, &*full)
-        }
-        (ReloadFault::Refused { brief, .. }, PeerAddress::Network(_)) => {
-            PageError::new(StatusCode::UNPROCESSABLE_ENTITY, &*brief)
-        }
-        (ReloadFault::Unavailable(text), _) => PageError::new(StatusCode::SERVICE_UNAVAILABLE, text),
-    })?;
+    let summary =
+        app.daemon.reload(client_of(&mut parts.extensions)).await.map_err(|fault| match (fault, peer) {
+            (ReloadFault::Refused { full, .. }, PeerAddress::UnixSocket) => {
+                PageError::new(StatusCode::UNPROCESSABLE_ENTITY, &*full)
+            }
+            (ReloadFault::Refused { brief, .. }, PeerAddress::Network(_)) => {
+                PageError::new(StatusCode::UNPROCESSABLE_ENTITY, &*brief)
+            }
+            (ReloadFault::Unavailable(text), _) => PageError::new(StatusCode::SERVICE_UNAVAILABLE, text),
+        })?;
     let body = json!({
         "result": "reloaded",
         "channels": summary.channels,
@@ -70,16 +71,22 @@ pub(super) async fn reload<S: DaemonHandle>(
 }
 
 impl MayReload {
-    /// Whether a request that came over TCP may reload; if not, what to do instead.
-    async fn admit(&self, parts: &Parts) -> Result<(), PageError> {
+    /// Whether a request that came over TCP may reload; if not, what to do instead. Whoever
+    /// has proved who they are is noted among the extensions.
+    async fn admit(&self, parts: &mut Parts) -> Result<(), PageError> {
         let forbidden = |remedy| PageError::new(StatusCode::FORBIDDEN, remedy);
         refuse_other_sites(&parts.headers).map_err(forbidden)?;
         match self {
             Self::ThisMachine(access) => admit_local(parts, access).map_err(forbidden),
-            Self::Administrators(gate) => gate.admit_administrator(parts).await.map_err(|fault| {
-                let (status, _) = fault.answer();
-                PageError::new(status, format!("{fault} A reload over TCP takes an administrator's login"))
-            }),
+            Self::Administrators(gate) => {
+                let admitted = gate.admit_administrator(parts).await;
+                parts.extensions.insert(admitted.map_err(|fault| {
+                    let (status, _) = fault.answer();
+                    let remedy = "A reload over TCP takes an administrator's login";
+                    PageError::new(status, format!("{fault} {remedy}"))
+                })?);
+                Ok(())
+            }
         }
     }
 }

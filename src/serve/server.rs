@@ -105,7 +105,8 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Incoming::Unix(stream), ConnectionInfo::socket()))
+                let user_id = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Incoming::Unix(stream), ConnectionInfo::socket(user_id)))
             }
         }
     }

@@ -18,8 +18,8 @@ use vitald::channel::{Channel, Health};
 use vitald::health::snapshot::PAGE;
 use vitald::health::{DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, Timestamp};
 use vitald::testing::catalog::{
-    Call, Catalog, Channels, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply, Resources,
-    Snapshot, Transaction, UnixSeconds,
+    Call, Catalog, Channels, Client, Fault, FeatureName, Fresh, Id, Project, Quotas, ReloadState, Reply,
+    Resources, Snapshot, Transaction, UnixSeconds,
 };
 use vitald::testing::config::api::{FeatureSwitch, InstanceSettings};
 use vitald::testing::probe::{Resolver, SystemLookup};
@@ -161,7 +161,7 @@ impl ApiBackend for Memory {
         Arc::clone(self.catalog().channels())
     }
 
-    async fn write(&self, call: Call) -> Result<Reply, Fault> {
+    async fn write(&self, call: Call, _: Client) -> Result<Reply, Fault> {
         let mut catalog = self.catalog();
         let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
         let reply = transaction.plan(&call, &mut Clock(NOW))?;

@@ -15,11 +15,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::catalog::{
-    Call, ChannelFilter, ChannelPath, Channels, Fault, InstanceFilter, MemberFilter, Paging, PathFamily,
-    Reply, Snapshot, TextFilter,
+    Call, ChannelFilter, ChannelPath, Channels, Client, Fault, InstanceFilter, MemberFilter, Paging,
+    PathFamily, Reply, Snapshot, TextFilter,
 };
 use crate::channel::ChannelKind;
 use crate::serve::app::SnapshotError;
+use crate::serve::auth::client_of;
 use crate::serve::http::{BodyError, BodyReader, ErrorForm, VendorError, WholeBody, json};
 use crate::serve::peer::ConnectionInfo;
 
@@ -32,11 +33,11 @@ pub trait ApiBackend: Clone + Send + Sync + 'static {
     /// The channels as of the last durable change.
     fn channels(&self) -> Arc<Channels>;
 
-    /// Does a call: durable and in effect before this returns, or not at all.
+    /// Does a client's call: durable and in effect before this returns, or not at all.
     ///
     /// # Errors
     /// Why it was refused.
-    fn write(&self, call: Call) -> impl Future<Output = Result<Reply, Fault>> + Send;
+    fn write(&self, call: Call, client: Client) -> impl Future<Output = Result<Reply, Fault>> + Send;
 
     /// The live verdicts; one snapshot may serve requests that come together.
     ///
@@ -65,6 +66,8 @@ pub(super) struct ApiRequest {
     ids: RawPathParams,
     pub(super) query: ApiQuery,
     pub(super) body: WholeBody,
+    /// Who sends it.
+    pub(super) client: Client,
 }
 
 /// Why a request got no further, as an answer.
@@ -110,7 +113,8 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
                 api.bodies.read(body, network).await.map_err(ApiError::Body)?
             }
         };
-        Ok(Self { family: api.family, ids, query: ApiQuery::read(head.uri.query()), body })
+        let query = ApiQuery::read(head.uri.query());
+        Ok(Self { family: api.family, ids, query, body, client: client_of(&mut head.extensions) })
     }
 }
 

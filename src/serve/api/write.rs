@@ -31,7 +31,7 @@ pub(super) fn write<B: ApiBackend>(
         let make = make.clone();
         Box::pin(async move {
             let body = read_json(request.body.bytes.clone()).await?;
-            let outcome = api.backend.write(make(&request, body)?).await;
+            let outcome = api.backend.write(make(&request, body)?, request.client.clone()).await;
             let outcome = outcome.map_err(|fault| ApiError::Refused(fault, request.family))?;
             show(&api.backend, outcome, status).await
         })

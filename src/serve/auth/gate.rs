@@ -187,9 +187,10 @@ impl AuthGate {
 
     /// Lets an administrator pass who asks something of the daemon itself. Such a request
     /// has no body. A failure has waited already.
-    pub(in crate::serve) async fn admit_administrator(&self, parts: &Parts) -> Result<(), AuthFault> {
-        match self.check(parts, &[]).await?.role {
-            AccountRole::Admin => Ok(()),
+    pub(in crate::serve) async fn admit_administrator(&self, parts: &Parts) -> Result<Identity, AuthFault> {
+        let identity = self.check(parts, &[]).await?;
+        match identity.role {
+            AccountRole::Admin => Ok(identity),
             AccountRole::Viewer => Err(AuthFault::Forbidden),
         }
     }

@@ -10,14 +10,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::http::{Method, StatusCode};
+use axum::http::{Extensions, Method, StatusCode};
 use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 
 use super::signature::{SignatureFault, hex};
+use crate::catalog::Client;
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
 use crate::serve::http::{BodyError, NO_PLACE, NO_PLACE_TEXT, RequestId, VendorError, json, say_no_place};
+use crate::serve::peer::ConnectionInfo;
 
 /// The domain of the project when there are no users.
 const DEFAULT_DOMAIN: &str = "local";
@@ -60,6 +62,18 @@ impl fmt::Display for Principal {
             Self::LocalSocket => formatter.write_str("local socket"),
         }
     }
+}
+
+/// Who sent a request, as changes that it asks for are attributed: who has proved who they
+/// are, the Unix socket with its user, or else where the request came from.
+pub(in crate::serve) fn client_of(extensions: &mut Extensions) -> Client {
+    let connection = ConnectionInfo::of(extensions);
+    let principal = extensions.get::<Identity>().map(|identity| &identity.principal);
+    let name = match principal {
+        Some(principal @ (Principal::User { .. } | Principal::AccessKey(_))) => principal.to_string(),
+        Some(Principal::LocalSocket) | None => connection.name(),
+    };
+    Client { name: name.into(), request_id: RequestId::of(extensions).0 }
 }
 
 /// What a request wants of a project.

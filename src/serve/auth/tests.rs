@@ -114,7 +114,7 @@ async fn others_are_answered_in_the_vendors_form() {
     assert!(text.contains("APIG.1000"), "{text}");
 
     let mut local = Request::get(&own).body(Body::empty()).expect("a request");
-    local.extensions_mut().insert(ConnectionInfo::socket());
+    local.extensions_mut().insert(ConnectionInfo::socket(None));
     assert_eq!(send(local).await.2, "local socket ");
 }
 

@@ -23,8 +23,8 @@ fn parts(peer: &str, headers: &[(&'static str, &str)]) -> Parts {
     request.body(axum::body::Body::empty()).expect("a request").into_parts().0
 }
 
-async fn verdict(may_reload: &MayReload, parts: Parts) -> Result<(), (u16, String)> {
-    let admitted = may_reload.admit(&parts).await;
+async fn verdict(may_reload: &MayReload, mut parts: Parts) -> Result<(), (u16, String)> {
+    let admitted = may_reload.admit(&mut parts).await;
     admitted.map_err(|error| (error.status.as_u16(), error.text))
 }
 

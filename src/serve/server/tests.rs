@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use hyper_util::rt::TokioIo;
 
 use super::*;
-use crate::catalog::Snapshot;
+use crate::catalog::{Client, Snapshot};
 use crate::serve::app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 use crate::serve::fixture;
 
@@ -63,7 +63,7 @@ impl DaemonHandle for Fake {
         17
     }
 
-    async fn reload(&self) -> Result<ReloadSummary, ReloadFault> {
+    async fn reload(&self, _: Client) -> Result<ReloadSummary, ReloadFault> {
         self.0.reload.clone()
     }
 }
@@ -281,7 +281,7 @@ async fn over_the_socket_a_refusal_has_its_excerpts() {
     let fault = ReloadFault::Refused { full: "error[E005]: a line of the file".into(), brief: "E005".into() };
     let answers = Answers { reload: Err(fault), ..Answers::new(fixture::snapshot()) };
     let router = crate::serve::router(Fake(Arc::new(answers)), &Access::default());
-    let connection = ConnectionInfo::socket();
+    let connection = ConnectionInfo::socket(None);
     let request = Request::post("/v1/reload").extension(connection).body(axum::body::Body::empty());
     let service = hyper_util::service::TowerToHyperService::new(router);
     let response = hyper::service::Service::call(&service, request.expect("a request")).await;

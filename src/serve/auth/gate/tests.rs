@@ -153,7 +153,7 @@ async fn the_local_socket_needs_no_credentials_but_hears_them() {
     let (gate, _) = gate_of(&api());
     let local = |headers: &[(&str, &str)]| {
         let mut parts = parts(headers);
-        parts.extensions.insert(ConnectionInfo::socket());
+        parts.extensions.insert(ConnectionInfo::socket(None));
         parts
     };
     let identity = gate.check(&local(&[]), b"").await.expect("let in");

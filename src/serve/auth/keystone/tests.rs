@@ -238,7 +238,9 @@ async fn discovery_names_the_address_that_was_asked() {
         assert_eq!(href(hosts).await, "http://127.0.0.1:9650/v3/", "{hosts:?}");
     }
     let mut request = axum::http::Request::get("/v3/").body(Body::empty()).expect("a request");
-    request.extensions_mut().insert(ConnectionInfo { transport: Transport::Tls, ..ConnectionInfo::socket() });
+    request
+        .extensions_mut()
+        .insert(ConnectionInfo { transport: Transport::Tls, ..ConnectionInfo::socket(None) });
     let response = TowerToHyperService::new(router.clone()).call(request).await.expect("infallible");
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     assert!(String::from_utf8_lossy(&bytes).contains("https://127.0.0.1:9650/v3/"));
