@@ -204,8 +204,17 @@ pub fn nearest<'w>(written: &str, known: &[&'w str]) -> Option<&'w str> {
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, word)| *distance <= (word.len().min(plain.len()) / 3).min(3))
         .map(|(_, word)| word);
-    by_distance
-        .or_else(|| known.iter().copied().find(|word| is_part_of(&plain, word) || is_part_of(word, &plain)))
+    // A part of several says nothing; and what says more than a key says something else:
+    // `health_port` is not `port`.
+    let mut longer = known.iter().copied().filter(|word| is_part_of(&plain, word));
+    by_distance.or_else(|| longer.next().filter(|_| longer.next().is_none()))
+}
+
+/// Whether what was written is like one of these words, or has one of them in it.
+pub fn is_like(written: &str, known: &[&str]) -> bool {
+    let plain = written.to_ascii_lowercase().replace('-', "_");
+    nearest(written, known).is_some()
+        || plain.len() <= 64 && known.iter().any(|word| is_part_of(word, &plain) || is_part_of(&plain, word))
 }
 
 /// Whether `part` is, but for a slip, the first or last words of `whole`.
@@ -235,6 +244,9 @@ mod tests {
             ("treshold_normal", Some("threshold_normal")),
             ("weight", Some("member_group_weight")),
             ("color", None),
+            ("health_port", None),
+            ("port_name", None),
+            ("threshold", Some("threshold_normal")),
             ("", None),
             ("x", None),
         ];

@@ -13,7 +13,7 @@ use toml_parser::lexer::{Token, TokenKind};
 
 use super::settings;
 use crate::channel::reader;
-use crate::channel::violation::{credentials_of, nearest};
+use crate::channel::violation::{credentials_of, is_like};
 
 /// Keys whose values are secrets, or hold some. Of a header no value is shown, because
 /// many are keys to something, marked or not.
@@ -237,7 +237,7 @@ impl<'t> Masker<'t> {
             let known = || reader::KNOWN_KEYS.iter().chain(&settings::KNOWN_KEYS);
             let is_another = || known().any(|(_, keys)| keys.contains(&plain.as_str()));
             SECRET_KEYS.contains(&plain.as_str())
-                || (!plain.ends_with("_file") && !is_another() && nearest(&plain, &SECRET_KEYS).is_some())
+                || (!plain.ends_with("_file") && !is_another() && is_like(&plain, &SECRET_KEYS))
         })
     }
 }

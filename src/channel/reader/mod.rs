@@ -14,6 +14,7 @@
 //! | `context` | what the rules know besides the document, and where violations go |
 
 mod context;
+mod foreign_keys;
 mod health_check;
 mod members;
 mod options;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::super::document::{Kind, Map, Place, Value};
 use super::super::violation::{FieldPath, PathSegment, Rule, Violation, list, nearest, quoted};
 use super::context::{Dialect, ViolationLog};
+use super::foreign_keys::{self, ForeignRemedy};
 
 /// The way from the document's root to a value. Becomes a [`FieldPath`] only
 /// when a rule is broken: a clean document allocates no paths.
@@ -129,13 +130,10 @@ impl<'d> TableReader<'d> {
             if known.contains(&key) {
                 continue;
             }
-            let remedy = special(key).unwrap_or_else(|| match nearest(key, known) {
-                Some(near) => {
-                    log.meant.insert(Trail::Key(&self.trail, near).to_path());
-                    format!("did you mean `{near}`?")
-                }
-                None => format!("the keys here are {}", list(known)),
-            });
+            let (remedy, meant) = self.remedy_of_unknown(key, known, special);
+            if let Some(meant) = meant {
+                log.meant.insert(Trail::Key(&self.trail, meant).to_path());
+            }
             log.report(Violation {
                 rule: Rule::UnknownKey,
                 path: Trail::Key(&self.trail, key).to_path(),
@@ -144,6 +142,29 @@ impl<'d> TableReader<'d> {
                 remedy,
                 related: None,
             });
+        }
+    }
+
+    /// What to do about an unknown key, and the key of this table that was meant: what
+    /// other tools call so comes before what is merely spelled alike.
+    fn remedy_of_unknown<'k>(
+        &self,
+        key: &str,
+        known: &[&'k str],
+        special: &dyn Fn(&str) -> Option<String>,
+    ) -> (String, Option<&'k str>) {
+        if let Some(remedy) = special(key) {
+            return (remedy, None);
+        }
+        if let Some(ForeignRemedy { text, meant }) = foreign_keys::remedy_of(key, self.noun, known) {
+            return (text, meant);
+        }
+        // `member_port` of a member is its `port`.
+        let own = key.strip_prefix(self.noun).and_then(|rest| rest.strip_prefix('_'));
+        let near = known.iter().copied().find(|word| Some(*word) == own).or_else(|| nearest(key, known));
+        match near {
+            Some(near) => (format!("did you mean `{near}`?"), Some(near)),
+            None => (format!("the keys here are {}", list(known)), None),
         }
     }
 
