@@ -269,8 +269,10 @@ pub struct ProbeTrace {
 /// One TLS handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsTrace {
-    /// The name that was sent (SNI) or, for an address, only checked.
+    /// The name or address that the certificate is checked for, where it is verified.
     pub server_name: String,
+    /// Whether that name was sent (SNI); an address never is.
+    pub sni: SentName,
     /// `TLSv1.3`; none when the handshake did not get so far.
     pub version: Option<String>,
     /// The cipher suite.
@@ -284,6 +286,16 @@ pub struct TlsTrace {
     pub unproven_key: Option<String>,
     /// What the prober offered.
     pub offer: TlsOffer,
+}
+
+/// Whether a handshake tells the member which name it is asked for (SNI, RFC 6066, section 3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SentName {
+    /// It does not: the member is called by an address.
+    #[default]
+    NotSent,
+    /// It does.
+    Sent,
 }
 
 /// What a prober offers in its ClientHello, by the names of the RFCs.

@@ -9,10 +9,11 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{self, SendAncillaryBuffer, SendFlags};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Error, ProtocolVersion};
 use tokio::io::Interest;
 
-use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress};
+use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress, SentName};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
 use super::socket;
 use super::tls::failure::{self, Situation};
@@ -53,6 +54,10 @@ impl HttpsExchange {
         if let Some(trace) = &mut progress.trace {
             let tls = trace.tls.get_or_insert_default();
             tls.server_name = name.to_str().into_owned();
+            tls.sni = match name {
+                ServerName::DnsName(_) => SentName::Sent,
+                _ => SentName::NotSent,
+            };
             tls.offer = plan.offer();
         }
         match ClientConnection::new(plan.config(), name) {

@@ -40,7 +40,7 @@ mod socket;
 pub mod stall;
 mod tls;
 
-pub use finding::{CertificateTrace, ProbeTrace, TlsOffer, TlsTrace};
+pub use finding::{CertificateTrace, ProbeTrace, SentName, TlsOffer, TlsTrace};
 #[cfg(feature = "fuzzing")]
 pub use http::fuzzing;
 pub use machine::{explain, run, run_within};

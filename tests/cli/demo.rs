@@ -73,6 +73,7 @@ fn explain_the_https_backend(url: &str) {
     let Outcome { stdout, .. } = vitald(&["probe", &target, "--explain"]).expect_code(0);
     for part in [
         "tls          TLS 1.3",
+        ", no server name sent: 127.0.0.1 is an address",
         "certificate  subject",
         "demo.vitald.internal",
         "outcome      success: 200 OK",
@@ -81,7 +82,8 @@ fn explain_the_https_backend(url: &str) {
     }
     let arguments = ["probe", &target, "--explain", "--verify", "--server-name", "demo.vitald.internal"];
     let Outcome { stdout, .. } = vitald(&arguments).expect_code(1);
-    for part in ["refused: ", "outcome      failure (tls_certificate)"] {
+    for part in [", server name demo.vitald.internal", "refused: ", "outcome      failure (tls_certificate)"]
+    {
         assert!(stdout.contains(part), "{part}:\n{stdout}");
     }
 }

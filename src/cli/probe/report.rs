@@ -8,7 +8,7 @@ use super::round::Probed;
 use crate::cli::console::{Colour, Tone, milliseconds, paint};
 use crate::cli::table::{Columns, Side, TableCell};
 use crate::health::{Outcome, Report};
-use crate::probe::{CertificateTrace, ProbeTrace, TlsOffer, TlsTrace};
+use crate::probe::{CertificateTrace, ProbeTrace, SentName, TlsOffer, TlsTrace};
 
 /// How many probes succeeded, failed and were inconclusive.
 fn tally(results: &[Probed]) -> [usize; 3] {
@@ -168,7 +168,11 @@ fn block(result: &Probed, colour: Colour) -> String {
 fn tls_lines(lines: &mut Lines, tls: &TlsTrace, duration: Option<Duration>) {
     let version = tls.version.as_deref().unwrap_or("no handshake");
     let cipher = tls.cipher.as_deref().map(|cipher| format!(", {cipher}")).unwrap_or_default();
-    lines.step("tls", &format!("{version}{cipher}, server name {}", tls.server_name), Some(duration));
+    let name = match tls.sni {
+        SentName::Sent => format!("server name {}", tls.server_name),
+        SentName::NotSent => format!("no server name sent: {} is an address", tls.server_name),
+    };
+    lines.step("tls", &format!("{version}{cipher}, {name}"), Some(duration));
     if let Some(certificate) = &tls.certificate {
         let CertificateTrace { subject, issuer, names, not_before, not_after } = certificate;
         lines.step("certificate", &format!("subject {subject}"), None);
@@ -237,6 +241,7 @@ fn explanation_document(explanation: &ProbeTrace) -> Value {
         "peer": peer.map(|address| address.to_string()),
         "tls": tls.as_ref().map(|tls| json!({
             "server_name": tls.server_name,
+            "server_name_sent": tls.sni == SentName::Sent,
             "version": tls.version,
             "cipher": tls.cipher,
             "verification_error": tls.verification_error,
