@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::entry::{Entry, MemberRow, MemberSlot};
+use super::entry::{Entry, MemberSlot};
 use super::ids::Id;
 use super::resources::Resources;
 use super::sorted_map::SortedMap;
@@ -168,7 +168,6 @@ impl<'a> ChannelSnapshot<'a> {
         self.entry.members().map(move |(member, row)| MemberSnapshot {
             channel: self,
             member,
-            row,
             state: self.snapshot.state(row.slot),
         })
     }
@@ -219,7 +218,6 @@ pub struct HealthCounts {
 #[derive(Debug, Clone, Copy)]
 pub struct MemberSnapshot<'a> {
     channel: ChannelSnapshot<'a>,
-    row: &'a MemberRow,
     /// The member in effect.
     pub member: &'a Member,
     /// What its driver knows; none in the turn before the driver has seen it.
@@ -267,12 +265,6 @@ impl MemberSnapshot<'_> {
     #[must_use]
     pub fn out_of_rotation(&self) -> Option<OutOfRotation> {
         self.channel.tier.excludes(standing(self.channel.entry.channel(), self.member, self.state))
-    }
-
-    /// Picks of the balancer that have begun and not ended.
-    #[must_use]
-    pub fn open_picks(&self) -> u32 {
-        self.row.balancer_id.map_or(0, |id| self.channel.entry.balancer.open_picks(id))
     }
 }
 

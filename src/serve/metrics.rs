@@ -57,7 +57,6 @@ const MEMBERS: MetricFamily =
     gauge("vitald_channel_members", "Members by state; a disabled member counts as disabled only.");
 const ON_BACKUP: MetricFamily =
     gauge("vitald_channel_on_backup", "Whether the standby members take the traffic.");
-const PICKS: MetricFamily = counter("vitald_picks_total", "Members picked by the balancer.");
 const REBUILDS: MetricFamily = counter(
     "vitald_balancer_rebuilds_total",
     "Tables that the balancer published; it starts anew with the balancer.",
@@ -153,9 +152,8 @@ fn write_channels(text: &mut Text<'_>, snapshot: &Snapshot, entries: &[Arc<Entry
         }
     }
     type ValueOf = fn(&ChannelSnapshot<'_>) -> SampleValue;
-    let single: [(MetricFamily, ValueOf); 3] = [
+    let single: [(MetricFamily, ValueOf); 2] = [
         (ON_BACKUP, |view| (view.tier == Tier::Backup).into()),
-        (PICKS, |view| SampleValue::Count(view.entry.balancer.total_picks())),
         (REBUILDS, |view| SampleValue::Count(view.entry.balancer.rebuilds())),
     ];
     for (family, value) in single {

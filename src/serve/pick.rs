@@ -69,7 +69,6 @@ fn explain(entry: &Entry, asked: &Asked) -> Value {
                 "backup": view.standing.role == Role::Backup,
                 "weight": view.weight,
                 "health": view.standing.health.word(),
-                "open_picks": view.open_picks,
             });
             (body, None)
         }

@@ -13,21 +13,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::{MetricFamily, SampleValue, channel_label, counter, gauge, push_label_value};
 use crate::catalog::{Entry, MemberSnapshot, Snapshot};
-use crate::channel::{Health, Host, MemberAddress, Role};
+use crate::channel::{Health, Host, MemberAddress, MemberStatus, Role};
 use crate::health::ResultCounts;
 use crate::health::time::nanos;
 use crate::serve::stream::Text;
 
 const UP: MetricFamily =
     gauge("vitald_member_up", "Whether the member is healthy; absent while its health is unknown.");
+const ENABLED: MetricFamily = gauge("vitald_member_enabled", "Whether the member is switched on.");
 const IN_ROTATION: MetricFamily = gauge(
     "vitald_member_in_rotation",
     "Whether the member takes traffic, given its health, its switch, its weight and its role.",
 );
 const WEIGHT: MetricFamily =
     gauge("vitald_member_weight", "Effective weight: the group's, else the member's, else 1.");
-const OPEN_PICKS: MetricFamily =
-    gauge("vitald_member_open_picks", "Picks of the balancer that have begun and not ended.");
 const LAST_CHANGE: MetricFamily =
     gauge("vitald_member_last_change_timestamp_seconds", "When the member's health became what it is.");
 const LAST_DURATION: MetricFamily = gauge(
@@ -67,9 +66,9 @@ struct Row {
     /// Bytes of all its labels: the above and `",backup="BACKUP"} `.
     labels_end: usize,
     health: Health,
+    is_enabled: bool,
     in_rotation: bool,
     weight: u16,
-    open_picks: u32,
     /// Nanoseconds since the Unix epoch.
     last_change: Option<u64>,
     /// Nanoseconds.
@@ -128,9 +127,9 @@ impl MemberRows {
             Health::Unhealthy => [("", count(0))],
             Health::Unknown => [("", None)],
         })?;
+        self.family(text, ENABLED, Labels::All, |row| [("", count(row.is_enabled.into()))])?;
         self.family(text, IN_ROTATION, Labels::All, |row| [("", count(row.in_rotation.into()))])?;
         self.family(text, WEIGHT, Labels::All, |row| [("", count(row.weight.into()))])?;
-        self.family(text, OPEN_PICKS, Labels::All, |row| [("", count(row.open_picks.into()))])?;
         self.family(text, LAST_CHANGE, Labels::All, |row| [("", row.last_change.map(SampleValue::Nanos))])?;
         self.family(text, LAST_DURATION, Labels::All, |row| {
             [("", row.last_duration.map(SampleValue::Nanos))]
@@ -234,9 +233,9 @@ impl Row {
             group_end,
             labels_end: labels.len() - before,
             health: member.health(),
+            is_enabled: member.member.status() == MemberStatus::Enabled,
             in_rotation: member.in_rotation(),
             weight: member.weight(),
-            open_picks: member.open_picks(),
             // To the millisecond: what people read, and a shorter text.
             last_change: member.state.map(|state| state.since.0 - state.since.0 % 1_000_000),
             last_duration: last.map(|last| nanos(last.durations.total())),
