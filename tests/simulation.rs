@@ -16,7 +16,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use vitald::channel::{Continuity, Health};
-use vitald::health::schedule::{Offset, late_after};
+use vitald::health::schedule::{Cadence, Offset, late_after};
 use vitald::health::{
     CheckTiming, Engine, Job, MemberReason, MonotonicTime, NewMember, Now, Outcome, Phases, ProberReason,
     Report, Thresholds, Timestamp,
@@ -25,6 +25,8 @@ use vitald::health::{
 const MEMBERS: u32 = 2_000;
 const PROBES: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
+/// Of the grid on which slots lie.
+const STEP: u64 = 10_000_000;
 
 /// Numbers that look random and are the same every time (xorshift64*).
 struct Dice(u64);
@@ -63,9 +65,11 @@ impl Member {
         let interval = (1 + dice.below(5)) * SECOND;
         let phase = dice.below(u64::MAX);
         let offset = u64::try_from((u128::from(phase) * u128::from(interval)) >> 64).unwrap();
+        // There are few enough probes a second for the longest step.
+        let offset = offset - offset % STEP;
         let (normal, abnormal) = (1 + dice.below(10), 1 + dice.below(10));
         let timing = CheckTiming {
-            interval: Duration::from_nanos(interval),
+            cadence: Cadence { interval: Duration::from_nanos(interval), work: Duration::ZERO },
             thresholds: Thresholds {
                 normal: u8::try_from(normal).unwrap(),
                 abnormal: u8::try_from(abnormal).unwrap(),

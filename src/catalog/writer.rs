@@ -23,7 +23,7 @@ use super::snapshot::Channels;
 use super::transaction::ChangeSet;
 use crate::balance::MemberId;
 use crate::channel::{Channel, CheckQuestion, Continuity, Health, Member, MemberQuestion};
-use crate::health::schedule::{AllottedOffset, OffsetAllotter, OffsetNumber};
+use crate::health::schedule::{AllottedOffset, Cadence, OffsetAllotter, OffsetNumber};
 use crate::health::{CheckTiming, NewMember, Resumed, Thresholds, VerdictFrom};
 use crate::probe::{Plan, Reference, Resolver, Target};
 use crate::store::Recall;
@@ -336,7 +336,7 @@ impl Catalog {
         probe: Option<MemberProbe>,
         commands: &mut CommandLists,
     ) -> MemberRow {
-        let offset = channel.active_check().map(|check| self.offsets.allot(check.interval()));
+        let offset = channel.active_check().map(|check| self.offsets.allot(Cadence::from(check)));
         let member = NewMember { continuity, ..new_member(channel, channel_slot, slot, offset) };
         commands.push(slot, DriverCommand::Assign(member, probe));
         MemberRow { slot, offset: offset.map(|offset| offset.number), balancer_id: None }
@@ -345,7 +345,7 @@ impl Catalog {
     /// Takes back the offset that a member of this channel had.
     fn release_offset(&mut self, channel: &Channel, offset: Option<OffsetNumber>) {
         if let (Some(check), Some(offset)) = (channel.active_check(), offset) {
-            self.offsets.release(check.interval(), offset);
+            self.offsets.release(Cadence::from(check), offset);
         }
     }
 
@@ -386,7 +386,7 @@ fn new_member(
     offset: Option<AllottedOffset>,
 ) -> NewMember {
     let timing = channel.active_check().zip(offset).map(|(check, offset)| CheckTiming {
-        interval: check.interval(),
+        cadence: Cadence::from(check),
         thresholds: Thresholds::from(check),
         offset: offset.offset,
         // Set when the change is complete and its size known.

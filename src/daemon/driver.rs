@@ -25,7 +25,6 @@ use super::clock::Clock;
 use super::executor::{Ended, Executor, Started};
 use crate::catalog::{DriverCommand, MemberProbe};
 use crate::channel::Continuity;
-use crate::health::schedule::AHEAD;
 use crate::health::{DriverSnapshot, Engine, Job, MonotonicTime, Now, ProberReason, Report, Transition};
 use crate::probe;
 use crate::probe::stall::{self, HEARTBEAT, StallMeter, StalledTime};
@@ -153,7 +152,7 @@ impl<P: Probe> Driver<P> {
         Self {
             number,
             clock,
-            engine: Engine::new(concurrency).ahead_by(AHEAD),
+            engine: Engine::new(concurrency).of_driver(number),
             slots: Vec::new(),
             executor: Executor::new(waker),
             stalls: StallMeter::default(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, ProberReason, Report};
 use super::permits::{Permits, WaitingMember};
-use super::schedule::{DueMember, Offset, Schedule, time_limit};
+use super::schedule::{Cadence, DueMember, Offset, Schedule, time_limit};
 use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
 use super::time::{MonotonicTime, Now, Timestamp};
 use super::verdict::{ConfirmedAt, Resumed, VerdictFrom};
@@ -76,8 +76,8 @@ impl Thresholds {
 /// When and how a member is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckTiming {
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
+    /// How often, and what a probe costs.
+    pub cadence: Cadence,
     /// Consecutive results that move the verdict.
     pub thresholds: Thresholds,
     /// When in each interval the member is due.
@@ -184,11 +184,11 @@ impl Engine {
         }
     }
 
-    /// Lets probes start up to `ahead` before they are due; see
-    /// [`super::schedule::AHEAD`].
+    /// The engine of the driver of that number, so that drivers take turns; see
+    /// [`Schedule::set_driver`].
     #[must_use]
-    pub fn ahead_by(mut self, ahead: Duration) -> Self {
-        self.schedule.set_ahead(ahead);
+    pub fn of_driver(mut self, number: u16) -> Self {
+        self.schedule.set_driver(number);
         self
     }
 
@@ -220,10 +220,10 @@ impl Engine {
             };
             *entry = Some(EngineSlot { generation, channel, thresholds, activity });
         }
-        if let Some(CheckTiming { interval, offset, window, .. }) = timing {
+        if let Some(CheckTiming { cadence, offset, window, .. }) = timing {
             self.unsettled += usize::from(is_unknown);
             self.permits.add_member(channel);
-            self.schedule.insert(slot, interval, offset, window, now.monotonic);
+            self.schedule.insert(slot, cadence, offset, window, now.monotonic);
         }
     }
 
@@ -324,7 +324,7 @@ impl Engine {
     /// [`time_limit`].
     #[must_use]
     pub fn time_limit(&self, job: Job, timeout: Duration, now: Now) -> Duration {
-        let next = self.schedule.next_start(job.slot);
+        let next = self.schedule.next_due(job.slot);
         next.map_or(timeout, |next| time_limit(timeout, now.monotonic, next))
     }
 

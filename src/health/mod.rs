@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `engine` | a driver's members: what is due, when a result moves a verdict |
 //! | `schedule` | when a member is due, and when it is too late |
+//! | `schedule/grid` | how many members are due at one moment |
 //! | `permits` | which probes may run when not all can |
 //! | `outcome` | what a probe found, and whose fault it was |
 //! | `snapshot` | what a driver shows of its members |

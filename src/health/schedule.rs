@@ -4,7 +4,8 @@
 //! measured from the start of one probe to the start of the next. An [`OffsetAllotter`]
 //! hands out the offsets and keeps them evenly spread over the interval, however members
 //! come and go. The engine of each driver keeps a [`Schedule`] with exactly one deadline
-//! per member: the next time at which it is due.
+//! per member: the next time at which it is due. The schedule rounds offsets down to a
+//! grid, so that members share wake-ups (see `schedule/grid.rs`).
 //!
 //! A member that is due is taken out of the time order. It comes back when its probe
 //! starts ([`Schedule::handle_start`]), or by [`Schedule::put_back`] where its last probe
@@ -21,7 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use self::grid::Grid;
+pub use self::grid::{LONGEST_STEP, PROBES_A_WAKE, WORK_A_WAKE, planned_work};
 use super::time::{MonotonicTime, nanos};
+use crate::channel::HealthCheck;
+
+mod grid;
 
 /// First probes of members whose interval is longer than twice this are brought
 /// forward into a window of this length.
@@ -30,15 +36,6 @@ pub const START_WINDOW: Duration = Duration::from_secs(3);
 /// At most so many first probes are brought forward per second, over all drivers.
 pub const START_RATE: u64 = 5_000;
 
-/// How much earlier than it is due a probe may start, so that members that are due at
-/// nearly the same time share one wake-up of their driver: a wake-up costs about a tenth
-/// of a probe.
-///
-/// The clock is divided into cells of this length. A driver wakes at the start of a cell
-/// and starts every probe that is due within it. A member whose interval is a whole
-/// number of cells therefore starts early by the same time in every interval.
-pub const AHEAD: Duration = Duration::from_millis(1);
-
 /// How late a probe may start and is still made: a twentieth of the interval, at least
 /// 50 ms and at most 1 s.
 #[must_use]
@@ -46,8 +43,8 @@ pub fn late_after(interval: Duration) -> Duration {
     (interval / 20).clamp(Duration::from_millis(50), Duration::from_secs(1))
 }
 
-/// How long a probe may take that starts at `started`, of a member that may be started
-/// again at `next`: its timeout, or up to a hundredth less, so that it ends by then.
+/// How long a probe may take that starts at `started`, of a member that is due again at
+/// `next`: its timeout, or up to a hundredth less, so that it ends by then.
 ///
 /// Where the timeout is as long as the interval, a probe of a silent member that starts
 /// late ends late, and the next one starts later still. A hundredth is more than the time
@@ -77,7 +74,7 @@ impl Offset {
     }
 }
 
-/// Hands out offsets so that the members of one interval are always evenly spread.
+/// Hands out offsets so that the members of one cadence are always evenly spread.
 ///
 /// The n-th offset is the fractional part of n times the golden ratio: by the
 /// three-distance theorem any run of these numbers leaves gaps of at most three
@@ -86,7 +83,24 @@ impl Offset {
 #[derive(Debug)]
 pub struct OffsetAllotter {
     seed: u64,
-    intervals: BTreeMap<Duration, Numbers>,
+    cadences: BTreeMap<Cadence, Numbers>,
+}
+
+/// How often a member is probed, and what one probe of it costs. Members that agree in
+/// both are spread evenly among themselves: a costly probe has as few others at its point
+/// of the grid as can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cadence {
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// See [`planned_work`].
+    pub work: Duration,
+}
+
+impl From<&HealthCheck> for Cadence {
+    fn from(check: &HealthCheck) -> Self {
+        Self { interval: check.interval(), work: planned_work(check.protocol()) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -114,13 +128,13 @@ impl OffsetAllotter {
     /// not probe in step.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, intervals: BTreeMap::new() }
+        Self { seed, cadences: BTreeMap::new() }
     }
 
-    /// An offset for one more member with this interval.
-    pub fn allot(&mut self, interval: Duration) -> AllottedOffset {
+    /// An offset for one more member with this cadence.
+    pub fn allot(&mut self, cadence: Cadence) -> AllottedOffset {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let numbers = self.intervals.entry(interval).or_default();
+        let numbers = self.cadences.entry(cadence).or_default();
         let number = numbers.returned.pop_first().unwrap_or_else(|| {
             numbers.next = numbers.next.saturating_add(1);
             numbers.next - 1
@@ -129,10 +143,10 @@ impl OffsetAllotter {
         AllottedOffset { number: OffsetNumber(NonZeroU32::MIN.saturating_add(number)), offset }
     }
 
-    /// Takes back the offset of a member that is gone; `interval` is the one it was
+    /// Takes back the offset of a member that is gone; `cadence` is the one it was
     /// allotted for.
-    pub fn release(&mut self, interval: Duration, number: OffsetNumber) {
-        if let Some(numbers) = self.intervals.get_mut(&interval) {
+    pub fn release(&mut self, cadence: Cadence, number: OffsetNumber) {
+        if let Some(numbers) = self.cadences.get_mut(&cadence) {
             numbers.returned.insert(number.0.get() - 1);
         }
     }
@@ -150,48 +164,55 @@ pub struct DueMember {
 /// One deadline per member, in time order.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// From when on each member may be started; one that was taken as due is in
-    /// `timings` alone.
+    /// When each member is due; one that was taken as due is in `timings` alone.
     queue: BTreeSet<(MonotonicTime, u32)>,
     timings: Vec<Option<Timing>>,
-    /// Length of a cell in nanoseconds, see [`AHEAD`]; none: probes never start early.
-    cell: Option<NonZeroU64>,
+    grid: Grid,
     skipped: u64,
 }
 
+/// One of these is in memory for every member.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
-    /// Both in nanoseconds.
+    /// In nanoseconds.
     interval: NonZeroU64,
-    offset: u64,
+    /// As a fraction of 2^32 of the interval.
+    offset: u32,
+    /// Of one probe, in nanoseconds.
+    work: u32,
+    /// The offset as it lies on the grid, in nanoseconds.
+    phase: u64,
     next: MonotonicTime,
 }
 
 impl Timing {
+    fn phase_on(self, grid: &Grid) -> u64 {
+        grid.phase(Offset(u64::from(self.offset) << 32).within(self.interval.get()), self.interval)
+    }
+
     /// The first time after `time` at which the member is due.
     fn due_after(self, time: MonotonicTime) -> MonotonicTime {
-        let past = (time.0 + self.interval.get() - self.offset) % self.interval;
+        let past = (time.0 + self.interval.get() - self.phase) % self.interval;
         MonotonicTime(time.0.saturating_add(self.interval.get() - past))
     }
 
-    /// From when on the next probe may start: the start of its cell. Where the interval
-    /// is no whole number of cells that would be early by more at one time than at
-    /// another, and detection could take longer than promised; then it is when it is due.
-    fn start(self, cell: Option<NonZeroU64>) -> MonotonicTime {
-        match cell {
-            Some(cell) if self.interval.get() % cell == 0 => MonotonicTime(self.next.0 - self.next.0 % cell),
-            Some(_) | None => self.next,
+    /// Takes the member's place on the grid of now, which is less than a step away. One
+    /// that moves back is due as it was, and earlier from the next time on.
+    fn settle(&mut self, grid: &Grid) {
+        let phase = self.phase_on(grid);
+        let later = (phase + self.interval.get() - self.phase) % self.interval;
+        self.phase = phase;
+        if later < self.interval.get() / 2 {
+            self.next.0 += later;
         }
     }
 }
 
 impl Schedule {
-    /// Lets probes start early, by less than `ahead`; see [`AHEAD`].
-    pub fn set_ahead(&mut self, ahead: Duration) {
-        self.cell = NonZeroU64::new(nanos(ahead));
-        for (_, member) in std::mem::take(&mut self.queue) {
-            self.put_back(member);
-        }
+    /// Lets drivers take turns: the schedules of two numbers do not wake their drivers at
+    /// the same moments.
+    pub fn set_driver(&mut self, number: u16) {
+        self.grid.set_driver(number);
     }
 
     /// Starts probing a member: its first probe falls into `window` where the
@@ -203,19 +224,26 @@ impl Schedule {
     pub fn insert(
         &mut self,
         member: u32,
-        interval: Duration,
+        cadence: Cadence,
         offset: Offset,
         window: Duration,
         now: MonotonicTime,
     ) {
         self.remove(member);
-        let nanos = NonZeroU64::new(nanos(interval)).unwrap_or(NonZeroU64::MIN);
-        let mut timing = Timing { interval: nanos, offset: offset.within(nanos.get()), next: now };
+        let interval = NonZeroU64::new(nanos(cadence.interval)).unwrap_or(NonZeroU64::MIN);
+        let work = u32::try_from(cadence.work.as_nanos()).unwrap_or(u32::MAX);
+        self.grid.add(interval, work);
+        // The upper half: a step is much longer than what is lost.
+        let offset = (offset.0 >> 32) as u32;
+        let mut timing = Timing { interval, offset, work, phase: 0, next: now };
+        timing.phase = timing.phase_on(&self.grid);
         timing.next = timing.due_after(now);
         let wait = timing.next.since(now);
-        if interval > window * 2 && wait > window {
+        if cadence.interval > window * 2 && wait > window {
             // Even over the interval, so even over the window too.
-            timing.next = now + window.mul_f64(wait.as_secs_f64() / interval.as_secs_f64());
+            let first = now + window.mul_f64(wait.as_secs_f64() / cadence.interval.as_secs_f64());
+            let point = MonotonicTime(self.grid.point(first.0, interval));
+            timing.next = if point > now { point } else { first };
         }
         let index = member as usize;
         if self.timings.len() <= index {
@@ -230,37 +258,43 @@ impl Schedule {
     /// Stops probing a member; says when it was due next, or had been when it was taken.
     pub fn remove(&mut self, member: u32) -> Option<MonotonicTime> {
         let timing = self.timings.get_mut(member as usize).and_then(Option::take)?;
-        self.queue.remove(&(timing.start(self.cell), member));
+        self.grid.remove(timing.interval, timing.work);
+        self.queue.remove(&(timing.next, member));
         Some(timing.next)
     }
 
-    /// From when on the next member can be started.
+    /// When the next member is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonotonicTime> {
-        self.queue.first().map(|(start, _)| *start)
+        self.queue.first().map(|(due, _)| *due)
     }
 
-    /// From when on a member can be started again.
+    /// When a member is due next, or was due when it was taken.
     #[must_use]
-    pub fn next_start(&self, member: u32) -> Option<MonotonicTime> {
-        Some(self.timing(member)?.start(self.cell))
+    pub fn next_due(&self, member: u32) -> Option<MonotonicTime> {
+        Some(self.timings.get(member as usize)?.as_ref()?.next)
     }
 
-    /// Takes the next member that is due at `now`, or nearly. Members that are too late
-    /// are skipped and counted.
+    /// Takes the next member that is due at `now`. Members that are too late are skipped
+    /// and counted.
     pub fn take_due(&mut self, now: MonotonicTime) -> Option<DueMember> {
         loop {
-            let &(start, member) = self.queue.first()?;
-            if start > now {
+            let &(due, member) = self.queue.first()?;
+            if due > now {
                 return None;
             }
             self.queue.pop_first();
-            let Timing { interval, next: due, .. } = self.timing(member)?;
-            if now.since(due) <= late_after(Duration::from_nanos(interval.get())) {
+            let timing = self.timings.get_mut(member as usize)?.as_mut()?;
+            timing.settle(&self.grid);
+            let Timing { interval, next: due, .. } = *timing;
+            if due > now {
+                self.put_back(member);
+            } else if now.since(due) <= late_after(Duration::from_nanos(interval.get())) {
                 return Some(DueMember { member, due });
+            } else {
+                self.skipped += 1;
+                self.handle_start(member, now);
             }
-            self.skipped += 1;
-            self.handle_start(member, now);
         }
     }
 
@@ -271,20 +305,15 @@ impl Schedule {
         let due = timing.next;
         timing.next = timing.due_after(now.max(due));
         self.skipped += timing.next.0.saturating_sub(due.0 + 1) / timing.interval;
-        let start = timing.start(self.cell);
-        self.queue.insert((start, member));
+        self.queue.insert((timing.next, member));
     }
 
     /// A member that was taken could not be probed yet and can be now, if it is not too
     /// late for it: it is due as it was.
     pub fn put_back(&mut self, member: u32) {
-        if let Some(start) = self.next_start(member) {
-            self.queue.insert((start, member));
+        if let Some(due) = self.next_due(member) {
+            self.queue.insert((due, member));
         }
-    }
-
-    fn timing(&self, member: u32) -> Option<Timing> {
-        *self.timings.get(member as usize)?
     }
 
     /// How often a member was due and not probed.

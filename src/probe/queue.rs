@@ -45,6 +45,11 @@ const SPARES_AT_MOST: usize = 32;
 /// Events taken at once; more wait in the kernel.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// How much later than its deadline a probe may be woken, so that deadlines share wake-ups
+/// with each other and with slots. When thousands of members hang, each would have a
+/// wake-up of its own otherwise.
+const DEADLINES_WITHIN: Duration = Duration::from_micros(500);
+
 const TIMER: u64 = u64::MAX;
 const WAKER: u64 = u64::MAX - 1;
 
@@ -156,9 +161,9 @@ impl Wake for QueueWaker {
     }
 }
 
-/// Blocks this thread until one of its sockets is ready, a probe's deadline passes, the
-/// queue's waker is called, or it is `until`; wakes the probes concerned. With `until`
-/// in the past it does not block. A thread without a queue does not wait at all.
+/// Blocks this thread until one of its sockets is ready, the deadlines of some probes have
+/// passed, the queue's waker is called, or it is `until`; wakes the probes concerned. With
+/// `until` in the past it does not block. A thread without a queue does not wait at all.
 pub fn wait_until(until: Instant) {
     with_queue(|queue| queue.wait_until(until));
 }
@@ -264,7 +269,7 @@ impl EventQueue {
 
     fn wait_until(&mut self, until: Instant) {
         let now = Instant::now();
-        let until = self.deadlines.first().map_or(until, |(deadline, _)| until.min(*deadline));
+        let until = self.deadlines.first().map_or(until, |(first, _)| until.min(*first + DEADLINES_WITHIN));
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let timeout = if until <= now || self.arm(until, now).is_err() { Some(&at_once) } else { None };
         let mut events = EVENTS.take();
@@ -422,6 +427,24 @@ impl Drop for QueuedSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deadlines_that_lie_close_together_share_a_wake_up() {
+        let mut queue = EventQueue::open().expect("a queue");
+        let first = Instant::now() + Duration::from_millis(20);
+        let deadlines = (0..4).map(|fifth| first + DEADLINES_WITHIN / 5 * fifth);
+        for (token, deadline) in (0..).zip(deadlines) {
+            queue.registrations.push(Registration::default());
+            queue.set_deadline(token, Some(deadline));
+        }
+        queue.wait_until(first + Duration::from_secs(60));
+        while queue.armed.is_some() {
+            // A signal came first.
+            queue.wait_until(first + Duration::from_secs(60));
+        }
+        assert!(Instant::now() >= first + DEADLINES_WITHIN, "together with the last of them");
+        assert!(queue.registrations.iter().all(|registration| registration.is_late));
+    }
 
     #[test]
     fn a_socket_of_another_threads_queue_is_an_error() {

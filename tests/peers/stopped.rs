@@ -146,7 +146,7 @@ fn assert_no_burst(backends: &[Backend], resumed: Instant) {
     first_round.sort();
     // A slot that passed shortly before the daemon ran again is still used, and the
     // member's next one lies in the same interval.
-    let used = INTERVAL + schedule::late_after(INTERVAL) + schedule::AHEAD;
+    let used = INTERVAL + schedule::late_after(INTERVAL) + schedule::LONGEST_STEP;
     let spacing = INTERVAL / u32::from(MEMBERS);
     let most = used.as_micros().div_ceil(spacing.as_micros()) + 1;
     assert!(first_round.len() as u128 <= most, "{} probes in one interval", first_round.len());

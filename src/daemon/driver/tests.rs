@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::channel::Health;
-use crate::health::schedule::{Offset, OffsetAllotter, START_WINDOW};
+use crate::health::schedule::{Cadence, Offset, OffsetAllotter, START_WINDOW};
 use crate::health::{CheckTiming, MemberReason, NewMember, Outcome, Phases, Thresholds, Timestamp};
 
 /// What a made-up probe does.
@@ -150,9 +150,10 @@ impl Bench {
 
 fn member(slot: u32, generation: u32, interval: Duration) -> NewMember {
     let mut allotter = OffsetAllotter::new(1 << 60);
-    let offset = (0..=slot).map(|_| allotter.allot(interval).offset).last().unwrap_or(Offset(0));
+    let cadence = Cadence { interval, work: Duration::ZERO };
+    let offset = (0..=slot).map(|_| allotter.allot(cadence).offset).last().unwrap_or(Offset(0));
     let thresholds = Thresholds { normal: 2, abnormal: 3 };
-    let timing = CheckTiming { interval, thresholds, offset, window: START_WINDOW };
+    let timing = CheckTiming { cadence, thresholds, offset, window: START_WINDOW };
     let (initial, continuity) = (Health::Unknown, Continuity::NewMember);
     NewMember { slot, generation, channel: 0, timing: Some(timing), initial, continuity }
 }

@@ -36,7 +36,7 @@ fn member(slot: u32, generation: u32, offset: Offset) -> NewMember {
         generation,
         channel: 0,
         timing: Some(CheckTiming {
-            interval: INTERVAL,
+            cadence: Cadence { interval: INTERVAL, work: Duration::ZERO },
             thresholds: Thresholds { normal: 2, abnormal: 3 },
             offset,
             window: Duration::from_secs(3),
@@ -145,7 +145,8 @@ fn results_of_replaced_and_removed_members_are_dropped() {
 /// A member of slot 0 after a change of its check.
 fn changed(generation: u32, continuity: Continuity, interval: Duration, thresholds: Thresholds) -> NewMember {
     let mut member = NewMember { continuity, ..member(0, generation, Offset(0)) };
-    let timing = CheckTiming { interval, thresholds, offset: Offset(0), window: Duration::from_secs(3) };
+    let cadence = Cadence { interval, work: Duration::ZERO };
+    let timing = CheckTiming { cadence, thresholds, offset: Offset(0), window: Duration::from_secs(3) };
     member.timing = Some(timing);
     member
 }

@@ -30,11 +30,15 @@ fn run(schedule: &mut Schedule, end: MonotonicTime) -> Vec<DueMember> {
     slots
 }
 
+fn cadence(interval: Duration) -> Cadence {
+    Cadence { interval, work: Duration::from_micros(20) }
+}
+
 fn filled(members: u32, interval: Duration, window: Duration, now: MonotonicTime) -> Schedule {
     let mut allotter = OffsetAllotter::new(0x1234_5678_9ABC_DEF0);
-    let mut schedule = Schedule::default();
+    let (cadence, mut schedule) = (cadence(interval), Schedule::default());
     for member in 0..members {
-        schedule.insert(member, interval, allotter.allot(interval).offset, window, now);
+        schedule.insert(member, cadence, allotter.allot(cadence).offset, window, now);
     }
     schedule
 }
@@ -98,7 +102,7 @@ fn long_intervals_start_within_the_window_and_keep_their_offset() {
         bins[usize::try_from(tenth).unwrap()] += 1;
     }
     assert!(bins.iter().all(|bin| (90..=112).contains(bin)), "evenly: {bins:?}");
-    // From the second probe on each member is on its own offset.
+    // From the second probe on each member is on its own phase.
     let later = run(&mut schedule, start + interval * 3);
     let mut offsets: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     for slot in later {
@@ -132,10 +136,10 @@ fn after_a_stall_late_slots_are_skipped_and_counted_without_a_burst() {
 fn a_member_that_was_taken_comes_back_as_it_was_or_is_skipped() {
     let interval = Duration::from_secs(1);
     let mut schedule = Schedule::default();
-    schedule.insert(7, interval, Offset(0), START_WINDOW, MonotonicTime(0));
+    schedule.insert(7, cadence(interval), Offset(0), START_WINDOW, MonotonicTime(0));
     let millis = |millis: u64| MonotonicTime(millis * 1_000_000);
     let taken = schedule.take_due(at(1)).unwrap();
-    assert_eq!((schedule.next_deadline(), schedule.next_start(7)), (None, Some(at(1))), "nobody else");
+    assert_eq!((schedule.next_deadline(), schedule.next_due(7)), (None, Some(at(1))), "nobody else");
     schedule.put_back(7);
     assert_eq!(schedule.take_due(millis(1_050)), Some(taken), "not too late for its slot");
     schedule.put_back(7);
@@ -171,14 +175,14 @@ fn a_probe_that_would_reach_beyond_the_next_slot_gets_a_hundredth_less_at_most()
 #[test]
 fn a_returned_offset_is_used_again() {
     let mut allotter = OffsetAllotter::new(5);
-    let interval = Duration::from_secs(5);
-    let first = allotter.allot(interval);
-    let second = allotter.allot(interval);
-    allotter.release(interval, first.number);
-    assert_eq!(allotter.allot(interval), first);
-    assert_ne!(allotter.allot(interval).offset, second.offset);
+    let five = cadence(Duration::from_secs(5));
+    let first = allotter.allot(five);
+    let second = allotter.allot(five);
+    allotter.release(five, first.number);
+    assert_eq!(allotter.allot(five), first);
+    assert_ne!(allotter.allot(five).offset, second.offset);
     // Another interval has numbers of its own.
-    assert_eq!(allotter.allot(Duration::from_secs(6)).offset, first.offset);
+    assert_eq!(allotter.allot(cadence(Duration::from_secs(6))).offset, first.offset);
 }
 
 #[test]
@@ -206,7 +210,8 @@ proptest! {
             match operation {
                 0 => {
                     let interval = Duration::from_millis(100 + millis);
-                    schedule.insert(member, interval, allotter.allot(interval).offset, START_WINDOW, now);
+                    let offset = allotter.allot(cadence(interval)).offset;
+                    schedule.insert(member, cadence(interval), offset, START_WINDOW, now);
                     live.insert(member, interval);
                     last.remove(&member);
                 }
@@ -234,29 +239,168 @@ proptest! {
     }
 }
 
-#[test]
-fn neighbours_share_a_wake_up_and_no_slot_is_used_twice() {
-    let interval = Duration::from_secs(1);
-    let mut schedule = filled(5_000, interval, START_WINDOW, MonotonicTime(0));
-    schedule.set_ahead(AHEAD);
-    let (mut wakes, mut starts) = (0, vec![Vec::new(); 5_000]);
-    let mut early = vec![BTreeSet::new(); 5_000];
-    while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= at(10)) {
-        wakes += 1;
-        while let Some(slot) = start_due(&mut schedule, deadline) {
-            assert!(slot.due.since(deadline) < AHEAD, "{slot:?} at {deadline:?}");
-            starts[slot.member as usize].push(slot.due);
-            early[slot.member as usize].insert(slot.due.since(deadline));
+/// Wakes a driver at every deadline up to `end`; says who started at each.
+fn wakes(schedule: &mut Schedule, end: MonotonicTime) -> BTreeMap<MonotonicTime, Vec<u32>> {
+    let mut wakes = BTreeMap::new();
+    while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline <= end) {
+        let mut started = Vec::new();
+        while let Some(slot) = start_due(schedule, deadline) {
+            assert_eq!(slot.due, deadline, "nobody starts before its slot or after it");
+            started.push(slot.member);
         }
-        // Looking between two wakes, as when an answer comes, starts nobody.
-        assert_eq!(start_due(&mut schedule, deadline + AHEAD * 9 / 10), None);
+        if !started.is_empty() {
+            wakes.insert(deadline, started);
+        }
     }
-    assert!(wakes <= 10_001, "{wakes} wake-ups in 10,000 ms for 50,000 probes");
-    // The first slot may lie in the start window.
-    assert!(early.iter().all(|early| early.len() <= 2), "each member by its own time, every time");
+    wakes
+}
+
+/// When in its interval each member starts.
+fn phases(wakes: &BTreeMap<MonotonicTime, Vec<u32>>, interval: Duration) -> BTreeMap<u32, u64> {
+    let starts = wakes.iter().flat_map(|(at, members)| members.iter().map(move |member| (*member, at.0)));
+    starts.map(|(member, at)| (member, at % nanos(interval))).collect()
+}
+
+#[test]
+fn neighbours_share_a_wake_up_at_their_slot() {
+    // Members, interval in ms, work in us, and the most and mean probes of a wake-up.
+    let cases = [
+        (2_000, 1_000, 20, 22, 20),
+        (5_000, 1_000, 20, 27, 25),
+        (25_000, 5_000, 30, 27, 25),
+        (50_000, 1_000, 20, 34, 31),
+        (500, 1_000, 400, 4, 2),
+        (10, 5_000, 20, 1, 1),
+        (1_000, 200, 20, 14, 12),
+    ];
+    for (members, interval, work, most, mean) in cases {
+        let case = format!("{members} every {interval} ms");
+        let (interval, work) = (Duration::from_millis(interval), Duration::from_micros(work));
+        let cadence = Cadence { interval, work };
+        let (mut schedule, mut allotter) = (Schedule::default(), OffsetAllotter::new(0x1234_5678_9ABC_DEF0));
+        for member in 0..members {
+            schedule.insert(member, cadence, allotter.allot(cadence).offset, START_WINDOW, MonotonicTime(0));
+        }
+        let before = phases(&wakes(&mut schedule, MonotonicTime(0) + interval * 2), interval);
+        let woken = wakes(&mut schedule, MonotonicTime(0) + interval * 12);
+        let probes: usize = woken.values().map(Vec::len).sum();
+        let fullest = woken.values().map(Vec::len).max().unwrap();
+        assert_eq!(probes, members as usize * 10, "{case}");
+        assert!(fullest <= most, "{case}: {fullest} at once");
+        assert!(probes / woken.len() >= mean, "{case}: {probes} in {} wake-ups", woken.len());
+        assert_eq!(phases(&woken, interval), before, "{case}: nobody moves");
+        assert_eq!(schedule.skipped(), 0, "{case}");
+    }
+}
+
+#[test]
+fn a_changed_rate_moves_a_phase_once_by_less_than_a_step() {
+    let interval = Duration::from_secs(1);
+    let (mut schedule, mut allotter) = (Schedule::default(), OffsetAllotter::new(7));
+    let mut numbers = Vec::new();
+    let mut now = MonotonicTime(0);
+    let mut last: BTreeMap<u32, MonotonicTime> = BTreeMap::new();
+    for members in [1_000, 3_000, 4_000, 20_000, 15_000, 2_000, 800] {
+        let settled = last.clone();
+        for member in 0.. {
+            if member >= members.max(numbers.len() as u32) {
+                break;
+            } else if member as usize >= numbers.len() {
+                let allotted = allotter.allot(cadence(interval));
+                schedule.insert(member, cadence(interval), allotted.offset, START_WINDOW, now);
+                numbers.push(allotted.number);
+            } else if member >= members {
+                allotter.release(cadence(interval), numbers[member as usize]);
+                schedule.remove(member);
+                last.remove(&member);
+            }
+        }
+        numbers.truncate(members as usize);
+        let mut moves: BTreeMap<u32, u32> = BTreeMap::new();
+        now = now + interval * 5;
+        for (moment, started) in wakes(&mut schedule, now) {
+            for member in started {
+                let before = last.insert(member, moment);
+                let Some(before) = before.filter(|_| settled.contains_key(&member)) else { continue };
+                let by = moment.since(before).abs_diff(interval);
+                assert!(by < LONGEST_STEP, "{members} members: moved by {by:?}");
+                *moves.entry(member).or_default() += u32::from(!by.is_zero());
+            }
+        }
+        assert!(moves.values().all(|times| *times <= 1), "{members} members: once at most");
+    }
     assert_eq!(schedule.skipped(), 0);
-    for starts in starts {
-        assert!((9..=11).contains(&starts.len()));
-        assert!(starts.windows(2).all(|pair| pair[1].since(pair[0]) == interval), "{starts:?}");
+}
+
+#[test]
+fn drivers_take_turns() {
+    let interval = cadence(Duration::from_secs(1));
+    let mut allotter = OffsetAllotter::new(11);
+    let mut drivers: Vec<Schedule> = (0..4).map(|_| Schedule::default()).collect();
+    for (number, schedule) in (0..).zip(&mut drivers) {
+        schedule.set_driver(number);
+    }
+    for member in 0..20_000_u32 {
+        let offset = allotter.allot(interval).offset;
+        drivers[member as usize % 4].insert(member, interval, offset, START_WINDOW, MonotonicTime(0));
+    }
+    let mut all: BTreeMap<MonotonicTime, usize> = BTreeMap::new();
+    for schedule in &mut drivers {
+        wakes(schedule, at(2));
+        for (moment, members) in wakes(schedule, at(4)) {
+            assert_eq!(all.insert(moment, members.len()), None, "two drivers wake at {moment:?}");
+        }
+    }
+    // Four grids of 5 ms make one of 1.25 ms.
+    assert_eq!(all.len(), 1_600);
+    assert!(all.keys().all(|moment| moment.0 % 1_250_000 == 0));
+    assert!(all.values().all(|probes| (15..=35).contains(probes)), "{:?}", all.values().max());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever checks come together: a wake-up has few probes and little work, the load is
+    /// even, and slots lie one interval apart.
+    #[test]
+    fn any_mixture_shares_wake_ups_and_stays_even(
+        seed in any::<u64>(),
+        driver in 0_u16..16,
+        mixture in prop::collection::vec((1_u64..100, 0_usize..3, 1_u32..400), 1..5),
+    ) {
+        let (mut schedule, mut allotter) = (Schedule::default(), OffsetAllotter::new(seed));
+        schedule.set_driver(driver);
+        let mut cadences = Vec::new();
+        for (tenths, protocol, members) in mixture {
+            let work = [20, 30, 400].map(Duration::from_micros)[protocol];
+            let cadence = Cadence { interval: Duration::from_millis(tenths * 100), work };
+            for _ in 0..members {
+                let offset = allotter.allot(cadence).offset;
+                schedule.insert(cadences.len() as u32, cadence, offset, START_WINDOW, MonotonicTime(0));
+                cadences.push(cadence);
+            }
+        }
+        let kinds = cadences.iter().collect::<BTreeSet<_>>().len();
+        wakes(&mut schedule, at(20));
+        let mut last: BTreeMap<u32, MonotonicTime> = BTreeMap::new();
+        let mut seconds = [0_usize; 20];
+        for (moment, started) in wakes(&mut schedule, at(40)) {
+            // As many as are planned, and each cadence may be a little uneven.
+            prop_assert!(started.len() <= PROBES_A_WAKE as usize + 3 * kinds, "{}", started.len());
+            let costly = started.iter().filter(|member| cadences[**member as usize].work > WORK_A_WAKE / 10);
+            prop_assert!(costly.count() <= 3 + 3 * kinds);
+            seconds[((moment.0 - 1) / SECOND - 20) as usize % 20] += started.len();
+            for member in started {
+                if let Some(before) = last.insert(member, moment) {
+                    prop_assert_eq!(moment.since(before), cadences[member as usize].interval);
+                }
+            }
+        }
+        let rate: f64 = cadences.iter().map(|cadence| cadence.interval.as_secs_f64().recip()).sum();
+        for probes in seconds {
+            let uneven = (probes as f64 - rate).abs();
+            prop_assert!(uneven <= 4.0 * kinds as f64 + rate / 20.0, "{} of {}", probes, rate);
+        }
+        prop_assert_eq!(schedule.skipped(), 0);
     }
 }

@@ -7,7 +7,7 @@ use super::{now as at_millis, report};
 use crate::channel::detection::tests::check;
 use crate::channel::{Detection, Health, HealthCheck};
 use crate::health::engine::*;
-use crate::health::schedule::{AHEAD, OffsetAllotter, START_WINDOW};
+use crate::health::schedule::{OffsetAllotter, START_WINDOW};
 use crate::health::{MemberReason, Timestamp};
 
 /// A probe's own time begins a little after its driver has looked at the clock.
@@ -39,7 +39,7 @@ struct Driven {
 impl Driven {
     fn new(concurrency: usize, late: Duration) -> Self {
         Self {
-            engine: Engine::new(concurrency).ahead_by(AHEAD),
+            engine: Engine::new(concurrency),
             late,
             now: at_millis(0),
             timeouts: Vec::new(),
@@ -52,8 +52,8 @@ impl Driven {
     /// One more member; says its slot.
     fn add(&mut self, channel: u32, check: &HealthCheck, offset: Offset) -> u32 {
         let slot = u32::try_from(self.timeouts.len()).unwrap();
-        let (interval, thresholds) = (check.interval(), Thresholds::from(check));
-        let timing = Some(CheckTiming { interval, thresholds, offset, window: START_WINDOW });
+        let (cadence, thresholds) = (Cadence::from(check), Thresholds::from(check));
+        let timing = Some(CheckTiming { cadence, thresholds, offset, window: START_WINDOW });
         let (initial, continuity) = (Health::Unknown, Continuity::NewMember);
         let member = NewMember { slot, generation: 1, channel, timing, initial, continuity };
         self.engine.handle_add(member, self.now);
@@ -177,7 +177,7 @@ fn channels_without_trouble_are_on_time_while_another_hangs() {
     let mut allotter = OffsetAllotter::new(0);
     for slot in 0..450 + 11 * 60_u32 {
         let channel = if slot < 450 { 0 } else { 1 + slot % 11 };
-        driven.add(channel, &check, allotter.allot(second).offset);
+        driven.add(channel, &check, allotter.allot(Cadence::from(&check)).offset);
     }
     let conduct = |_: &Driven, slot| match slot {
         0..450 => Conduct::Silent,
@@ -208,7 +208,7 @@ fn when_everything_hangs_each_channel_has_its_share() {
     // 300, 60 and 6 members.
     for slot in 0..366_u32 {
         let channel = u32::from(slot >= 300) + u32::from(slot >= 360);
-        driven.add(channel, &check, allotter.allot(second).offset);
+        driven.add(channel, &check, allotter.allot(Cadence::from(&check)).offset);
     }
     driven.run(|_, _| Conduct::Silent, |driven| driven.now.monotonic >= at_millis(21_000).monotonic);
     let probes = |slots: std::ops::Range<usize>| driven.starts[slots].iter().map(Vec::len).sum::<usize>();
