@@ -1,11 +1,11 @@
 //! What a balancer can be told. Every option is off by default, and an option
 //! that is off changes nothing.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::member::{FIRST_STEP, FULL_RAMP};
 use crate::channel::FailOpen;
+pub use crate::channel::{HashFunction, LeastRule, Query, SourcePrefix, UriForm, UriRule};
 
 /// Options of a [`Balancer`](super::Balancer).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -65,20 +65,6 @@ impl SlowStart {
     }
 }
 
-/// How weighted least connections chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LeastRule {
-    /// The smallest (open + 1) / weight of all, exactly: k picks without a
-    /// release are the D'Hondt seats of k.
-    #[default]
-    Exact,
-    /// Members without an open pick first, in turn, then as [`Exact`](Self::Exact)
-    /// (HAProxy's `leastconn`).
-    IdleFirst,
-    /// The best of this many members drawn at random: no lock, not exact.
-    Sampled(NonZeroUsize),
-}
-
 /// How `source` and `uri` turn a request into a member.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct HashOptions {
@@ -98,74 +84,4 @@ pub struct HashOptions {
     /// bulk only when the members outgrow the table, at powers of two; a reserve
     /// puts that off, for a longer search per pick. Same on every instance.
     pub reserve_members: usize,
-}
-
-/// The hash function of the keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HashFunction {
-    /// rapidhash, version 3: a few nanoseconds, a fixed output in every release.
-    #[default]
-    Fast,
-    /// SipHash-1-3: keyed, for requests that hostile clients choose.
-    FloodResistant,
-}
-
-/// How many leading bits of a client address are hashed.
-///
-/// An IPv4 address inside IPv6 (`::ffff:a.b.c.d`) counts as that IPv4 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourcePrefix {
-    /// Of an IPv4 address, 0 to 32.
-    pub ipv4: u8,
-    /// Of an IPv6 address, 0 to 128.
-    pub ipv6: u8,
-}
-
-impl Default for SourcePrefix {
-    /// Whole addresses.
-    fn default() -> Self {
-        Self { ipv4: 32, ipv6: 128 }
-    }
-}
-
-impl SourcePrefix {
-    /// `/24` and `/64`: one network, one member.
-    pub const NETWORK: Self = Self { ipv4: 24, ipv6: 64 };
-}
-
-/// Which part of a URI is hashed, after the rules of HAProxy's `balance uri`.
-///
-/// First `form`, then `length` cuts the URI; then it ends before the `/` that
-/// would exceed `depth`, and at the first `?` unless `query` includes it.
-/// Nothing is decoded, folded or normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UriRule {
-    /// Whether scheme and authority count.
-    pub form: UriForm,
-    /// Whether the query counts (HAProxy's `whole`).
-    pub query: Query,
-    /// At most this many bytes (HAProxy's `len`).
-    pub length: Option<usize>,
-    /// At most this many directory levels (HAProxy's `depth`).
-    pub depth: Option<usize>,
-}
-
-/// Whether scheme and authority of an absolute URI are hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UriForm {
-    /// The URI as the request line had it.
-    #[default]
-    AsGiven,
-    /// From the path on; `*` and an authority alone are empty (HAProxy's `path-only`).
-    PathOnly,
-}
-
-/// Whether the query is hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Query {
-    /// The key ends before `?`.
-    #[default]
-    Excluded,
-    /// The key goes on to the end.
-    Included,
 }

@@ -8,8 +8,8 @@ use super::entry::{Change, ChannelBalancer, Entry, Resource};
 use super::resources::Resources;
 use super::snapshot::Channels;
 use super::transaction::ChangeSet;
-use crate::balance::{Member as BalancedMember, Options, UpdateError};
-use crate::channel::{Channel, Health, Member, MemberAddress};
+use crate::balance::{HashOptions, Member as BalancedMember, Options, SlowStart, UpdateError};
+use crate::channel::{BalanceOptions, Channel, Health, Member, MemberAddress};
 use crate::probe::{Plan, PlanError, Reference};
 
 /// What one channel's part of a change fails on.
@@ -143,7 +143,7 @@ fn ready(
         }
         None => None,
     };
-    let options = Options { fail_open: channel.balance().fail_open, ..Options::default() };
+    let options = balancer_options(channel.balance());
     // It lives as long as the channel keeps its strategy and options, so that open
     // picks and the phase of the rotation survive every other change.
     let goes_on = old
@@ -157,6 +157,24 @@ fn ready(
     let pairing = Pairing::of(old.map(|old| &**old.channel()), channel);
     let ready = Ready { resource: Arc::clone(resource), plan, balancer, is_new_balancer, pairing };
     Ok(ChannelStep::Place(old.cloned(), ready))
+}
+
+/// What a `balance` table means to a balancer.
+fn balancer_options(balance: &BalanceOptions) -> Options {
+    let hash = HashOptions {
+        seed: balance.hash_seed.0,
+        function: balance.hash_function,
+        source_prefix: balance.source_prefix,
+        uri: balance.uri,
+        bounded_load: balance.bounded_load_percent.map(|percent| f64::from(percent) / 100.0),
+        ..HashOptions::default()
+    };
+    Options {
+        fail_open: balance.fail_open,
+        slow_start: balance.slow_start.map(SlowStart::linear),
+        least: balance.least,
+        hash,
+    }
 }
 
 /// What new members count as before their first verdict; those that are not probed are

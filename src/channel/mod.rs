@@ -11,6 +11,7 @@
 //! | `violation` | a broken rule as a value: field, place, remedy |
 //! | `reader` | the rules: tree to channel |
 //! | `model` | the checked channel, its members, groups and health check |
+//! | `balance_options` | a `balance` table |
 //! | `probe_header` | a request header, and whether its value may be shown |
 //! | `probe_settings` | a `probe` table, completed by that of the defaults |
 //! | `words` | the closed vocabularies |
@@ -23,6 +24,7 @@
 //! | `definition` | what is asked of a member, as bytes |
 //! | `continuity` | what of a verdict goes on when a channel changes |
 
+mod balance_options;
 pub mod code_set;
 pub mod continuity;
 pub mod definition;
@@ -41,6 +43,9 @@ pub mod violation;
 pub mod wire;
 pub mod words;
 
+pub use balance_options::{
+    BalanceOptions, HashFunction, HashSeed, LeastRule, Query, SourcePrefix, UriForm, UriRule,
+};
 pub use code_set::CodeSet;
 pub use continuity::{Continuity, MemberQuestion};
 pub use definition::{CheckDefinition, CheckQuestion};
@@ -48,9 +53,9 @@ pub use detection::Detection;
 pub use edit::EditError;
 pub use identity::MemberIdentity;
 pub use model::{
-    BalanceOptions, Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck,
-    Member, MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion,
-    VerifyCertificate, unusable_address,
+    Channel, ClientCertificate, ClientIdentity, EcsIdentity, HealthCheck, Host, HttpCheck, Member,
+    MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion, VerifyCertificate,
+    unusable_address,
 };
 pub use probe_header::{MASK, ProbeHeader, SecretFile};
 pub use probe_settings::{ProbeSettings, TlsSettings};

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balance_options::BalanceOptions;
 use super::code_set::CodeSet;
 use super::probe_header::ProbeHeader;
 use super::words::{
-    ChannelKind, CheckStatus, CloseMode, FailOpen, HttpMethod, MemberStatus, MemberType, ResolveFamily, Role,
-    Strategy,
+    ChannelKind, CheckStatus, CloseMode, HttpMethod, MemberStatus, MemberType, ResolveFamily, Role, Strategy,
 };
 
 /// A VPC channel: members, how they are picked, and how they are checked.
@@ -492,11 +492,4 @@ pub struct ClientIdentity {
     pub certificate: PemFile,
     /// The private key.
     pub key: PemFile,
-}
-
-/// `[channels.balance]`: vitald's own options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BalanceOptions {
-    /// What happens when nobody is in rotation.
-    pub fail_open: FailOpen,
 }

@@ -195,8 +195,16 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
             format!("[defaults.probe]: {}\n", keys.join(", "))
         }
     };
+    let balance: String = config.channels.iter().filter_map(|file| balance_line(&file.channel)).collect();
     let notes: String = config.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    format!("{table}{}\n{defaults}{notes}", console.paint(Tone::Good, verdict))
+    format!("{table}{}\n{defaults}{balance}{notes}", console.paint(Tone::Good, verdict))
+}
+
+/// `balance of web: slow_start = 30s`.
+fn balance_line(channel: &Channel) -> Option<String> {
+    let options = channel.balance().described();
+    let keys: Vec<_> = options.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    (!keys.is_empty()).then(|| format!("balance of {}: {}\n", channel.name(), keys.join(", ")))
 }
 
 /// `HTTP GET /health every 5s, timeout 2s`.
@@ -228,6 +236,7 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
             "standby": standby,
             "disabled": disabled,
             "probe_defaults": channel.probe().from_defaults,
+            "balance": channel.balance().described().into_iter().collect::<BTreeMap<_, _>>(),
             "check": check.map(|check| json!({
                 "protocol": check.protocol().word(),
                 "interval_seconds": check.interval().as_secs_f64(),

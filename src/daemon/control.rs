@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
 use super::catch_up::CatchUp;
 use super::driver::TransitionBatch;
@@ -22,10 +22,10 @@ use super::registrar::{Reconfigured, Registrar};
 use super::reloads::{LoadSettings, LoadedConfig, PendingReload, ReloadAskers, ReloadStep, Reloads};
 use super::service::{self, Ending, SignalRequest, Signals, StateLocation};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{MemberSlot, ReloadState, Requester, Requesters};
+use crate::catalog::{ChannelBalancer, MemberSlot, ReloadState, Requester, Requesters};
 use crate::channel::Health;
 use crate::config::Config;
-use crate::health::{Outcome, Timestamp, Transition};
+use crate::health::{Now, Outcome, Timestamp, Transition};
 use crate::serve::{DaemonHandle as _, ReloadFault};
 
 /// How long the end waits for the disk: for changes that are under way, for the store, and
@@ -278,6 +278,11 @@ impl Control {
             // A member that was removed while its transition was under way: nothing to say.
             let Some((entry, position)) = self.registrar.occupant(slot) else { continue };
             let Some(member) = entry.channel().members().get(position) else { continue };
+            if entry.balancer.options().slow_start.is_some() {
+                // A slow start counts from the time that the balancer was told last.
+                let channel = entry.channel().name().to_owned();
+                advance(&mut self.catch_up, self.observer.0.clock.now(), channel, &entry.balancer);
+            }
             entry.set_health(position, transition.to);
             self.catch_up.add(entry.channel().name(), &entry.balancer);
             let event = TransitionEvent {
@@ -299,11 +304,11 @@ impl Control {
         }
     }
 
-    /// Long orders of the rotation are written again for the members that are able now.
+    /// Long orders of the rotation are written again for the members that are able now, and
+    /// slow starts go on.
     fn handle_catch_up(&mut self) {
-        let now = Duration::from_nanos(self.observer.0.clock.now().monotonic.0);
-        for balancer in self.catch_up.take() {
-            balancer.advance(now);
+        for (channel, balancer) in self.catch_up.take() {
+            advance(&mut self.catch_up, self.observer.0.clock.now(), channel, &balancer);
         }
     }
 
@@ -321,6 +326,14 @@ impl Control {
         if let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_idle()) {
             saver.observe_and_save(self.observer.clone());
         }
+    }
+}
+
+/// Tells a balancer the time, and notes when it has to be told again.
+fn advance(catch_up: &mut CatchUp, now: Now, channel: String, balancer: &ChannelBalancer) {
+    let now = Duration::from_nanos(now.monotonic.0);
+    if let Some(next) = balancer.advance(now) {
+        catch_up.add_step(channel, balancer.clone(), Instant::now() + next.saturating_sub(now));
     }
 }
 

@@ -3,6 +3,7 @@
 //! `docs/status.md` has every field. The document is written member by member, so
 //! that it never stands in memory whole.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub(super) fn write_channel(text: &mut Text<'_>, snapshot: &Snapshot, entry: &En
         },
         checked: entry.channel().active_check().is_some(),
         probe_defaults: &entry.channel().probe().from_defaults,
+        balance: entry.channel().balance().described().into_iter().collect(),
         healthy: counts.healthy,
         unhealthy: counts.unhealthy,
         unknown: counts.unknown,
@@ -176,6 +178,7 @@ struct ChannelHead<'a> {
     nobody: Option<&'static str>,
     checked: bool,
     probe_defaults: &'a [String],
+    balance: BTreeMap<&'static str, String>,
     healthy: usize,
     unhealthy: usize,
     unknown: usize,

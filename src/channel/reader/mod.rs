@@ -8,11 +8,13 @@
 //! | file | what it reads |
 //! |---|---|
 //! | `members`, `health_check` | the parts of a channel, also one by one |
-//! | `options` | `microservice_info`; `probe` and `balance`, which only files have |
+//! | `options` | `microservice_info`; `probe`, which only files have |
+//! | `balance` | `balance`, which only files have |
 //! | `text` | what names, hosts, paths and headers may hold |
 //! | `section` | typed access to tables and fields |
 //! | `context` | what the rules know besides the document, and where violations go |
 
+mod balance;
 mod context;
 mod foreign_keys;
 mod health_check;
@@ -30,8 +32,9 @@ pub use members::{MemberContext, read_group, read_groups, read_members};
 pub use options::{ProbeTable, client_identity_of, probe_settings_of};
 pub use text::{host, member_host};
 
+use super::balance_options::BalanceOptions;
 use super::document::{Kind, Value};
-use super::model::{BalanceOptions, Channel, ClientCertificate, ProbeOptions};
+use super::model::{Channel, ClientCertificate, ProbeOptions};
 use super::probe_settings::ProbeSettings;
 use super::violation::{Rule, Violation};
 use super::words::{ChannelKind, MemberType, Strategy};
@@ -69,7 +72,7 @@ pub const KNOWN_KEYS: [(&str, &[&str]); 16] = [
     ("probe", &options::PROBE_KEYS),
     ("headers", &options::HEADER_KEYS),
     ("tls", &options::TLS_KEYS),
-    ("balance", &options::BALANCE_KEYS),
+    ("balance", &balance::BALANCE_KEYS),
     ("microservice_info", &options::MICROSERVICE_KEYS),
     ("cse_info", &options::CSE_KEYS),
     ("cce_info", &options::CCE_KEYS),
@@ -149,7 +152,7 @@ fn channel_of(
         (Some(_), None) | (None, _) => Vec::new(),
     };
     let mut probe = probe_of(section, context, log);
-    let balance = balance_of(section, log);
+    let balance = balance_of(section, strategy, context, log);
     let health_section =
         section.field("vpc_health_config").and_then(|field| field.section("health config", log));
     let health_check = health_section.and_then(|health| health_check::health_check_of(&health, log));
@@ -270,11 +273,16 @@ fn probe_of(
 }
 
 /// `balance`, which API bodies do not have.
-fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog) -> BalanceOptions {
+fn balance_of(
+    section: &TableReader<'_>,
+    strategy: Option<Strategy>,
+    context: &dyn ReadContext,
+    log: &mut ViolationLog,
+) -> BalanceOptions {
     let field = section.field("balance").filter(|_| log.dialect == Dialect::File);
     field
         .and_then(|field| field.section("balance table", log))
-        .map(|balance| options::balance_of(&balance, log))
+        .map(|table| balance::balance_of(&table, strategy, context, log))
         .unwrap_or_default()
 }
 
@@ -294,7 +302,7 @@ fn misplaced_key(key: &str) -> Option<String> {
     if options::PROBE_KEYS.contains(&key) {
         return Some("move it into `probe`".to_owned());
     }
-    if options::BALANCE_KEYS.contains(&key) {
+    if balance::BALANCE_KEYS.contains(&key) {
         return Some("move it into `balance`".to_owned());
     }
     if ["weight", "is_backup", "ecs_id", "ecs_name"].contains(&key) {

@@ -1,6 +1,5 @@
 //! The rules of the tables that not every channel has: `microservice_info`
-//! (docs/vendor-api.md, "MicroServiceCreate"), and vitald's own `probe` and
-//! `balance`, in files only.
+//! (docs/vendor-api.md, "MicroServiceCreate"), and vitald's own `probe`, in files only.
 //!
 //! vitald reads no registry: `microservice_info` is checked, so that a channel
 //! that the vendor would refuse is refused here, and decides the channel's kind.
@@ -8,11 +7,11 @@
 use std::collections::HashMap;
 
 use super::super::document::{Kind, Place};
-use super::super::model::{BalanceOptions, ClientIdentity, TlsVersion, VerifyCertificate};
+use super::super::model::{ClientIdentity, TlsVersion, VerifyCertificate};
 use super::super::probe_header::{ProbeHeader, SecretFile};
 use super::super::probe_settings::{ProbeSettings, TlsSettings};
 use super::super::violation::{Rule, Violation, quoted};
-use super::super::words::{CloseMode, FailOpen, Health, ResolveFamily};
+use super::super::words::{CloseMode, Health, ResolveFamily};
 use super::context::{ClientIdentityError, FileProblem, ReadContext, ViolationLog};
 use super::section::{Case, FieldReader, TableReader};
 use super::text;
@@ -24,7 +23,6 @@ pub(super) const TLS_KEYS: [&str; 6] =
     ["verify", "ca_file", "server_name", "client_certificate", "client_key", "min_version"];
 /// Those of the defaults: the others have theirs in `[tls]`.
 const TLS_DEFAULT_KEYS: [&str; 4] = ["verify", "ca_file", "server_name", "min_version"];
-pub(super) const BALANCE_KEYS: [&str; 1] = ["fail_open"];
 
 /// Which table holds settings of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,13 +291,6 @@ fn report_file(field: &FieldReader<'_>, path: &str, problem: &str, log: &mut Vio
     let message = format!("cannot use {}: {problem}", quoted(path));
     let remedy = "give a PEM file that the daemon may read; paths are relative to the file that names them";
     field.report(Rule::BadFile, message, remedy, log);
-}
-
-pub(super) fn balance_of(section: &TableReader<'_>, log: &mut ViolationLog) -> BalanceOptions {
-    section.refuse_unknown_keys(&BALANCE_KEYS, log);
-    let is_open = section.field("fail_open").and_then(|field| field.boolean(log));
-    let fail_open = if is_open == Some(true) { FailOpen::AllEnabled } else { FailOpen::Closed };
-    BalanceOptions { fail_open }
 }
 
 pub(super) const MICROSERVICE_KEYS: [&str; 5] =
