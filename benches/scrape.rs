@@ -63,6 +63,7 @@ async fn main() {
         CancellationToken::new(),
         serve::Limits::default(),
         access,
+        serve::Audit::new(serve::AuditedCalls::OwnPages),
     ));
     println!("{members} members; medians of {ROUNDS}");
     println!("{:<28}{:>12}{:>12}{:>14}", "request", "bytes", "CPU ms", "memory MB");

@@ -126,7 +126,8 @@ pub mod testing {
     }
     pub mod serve {
         pub use crate::serve::{
-            Access, DaemonHandle, Limits, Liveness, ReloadFault, ReloadSummary, SnapshotError, router, run,
+            Access, Audit, AuditedCalls, DaemonHandle, Limits, Liveness, ReloadFault, ReloadSummary,
+            SnapshotError, router, run,
         };
         pub mod api {
             pub use crate::serve::api::{ApiBackend, description, router};

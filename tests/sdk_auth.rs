@@ -16,7 +16,7 @@ use vitald::testing::config::api::{AccessKey, AccountRole, ApiSettings, ClearTex
 use vitald::testing::config::password::PasswordHash;
 use vitald::testing::config::secret::Secret;
 use vitald::testing::serve::auth::{AuthGate, Identity, keystone, require};
-use vitald::testing::serve::{Access, Limits, run};
+use vitald::testing::serve::{Access, Audit, AuditedCalls, Limits, run};
 
 fn api() -> ApiSettings {
     ApiSettings {
@@ -66,7 +66,8 @@ async fn the_vendors_signer_and_a_keystone_client_get_in() {
         Router::new().fallback(who).layer(axum::middleware::from_fn_with_state(gate.clone(), require));
     let router = keystone::routes(gate, address).merge(guarded);
     let stop = CancellationToken::new();
-    let server = tokio::spawn(run(listener, router, stop.clone(), Limits::default(), Access::default()));
+    let (access, audit) = (Access::default(), Audit::new(AuditedCalls::WithApi));
+    let server = tokio::spawn(run(listener, router, stop.clone(), Limits::default(), access, audit));
     let script = tokio::task::spawn_blocking(move || {
         Command::new(python)
             .args(["tests/sdk/auth.py", &address.to_string(), "500"])

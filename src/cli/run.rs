@@ -89,6 +89,10 @@ struct LogArguments {
     log_level: String,
 }
 
+/// What the audit is logged by, unless the directives name it: a level is not meant to
+/// silence it.
+const AUDIT: &str = "vitald::audit";
+
 /// A level word speaks of vitald itself; of libraries only warnings are of use.
 fn parse_level(text: &str) -> Result<String, String> {
     let directives = match text.parse::<LevelFilter>() {
@@ -96,6 +100,8 @@ fn parse_level(text: &str) -> Result<String, String> {
         Ok(level) => format!("warn,vitald={level}"),
         Err(_) => text.to_owned(),
     };
+    let is_named = directives.split(',').any(|directive| directive.trim_start().starts_with(AUDIT));
+    let directives = if is_named { directives } else { format!("{directives},{AUDIT}=info") };
     match EnvFilter::builder().parse(&directives) {
         Ok(_) => Ok(directives),
         Err(error) => {
@@ -165,13 +171,7 @@ fn text(console: &Console, writer: impl for<'a> MakeWriter<'a> + Send + Sync + '
 }
 
 fn json(stderr: NonBlocking) -> Boxed {
-    fmt::layer()
-        .with_writer(stderr)
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_target(false)
-        .boxed()
+    fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
 }
 
 /// Whether JOURNAL_STREAM (systemd.exec(5)) names the very file that stderr is.
@@ -190,11 +190,12 @@ mod tests {
     #[test]
     fn levels_speak_of_vitald() {
         let cases = [
-            ("info", Ok("warn,vitald=info")),
-            ("DEBUG", Ok("warn,vitald=debug")),
-            ("error", Ok("error")),
-            ("off", Ok("off")),
-            ("vitald=trace,hyper=debug", Ok("vitald=trace,hyper=debug")),
+            ("info", Ok("warn,vitald=info,vitald::audit=info")),
+            ("DEBUG", Ok("warn,vitald=debug,vitald::audit=info")),
+            ("error", Ok("error,vitald::audit=info")),
+            ("off", Ok("off,vitald::audit=info")),
+            ("vitald=trace,hyper=debug", Ok("vitald=trace,hyper=debug,vitald::audit=info")),
+            ("info,vitald::audit=off", Ok("info,vitald::audit=off")),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_level(text).as_deref(), expected, "{text}");

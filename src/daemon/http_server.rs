@@ -25,7 +25,9 @@ use super::registrar::Backend;
 use crate::config::api::{self, Transport};
 use crate::config::{AccessSettings, ServerSettings};
 use crate::serve::auth::{self, AuthGate, keystone};
-use crate::serve::{self, Access, DrainOutcome, Limits, Listener, MayReload, Tls, TlsError};
+use crate::serve::{
+    self, Access, Audit, AuditedCalls, DrainOutcome, Limits, Listener, MayReload, Tls, TlsError,
+};
 
 /// Connections that may wait to be accepted. Accepting never waits for clients, so they
 /// are many only while this thread gets no processor; the kernel has its own limit too.
@@ -101,6 +103,7 @@ pub struct HttpServer {
     tls: Option<Tls>,
     socket: Option<RunningListener<PathBuf>>,
     access: Access,
+    audit: Audit,
     addresses: watch::Sender<Vec<SocketAddr>>,
 }
 
@@ -265,10 +268,12 @@ impl HttpServer {
         let access = Access::new(&server.access);
         let router = routes.router(bound.address, &access);
         addresses.send_replace(vec![bound.address]);
-        let serve_socket = |(path, listener)| thread.serve(path, listener, router.clone(), &access);
+        let calls = if routes.api.is_some() { AuditedCalls::WithApi } else { AuditedCalls::OwnPages };
+        let audit = Audit::new(calls);
+        let serve_socket = |(path, listener)| thread.serve(path, listener, router.clone(), (&access, &audit));
         let socket = socket.map(serve_socket);
-        let tcp = thread.serve(bound, listener, router, &access);
-        Ok(Self { thread, routes, listen_override, tcp, tls, socket, access, addresses })
+        let tcp = thread.serve(bound, listener, router, (&access, &audit));
+        Ok(Self { thread, routes, listen_override, tcp, tls, socket, access, audit, addresses })
     }
 
     /// Binds the address if the configuration moved it; `bound_socket` is what
@@ -330,8 +335,12 @@ impl HttpServer {
             let address = bound.address;
             tracing::info!(%address, tls = self.tls.is_some(), "listening anew");
             self.addresses.send_replace(vec![address]);
-            let running =
-                self.thread.serve(bound, listener, self.routes.router(address, &self.access), &self.access);
+            let running = self.thread.serve(
+                bound,
+                listener,
+                self.routes.router(address, &self.access),
+                (&self.access, &self.audit),
+            );
             std::mem::replace(&mut self.tcp, running).stop.cancel();
         }
         let running = match socket {
@@ -339,7 +348,7 @@ impl HttpServer {
             SocketChange::Close => None,
             SocketChange::Open(path, listener) => {
                 let router = self.routes.router(self.tcp.place.address, &self.access);
-                Some(self.thread.serve(path, listener, router, &self.access))
+                Some(self.thread.serve(path, listener, router, (&self.access, &self.audit)))
             }
         };
         if let Some(old) = std::mem::replace(&mut self.socket, running) {
@@ -378,6 +387,7 @@ impl HttpServer {
             // A file that is left there keeps no later daemon from its path.
             let _ = timeout(REMOVED_WITHIN, removing).await;
         }
+        self.audit.tell_left_out();
     }
 }
 
@@ -405,11 +415,11 @@ impl HttpThread {
         place: P,
         listener: Listener,
         router: axum::Router,
-        access: &Access,
+        (access, audit): (&Access, &Audit),
     ) -> RunningListener<P> {
         let stop = CancellationToken::new();
-        let (limits, access) = (Limits::default(), access.clone());
-        let task = self.handle.spawn(serve::run(listener, router, stop.clone(), limits, access));
+        let (limits, access, audit) = (Limits::default(), access.clone(), audit.clone());
+        let task = self.handle.spawn(serve::run(listener, router, stop.clone(), limits, access, audit));
         RunningListener { place, stop, task }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection after it was accepted: its handshake, its requests, its time limits.
 //!
-//! `server` calls [`ConnectionService::serve`]. Every request goes through the [`Guard`] and
-//! carries its [`ConnectionInfo`] as an extension. hyper limits the time for reading a
+//! `server` calls [`ConnectionService::serve`]. Every request is put down by the [`Audit`], goes
+//! through the [`Guard`] and carries its [`ConnectionInfo`] as an extension. hyper limits the time for reading a
 //! request head; there are two more limits here: [`WriteLimit`] ends a connection whose peer
 //! accepts no byte for a while, and [`ExchangeTimer`] bounds the time from a request's
 //! head to the end of its answer, so that no client holds a snapshot by reading it slowly.
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::guard::Guard;
 use super::http::ErrorForm;
 use super::peer::{ConnectionInfo, PlaceKind};
@@ -97,6 +98,7 @@ pub(super) enum Incoming {
 pub(super) struct ConnectionService {
     pub(super) router: Router,
     pub(super) guard: Guard,
+    pub(super) audit: Audit,
     pub(super) limits: Limits,
     /// Cancelled when the listener closes: finish what you are answering, then close.
     pub(super) closing: CancellationToken,
@@ -140,13 +142,15 @@ impl ConnectionService {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { router, guard, limits, closing } = self;
+        let Self { router, guard, audit, limits, closing } = self;
         let peer = info.peer;
         let router = TowerToHyperService::new(router);
         let answers = exchange.clone();
+        let unread = audit.clone();
         let service = service_fn(move |mut request: Request<_>| {
             let answering = answers.begin();
             let form = ErrorForm::of(request.uri().path());
+            let record = audit.begin(&mut request, &info);
             let verdict = guard.judge(&request, &info).map(|()| {
                 request.extensions_mut().insert(info);
                 if form != ErrorForm::Page {
@@ -155,10 +159,14 @@ impl ConnectionService {
                 router.call(request)
             });
             async move {
-                let answer = match verdict {
+                let mut answer = match verdict {
                     Ok(response) => form.complete(response.await?).await,
-                    Err(fault) => fault.into_answer(form),
+                    Err(fault) => {
+                        fault.failure().into_iter().for_each(|failure| record.note().set_failure(failure));
+                        fault.into_answer(form)
+                    }
                 };
+                record.end(&mut answer);
                 Ok::<_, Infallible>(answer.map(|body| AnswerBody { body, _answering: answering }))
             }
         });
@@ -183,6 +191,10 @@ impl ConnectionService {
                 result = connection.as_mut() => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "connection ended");
+                        // hyper has answered by itself.
+                        if error.is_parse() {
+                            unread.refuse_unread(&info, if error.is_parse_too_large() { 431 } else { 400 });
+                        }
                     }
                     return;
                 }

@@ -14,6 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::Response;
 
+use super::audit::AuthFailure;
 use super::http::ErrorForm;
 use super::peer::{ConnectionInfo, PeerNetwork, PlaceKind};
 use crate::channel::Host;
@@ -196,6 +197,15 @@ fn is_same_site(origin: &HeaderValue, host: Option<&HeaderValue>, hosts: &[Host]
 }
 
 impl GuardFault {
+    /// What the audit calls it; none where the sender's rights are not the reason.
+    pub(super) fn failure(self) -> Option<AuthFailure> {
+        match self {
+            Self::ForeignHost => Some(AuthFailure::Host),
+            Self::ForeignOrigin => Some(AuthFailure::Origin),
+            Self::NotOneHost | Self::NoPlace => None,
+        }
+    }
+
     /// The answer, in the form of the path that was asked for.
     pub(super) fn into_answer(self, form: ErrorForm) -> Response {
         let (status, error_code, text) = match self {

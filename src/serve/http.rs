@@ -252,13 +252,26 @@ impl IntoResponse for PageError {
 /// An error in the form of the vendor's API. `details` is left out when it is empty.
 #[derive(Serialize)]
 pub(super) struct VendorError<'e> {
-    pub(super) error_code: &'e str,
+    pub(super) error_code: &'static str,
     pub(super) error_msg: &'e str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(super) details: &'e [FaultDetail],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<&'e str>,
 }
+
+impl VendorError<'_> {
+    /// The answer, with a note of its code.
+    pub(super) fn answer(&self, status: StatusCode) -> Response {
+        let mut response = json(status, self);
+        response.extensions_mut().insert(ErrorCode(self.error_code));
+        response
+    }
+}
+
+/// The code of the error that an answer tells: an extension of it, for the audit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ErrorCode(pub(super) &'static str);
 
 /// The form of the errors of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,16 +295,15 @@ impl ErrorForm {
         }
     }
 
-    /// An answer in this form. Only the vendor's has the code.
-    pub(super) fn answer(self, status: StatusCode, error_code: &str, text: &str) -> Response {
+    /// An answer in this form. Only the vendor's shows the code.
+    pub(super) fn answer(self, status: StatusCode, error_code: &'static str, text: &str) -> Response {
+        let vendor = VendorError { error_code, error_msg: text, details: &[], request_id: None };
         let mut response = match self {
-            Self::Page => return PageError::new(status, text).into_response(),
-            Self::Vendor => {
-                json(status, &VendorError { error_code, error_msg: text, details: &[], request_id: None })
-            }
+            Self::Page => PageError::new(status, text).into_response(),
+            Self::Vendor => vendor.answer(status),
             Self::Keystone => json(status, &keystone_error(status, text)),
         };
-        RequestId::of(&mut Extensions::new()).mark(&mut response);
+        response.extensions_mut().insert(ErrorCode(error_code));
         response
     }
 

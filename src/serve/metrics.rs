@@ -23,6 +23,7 @@ use axum::response::Response;
 use self::format::{MetricFamily, SampleValue, channel_label, counter, gauge, histogram};
 pub(super) use self::members::ScrapeBuffer;
 use super::app::{App, DaemonHandle, MetricsDetail, Opened, QueryPairs, Selection, Takes};
+use super::audit::{Audit, AuditNote};
 use super::http::PageError;
 use super::peer::ConnectionInfo;
 use super::stream::Text;
@@ -35,6 +36,12 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const LOG_LINES_LOST: MetricFamily =
     counter("vitald_log_lines_lost_total", "Log lines dropped because nobody read the log.");
+const REQUESTS: MetricFamily = counter(
+    "vitald_api_requests_total",
+    "Requests by call and status; other is another status, none a request without an answer.",
+);
+const AUTH_FAILURES: MetricFamily =
+    counter("vitald_api_auth_failures_total", "Requests whose sender was not believed or not let through.");
 const STORE_UP: MetricFamily =
     gauge("vitald_store_up", "Whether the last write into the state directory succeeded.");
 const STORE_FAILURES: MetricFamily =
@@ -77,6 +84,7 @@ pub(super) async fn metrics<S: DaemonHandle>(
     State(app): State<App<S>>,
     Extension(buffer): Extension<ScrapeBuffer>,
     Extension(connection): Extension<ConnectionInfo>,
+    Extension(note): Extension<AuditNote>,
     headers: HeaderMap,
     parameters: QueryPairs,
 ) -> Result<Response, PageError> {
@@ -86,8 +94,22 @@ pub(super) async fn metrics<S: DaemonHandle>(
     Ok(writer.respond(CONTENT_TYPE, &headers, move |text| {
         process::write(text, snapshot.started_at, snapshot.reload)?;
         text.single(LOG_LINES_LOST, SampleValue::Count(lost_log_lines))?;
+        write_audit(text, note.audit())?;
         write(text, snapshot, &entries, selection.detail, &buffer)
     }))
+}
+
+/// Every series is written from the start, at zero, so that `rate` sees the first request.
+fn write_audit(text: &mut Text<'_>, audit: &Audit) -> io::Result<()> {
+    text.family(REQUESTS);
+    for (call, code, count) in audit.requests() {
+        text.sample(REQUESTS, &format!("call=\"{call}\",code=\"{code}\""), SampleValue::Count(count))?;
+    }
+    text.family(AUTH_FAILURES);
+    for (kind, count) in audit.failures() {
+        text.sample(AUTH_FAILURES, &format!("kind=\"{kind}\""), SampleValue::Count(count))?;
+    }
+    Ok(())
 }
 
 /// Writes everything but the fixed series of the process: a pure function of the

@@ -10,6 +10,7 @@
 //! | `server` | accepting and draining |
 //! | `places` | who is let in when the server is full |
 //! | `connection` | handshake, requests and time limits of a connection |
+//! | `audit` | who did what and who was refused: an event, and counters |
 //! | `guard` | what is asked of every request: its host, its origin |
 //! | `peer` | where a request came from, and whose share it takes |
 //! | `shares` | places for work of one kind, in all and per source |
@@ -26,6 +27,7 @@
 
 pub mod api;
 mod app;
+mod audit;
 pub mod auth;
 mod connection;
 #[cfg(test)]
@@ -45,6 +47,7 @@ mod stream;
 mod tls;
 
 pub use app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
+pub use audit::{Audit, AuditedCalls};
 pub use connection::Limits;
 pub use guard::Access;
 pub use reload::MayReload;

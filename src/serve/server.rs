@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit::Audit;
 use super::connection::{ConnectionService, ExchangeTimer, Incoming, Limits};
 use super::guard::{Access, Guard, HostCheck};
 use super::peer::{ConnectionInfo, PeerAddress};
@@ -44,13 +45,14 @@ pub enum DrainOutcome {
 
 /// Serves these routes until `shutdown`, then finishes the answers under way within
 /// [`Limits::drain`]. `access` says which hosts requests may name and which peers are
-/// proxies; it may be replaced meanwhile.
+/// proxies; it may be replaced meanwhile. `audit` puts down every request.
 pub async fn run(
     listener: impl Into<Listener>,
     router: Router,
     shutdown: CancellationToken,
     limits: Limits,
     access: Access,
+    audit: Audit,
 ) -> DrainOutcome {
     let listener = listener.into();
     let closing = CancellationToken::new();
@@ -62,7 +64,7 @@ pub async fn run(
         least_idle: limits.least_idle,
     };
     let server = Server {
-        service: ConnectionService { router, guard, limits, closing },
+        service: ConnectionService { router, guard, audit, limits, closing },
         access,
         places: Arc::new(Mutex::new(Places::new(place_limits))),
         connections: TaskTracker::new(),

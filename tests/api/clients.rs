@@ -19,7 +19,7 @@ use vitald::testing::config::api::{AccessKey, AccountRole, ApiSettings, ClearTex
 use vitald::testing::config::password::PasswordHash;
 use vitald::testing::config::secret::Secret;
 use vitald::testing::serve::auth::{AuthGate, keystone, require};
-use vitald::testing::serve::{Access, Limits, api, run};
+use vitald::testing::serve::{Access, Audit, AuditedCalls, Limits, api, run};
 
 use crate::exchange::exchange;
 use crate::memory::{FIRST, Memory, PROJECT};
@@ -53,7 +53,8 @@ impl Front {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                run(listener, router, stopped, Limits::default(), Access::default()).await
+                let audit = Audit::new(AuditedCalls::WithApi);
+                run(listener, router, stopped, Limits::default(), Access::default(), audit).await
             })
         });
         Self { address, stop }

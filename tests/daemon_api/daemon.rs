@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -72,6 +73,7 @@ pub(crate) struct Daemon {
     address: SocketAddr,
     socket: std::path::PathBuf,
     log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -94,12 +96,12 @@ impl Daemon {
         let address = address.unwrap_or_else(|| panic!("it did not start:\n{seen}"));
         let log = Arc::new(Mutex::new(seen));
         let more = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines {
                 *more.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{line}\n");
             }
         });
-        Self { child, address, socket: socket.to_owned(), log }
+        Self { child, address, socket: socket.to_owned(), log, reader: Some(reader) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -158,6 +160,16 @@ impl Daemon {
     pub(crate) fn stop(self) {
         rustix::process::kill_process(self.id(), rustix::process::Signal::TERM).expect("it runs");
         self.ended_well();
+    }
+
+    /// The same; gives the whole log.
+    pub(crate) fn stop_with_log(mut self) -> String {
+        rustix::process::kill_process(self.id(), rustix::process::Signal::TERM).expect("it runs");
+        assert!(self.child.wait().expect("it ends").success(), "{}", self.log());
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the log ends with the daemon");
+        }
+        self.log()
     }
 
     /// The end, after it was told to.

@@ -13,7 +13,7 @@ use crate::exchange::{Answer, exchange, read_answer};
 use crate::{path, text};
 
 /// A connection to the daemon from another loopback address.
-fn connect_from(last: u8, daemon: &Daemon) -> TcpStream {
+pub(crate) fn connect_from(last: u8, daemon: &Daemon) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0));
     socket.bind(&source.into()).expect("a loopback address");
@@ -21,7 +21,7 @@ fn connect_from(last: u8, daemon: &Daemon) -> TcpStream {
     socket.into()
 }
 
-fn log_in(stream: TcpStream, user: &str, password: &str) -> Answer {
+pub(crate) fn log_in(stream: TcpStream, user: &str, password: &str) -> Answer {
     let body = json!({"auth": {
         "identity": {"methods": ["password"], "password": {"user": {
             "name": user, "domain": {"name": "local"}, "password": password}}},

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "daemon")]
 
+mod audit;
 mod daemon;
 mod dead_mount;
 mod defaults;

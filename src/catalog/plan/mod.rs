@@ -92,6 +92,21 @@ pub enum Reply {
     Feature(Arc<Instance>, KnownFeature),
 }
 
+impl Reply {
+    /// The channel that the call was about, if it was one and is still there.
+    #[must_use]
+    pub fn resource(&self) -> Option<&Arc<Resource>> {
+        match self {
+            Self::Channel(resource)
+            | Self::Members(resource, _)
+            | Self::HealthCheck(resource)
+            | Self::Groups(resource, _)
+            | Self::Group(resource, _) => Some(resource),
+            Self::Nothing | Self::ProjectChannels(_) | Self::Feature(..) => None,
+        }
+    }
+}
+
 /// What every call may use.
 struct Planner<'p, 'c> {
     transaction: &'p mut Transaction<'c>,

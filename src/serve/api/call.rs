@@ -20,8 +20,9 @@ use crate::catalog::{
 };
 use crate::channel::ChannelKind;
 use crate::serve::app::SnapshotError;
+use crate::serve::audit::AuditNote;
 use crate::serve::auth::client_of;
-use crate::serve::http::{BodyError, BodyReader, ErrorForm, VendorError, WholeBody, json};
+use crate::serve::http::{BodyError, BodyReader, ErrorForm, VendorError, WholeBody};
 use crate::serve::peer::ConnectionInfo;
 
 /// Most broken rules that one answer lists: 100,000 bad members must not make
@@ -68,6 +69,8 @@ pub(super) struct ApiRequest {
     pub(super) body: WholeBody,
     /// Who sends it.
     pub(super) client: Client,
+    /// What the audit is told of it.
+    pub(super) audit: Option<AuditNote>,
 }
 
 /// Why a request got no further, as an answer.
@@ -114,7 +117,8 @@ impl<B: ApiBackend> FromRequest<ApiState<B>> for ApiRequest {
             }
         };
         let query = ApiQuery::read(head.uri.query());
-        Ok(Self { family: api.family, ids, query, body, client: client_of(&mut head.extensions) })
+        let (audit, client) = (head.extensions.remove(), client_of(&mut head.extensions));
+        Ok(Self { family: api.family, ids, query, body, client, audit })
     }
 }
 
@@ -164,8 +168,8 @@ impl IntoResponse for ApiError {
             }
             Self::Body(BodyError::NoPlace) => return ErrorForm::Vendor.no_place(),
         };
-        let mut response =
-            json(status, &VendorError { error_code, error_msg, details: &[], request_id: None });
+        let answer = VendorError { error_code, error_msg, details: &[], request_id: None };
+        let mut response = answer.answer(status);
         let (header, value) = match self {
             Self::NoMethod(methods) => (header::ALLOW, methods),
             // What is left of the body would be read as the next request.
@@ -182,7 +186,7 @@ fn fault_response(fault: &Fault, family: PathFamily) -> Response {
     let mut details = fault.details();
     details.truncate(MOST_DETAILS);
     let answer = VendorError { error_code, error_msg: &error_msg, details: &details, request_id: None };
-    json(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer)
+    answer.answer(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 /// Whether the answer about a project channel lists its members.

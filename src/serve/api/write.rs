@@ -33,6 +33,9 @@ pub(super) fn write<B: ApiBackend>(
             let body = read_json(request.body.bytes.clone()).await?;
             let outcome = api.backend.write(make(&request, body)?, request.client.clone()).await;
             let outcome = outcome.map_err(|fault| ApiError::Refused(fault, request.family))?;
+            if let (Some(audit), Some(resource)) = (&request.audit, outcome.resource()) {
+                audit.set_channel(resource.id.to_string(), resource.configured.name().to_owned());
+            }
             show(&api.backend, outcome, status).await
         })
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::Extensions;
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -25,6 +26,7 @@ use super::tokens::{Grant, Issued, Proof, Scope, TokenFault, TokenTable, Validit
 use crate::config::api::{AccountRole, ApiSettings};
 use crate::config::secret::Secret;
 use crate::health::Now;
+use crate::serve::audit::{AuditNote, AuthFailure};
 use crate::serve::http::{BodyReader, RequestId};
 use crate::serve::peer::{ConnectionInfo, PeerAddress, PeerNetwork};
 use crate::serve::shares::{NoShare, Shares, lock};
@@ -139,9 +141,19 @@ impl AuthGate {
         Arc::clone(&self.state.accounts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Judges a request's head. A token wins over a signature, because SDKs
-    /// that are given a token sign all the same.
+    /// Judges a request's head, and tells the audit. A token wins over a signature,
+    /// because SDKs that are given a token sign all the same.
     pub(super) fn inspect(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
+        let inspected = self.judge_head(parts);
+        match &inspected {
+            Ok(Inspected::Known(identity)) => note_proven(&parts.extensions, identity),
+            Ok(Inspected::Signed(signed)) => AuditNote::claim(&parts.extensions, &signed.identity.principal),
+            Err(_) => {}
+        }
+        inspected
+    }
+
+    fn judge_head(&self, parts: &Parts) -> Result<Inspected, AuthFault> {
         let mut tokens = parts.headers.get_all(&TOKEN_HEADER).iter();
         if let Some(token) = tokens.next() {
             // Of two tokens none can be said to count.
@@ -176,12 +188,15 @@ impl AuthGate {
     pub(super) async fn check(&self, parts: &Parts, body: &[u8]) -> Result<Identity, AuthFault> {
         let verdict = match self.inspect(parts) {
             Ok(Inspected::Known(identity)) => Ok(identity),
-            Ok(Inspected::Signed(signed)) => self.conclude(signed, BodyHash::of(body)),
+            Ok(Inspected::Signed(signed)) => {
+                let concluded = self.conclude(signed, BodyHash::of(body));
+                concluded.inspect(|identity| note_proven(&parts.extensions, identity))
+            }
             Err(fault) => Err(fault),
         };
         match verdict {
             Ok(identity) => Ok(identity),
-            Err(fault) => Err(self.penalty(fault, ConnectionInfo::of(&parts.extensions).network).await),
+            Err(fault) => Err(self.penalty(fault, &parts.extensions).await),
         }
     }
 
@@ -191,14 +206,21 @@ impl AuthGate {
         let identity = self.check(parts, &[]).await?;
         match identity.role {
             AccountRole::Admin => Ok(identity),
-            AccountRole::Viewer => Err(AuthFault::Forbidden),
+            AccountRole::Viewer => {
+                AuditNote::fail(&parts.extensions, AuthFailure::Forbidden);
+                Err(AuthFault::Forbidden)
+            }
         }
     }
 
     /// Counts a guess and waits for as long as its source deserves; gives the fault to
     /// answer, which is another one when too many answers to the source wait already. To
-    /// be awaited before a fault is answered; cancelling it only ends the wait.
-    pub(super) async fn penalty(&self, fault: AuthFault, network: PeerNetwork) -> AuthFault {
+    /// be awaited before a fault is answered, of which it tells the audit; cancelling it only
+    /// ends the wait.
+    pub(super) async fn penalty(&self, fault: AuthFault, extensions: &Extensions) -> AuthFault {
+        if let Some(failure) = fault.failure() {
+            AuditNote::fail(extensions, failure);
+        }
         let is_guess = matches!(
             fault,
             AuthFault::TokenUnknown
@@ -207,7 +229,7 @@ impl AuthGate {
         if !is_guess {
             return fault;
         }
-        match self.wait_after_failure(network).await {
+        match self.wait_after_failure(ConnectionInfo::of(extensions).network).await {
             Ok(()) => fault,
             Err(_) => AuthFault::NoPlace,
         }
@@ -219,10 +241,14 @@ impl AuthGate {
         &self,
         name: &UserName,
         password: Zeroizing<String>,
-        network: PeerNetwork,
+        extensions: &Extensions,
     ) -> Result<Arc<UserAccount>, LoginFault> {
+        let network = ConnectionInfo::of(extensions).network;
         let accounts = self.accounts();
         let user = accounts.user(name);
+        if let Some(user) = user {
+            AuditNote::claim(extensions, &user.principal());
+        }
         let hash = user.map_or_else(|| accounts.decoy(), |user| Some(&user.password));
         let matches = match hash {
             Some(hash) => {
@@ -236,8 +262,12 @@ impl AuthGate {
             None => false,
         };
         match user.filter(|_| matches) {
-            Some(user) => Ok(Arc::clone(user)),
+            Some(user) => {
+                AuditNote::prove(extensions, &user.principal());
+                Ok(Arc::clone(user))
+            }
             None => {
+                AuditNote::fail(extensions, AuthFailure::Password);
                 self.wait_after_failure(network).await.map_err(|_| LoginFault::NoPlace)?;
                 Err(LoginFault::Refused)
             }
@@ -346,7 +376,7 @@ pub async fn require(State(gate): State<AuthGate>, request: Request, next: Next)
             next.run(Request::from_parts(parts, body)).await
         }
         Err(fault) => {
-            let fault = gate.penalty(fault, ConnectionInfo::of(&parts.extensions).network).await;
+            let fault = gate.penalty(fault, &parts.extensions).await;
             fault.into_answer(&id)
         }
     };
@@ -361,6 +391,7 @@ async fn admit(gate: &AuthGate, parts: &mut Parts, body: Body) -> Result<(Identi
             let network = ConnectionInfo::of(&parts.extensions).network;
             let whole = gate.bodies().read(body, network).await?;
             let identity = gate.conclude(signed, BodyHash::of(&whole.bytes))?;
+            note_proven(&parts.extensions, &identity);
             let body = Body::from(whole.bytes.clone());
             parts.extensions.insert(whole);
             (identity, body)
@@ -369,6 +400,17 @@ async fn admit(gate: &AuthGate, parts: &mut Parts, body: Body) -> Result<(Identi
     let project = parts.uri.path().split('/').nth(2).unwrap_or_default();
     identity.admit(project, Action::of(&parts.method))?;
     Ok((identity, body))
+}
+
+/// Tells the audit who has proved who they are. The socket's user is known by the
+/// connection.
+fn note_proven(extensions: &Extensions, identity: &Identity) {
+    match &identity.principal {
+        Principal::LocalSocket => {}
+        principal @ (Principal::User { .. } | Principal::AccessKey(_)) => {
+            AuditNote::prove(extensions, principal);
+        }
+    }
 }
 
 fn accounts_of(api: &ApiSettings) -> Result<Accounts, getrandom::Error> {

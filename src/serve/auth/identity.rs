@@ -18,7 +18,8 @@ use super::signature::{SignatureFault, hex};
 use crate::catalog::Client;
 use crate::config::api::{AccessKey, AccountRole, ApiSettings, Project};
 use crate::config::password::PasswordHash;
-use crate::serve::http::{BodyError, NO_PLACE, NO_PLACE_TEXT, RequestId, VendorError, json, say_no_place};
+use crate::serve::audit::AuthFailure;
+use crate::serve::http::{BodyError, NO_PLACE, NO_PLACE_TEXT, RequestId, VendorError, say_no_place};
 use crate::serve::peer::ConnectionInfo;
 
 /// The domain of the project when there are no users.
@@ -159,6 +160,20 @@ impl AuthFault {
         }
     }
 
+    /// What the audit calls it; none where the sender's rights are not the reason.
+    pub(in crate::serve) fn failure(&self) -> Option<AuthFailure> {
+        match self {
+            Self::TokenMissing => Some(AuthFailure::TokenMissing),
+            Self::TokenExpired => Some(AuthFailure::TokenExpired),
+            Self::TokenUnknown => Some(AuthFailure::TokenUnknown),
+            Self::NoProject => Some(AuthFailure::Scope),
+            Self::Forbidden => Some(AuthFailure::Forbidden),
+            Self::Signature(SignatureFault::UnknownAccessKey(_)) => Some(AuthFailure::AccessKeyUnknown),
+            Self::Signature(_) => Some(AuthFailure::Signature),
+            Self::BodyTooLarge | Self::BodyUnreadable | Self::NoPlace => None,
+        }
+    }
+
     /// The whole answer but for `X-Request-Id`, which belongs on every answer.
     pub(super) fn into_answer(self, request_id: &RequestId) -> Response {
         let (status, error_code) = self.answer();
@@ -168,7 +183,7 @@ impl AuthFault {
             details: &[],
             request_id: matches!(self, Self::Signature(_)).then_some(&request_id.0),
         };
-        let mut response = json(status, &answer);
+        let mut response = answer.answer(status);
         if self == Self::NoPlace {
             say_no_place(&mut response);
         }

@@ -30,6 +30,7 @@ use super::gate::{AuthGate, HeldToken, LoginFault, TOKEN_HEADER};
 use super::identity::{Accounts, AuthFault, Domain, Identity, UserAccount};
 use super::tokens::{Proof, Scope};
 use crate::config::api::{AccountRole, Transport};
+use crate::serve::audit::{AuditNote, AuthFailure};
 use crate::serve::http::{
     BodyError, REQUEST_ID, identify, json as json_answer, keystone_error, landing_page, say_no_place,
 };
@@ -154,7 +155,10 @@ async fn create_token(
     let accounts = identities.gate.accounts();
     // Only somebody with the right password learns which project there is.
     let scope = match &request.scope {
-        Some(wanted) => wanted.judge(&accounts, proved.user())?,
+        Some(wanted) => {
+            let judged = wanted.judge(&accounts, proved.user());
+            judged.inspect_err(|_| AuditNote::fail(&parts.extensions, AuthFailure::Scope))?
+        }
         None => Scope::Unscoped,
     };
     let (issued, proof) = match &proved {
@@ -332,10 +336,9 @@ fn not_found(what: &str) -> KeystoneFault {
 impl Identities {
     /// Who wants a token.
     async fn prove(&self, proof: LoginProof, parts: &Parts) -> Result<Proved, KeystoneFault> {
-        let network = ConnectionInfo::of(&parts.extensions).network;
         match proof {
             LoginProof::Password { user, password } => {
-                let user = self.gate.log_in(&user, password, network).await;
+                let user = self.gate.log_in(&user, password, &parts.extensions).await;
                 user.map(Proved::Password).map_err(|fault| match fault {
                     LoginFault::Refused => KeystoneFault::unauthorized(),
                     LoginFault::NoPlace => KeystoneFault::no_place(),
@@ -346,8 +349,11 @@ impl Identities {
                 })
             }
             LoginProof::Token(token) => match self.gate.look_up(token.trim().as_bytes()) {
-                Ok(held) => Ok(Proved::Token(held)),
-                Err(fault) => match self.gate.penalty(fault, network).await {
+                Ok(held) => {
+                    AuditNote::prove(&parts.extensions, &held.user.principal());
+                    Ok(Proved::Token(held))
+                }
+                Err(fault) => match self.gate.penalty(fault, &parts.extensions).await {
                     AuthFault::NoPlace => Err(KeystoneFault::no_place()),
                     _ => Err(KeystoneFault::unauthorized()),
                 },

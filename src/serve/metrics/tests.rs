@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::ReloadState;
 use crate::channel::Health;
 use crate::health::{DriverSnapshot, MemberState, Timestamp};
+use crate::serve::AuditedCalls;
 use crate::serve::fixture::{assert_golden, collect, large, snapshot};
 
 fn text(detail: MetricsDetail, channels: &[&str]) -> String {
@@ -101,7 +102,8 @@ fn fixed() -> String {
 #[test]
 fn every_metric_is_documented() {
     let documented = include_str!("../../../docs/metrics.md");
-    let text = format!("{}{}", fixed(), text(MetricsDetail::Member, &ALL));
+    let audit = collect(|text| write_audit(text, &Audit::new(AuditedCalls::WithApi)));
+    let text = format!("{}{audit}{}", fixed(), text(MetricsDetail::Member, &ALL));
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a kind");
         let row = documented.lines().find(|row| row.starts_with(&format!("| `{name}` |")));

@@ -61,7 +61,15 @@ fn serve(tls: &Tls, listener: TcpListener, limits: Limits) -> CancellationToken 
     );
     let hosts = vec![Host::Name("vitald.internal".into())];
     let access = Access::new(&AccessSettings { hosts, ..AccessSettings::default() });
-    tokio::spawn(run(Listener::Tcp(listener, Some(tls.clone())), router, stop.clone(), limits, access));
+    let audit = crate::serve::Audit::new(crate::serve::AuditedCalls::OwnPages);
+    tokio::spawn(run(
+        Listener::Tcp(listener, Some(tls.clone())),
+        router,
+        stop.clone(),
+        limits,
+        access,
+        audit,
+    ));
     stop
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::http::Request;
 use axum::http::StatusCode;
+use axum::http::{Extensions, Request};
 
 use super::super::identity::{Action, NamedOrId};
 use super::*;
@@ -57,7 +57,9 @@ fn named(name: &str) -> UserName {
 }
 
 async fn log_in(gate: &AuthGate, name: &str, password: &str) -> Result<Arc<UserAccount>, LoginFault> {
-    gate.log_in(&named(name), Zeroizing::new(password.to_owned()), PeerNetwork::of(PEER)).await
+    let mut extensions = Extensions::new();
+    extensions.insert(ConnectionInfo::network((PEER, 1).into(), None, Transport::Plain));
+    gate.log_in(&named(name), Zeroizing::new(password.to_owned()), &extensions).await
 }
 
 async fn token_of(gate: &AuthGate, name: &str, scope: Scope) -> String {
