@@ -68,7 +68,10 @@ fn the_demo_shows_itself_and_ends_on_an_interrupt() {
 fn explain_the_https_backend(url: &str) {
     let Outcome { stdout, .. } = vitald(&["status", "--json", "--channel", "demo-uri", "--url", url]);
     let status: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
-    let address = status.pointer("/members/0/address").and_then(|address| address.as_str()).expect("address");
+    let address = status
+        .pointer("/channels/0/members/0/address")
+        .and_then(|address| address.as_str())
+        .expect("address");
     let target = format!("https://{address}/health");
     let Outcome { stdout, .. } = vitald(&["probe", &target, "--explain"]).expect_code(0);
     for part in [
