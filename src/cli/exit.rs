@@ -1,10 +1,12 @@
 //! How a command ended: exit codes for scripts, errors for people; and what fails the
 //! same way in several commands.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
+
+use rustix::process::geteuid;
 
 use super::client::ClientError;
 use super::console::{Colour, Console, StdoutError, Tone, paint};
@@ -159,8 +161,46 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError
 /// Writes a new file. Nothing that is there is ever replaced: it may be somebody's only
 /// copy.
 pub(super) fn write_new(path: &Path, text: &[u8], mode: u32) -> Result<(), CliError> {
+    write_given_away(path, text, mode, |_| Ok(())).map(drop)
+}
+
+/// Whose a file is: numbers, as the kernel has them.
+pub(super) struct FileOwner {
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+/// Writes a new file like [`write_new`]. Made by root, it belongs to the user and the
+/// group of `directory`, so that it is for those whom the directory is for: a daemon that
+/// does not run as root reads files by its group.
+pub(super) fn write_new_for_owner_of(
+    directory: &Path,
+    path: &Path,
+    text: &[u8],
+    mode: u32,
+) -> Result<FileOwner, CliError> {
+    write_given_away(path, text, mode, |file| {
+        if geteuid().is_root() {
+            let owner = directory.metadata()?;
+            fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        // Whatever the umask: the group is meant to read it.
+        file.set_permissions(Permissions::from_mode(mode))
+    })
+}
+
+/// Gives the file away before anything is written to it.
+fn write_given_away(
+    path: &Path,
+    text: &[u8],
+    mode: u32,
+    give_away: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<FileOwner, CliError> {
     let io = |doing: &str| CliError::io(format!("cannot {doing} {}", path.display()));
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io("make"))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))
+    give_away(&file).map_err(io("give away"))?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(io("write"))?;
+    let owner = file.metadata().map_err(io("read"))?;
+    Ok(FileOwner { user: owner.uid(), group: owner.gid() })
 }

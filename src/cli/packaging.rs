@@ -47,7 +47,8 @@ pub(super) struct ManArguments {
     #[arg(value_name = "COMMAND", conflicts_with = "out")]
     command: Option<String>,
 
-    /// Write every page into this directory, as vitald.8, vitald-run.8 and so on
+    /// Write every page into this directory, as vitald.8, vitald-run.8 and so on; it is made
+    /// if it is missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -60,6 +61,8 @@ pub(super) fn write_pages(
     // Gives subcommands their full names and the global options.
     root.build();
     if let Some(directory) = &arguments.out {
+        fs::create_dir_all(directory)
+            .map_err(CliError::io(format!("cannot make the directory {}", directory.display())))?;
         write_page(directory, "vitald", &root)?;
         for command in root.get_subcommands() {
             write_page(directory, &page_name(command), command)?;

@@ -1,9 +1,13 @@
 //! Access to what the API made, for `export` and `import`: from the running daemon over
 //! its Unix socket, or from the store of a daemon that does not run.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::process::geteuid;
 
 use super::client::{ClientError, DaemonPresence, DaemonUrl};
 use super::exit::CliError;
@@ -83,6 +87,24 @@ async fn ask(daemon: DaemonUrl) -> Result<StoreAccess, ClientError> {
     Ok(StoreAccess::Daemon(daemon, archive))
 }
 
+/// Gives what root has made in a directory of another user to that user: the daemon has to
+/// read it.
+fn give_to_owner(directory: &Path) -> std::io::Result<()> {
+    let owner = directory.metadata()?;
+    if !geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let file = path.symlink_metadata()?;
+        // Another name of a file may have been put there to have it given away.
+        if file.is_file() && file.uid() == 0 && file.nlink() == 1 {
+            lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
+}
+
 /// A store that this process holds; no daemon can start on it meanwhile.
 pub(super) struct OfflineStore {
     pub(super) store: LocalStore,
@@ -112,6 +134,8 @@ impl OfflineStore {
             error => error.into(),
         })?;
         let store = LocalStore::open(&Arc::new(directory))?;
+        give_to_owner(path)
+            .map_err(CliError::io(format!("cannot give the files of {} away", path.display())))?;
         let contents = store.load().await?;
         let records: Result<Vec<ApiRecord>, _> = contents
             .records

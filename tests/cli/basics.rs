@@ -95,9 +95,16 @@ fn manual_pages_go_to_stdout_or_into_a_directory() {
         assert!(file.is_file(), "{}", file.display());
     }
     assert!(directory.path().join("vitald.8").is_file());
-    let missing = directory.path().join("absent");
-    let outcome = vitald(&["man", "--out", missing.to_str().expect("UTF-8")]).expect_code(1);
-    assert!(outcome.stderr.contains("absent"), "{}", outcome.stderr);
+    // A directory that is not there is made, with those above it.
+    let missing = directory.path().join("share/man/man8");
+    vitald(&["man", "--out", missing.to_str().expect("UTF-8")]).expect_code(0);
+    assert!(missing.join("vitald.8").is_file());
+    let taken = directory.path().join("vitald.8");
+    let outcome = vitald(&["man", "--out", taken.to_str().expect("UTF-8")]).expect_code(1);
+    assert!(outcome.stderr.contains("cannot make the directory"), "{}", outcome.stderr);
+    // The unit names the page by its section.
+    let unit = include_str!("../../config/vitald.service");
+    assert!(unit.contains("Documentation=man:vitald(8)"), "the pages are of section 8");
 }
 
 #[test]

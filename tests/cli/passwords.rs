@@ -51,13 +51,18 @@ fn passwords_that_nobody_could_use() {
 #[test]
 fn a_user_is_a_hash_file_and_lines_for_the_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
+    let main = directory.path().join("vitald.toml");
+    let main = main.to_str().expect("UTF-8");
+    // From elsewhere: the hash goes where the configuration looks for it.
+    let elsewhere = tempfile::tempdir().expect("a directory");
     let add = |arguments: &[&str]| {
-        let mut command = command(&[&["user", "add"], arguments].concat());
-        with_input(command.current_dir(directory.path()), PASSWORD.as_bytes())
+        let mut command = command(&[&["user", "add", "--config", main], arguments].concat());
+        with_input(command.current_dir(elsewhere.path()), PASSWORD.as_bytes())
     };
     let outcome = add(&["ops", "--role", "admin"]).expect_code(0);
+    assert!(outcome.stdout.contains("password_hash_file = \"ops.hash\"\n"), "{}", outcome.stdout);
     let file = directory.path().join("ops.hash");
-    assert_eq!(std::fs::metadata(&file).expect("the hash").permissions().mode() & 0o137, 0);
+    assert_eq!(std::fs::metadata(&file).expect("the hash").permissions().mode() & 0o777, 0o640);
     let config = config::parse("vitald.toml", &format!("[api]\n{}", outcome.stdout), directory.path());
     let api = config.expect("good lines").api.expect("an API");
     assert_eq!((api.users[0].name.as_str(), api.users[0].domain.as_str()), ("ops", "local"));
@@ -67,7 +72,21 @@ fn a_user_is_a_hash_file_and_lines_for_the_configuration() {
     assert!(again.stderr.contains("ops.hash") && again.stdout.is_empty(), "{}", again.stderr);
     add(&["../ops", "--role", "viewer"]).expect_code(2);
     add(&["eye"]).expect_code(2);
-    add(&["eye", "--role", "viewer", "--domain", "other", "--hash-file", "x.hash"]).expect_code(0);
+    let here = add(&["eye", "--role", "viewer", "--domain", "other", "--hash-file", "x.hash"]).expect_code(0);
+    // A relative path in the configuration would be one from its own directory.
+    let named = elsewhere.path().join("x.hash");
+    assert!(
+        here.stdout.contains(&format!("password_hash_file = \"{}\"", named.display())),
+        "{}",
+        here.stdout
+    );
+    let arguments = ["user", "add", "eye", "--role", "viewer", "--config", "/nowhere/vitald.toml"];
+    let lost = with_input(&mut command(&arguments), PASSWORD.as_bytes()).expect_code(1);
+    assert!(
+        lost.stderr.contains("there is no directory /nowhere") && lost.stdout.is_empty(),
+        "{}",
+        lost.stderr
+    );
 }
 
 /// `script` gives the command a terminal. What is typed must not come back.

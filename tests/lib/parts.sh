@@ -17,7 +17,7 @@ loom      the balancer's hand-overs under loom
 sdk       the vendor's clients for Python and JavaScript, OpenStack's and a fuzzing one against the built daemon
 kill      kill -9 of the built daemon and of its store under write load, for two minutes each
 chaos     one minute of members failing at random, every verdict against the truth
-security  the TLS that the server accepts; the daemon with the unit's privileges, and under attack
+security  the TLS that the server accepts; the daemon with the unit's privileges, as the pages set it up, and under attack
 deny      licences, duplicates, sources and advisories of the dependencies
 peers     the built daemon against real nginx, Prometheus, TLS and broken peers
 END
@@ -179,6 +179,12 @@ part_security() {
     step 'security build' cargo build || return
     step 'security tls' tests/security/tls_scan target/debug/vitald
     step 'security sandbox' tests/security/sandbox target/debug/vitald
+    # Only root gives files to another user.
+    if [ "$(id -u)" -eq 0 ]; then
+        step 'security walk' tests/security/walk target/debug/vitald
+    else
+        skip 'security walk' "only root can walk through the pages on installing"
+    fi
     step 'security shares' tests/security/fair_shares target/debug/vitald
 }
 
