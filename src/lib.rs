@@ -117,7 +117,7 @@ pub mod testing {
     pub mod probe {
         pub use crate::probe::{
             Addresses, EventQueue, Lookup, Plan, PlanError, ProbeTrace, Reference, Resolver, SystemLookup,
-            Target, explain, run, stall, wait_until,
+            Target, explain, read_local_ports, run, stall, wait_until,
         };
         #[cfg(feature = "fuzzing")]
         pub mod fuzzing {

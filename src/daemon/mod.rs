@@ -57,7 +57,7 @@ use self::http_server::{BoundListener, BoundSocket, HttpServer, HttpThread, List
 use self::observer::{Observer, ObserverState};
 use self::registrar::{Backend, CALL_QUEUE, QueuedCall, Registrar, SharedSnapshot};
 pub use self::reloads::ConfigSource;
-use self::reloads::{LoadSettings, Reloads, loader, place_words, read_authorities, slow_load};
+use self::reloads::{LoadSettings, Reloads, loader, place_words, read_system, slow_load};
 use self::report::{Reporter, status_text};
 pub use self::service::Ending;
 use self::service::{Signals, StateLocation};
@@ -275,7 +275,7 @@ async fn first_load(source: &ConfigSource) -> Result<Config, DaemonError> {
     let within = ProberSettings::default().reload_within;
     let load = move || {
         let config = source.load(&place).map_err(DaemonError::Config)?;
-        read_authorities(&config);
+        read_system(&config);
         Ok(config)
     };
     beside(within, load, || DaemonError::Slow(slow_load(within, &place_words(&progress)))).await

@@ -296,16 +296,17 @@ pub fn loader(source: ConfigSource) -> LoadConfig {
             full: diagnostics.to_string().into(),
             brief: diagnostics.brief().into(),
         })?;
-        read_authorities(&config);
+        read_system(&config);
         let socket = http_server::bind_socket(&config.server, in_effect);
         let socket = socket.map_err(|error| ReloadFault::refused(&error.to_string()))?;
         Ok(LoadedConfig { config, socket })
     })
 }
 
-/// Reads the system's authorities if a channel of files is verified by them, or one of the
-/// API may be. Blocks.
-pub fn read_authorities(config: &Config) {
+/// Reads what probes need to know of the system: the ports of its own connections, and its
+/// authorities if a channel of files is verified by them, or one of the API may be. Blocks.
+pub fn read_system(config: &Config) {
+    probe::read_local_ports();
     let of_files = || config.channels.iter().map(|file| &file.channel.probe().tls);
     let defaults = &config.probe_defaults.tls;
     if of_files().any(|tls| tls.verify == VerifyCertificate::Yes && tls.ca.is_none())

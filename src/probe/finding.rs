@@ -88,20 +88,28 @@ impl Progress {
 
     /// Ends the running phase and enters the next.
     pub(super) fn enter(&mut self, next: ProbePhase) {
-        self.end_phase();
+        self.enter_at(Instant::now(), next);
+    }
+
+    /// The same, for a phase that has ended at `then`.
+    pub(super) fn enter_at(&mut self, then: Instant, next: ProbePhase) {
+        self.end_phase_at(then);
         self.phase = next;
     }
 
     /// Ends the running phase: its duration is known now.
     pub(super) fn end_phase(&mut self) {
-        let now = Instant::now();
+        self.end_phase_at(Instant::now());
+    }
+
+    fn end_phase_at(&mut self, then: Instant) {
         let duration = match self.phase {
             ProbePhase::Connect => &mut self.phases.connect,
             ProbePhase::Tls => &mut self.phases.tls,
             ProbePhase::Response => &mut self.phases.response,
         };
-        *duration = Some(now.duration_since(self.entered));
-        self.entered = now;
+        *duration = Some(then.duration_since(self.entered));
+        self.entered = then;
     }
 }
 

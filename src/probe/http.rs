@@ -42,18 +42,15 @@ pub(super) const FIELDS_AT_MOST: usize = 128;
 pub(super) const INTERIM_AT_MOST: usize = 16;
 
 /// One request and its answer, over plain TCP.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HttpExchange {
     sending: Sending,
     head: HeadReader,
 }
 
 /// How much of the request has been sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Sending {
-    /// Not tried yet.
-    #[default]
-    Unsent,
     /// The kernel took so many bytes and would block.
     Sent(usize),
     /// All of it is.
@@ -63,6 +60,34 @@ enum Sending {
 }
 
 impl HttpExchange {
+    /// Begins an exchange, of which nothing or something is sent.
+    ///
+    /// # Errors
+    /// What the kernel said instead of taking a byte; that it would block is no error.
+    pub(super) fn begin(
+        socket: BorrowedFd<'_>,
+        plan: &HttpPlan,
+        member: &MemberAddress,
+    ) -> Result<Self, Errno> {
+        match send_request(socket, plan, member, 0) {
+            Sending::Broken(errno) => Err(errno),
+            sending => Ok(Self { sending, head: HeadReader::default() }),
+        }
+    }
+
+    /// Whether the kernel has taken a byte, which it does once there is a connection.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.sending, Sending::Sent(0))
+    }
+
+    /// What to wait for.
+    pub(super) fn interest(&self) -> Interest {
+        match self.sending {
+            Sending::Sent(_) => Interest::READABLE.add(Interest::WRITABLE),
+            Sending::Complete | Sending::Broken(_) => Interest::READABLE,
+        }
+    }
+
     /// Sends and reads as far as the kernel lets it.
     pub(super) fn advance(
         &mut self,
@@ -71,26 +96,12 @@ impl HttpExchange {
         member: &MemberAddress,
         progress: &mut Progress,
     ) -> ProbeStep {
-        let trace = progress.trace.as_deref_mut();
-        let (is_first, sent) = match self.sending {
-            Sending::Unsent => (true, Some(0)),
-            Sending::Sent(sent) => (false, Some(sent)),
-            Sending::Complete | Sending::Broken(_) => (false, None),
-        };
-        if let Some(sent) = sent {
-            self.sending = send_request(socket, plan, member, sent, trace);
+        if let Sending::Sent(sent) = self.sending {
+            self.sending = send_request(socket, plan, member, sent);
             progress.note_sent();
         }
-        if is_first && matches!(self.sending, Sending::Complete) {
-            // Nothing can have been answered yet: a read would be in vain.
-            return ProbeStep::Wait(Interest::READABLE);
-        }
-        let interest = match self.sending {
-            Sending::Sent(_) => Interest::READABLE.add(Interest::WRITABLE),
-            Sending::Unsent | Sending::Complete | Sending::Broken(_) => Interest::READABLE,
-        };
         socket::input(|buffer| self.read(socket, buffer, plan, progress))
-            .map_or(ProbeStep::Wait(interest), ProbeStep::Done)
+            .map_or_else(|| ProbeStep::Wait(self.interest()), ProbeStep::Done)
     }
 
     fn read(
@@ -124,18 +135,9 @@ impl HttpExchange {
     }
 }
 
-fn send_request(
-    socket: BorrowedFd<'_>,
-    plan: &HttpPlan,
-    member: &MemberAddress,
-    mut sent: usize,
-    trace: Option<&mut ProbeTrace>,
-) -> Sending {
+fn send_request(socket: BorrowedFd<'_>, plan: &HttpPlan, member: &MemberAddress, mut sent: usize) -> Sending {
     socket::output(|request| {
         plan.write_request(member, request);
-        if let Some(trace) = trace {
-            trace.request = Some(plan.shown_request(member));
-        }
         loop {
             let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) else {
                 return Sending::Complete;

@@ -5,11 +5,12 @@
 //! (`http`, `https`) own what is sent and read in them. A TCP check sends and reads
 //! nothing: it succeeds with the connection.
 //!
-//! System calls of one HTTP probe of a driver on a fast network: `setsockopt`,
-//! `connect`, `getpeername`, `send`, `recv`, and the `connect` to no address that ends
-//! it; its socket is one that is used again (see `queue`). Where the connection is
-//! up before `connect` has returned (loopback), nothing waits for it, and a TCP
-//! probe never asks the event queue at all.
+//! System calls of one HTTP probe of a driver: `setsockopt`, `connect`, `send`, `recv`,
+//! and the `connect` to no address that ends it; its socket is one that is used again
+//! (see `queue`). What the kernel reports by itself is not asked for: the event queue says
+//! that a connection is established, and so does a request that is sent. A member on
+//! loopback is connected before `connect` has returned: nothing waits for it, and a TCP
+//! probe asks for it in place of the event queue.
 //!
 //! # A member that is a name
 //!
@@ -53,6 +54,7 @@ use super::finding::{self, Finding, ProbePhase, ProbeStep, ProbeTrace, Progress}
 use super::http::{HttpExchange, HttpPlan};
 use super::https::HttpsExchange;
 use super::plan::{Plan, ProtocolPlan, Target, TargetHost, TargetName};
+use super::queue::Readiness;
 use super::socket::{self, HandshakeAck, ProbeSocket};
 use super::stall;
 use crate::channel::CloseMode;
@@ -242,7 +244,13 @@ impl<'a> ProbeMachine<'a> {
             Ok(socket) => socket,
             Err(finding) => return (finding, Instant::now()),
         };
-        let finding = match self.advance(socket.as_fd()) {
+        // Where the member is this host the connection is up by now, or has failed.
+        let step = if self.peer.ip().to_canonical().is_loopback() {
+            self.advance(socket.as_fd(), Readiness::Unclear)
+        } else {
+            ProbeStep::Wait(Interest::WRITABLE)
+        };
+        let finding = match step {
             ProbeStep::Done(finding) => finding,
             ProbeStep::Wait(mut interest) => {
                 let mut deadline = self.deadline();
@@ -252,11 +260,12 @@ impl<'a> ProbeMachine<'a> {
                 };
                 poll_fn(|cx| {
                     loop {
-                        if let Err(finding) = ready!(socket.poll_ready(cx, interest, deadline)) {
-                            return Poll::Ready(finding);
-                        }
+                        let readiness = match ready!(socket.poll_ready(cx, interest, deadline)) {
+                            Ok(readiness) => readiness,
+                            Err(finding) => return Poll::Ready(finding),
+                        };
                         // Ready or late: the socket is read before the deadline counts.
-                        match self.advance(socket.as_fd()) {
+                        match self.advance(socket.as_fd(), readiness) {
                             ProbeStep::Done(finding) => return Poll::Ready(finding),
                             ProbeStep::Wait(next) => interest = next,
                         }
@@ -307,15 +316,10 @@ impl<'a> ProbeMachine<'a> {
         }
     }
 
-    /// Makes system calls until the kernel says "would block".
-    fn advance(&mut self, socket: BorrowedFd<'_>) -> ProbeStep {
-        let exchange = match &mut self.exchange {
-            Some(exchange) => exchange,
-            None => match self.connected(socket) {
-                Ok(exchange) => self.exchange.insert(exchange),
-                Err(step) => return step,
-            },
-        };
+    /// Makes system calls until the kernel says "would block". `readiness` is what the wait
+    /// before has shown.
+    fn advance(&mut self, socket: BorrowedFd<'_>, readiness: Readiness) -> ProbeStep {
+        let Some(exchange) = &mut self.exchange else { return self.begin(socket, readiness) };
         let (member, progress) = (self.target.address(), &mut self.progress);
         match exchange {
             ProtocolExchange::Http(plan, exchange) => exchange.advance(socket, plan, &member, progress),
@@ -323,37 +327,81 @@ impl<'a> ProbeMachine<'a> {
         }
     }
 
-    /// Looks whether the connection is established, and begins what follows; else says
-    /// what to wait for, or how the probe has ended.
-    fn connected(&mut self, socket: BorrowedFd<'_>) -> Result<ProtocolExchange<'a>, ProbeStep> {
+    /// Begins what follows the connection once that is established; else says what to wait
+    /// for, or how the probe has ended.
+    fn begin(&mut self, socket: BorrowedFd<'_>, readiness: Readiness) -> ProbeStep {
+        match &self.plan.protocol {
+            ProtocolPlan::Tcp => match self.await_connection(socket, readiness) {
+                Err(step) => step,
+                Ok(()) => {
+                    self.progress.end_phase();
+                    Finding::success("connected").into()
+                }
+            },
+            ProtocolPlan::Http(plan) => self.begin_http(socket, plan),
+            ProtocolPlan::Https(plan, tls) => {
+                if let Err(step) = self.await_connection(socket, readiness) {
+                    return step;
+                }
+                self.progress.enter(ProbePhase::Tls);
+                let member = self.target.address();
+                match HttpsExchange::new(tls, &member, self.peer.ip(), &mut self.progress) {
+                    Err(finding) => finding.into(),
+                    Ok(exchange) => {
+                        let mut exchange = Box::new(exchange);
+                        let step = exchange.advance(socket, plan, &member, &mut self.progress);
+                        self.exchange = Some(ProtocolExchange::Https(plan, exchange));
+                        step
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the request. The kernel takes it once the connection is established, and says
+    /// else what has become of that, so nothing asks for it before.
+    fn begin_http(&mut self, socket: BorrowedFd<'_>, plan: &'a HttpPlan) -> ProbeStep {
+        let member = self.target.address();
+        let before = Instant::now();
+        let exchange = match HttpExchange::begin(socket, plan, &member) {
+            Ok(exchange) => exchange,
+            Err(errno) => return finding::connecting(errno).into(),
+        };
+        // The kernel may also be short of memory for what is sent.
+        if !exchange.is_under_way()
+            && let Err(step) = self.await_connection(socket, Readiness::Unclear)
+        {
+            return step;
+        }
+        self.progress.enter_at(before, ProbePhase::Response);
+        self.progress.note_sent();
+        if let Some(trace) = &mut self.progress.trace {
+            trace.request = Some(plan.shown_request(&member));
+        }
+        // Nothing can have been answered yet: a read would be in vain.
+        let step = ProbeStep::Wait(exchange.interest());
+        self.exchange = Some(ProtocolExchange::Http(plan, exchange));
+        step
+    }
+
+    /// Whether the connection is established: else what to wait for, or how the probe has
+    /// ended. The kernel is asked where the wait before has not shown it.
+    fn await_connection(&self, socket: BorrowedFd<'_>, readiness: Readiness) -> Result<(), ProbeStep> {
+        if readiness == Readiness::Ready {
+            return Ok(());
+        }
         // A connected socket has a peer. Without one there is an error to
         // fetch, or the handshake is still under way.
         match net::getpeername(socket) {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             Err(Errno::NOTCONN) => match sockopt::socket_error(socket) {
-                Ok(Ok(())) => return Err(ProbeStep::Wait(Interest::WRITABLE)),
+                Ok(Ok(())) => Err(ProbeStep::Wait(Interest::WRITABLE)),
                 // It was established, and reset before we looked. A TCP check
                 // asks for no more, and must not depend on which side was faster.
-                Ok(Err(Errno::CONNRESET | Errno::PIPE)) if !self.speaks_first() => {}
-                Ok(Err(errno)) | Err(errno) => return Err(finding::connecting(errno).into()),
+                Ok(Err(Errno::CONNRESET | Errno::PIPE)) if !self.speaks_first() => Ok(()),
+                Ok(Err(errno)) | Err(errno) => Err(finding::connecting(errno).into()),
             },
-            Err(errno) => return Err(finding::connecting(errno).into()),
-        }
-        match &self.plan.protocol {
-            ProtocolPlan::Tcp => {
-                self.progress.end_phase();
-                Err(Finding::success("connected").into())
-            }
-            ProtocolPlan::Http(plan) => {
-                self.progress.enter(ProbePhase::Response);
-                Ok(ProtocolExchange::Http(plan, HttpExchange::default()))
-            }
-            ProtocolPlan::Https(plan, tls) => {
-                self.progress.enter(ProbePhase::Tls);
-                let exchange =
-                    HttpsExchange::new(tls, &self.target.address(), self.peer.ip(), &mut self.progress)?;
-                Ok(ProtocolExchange::Https(plan, Box::new(exchange)))
-            }
+            Err(errno) => Err(finding::connecting(errno).into()),
         }
     }
 
@@ -460,10 +508,14 @@ impl<'a> ProbeMachine<'a> {
     /// and the two ends of this socket greet each other (RFC 9293, 3.5,
     /// simultaneous open). What comes back is what was sent, and no request or
     /// greeting of ours is a good answer: only a failure, or a check that sends
-    /// nothing, has to look.
+    /// nothing, has to look, and only at a port that the kernel chooses. Whether
+    /// the address is this host's own may change at any time, and so does not count.
     fn unless_self_connected(&mut self, finding: Finding, socket: BorrowedFd<'_>) -> Finding {
         let is_connected = self.progress.phases.connect.is_some();
-        if !is_connected || (self.speaks_first() && finding.outcome == Outcome::Success) {
+        if !is_connected
+            || (self.speaks_first() && finding.outcome == Outcome::Success)
+            || !socket::is_local_port(self.peer.port())
+        {
             return finding;
         }
         if !local_end(socket).is_some_and(|local| is_same_end(local, self.peer)) {

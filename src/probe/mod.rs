@@ -48,4 +48,5 @@ pub use plan::{Plan, Target};
 pub use queue::{EventQueue, wait_until};
 pub use reference::Reference;
 pub use resolve::{Addresses, Lookup, Resolver, SystemLookup};
+pub use socket::read_local_ports;
 pub use tls::{PlanError, prepare_tls, read_system_authorities, tls_provider, tls_settings};

@@ -85,9 +85,21 @@ struct Registration {
     wanted: EventFlags,
     /// The directions that the kernel has reported and no wait has used yet.
     ready: EventFlags,
+    /// The kernel has reported an error or a hang-up.
+    is_broken: bool,
     deadline: Option<Instant>,
     /// The deadline has passed, and is not among the queue's deadlines any more.
     is_late: bool,
+}
+
+/// What a wait for a socket has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// The kernel reports a direction, and neither an error nor a hang-up: a connection
+    /// that was waited for is established.
+    Ready,
+    /// Less than that: an error, a hang-up or the deadline, or it is not known.
+    Unclear,
 }
 
 /// A socket of this thread's queue. Dropping it closes it.
@@ -309,6 +321,7 @@ impl EventQueue {
         let registration = u32::try_from(token).ok().and_then(|token| self.registration(token));
         let Some(registration) = registration else { return };
         let is_broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        registration.is_broken |= is_broken;
         registration.ready |= if is_broken { BOTH } else { flags & BOTH };
         if registration.ready.intersects(registration.wanted)
             && let Some(waker) = registration.waker.take()
@@ -366,7 +379,7 @@ impl QueuedSocket {
         cx: &Context<'_>,
         interest: Interest,
         deadline: Instant,
-    ) -> Poll<Result<(), Errno>> {
+    ) -> Poll<Result<Readiness, Errno>> {
         let token = self.token;
         let readiness = with_queue(|queue| {
             let registration = queue.registration(token)?;
@@ -375,10 +388,11 @@ impl QueuedSocket {
             wanted.set(EventFlags::OUT, interest.is_writable());
             if registration.ready.intersects(wanted) {
                 registration.ready.remove(wanted);
-                return Some(Poll::Ready(()));
+                let is_broken = registration.is_broken;
+                return Some(Poll::Ready(if is_broken { Readiness::Unclear } else { Readiness::Ready }));
             }
             if registration.is_late && registration.deadline == Some(deadline) {
-                return Some(Poll::Ready(()));
+                return Some(Poll::Ready(Readiness::Unclear));
             }
             registration.wanted = wanted;
             if !registration.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

@@ -7,8 +7,10 @@
 use std::cell::Cell;
 use std::future::Future as _;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::{PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
@@ -18,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::finding::{self, Finding};
-use super::queue::{self, QueuedSocket};
+use super::queue::{self, QueuedSocket, Readiness};
 use crate::channel::CloseMode;
 use crate::health::ProberReason;
 
@@ -111,7 +113,7 @@ impl ProbeSocket {
         cx: &mut Context<'_>,
         interest: Interest,
         deadline: Instant,
-    ) -> Poll<Result<(), Finding>> {
+    ) -> Poll<Result<Readiness, Finding>> {
         match self {
             Self::Queued(socket) => {
                 if interest.is_writable() {
@@ -141,7 +143,7 @@ impl RuntimeSocket {
         cx: &mut Context<'_>,
         interest: Interest,
         deadline: Instant,
-    ) -> Poll<Result<(), Finding>> {
+    ) -> Poll<Result<Readiness, Finding>> {
         if interest.is_writable() && !self.is_watched_both_ways {
             let again = self.socket.get_ref().try_clone().map_err(not_watched)?;
             self.socket = watch(again, Interest::READABLE.add(Interest::WRITABLE))?;
@@ -160,12 +162,12 @@ impl RuntimeSocket {
             }
         }
         if is_ready {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Readiness::Unclear));
         }
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);
         }
-        self.timer.as_mut().poll(cx).map(Ok)
+        self.timer.as_mut().poll(cx).map(|()| Ok(Readiness::Unclear))
     }
 }
 
@@ -182,6 +184,33 @@ fn not_watched(error: std::io::Error) -> Finding {
         || Finding::inconclusive(ProberReason::Internal, format!("watching a socket: {error}")),
         finding::opening,
     )
+}
+
+/// The ports that this host gives to connections of its own (ip(7),
+/// `ip_local_port_range`), as the last load of the configuration found them; none: not
+/// known, so that it may be any. The thread that loads writes it.
+static LOCAL_PORTS: RwLock<Option<RangeInclusive<u16>>> = RwLock::new(None);
+
+/// Reads which ports this host gives to its connections, for all probes from now on.
+/// Blocks.
+pub fn read_local_ports() {
+    let read = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let ports = read.ok().as_deref().and_then(port_range);
+    *LOCAL_PORTS.write().unwrap_or_else(PoisonError::into_inner) = ports;
+}
+
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.split_ascii_whitespace().map(str::parse::<u16>);
+    match (ends.next(), ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last)), None) => Some(first..=last),
+        _ => None,
+    }
+}
+
+/// Whether the kernel may give this port to a connection of the prober.
+pub(super) fn is_local_port(port: u16) -> bool {
+    let ports = LOCAL_PORTS.read().unwrap_or_else(PoisonError::into_inner);
+    ports.as_ref().is_none_or(|ports| ports.contains(&port))
 }
 
 /// Has the kernel acknowledge at once what has come, as [`ProbeSocket::connect`] had it
@@ -223,4 +252,17 @@ pub(super) fn output<R>(write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let result = write(&mut buffer);
     OUT.set(buffer);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_of_ports_is_read_as_the_kernel_writes_it() {
+        assert_eq!(port_range("32768\t60999\n"), Some(32768..=60999));
+        for strange in ["", "32768", "32768 70000", "32768-60999", "1 2 3"] {
+            assert_eq!(port_range(strange), None, "{strange}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ needs_of() { # PART
         security) echo bwrap cc curl nginx openssl python3 systemd-analyze ;;
         service) echo systemd-analyze ;;
         alerts) echo promtool ;;
-        test) echo cc faketime fsfreeze ip mkfs.ext4 ;;
+        test) echo cc faketime fsfreeze ip mkfs.ext4 strace ;;
         *) echo cc ;;
     esac
 }

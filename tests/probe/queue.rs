@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
+use std::process::Command;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -12,8 +13,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vitald::channel::{CloseMode, ProbeOptions};
 use vitald::health::{MemberReason, Outcome};
-use vitald::testing::probe::{self, EventQueue, wait_until};
+use vitald::testing::probe::{self, EventQueue, read_local_ports, wait_until};
 
+use crate::inside::{can_unshare, inside, is_inside};
 use crate::members::{
     BRIEF, Member, PATIENT, ending, expect, hold, http, plan, read_request, refusing, reset, run, target, tcp,
 };
@@ -170,4 +172,93 @@ fn the_waker_ends_a_wait_and_is_not_lost_before_it() {
     let begun = Instant::now();
     wait_until(begun + BRIEF);
     assert!(begun.elapsed() >= BRIEF);
+}
+
+#[test]
+fn a_probe_asks_the_kernel_for_nothing_that_it_has_said() {
+    let can_trace = || Command::new("strace").arg("true").output().is_ok_and(|run| run.status.success());
+    if !can_unshare() {
+        return;
+    }
+    if !is_inside() && !can_trace() {
+        return crate::skipped::note("strace cannot run here");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let record = folder.path().join("calls");
+    let record_name = record.to_str().expect("a plain path");
+    let wrapper = ["unshare", "-rn", "strace", "-f", "-qq", "-e", "trace=network", "-o", record_name];
+    let setup = "ip link set lo up; ip addr add 192.0.2.4/32 dev lo";
+    inside(&wrapper, setup, "queue::a_probe_asks_the_kernel_for_nothing_that_it_has_said", inside_a_trace);
+    if is_inside() {
+        return;
+    }
+    let record = std::fs::read_to_string(record).expect("a record");
+    let probes = calls_of_probes(&record);
+    assert_eq!(probes.len(), 12, "{record}");
+    let last_of_each: Vec<_> = probes.iter().skip(2).step_by(3).map(|calls| calls.join(" ")).collect();
+    let exchange = "setsockopt connect sendto recvfrom connect";
+    // The connection to this host is up at once; of one to elsewhere the event queue tells.
+    let expected =
+        ["setsockopt connect getpeername connect", exchange, "setsockopt connect connect", exchange];
+    assert_eq!(last_of_each, expected, "{record}");
+}
+
+/// Three probes of each kind, one after another.
+fn inside_a_trace() {
+    let listening = |ip: [u8; 4]| {
+        let listener = TcpListener::bind(SocketAddr::from((ip, 0))).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                if read_request(&mut connection).is_empty() {
+                    continue;
+                }
+                let _ = connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                ending(&connection);
+            }
+        });
+        address
+    };
+    let members = [[127, 0, 0, 1], [192, 0, 2, 4]].map(listening);
+    // Now that they listen, their ports are none that the kernel chooses.
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 20100").expect("a namespace of its own");
+    read_local_ports();
+    install();
+    for address in members {
+        for protocol in [tcp(), http("200")] {
+            let plan = plan(protocol, PATIENT, &ProbeOptions::default());
+            for _ in 0..3 {
+                assert_eq!(drive(probe::run(&plan, &target(address))).outcome, Outcome::Success);
+            }
+        }
+    }
+}
+
+/// The names of the calls of each probe, from what strace has written.
+fn calls_of_probes(record: &str) -> Vec<Vec<&str>> {
+    let calls = || {
+        record.lines().filter_map(|line| {
+            let (thread, call) = line.split_once(' ')?;
+            let (name, rest) = call.trim_start().split_once('(')?;
+            // The second half of a call that another thread's has cut in two.
+            (!name.starts_with('<')).then_some((thread, name, rest))
+        })
+    };
+    // Members call nobody.
+    let prober = calls().find(|(_, name, _)| *name == "connect").map(|(thread, ..)| thread);
+    let mut probes = Vec::new();
+    let mut running = Vec::new();
+    for (thread, name, rest) in calls() {
+        if Some(thread) != prober || name == "socket" || rest.contains("SO_LINGER") {
+            continue;
+        }
+        if running.is_empty() && !rest.contains("TCP_QUICKACK") {
+            continue;
+        }
+        running.push(name);
+        if rest.contains("AF_UNSPEC") {
+            probes.push(std::mem::take(&mut running));
+        }
+    }
+    probes
 }

@@ -9,10 +9,15 @@ const INSIDE: &str = "VITALD_TEST_INSIDE";
 /// A network of its own, as root in it.
 pub(crate) const NAMESPACE: [&str; 2] = ["unshare", "-rn"];
 
+/// Whether this is the second run.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Runs the test `name` (with its modules) of this binary again, in a shell
 /// prepared by `setup`, behind `wrapper`. In that second run it does `work`.
 pub(crate) fn inside(wrapper: &[&str], setup: &str, name: &str, work: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return work();
     }
     let binary = std::env::current_exe().expect("this test's binary");
@@ -32,7 +37,7 @@ pub(crate) fn inside(wrapper: &[&str], setup: &str, name: &str, work: impl FnOnc
 
 /// Whether a network namespace can be made here. It can in CI.
 pub(crate) fn can_unshare() -> bool {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return true;
     }
     let can = Command::new("unshare")
