@@ -43,7 +43,8 @@ pub struct Limits {
     /// Connections open at once. When all are taken, the longest idle one is given up
     /// for a new one.
     pub connections: usize,
-    /// The same for one source: an address, for IPv6 its /64.
+    /// The share of one source: an address, for IPv6 its /64. It has more while not all
+    /// are taken, and gives those back when another source comes.
     pub connections_each: usize,
     /// How long a connection is idle before it may be given up, so that a client that has
     /// just connected can send a request. It does not spare the connections of a source that
@@ -67,7 +68,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 128 connections, 32 of a source, given up after 100 ms idle at the earliest; 32 in
+    /// 128 connections, of which 32 are a source's share, given up after 100 ms idle at the earliest; 32 in
     /// reserve for 1 s each; 30 s idle, 10 s for a handshake, 10 s without progress, 60 s an
     /// answer, 5 s to drain.
     fn default() -> Self {

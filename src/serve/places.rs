@@ -1,15 +1,19 @@
 //! Who is let in when the server is full, and who is given up for it. Called by the
 //! accept loop of `server`; one table for each listener.
 //!
-//! There are places for so many connections in all and so many of one source. When they
-//! are taken, the longest idle connection is given up for the newcomer: of the newcomer's
-//! source if that source has its share, else of any. Idle is a connection that has no
-//! answer under way, so also one whose request does not end; one that has just come has
-//! a moment for its request before it counts, unless its source has more connections than
-//! the newcomer's. Where nobody is idle, the newcomer gets a reserved place, on which only
+//! There are places for so many connections in all, and each source has a share of them.
+//! While there are places, whoever comes gets one; what a source has beyond its share is
+//! lent. When all are taken, one connection is given up for the newcomer. A source that has
+//! its share gives up its own longest idle one. For the others [`Places::least_entitled`]
+//! says which: lent places come first, and where nobody is idle, they are taken back from
+//! connections that are being answered. Idle is a connection that has no answer under way,
+//! so also one whose request does not end; one that has just come has a moment for its
+//! request before it counts, unless its source has more connections than the newcomer's.
+//! Where there is none to give up, the newcomer gets a reserved place, on which only
 //! `/livez` and `/metrics` are answered. When those are taken too, one of them is given up.
 //! So accepting never waits.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -24,7 +28,7 @@ use super::peer::{PeerNetwork, PlaceKind};
 pub(super) struct PlaceLimits {
     /// In all.
     pub(super) total: usize,
-    /// Of one source.
+    /// The share of one source. It has more only while there are places.
     pub(super) each: usize,
     /// Beside the total.
     pub(super) reserved: usize,
@@ -53,6 +57,20 @@ struct Held {
     give_up: CancellationToken,
 }
 
+/// How little a connection is entitled to its place: who is given up first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// Idle, of a source that has more than its share.
+    LentAndIdle,
+    /// Idle.
+    Idle,
+    /// Idle for a moment only, of a source with so many connections, more than the
+    /// newcomer's.
+    OfLarger(Reverse<usize>),
+    /// Being answered, of a source that has more than its share.
+    LentAndAnswering,
+}
+
 /// What a newcomer gets.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -79,16 +97,15 @@ impl Places {
     /// Gives a connection a place. `exchange` says how far its exchange is.
     pub(super) fn admit(&mut self, network: PeerNetwork, exchange: ExchangeTimer) -> Admission {
         let is_regular = |held: &Held| held.kind == PlaceKind::Regular;
-        let is_own = |held: &Held| is_regular(held) && held.network == network;
         let is_reserved = |held: &Held| held.kind == PlaceKind::Reserved;
-        let source_is_full = network.is_limited() && self.count(is_own) >= self.limits.each;
-        let all_is_full = self.count(is_regular) >= self.limits.total;
-        let replaced = match (source_is_full, all_is_full) {
-            (false, false) => return self.grant(network, PlaceKind::Regular, exchange, None),
-            (true, _) => self.longest_idle(is_own, self.limits.least_idle),
-            (false, true) => self
-                .longest_idle(is_regular, self.limits.least_idle)
-                .or_else(|| self.longest_idle_of_largest(self.count(is_own))),
+        if self.count(is_regular) < self.limits.total {
+            return self.grant(network, PlaceKind::Regular, exchange, None);
+        }
+        let is_own = |held: &Held| is_regular(held) && held.network == network;
+        let own = self.count(is_own);
+        let replaced = match network.is_limited() && own >= self.limits.each {
+            true => self.longest_idle(is_own, self.limits.least_idle),
+            false => self.least_entitled(own),
         };
         if replaced.is_some() {
             return self.grant(network, PlaceKind::Regular, exchange, replaced);
@@ -137,16 +154,29 @@ impl Places {
         idle.min().map(|(_, id): (Instant, _)| id)
     }
 
-    /// Of the source with most connections, if those are more than `own`, however short it
-    /// has been idle: sources that connect again at once keep out no other.
-    fn longest_idle_of_largest(&self, own: usize) -> Option<PlaceId> {
+    /// The regular connection that gives way to one of a source with `own` connections: by
+    /// its [`Claim`], then the one idle or answered longest. Sources that connect again at
+    /// once keep out no other, because those with most connections give way even so.
+    fn least_entitled(&self, own: usize) -> Option<PlaceId> {
         let mut counts: HashMap<PeerNetwork, usize> = HashMap::new();
-        for held in self.held.values().filter(|held| held.kind == PlaceKind::Regular) {
+        let regular = || self.held.iter().filter(|(_, held)| held.kind == PlaceKind::Regular);
+        for (_, held) in regular() {
             *counts.entry(held.network).or_default() += 1;
         }
-        let (largest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        let is_its = |held: &Held| held.kind == PlaceKind::Regular && held.network == largest;
-        if count > own { self.longest_idle(is_its, Duration::ZERO) } else { None }
+        let candidates = regular().filter_map(|(id, held)| {
+            let count = counts.get(&held.network).copied()?;
+            let is_lent = held.network.is_limited() && count > self.limits.each;
+            let (claim, since) = match held.exchange.state() {
+                ExchangeState::Idle(since) if since.elapsed() >= self.limits.least_idle => {
+                    (if is_lent { Claim::LentAndIdle } else { Claim::Idle }, since)
+                }
+                ExchangeState::Idle(since) if count > own => (Claim::OfLarger(Reverse(count)), since),
+                ExchangeState::Answering(since) if is_lent => (Claim::LentAndAnswering, since),
+                ExchangeState::Idle(_) | ExchangeState::Answering(_) => return None,
+            };
+            Some((claim, since, *id))
+        });
+        candidates.min().map(|(.., id)| id)
     }
 
     fn oldest(&self, which: impl Fn(&Held) -> bool) -> Option<PlaceId> {
@@ -212,11 +242,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_with_its_share_gives_up_its_own() {
         let mut crowd = Crowd::new();
-        for last in [1, 2, 2, 2] {
+        for last in [1, 2, 2, 3, 2] {
             assert_eq!(crowd.come(host(last)).await, PlaceKind::Regular);
         }
         assert_eq!(crowd.given_up(), [1], "the first of all stays");
-        assert_eq!(crowd.places.held.len(), 3);
+        assert_eq!(crowd.places.held.len(), LIMITS.total);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lent_is_given_back_first() {
+        let mut crowd = Crowd::new();
+        for last in [1, 2, 2, 2] {
+            assert_eq!(crowd.come(host(last)).await, PlaceKind::Regular, "there are places");
+        }
+        let _busy = [2, 3].map(|number: usize| crowd.connections[number].1.begin());
+        assert_eq!(crowd.come(host(3)).await, PlaceKind::Regular);
+        assert_eq!(crowd.given_up(), [1], "the first of all is idle longer, and within its share");
+        let _others = [0, 4].map(|number: usize| crowd.connections[number].1.begin());
+        assert_eq!(crowd.come(host(4)).await, PlaceKind::Reserved, "nothing is lent, and all are answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lent_is_given_back_even_while_it_is_answered() {
+        let mut crowd = Crowd::new();
+        let mut answering = Vec::new();
+        for last in [2, 2, 2, 1] {
+            crowd.come(host(last)).await;
+            answering.push(crowd.connections[answering.len()].1.begin());
+        }
+        assert_eq!(crowd.come(host(2)).await, PlaceKind::Reserved, "nothing is lent where nothing is left");
+        assert_eq!(crowd.come(host(3)).await, PlaceKind::Regular);
+        assert_eq!(crowd.given_up(), [0], "the one that is answered longest");
+        answering.push(crowd.connections[5].1.begin());
+        assert_eq!(crowd.come(host(4)).await, PlaceKind::Reserved, "shares are not taken back");
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,7 +316,7 @@ mod tests {
     async fn who_has_just_come_is_not_given_up() {
         let mut places = Places::new(LIMITS);
         let mut come = || places.admit(host(1), ExchangeTimer::new());
-        let young = [come(), come()];
+        let young = [come(), come(), come(), come()];
         assert_eq!(come().kind, PlaceKind::Reserved);
         tokio::time::advance(LIMITS.least_idle).await;
         assert_eq!(come().kind, PlaceKind::Regular);
@@ -276,5 +334,20 @@ mod tests {
             assert!(!other.given_up.is_cancelled());
         }
         assert_eq!(come(1).kind, PlaceKind::Reserved, "nobody has more than one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_largest_source_is_being_answered_the_next_one_gives_way() {
+        let limits = PlaceLimits { total: 5, each: 3, ..LIMITS };
+        let mut places = Places::new(limits);
+        let mut come = |last| {
+            let exchange = ExchangeTimer::new();
+            (places.admit(host(last), exchange.clone()), exchange)
+        };
+        let largest = [come(1), come(1), come(1)];
+        let next = [come(2), come(2)];
+        let _answering = largest.each_ref().map(|(_, exchange)| exchange.begin());
+        assert_eq!(come(3).0.kind, PlaceKind::Regular);
+        assert!(next[0].0.given_up.is_cancelled() && !next[1].0.given_up.is_cancelled());
     }
 }

@@ -330,6 +330,46 @@ async fn the_longest_idle_connection_is_given_up_for_a_newcomer() {
     timeout(LONG, unfinished.read_to_end(&mut Vec::new())).await.expect("closed").ok();
 }
 
+/// A client that opens twice its share of connections at once, and keeps them, is answered
+/// on each.
+#[tokio::test]
+async fn a_pool_beyond_the_share_of_its_source_is_served() {
+    let server = TestServer::usual().await;
+    let mut pool = Vec::new();
+    for _ in 0..2 * Limits::default().connections_each {
+        pool.push(server.raw("GET /v1/channels/web HTTP/1.1\r\nhost: localhost\r\n\r\n").await);
+    }
+    for stream in &mut pool {
+        let mut begin = [0; 12];
+        timeout(LONG, stream.read_exact(&mut begin)).await.expect("in time").expect("an answer");
+        assert_eq!(&begin, b"HTTP/1.1 200");
+    }
+}
+
+/// Where one address has every place, and is being answered on each, others get theirs.
+#[tokio::test]
+async fn one_source_alone_keeps_no_other_out() {
+    let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
+    let limits = Limits { connections: 4, connections_each: 2, ..Limits::default() };
+    let server = TestServer::start(gated, limits).await;
+    let mut busy = Vec::new();
+    for _ in 0..limits.connections {
+        busy.push(server.raw(REQUEST).await);
+        server.answers.asked.notified().await;
+    }
+    assert_eq!(server.get("/v1/nothing").await.status, 503, "its own address has its share");
+    let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+    other.bind("127.0.0.2:0".parse().expect("an address")).expect("a loopback address");
+    let mut other = other.connect(server.address).await.expect("connected");
+    other
+        .write_all(b"GET /v1/nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut answer = String::new();
+    timeout(LONG, other.read_to_string(&mut answer)).await.expect("answered in time").expect("text");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
 /// A server all of whose places are taken by clients that are being answered.
 async fn full() -> (TestServer, Vec<TcpStream>) {
     let gated = Answers { gate: Some(Notify::new()), ..Answers::new(fixture::snapshot()) };
