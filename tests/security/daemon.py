@@ -48,14 +48,15 @@ def fetch(url):
 class Daemon:
     """`vitald run`, behind any command that starts it."""
 
-    def __init__(self, command, config_path, config, seen_as=None, pass_fds=()):
+    def __init__(self, command, config_path, config, seen_as=None, pass_fds=(), env=None):
         with open(config_path, "w", encoding="utf-8") as file:
             file.write(config)
         self.log_path = config_path + ".log"
         with open(self.log_path, "wb") as log:
             arguments = ["run", "--log-format", "text", "--config", seen_as or config_path]
             self.process = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds,
+                env=env,
             )
 
     def __enter__(self):
