@@ -112,7 +112,7 @@ async fn load(path: &Path, records: usize) {
     let mut batch = Batch::new();
     (0..records).for_each(|number| put(&mut batch, number));
     store.write(batch).await.unwrap();
-    drop(store);
+    store.close().await.unwrap();
     let bytes = path.join("store.redb").metadata().unwrap().len();
     let start = Instant::now();
     let store = open(path);

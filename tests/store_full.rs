@@ -72,7 +72,7 @@ async fn limited() {
     assert!(store.monitor().state().failure.is_none());
     let after = store.load().await.unwrap();
     assert_eq!(after.records.len(), held.records.len() + 1);
-    drop(store);
+    store.close().await.unwrap();
     assert_eq!(open(&path).unwrap().load().await.unwrap(), after);
     println!("\nthe limited child is through");
 }
@@ -151,7 +151,7 @@ async fn a_full_disk_fails_writes_and_nothing_else() {
     store.write(put(30_000, 100_000)).await.expect("there is space again");
     assert!(store.monitor().state().failure.is_none());
     let after = store.load().await.unwrap();
-    drop(store);
+    store.close().await.unwrap();
     assert_eq!(open(&disk.state()).unwrap().load().await.unwrap(), after);
 }
 
@@ -171,7 +171,7 @@ async fn verdicts_that_find_no_space_leave_the_old_ones() {
 #[tokio::test]
 async fn a_read_only_disk_is_named_at_the_start() {
     let Some(disk) = small_disk("a_read_only_disk_is_named_at_the_start") else { return };
-    drop(open(&disk.state()).unwrap());
+    open(&disk.state()).unwrap().close().await.unwrap();
     mount(&["-o", "remount,ro"], disk.0.path()).unwrap();
     let error = open(&disk.state()).expect_err("read-only").to_string();
     assert!(error.contains("Read-only file system") && error.contains("state"), "{error}");

@@ -87,7 +87,8 @@ fn no_acknowledged_write_is_lost() {
     let seconds = std::env::var("VITALD_KILL_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("state");
-    drop(open(&path));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { open(&path).close().await }).unwrap();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut kills, mut acknowledged) = (0, BTreeSet::new());
     let mut total = 0;
@@ -100,8 +101,12 @@ fn no_acknowledged_write_is_lost() {
         let copy = place.path().join("copy");
         std::fs::create_dir_all(&copy).unwrap();
         std::fs::copy(path.join("store.redb"), copy.join("store.redb")).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let held = runtime.block_on(async { numbers(&open(&copy).load().await.unwrap()) });
+        let held = runtime.block_on(async {
+            let store = open(&copy);
+            let contents = store.load().await.unwrap();
+            store.close().await.unwrap();
+            numbers(&contents)
+        });
         let newest = held.last().copied().unwrap_or(0);
         // Older ones were removed by later batches, acknowledged or not.
         acknowledged = acknowledged.split_off(&(newest.saturating_sub(KEPT) + 1));

@@ -78,7 +78,11 @@ pub(super) fn execute(arguments: &ExportArguments, console: &mut Console) -> Res
 async fn fetch(access: &StoreAccessArguments) -> Result<Archive, CliError> {
     match access.find().await? {
         StoreAccess::Daemon(_, archive) => Ok(archive),
-        StoreAccess::Directory(path) => Ok(OfflineStore::open(&path).await?.archive),
+        StoreAccess::Directory(path) => {
+            let OfflineStore { store, archive } = OfflineStore::open(&path).await?;
+            store.close().await?;
+            Ok(archive)
+        }
     }
 }
 

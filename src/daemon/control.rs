@@ -163,16 +163,12 @@ impl Control {
             );
             Ending::Unsaved
         };
-        let mut orderly = Box::pin(orderly);
         tokio::select! {
-            // Given up half done only when the other arm ends the process.
-            ending = &mut orderly => ending,
+            // Given up half done only when the other arm ends the process; dropping what it
+            // holds waits for nothing.
+            ending = orderly => ending,
             // Cancel-safe: a signal stays pending until it is returned.
-            signal = signals.second_stop() => {
-                // Dropping it would wait for the store's thread, which a disk may hold.
-                std::mem::forget(orderly);
-                Ending::Forced(signal)
-            }
+            signal = signals.second_stop() => Ending::Forced(signal),
         }
     }
 

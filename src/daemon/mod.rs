@@ -142,16 +142,12 @@ pub fn run(options: DaemonOptions) -> Result<Ending, DaemonError> {
 /// Starts the daemon and runs it. A signal to end counts while it starts, too.
 async fn start_and_run(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let mut signals = Signals::listen(options.stop.clone())?;
-    let mut starting = Box::pin(start(options));
     let control = tokio::select! {
-        // Given up half done only when the other arm ends the process.
-        control = &mut starting => control?,
+        // Given up half done only when the other arm ends the process; dropping what it
+        // holds waits for nothing.
+        control = start(options) => control?,
         // Cancel-safe: a signal stays pending until it is returned.
-        () = signals.stop() => {
-            // Dropping it would wait for the store's thread, which a disk may hold.
-            std::mem::forget(starting);
-            return Ok(Ending::Stopped);
-        }
+        () = signals.stop() => return Ok(Ending::Stopped),
     };
     Ok(control.run(signals).await)
 }

@@ -4,11 +4,7 @@
 //! many writers share the cost of a flush. Each caller hears of its batch after
 //! the commit that holds it.
 
-use std::convert::Infallible;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,9 +18,6 @@ use super::record::{Batch, Revision, StoreContents};
 /// Calls waiting for the writer thread. When it is full, callers wait in line:
 /// a slow disk slows its writers down and costs no memory.
 const QUEUE: usize = 256;
-
-/// How long dropping the store waits for its thread.
-const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Batches of one commit at most, so that the first does not wait for the last of a flood.
 const COMMIT_BATCHES: usize = 256;
@@ -40,21 +33,13 @@ enum StoreCall {
     Close(StoreReply<()>),
 }
 
-/// A store in a state directory of this machine. Closes when dropped, which
-/// waits for the writes that are queued; not for long, as a disk may hang.
+/// A store in a state directory of this machine. [`LocalStore::close`] waits until it is
+/// closed. Dropping it waits for nothing, as a disk may hang: its thread writes what is
+/// queued, closes the file and unlocks the directory, unless the process ends before.
 #[derive(Debug)]
 pub struct LocalStore {
-    calls: Option<mpsc::Sender<StoreCall>>,
+    calls: mpsc::Sender<StoreCall>,
     monitor: WriteMonitor,
-    writer: Option<WriterThread>,
-}
-
-/// The thread that owns the file.
-#[derive(Debug)]
-struct WriterThread {
-    handle: JoinHandle<()>,
-    /// Disconnected when the thread ends.
-    ended: Mutex<Receiver<Infallible>>,
 }
 
 impl LocalStore {
@@ -81,24 +66,22 @@ impl LocalStore {
         let (calls, queue) = mpsc::channel(QUEUE);
         let writer = Writer { log, monitor: monitor.clone(), queue };
         let thread = std::thread::Builder::new().name("store".to_owned());
-        // Nothing is ever sent.
-        let (end, ended) = std::sync::mpsc::sync_channel(0);
-        let handle = thread
-            .spawn(move || {
-                writer.run();
-                drop(directory);
-                drop(end);
-            })
-            .map_err(|error| StoreError::io("start the writer of", path, error))?;
-        let writer = WriterThread { handle, ended: Mutex::new(ended) };
-        Ok(Self { calls: Some(calls), monitor, writer: Some(writer) })
+        let run = move || {
+            let (closed, answer) = writer.run();
+            // Whoever hears that it is closed may open it again.
+            drop(directory);
+            if let Some(answer) = answer {
+                let _ = answer.send(closed);
+            }
+        };
+        thread.spawn(run).map_err(|error| StoreError::io("start the writer of", path, error))?;
+        Ok(Self { calls, monitor })
     }
 
     /// Cancel-safe up to the moment the call is queued; from then on it is done.
     async fn call<T>(&self, call: impl FnOnce(StoreReply<T>) -> StoreCall) -> Result<T, StoreError> {
-        let calls = self.calls.as_ref().ok_or(StoreError::Closed)?;
         let (answer, result) = oneshot::channel();
-        calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
+        self.calls.send(call(answer)).await.map_err(|_| StoreError::Closed)?;
         result.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -131,30 +114,13 @@ impl LocalStore {
         &self.monitor
     }
 
-    /// Writes what is queued and closes the file.
+    /// Writes what is queued, closes the file and unlocks the directory.
     ///
     /// # Errors
     /// The file did not close in order. Acknowledged batches are safe
     /// nevertheless.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.call(StoreCall::Close).await
-    }
-}
-
-impl Drop for LocalStore {
-    fn drop(&mut self) {
-        drop(self.calls.take());
-        let Some(WriterThread { handle, ended }) = self.writer.take() else { return };
-        let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match ended.recv_timeout(ENDED_WITHIN) {
-            // The disk hangs. The thread goes on alone, and holds the lock of the directory.
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                // The writer catches the database's panics and has none of its own.
-                let _ = handle.join();
-            }
-            Ok(never) => match never {},
-        }
     }
 }
 
@@ -166,7 +132,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self) {
+    /// Writes until the store is closed or every handle is gone. Gives how the file closed,
+    /// and who waits for that.
+    fn run(mut self) -> (Result<(), StoreError>, Option<StoreReply<()>>) {
         let mut next = self.queue.blocking_recv();
         while let Some(call) = next.take() {
             match call {
@@ -175,15 +143,12 @@ impl Writer {
                     let _ = answer.send(self.log.contents());
                 }
                 StoreCall::Write(batch, answer) => next = self.write(batch, answer),
-                StoreCall::Close(answer) => {
-                    let _ = answer.send(self.log.close());
-                    return;
-                }
+                StoreCall::Close(answer) => return (self.log.close(), Some(answer)),
             }
             next = next.or_else(|| self.queue.blocking_recv());
         }
         // Every handle is gone. An error changes nothing for acknowledged batches.
-        let _ = self.log.close();
+        (self.log.close(), None)
     }
 
     /// Commits a batch together with those that wait behind it; gives back the

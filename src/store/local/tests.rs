@@ -39,7 +39,7 @@ async fn what_was_written_is_there_after_reopening() {
     assert_eq!((expected.revision, expected.records.len()), (Revision(2), 1));
     let error = open(place.path()).expect_err("in use");
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-    drop(store);
+    store.close().await.unwrap();
     assert_eq!(open(place.path()).unwrap().load().await.unwrap(), expected);
 }
 
@@ -50,8 +50,57 @@ async fn a_closed_store_says_so_and_frees_the_directory() {
     store.close().await.unwrap();
     assert!(matches!(store.write(put(1)).await, Err(StoreError::Closed)));
     assert!(matches!(store.load().await, Err(StoreError::Closed)));
-    drop(store);
+    assert!(matches!(store.close().await, Err(StoreError::Closed)));
     open(place.path()).unwrap();
+}
+
+/// Is opened well once, and from then on hangs until `go_on` is dropped; tells when it does.
+#[derive(Debug)]
+struct Hanging {
+    disk: Disk,
+    state: std::sync::Mutex<HangingState>,
+}
+
+#[derive(Debug)]
+struct HangingState {
+    openings: usize,
+    hangs: Option<oneshot::Sender<()>>,
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+impl Medium for Hanging {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    fn open(&self, verification: Verification) -> Result<Database, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        state.openings += 1;
+        if state.openings > 1 {
+            state.hangs.take().map(|hangs| hangs.send(()));
+            let _ = state.go_on.recv();
+        }
+        self.disk.open(verification)
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what is measured blocks the thread")]
+async fn dropping_a_store_waits_for_no_disk() {
+    let ((tell, hangs), (_go_on, told)) = (oneshot::channel(), std::sync::mpsc::channel());
+    let state = HangingState { openings: 0, hangs: Some(tell), go_on: told };
+    let disk = empty_disk();
+    let medium = Hanging { disk: disk.clone(), state: std::sync::Mutex::new(state) };
+    let store = LocalStore::over(Box::new(medium), None).unwrap();
+    disk.fail_after(0, Failure::UntilHealed);
+    // The failed write has the file opened again.
+    tokio::select! {
+        result = store.write(put(1)) => panic!("answered: {result:?}"),
+        told = hangs => told.unwrap(),
+    }
+    let began = std::time::Instant::now();
+    drop(store);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
