@@ -20,8 +20,9 @@ const NEAR: usize = 40;
 /// A line longer than this is not shown: somebody's JSON in one line.
 const LONGEST_LINE: usize = 2000;
 
-/// So many errors are listed in brief.
-const BRIEFLY: usize = 100;
+/// So many errors are printed: more than anybody reads before mending the first. Clang stops
+/// after 20, the Go compiler after 10.
+const PRINTED: usize = 100;
 
 /// Every error of a configuration; at least one.
 #[derive(Debug, Clone)]
@@ -112,7 +113,7 @@ impl Diagnostics {
         format!("{} in {}", count(self.errors.len(), "error"), count(files.len(), "file"))
     }
 
-    /// Every error with its excerpt, and the summary.
+    /// The errors with their excerpts, [`PRINTED`] at most, and the summary of all.
     #[must_use]
     pub fn render(&self, paint: Paint) -> String {
         let renderer = match paint {
@@ -120,11 +121,14 @@ impl Diagnostics {
             Paint::Ansi => Renderer::styled(),
         };
         let mut text = String::new();
-        for error in &self.errors {
+        for error in self.errors.iter().take(PRINTED) {
             text.push_str(&renderer.render(&[self.group(error)]));
             text.push_str("\n\n");
         }
         text.push_str(&self.summary());
+        if self.errors.len() > PRINTED {
+            text.push_str(&format!(", the first {PRINTED} shown; `vitald check --json` lists all"));
+        }
         text.push('\n');
         text
     }
@@ -134,14 +138,14 @@ impl Diagnostics {
     #[must_use]
     pub fn brief(&self) -> String {
         let mut text = String::new();
-        for error in self.errors.iter().take(BRIEFLY) {
+        for error in self.errors.iter().take(PRINTED) {
             let code = error.rule.code();
             text.push_str(&match self.position(error) {
                 (file, Some((line, _))) => format!("{code} {file}:{line}\n"),
                 (file, None) => format!("{code} {file}\n"),
             });
         }
-        if self.errors.len() > BRIEFLY {
+        if self.errors.len() > PRINTED {
             text.push_str("...\n");
         }
         text + &self.summary() + "; `vitald check` shows what is wrong"
@@ -369,11 +373,30 @@ mod tests {
             source: 0,
         };
         let place = |start| Some(Place { start, end: start + 1 });
-        let two = Diagnostics::new(vec![source.clone()], vec![at(place(2)), at(None)]);
+        let two = Diagnostics::new(vec![source], vec![at(place(2)), at(None)]);
         let expected =
             "E002 vitald.toml\nE002 vitald.toml:2\n2 errors in 1 file; `vitald check` shows what is wrong";
         assert_eq!(two.brief(), expected);
-        let many = Diagnostics::new(vec![source], vec![at(None); 1000]);
-        assert_eq!(many.brief().lines().count(), BRIEFLY + 2);
+    }
+
+    #[test]
+    fn a_hundred_errors_are_printed_and_all_are_counted() {
+        let error = Diagnostic {
+            rule: Rule::UnknownKey,
+            path: FieldPath::default().key("secret"),
+            message: "this configuration knows no key \"secret\"".to_owned(),
+            remedy: "the keys here are `secret`".to_owned(),
+            place: None,
+            related: None,
+            source: 0,
+        };
+        let source = SourceText::new("vitald.toml", "a\nsecret = 1\n");
+        let many = Diagnostics::new(vec![source], vec![error; 1000]);
+        assert_eq!(many.brief().lines().count(), PRINTED + 2);
+        let text = many.to_string();
+        assert_eq!(text.matches("error[E002]").count(), PRINTED);
+        let summary = "1000 errors in 1 file, the first 100 shown; `vitald check --json` lists all\n";
+        assert!(text.ends_with(summary), "{text}");
+        assert_eq!(many.errors().len(), 1000);
     }
 }
