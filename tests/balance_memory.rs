@@ -139,7 +139,7 @@ fn a_member_takes_few_bytes() {
                 tables += own;
             }
             // Only a round robin order of many picks and few members may take more.
-            assert!(tables <= 100 * count as usize, "{count} of {name}: {tables}");
+            assert!(tables <= 110 * count as usize, "{count} of {name}: {tables}");
         }
     }
 }

@@ -233,8 +233,8 @@ impl<A: Clone + Send + Sync + 'static> Balancer<A> {
     /// Tells the time, and answers when to call again at the latest, if ever.
     ///
     /// Slow starts go on, orders of weighted round robin that changes of health have left
-    /// uneven are written again, and searches for keys stop waiting for a heavy member
-    /// that is out. Call it about every second, after many verdicts at once, and before
+    /// uneven are written again, and searches for keys become as short as the members that
+    /// are in rotation allow. Call it about every second, after many verdicts at once, and before
     /// a verdict if slow start matters. Without it everything else still holds.
     ///
     /// `now` counts from any fixed moment and never goes back.

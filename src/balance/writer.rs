@@ -92,7 +92,7 @@ impl<A: Clone> TableWriter<A> {
     }
 
     /// Time has passed: slow starts go on, lagging orders are written again, and searches
-    /// for keys stop waiting for members who are out.
+    /// for keys become as short as the members in rotation allow.
     /// Answers when there will be something to do next.
     pub(super) fn advance(&mut self, core: &Core<A>, now: Duration) -> Option<Duration> {
         self.now = self.now.max(now);

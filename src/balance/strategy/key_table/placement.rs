@@ -23,25 +23,36 @@
 //!
 //! A search is over when not even the heaviest member could beat the best wait so far:
 //! after about as many throws as the heaviest weighs more than the mean, by the filling.
+//! Two things bound it where one member outweighs thousands, or nearly all are down:
+//!
+//! - *Throws end* after about the root of twice the slots. A slot that none of them
+//!   hit is hit an exponential time later, which its own hash with the key says
+//!   (*late hit*). Exponential times have no memory, so this is the same race; but to
+//!   compare late hits costs a look at each slot that could still win. Only few can:
+//!   those that weigh more than the mean by a factor of the number of throws, or, where
+//!   so few members take keys that all throws missed them, those few.
+//! - *Throws that only heavy members could win* look at one byte a slot, which says how
+//!   heavy its member is to a power of two (`weight_levels`).
 //!
 //! Keys move in bulk only when the members outgrow 2^b slots; `HashOptions` has a
 //! reserve for that. A joining or leaving member moves its own keys and those of the few
 //! columns that yielded to it.
 //!
-//! A throw costs one load and a flip one store: what a search reads of a slot is one
-//! word of 32 bits. The row of a column never changes, and is read once a search. The
-//! time between two throws, their *gap*, comes from a table: ten random bits choose one
-//! of 1024 equally likely gaps, each the mean of its part of the distribution. The
-//! compiler computes them, with arithmetic that is the same on every machine: instances
-//! that agree on a key must agree on its gaps.
+//! A throw costs one load: what a search reads of a slot is one word of 32 bits. The row
+//! of a column never changes, and is read once a search.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "slots are masked and columns counted in this file; the compiler computes the gaps"
+    reason = "slots are masked and columns counted in this file and its parts; the compiler computes the gaps"
 )]
 
+mod clocks;
+mod weight_levels;
+
+use self::clocks::{EXPONENTIAL_ONE, MEAN_GAP, dice, exponential, gap, late_dice};
+use self::weight_levels::{HIGHEST, WeightLevels, above, level_of};
 use crate::balance::hash::{GOLDEN, fold};
 use crate::balance::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -51,25 +62,14 @@ const NONE: u32 = u32::MAX;
 /// Throws per batch: evaluated together, without a branch between them.
 const BATCH: u64 = 8;
 
-/// Words of dice in a batch: each serves two throws, the lower half first. The gap
-/// before a throw is its upper `GAP_BITS`, the slot its lower bits. Beyond four million
-/// slots the two share bits, the least of the gap: less than a thousandth of it.
+/// Words of dice in a batch: each serves two throws.
 const WORDS: u64 = BATCH / 2;
 
-/// Words after which a search that has met no member sees whether there is any.
-const PATIENCE: u64 = 512;
+/// Words of throws between two looks at which level of weights could still win.
+const LEVEL_WORDS: u64 = 8 * WORDS;
 
-/// The most words of a search.
-const MOST_WORDS: u64 = 1 << 18;
-
-/// The time up to which a wait leaves room for a number in a batch.
-const BATCHED: u64 = 1 << 28;
-
-/// Throws per slot before a search gives up: a single column is missed by one key in
-/// 3000 then.
-const LAPS: u64 = 8;
-
-/// The wait of a slot that takes no keys. Shorter by the bits of a number in a batch.
+/// The wait of a slot that takes no keys. Shorter by the bits of a number in a batch: the
+/// throws of the largest table take less than 2^29 of time, a slowness has 32 bits.
 const NOBODY: u64 = u64::MAX >> BATCH.ilog2();
 
 /// One member of a table.
@@ -157,6 +157,22 @@ impl RaceState {
     fn is_over(&self, fastest: u32) -> bool {
         self.wait < self.time.saturating_mul(fastest.into())
     }
+
+    /// The level that whoever beats the best from now on is at, or higher.
+    #[inline]
+    fn level_to_beat(&self) -> u8 {
+        let slowest = self.wait.checked_div(self.time).unwrap_or(self.wait);
+        let weight = u64::from(u32::MAX) / slowest.saturating_add(1);
+        level_of(weight as u32).max(1)
+    }
+}
+
+/// Where a search has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RaceEnd {
+    slot: usize,
+    /// Throws, and looks at late hits: the work that it took.
+    steps: u64,
 }
 
 /// The table.
@@ -166,8 +182,11 @@ pub(in crate::balance::strategy) struct Placement {
     slots: Box<[KeySlot]>,
     /// A [`SlownessRange`].
     range: AtomicU64,
-    /// The slot of each row's column.
-    slot_of_row: Box<[u32]>,
+    /// Words of throws before late hits decide.
+    words: u64,
+    levels: WeightLevels,
+    /// The place in the list of levels of each row's column.
+    place_of_row: Box<[AtomicU32]>,
 }
 
 impl Placement {
@@ -176,46 +195,22 @@ impl Placement {
         let last_row = members.iter().map(|member| member.row).max()?;
         let range = SlownessRange::of(members.iter().map(|member| slowness(member.weight)));
         let range = range.unwrap_or(SlownessRange { fastest: u32::MAX, is_even: false });
-        let empty = |_| KeySlot { slowness: AtomicU32::new(0), row: 0 };
-        let mut table = Self {
-            slots: (0..slots_for(members.len().max(reserve_members))).map(empty).collect(),
-            range: AtomicU64::new(range.to_bits()),
-            slot_of_row: vec![NONE; last_row as usize + 1].into_boxed_slice(),
-        };
-        table.place(members);
-        Some(table)
-    }
-
-    fn place(&mut self, members: &[PlacedMember]) {
-        let hash = |member: &PlacedMember| fold(member.identity, GOLDEN) ^ member.identity;
-        // The hash of each member, and its next draw.
-        let mut all: Vec<(u64, u32)> = members.iter().map(|member| (hash(member), 0)).collect();
-        let mut holders = vec![NONE; self.slots.len()];
-        for start in 0..all.len() {
-            let mut index = start;
-            // The one that yields goes on from its next draw.
-            loop {
-                let (hash, draw) = all[index];
-                all[index].1 += 1;
-                // Half a word serves a draw, as for keys.
-                let half = dice(hash, u64::from(draw / 2)) >> (draw % 2 * 32);
-                let slot = half as u32 as usize & (self.slots.len() - 1);
-                let holder = std::mem::replace(&mut holders[slot], index as u32);
-                if holder == NONE {
-                    break;
-                }
-                if hash < all[holder as usize].0 {
-                    index = holder as usize;
-                } else {
-                    holders[slot] = holder;
-                }
+        let mut slots: Box<[KeySlot]> = (0..slots_for(members.len().max(reserve_members)))
+            .map(|_| KeySlot { slowness: AtomicU32::new(0), row: 0 })
+            .collect();
+        let place_of_row: Box<[AtomicU32]> = (0..=last_row).map(|_| AtomicU32::new(NONE)).collect();
+        let mut columns = Vec::with_capacity(members.len());
+        for (slot, holder) in (0_u32..).zip(holders(members, slots.len())) {
+            if holder != NONE {
+                let row = members[holder as usize].row;
+                slots[slot as usize].row = row;
+                place_of_row[row as usize].store(columns.len() as u32, Ordering::Relaxed);
+                columns.push(slot);
             }
         }
-        for (slot, holder) in (0..).zip(holders).filter(|(_, holder)| *holder != NONE) {
-            let row = members[holder as usize].row;
-            self.slots[slot as usize].row = row;
-            self.slot_of_row[row as usize] = slot;
-        }
+        let levels = WeightLevels::new(slots.len(), columns.into_iter());
+        let words = words_for(slots.len());
+        Some(Self { slots, range: AtomicU64::new(range.to_bits()), words, levels, place_of_row })
     }
 
     #[inline(always)]
@@ -226,17 +221,32 @@ impl Placement {
     /// Sets how much weight a member takes now; 0 takes it out. Called by the one writer.
     #[inline]
     pub(super) fn set_weight(&self, row: u32, weight: u32) {
-        let slot = self.slot_of_row[row as usize];
-        if slot == NONE {
+        let place = self.place_of_row[row as usize].load(Ordering::Relaxed);
+        if place == NONE {
             return;
         }
+        let slot = &self.slots[self.levels.slot_at(place) as usize];
         let slowness = slowness(weight);
         let range = self.range();
         // Searches must know before they meet it.
         if weight > 0 && range.with(slowness) != range {
             self.range.store(range.with(slowness).to_bits(), Ordering::Release);
         }
-        self.slots[slot as usize].slowness.store(slowness, Ordering::Release);
+        slot.slowness.store(slowness, Ordering::Release);
+        self.levels.relevel(place, level_of(weight), |slot, place| {
+            self.place_of_row[self.slots[slot as usize].row as usize].store(place, Ordering::Relaxed);
+        });
+        self.limit_range();
+    }
+
+    /// No search waits for more than the highest level that takes keys, also when the one
+    /// heavy member has just gone down.
+    fn limit_range(&self) {
+        let range = self.range();
+        let fastest = self.levels.highest().map_or(0, |level| u32::MAX / above(level));
+        if fastest > range.fastest {
+            self.range.store(SlownessRange { fastest, ..range }.to_bits(), Ordering::Release);
+        }
     }
 
     /// After weights or verdicts have changed: searches as short as can be. Called by the one
@@ -263,15 +273,8 @@ impl Placement {
     }
 
     #[inline(never)]
-    fn hit_from(&self, key: u64, mut best: RaceState) -> Option<u32> {
-        let fastest = self.range().fastest;
-        while best.time < BATCHED && (best.words < PATIENCE || best.wait < NOBODY) {
-            best = self.search_batch(key, best);
-            if best.is_over(fastest) {
-                return Some(self.slots[best.slot].row);
-            }
-        }
-        self.find_from(key, best, |_| true)
+    fn hit_from(&self, key: u64, best: RaceState) -> Option<u32> {
+        Some(self.slots[self.search_from(key, best, |_| true)?.slot].row)
     }
 
     /// Searches on, by the next batch of a key's throws.
@@ -322,51 +325,103 @@ impl Placement {
 
     /// The member that waits least of those that `accept` takes.
     pub(super) fn find(&self, key: u64, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        self.find_from(key, RaceState::START, accept)
+        Some(self.slots[self.search_from(key, RaceState::START, accept)?.slot].row)
     }
 
     /// As `find`, from where a search has got to.
-    fn find_from(&self, key: u64, mut best: RaceState, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        let slots = &*self.slots;
-        let mask = slots.len() - 1;
+    #[inline]
+    fn search_from(&self, key: u64, mut best: RaceState, accept: impl Fn(u32) -> bool) -> Option<RaceEnd> {
+        self.levels.highest()?;
         let fastest = self.range().fastest;
-        let words = (LAPS * slots.len() as u64 / 2).clamp(2 * PATIENCE, MOST_WORDS);
-        let takes_any = || slots.iter().any(|slot| slot.slowness() > 0 && accept(slot.row));
-        while best.words < words {
-            if best.words == PATIENCE && best.wait == NOBODY && !takes_any() {
-                return None;
+        while best.words < self.words {
+            let level = best.level_to_beat();
+            let until = self.words.min(best.words + LEVEL_WORDS);
+            let wait = best.wait;
+            while best.words < until && best.wait == wait {
+                best = self.search_level(key, best, level, &accept);
+                if best.is_over(fastest) {
+                    return Some(RaceEnd { slot: best.slot, steps: 2 * best.words });
+                }
             }
+        }
+        self.levels.read(|| self.search_late(key, best, &accept))
+    }
+
+    /// Searches on, by the next batch of a key's throws, among the slots of a level that
+    /// could win.
+    #[inline(always)]
+    fn search_level(&self, key: u64, from: RaceState, level: u8, accept: impl Fn(u32) -> bool) -> RaceState {
+        let mask = self.slots.len() - 1;
+        let mut best = from;
+        let levels = self.levels.of_slots();
+        // Negative once a slot of the level was met.
+        let mut met = 0_i32;
+        for number in 0..WORDS {
+            let word = dice(key, from.words + number);
+            for throw in [word, word >> 32] {
+                let slot = throw as usize & mask;
+                met |= i32::from(level) - 1 - i32::from(levels[slot].load(Ordering::Acquire));
+                best.time += gap(throw as u32);
+            }
+        }
+        best.words += WORDS;
+        if met < 0 { self.search_met(key, from, accept) } else { best }
+    }
+
+    /// As `search_level`, where one of the level was met.
+    fn search_met(&self, key: u64, mut best: RaceState, accept: impl Fn(u32) -> bool) -> RaceState {
+        for _ in 0..WORDS {
             let word = dice(key, best.words);
             for throw in [word, word >> 32] {
                 best.time += gap(throw as u32);
-                let slot = throw as usize & mask;
-                let wait = wait(best.time, slots[slot].slowness());
-                if wait < best.wait && accept(slots[slot].row) {
+                let slot = throw as usize & (self.slots.len() - 1);
+                let wait = wait(best.time, self.slots[slot].slowness());
+                if wait < best.wait && accept(self.slots[slot].row) {
                     best = RaceState { wait, slot, ..best };
                 }
             }
             best.words += 1;
-            if best.is_over(fastest) {
-                return Some(slots[best.slot].row);
-            }
         }
-        if best.wait < NOBODY { Some(slots[best.slot].row) } else { self.find_among_all(key, accept) }
+        best
     }
 
-    /// The last resort, when almost everybody is down or full: one throw at each slot.
-    #[cold]
-    fn find_among_all(&self, key: u64, accept: impl Fn(u32) -> bool) -> Option<u32> {
-        let waits = (0_u64..).zip(&self.slots).filter_map(|(number, slot)| {
-            let slowness = slot.slowness();
-            // No search has used these dice.
-            let wait = || u128::from(fine_gap(dice(key, !number))) * u128::from(slowness);
-            (slowness > 0 && accept(slot.row)).then(|| (wait(), number, slot.row))
-        });
-        waits.min().map(|(.., row)| row)
+    /// The end of a search whose throws are over: the least wait of its late hits, if
+    /// one beats the best.
+    fn search_late(&self, key: u64, best: RaceState, accept: impl Fn(u32) -> bool) -> Option<RaceEnd> {
+        let mut least = LateHit::beating(best);
+        let mut steps = 2 * best.words;
+        for level in (1..=HIGHEST).rev() {
+            let slots = self.levels.at(level);
+            if slots.len() == 0 {
+                continue;
+            }
+            let fastest = u32::MAX / above(level);
+            // Those of lower levels have even less of a chance.
+            let Some(mut cutoff) = least.cutoff(best.time, self.slots.len(), fastest) else { break };
+            for slot in slots {
+                steps += 1;
+                let fraction = late_dice(key, slot);
+                if fraction < cutoff {
+                    continue;
+                }
+                let KeySlot { slowness, row } = &self.slots[slot as usize];
+                let slowness = slowness.load(Ordering::Acquire);
+                let hit = LateHit::of(fraction, best.time, self.slots.len(), slowness, slot);
+                if slowness > 0 && hit < least && accept(*row) {
+                    least = hit;
+                    cutoff = least.cutoff(best.time, self.slots.len(), fastest).unwrap_or(u64::MAX);
+                }
+            }
+        }
+        match least.slot {
+            NONE if best.wait == NOBODY => None,
+            NONE => Some(RaceEnd { slot: best.slot, steps }),
+            slot => Some(RaceEnd { slot: slot as usize, steps }),
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.slots) + size_of_val(&*self.slot_of_row)
+        size_of_val(&*self.slots) + size_of_val(&*self.place_of_row) + self.levels.heap_bytes()
     }
 
     /// Whether searches are as short as can be.
@@ -381,10 +436,41 @@ fn slots_for(columns: usize) -> usize {
     (columns + columns / 64).next_power_of_two()
 }
 
-/// The n-th word of a key's throws: two throws.
-#[inline(always)]
-fn dice(key: u64, number: u64) -> u64 {
-    fold(key ^ number.wrapping_add(1).wrapping_mul(GOLDEN), 0xA076_1D64_78BD_642F)
+/// Words of throws before late hits decide, a multiple of a batch: the root of twice the
+/// slots is the number of throws. Most states in which members are heavy or down cost no
+/// more than that then; more throws would shorten only the rare searches that go on to look
+/// at thousands of late hits, and lengthen all others.
+fn words_for(slots: usize) -> u64 {
+    ((2 * slots as u64).isqrt() / 2).next_multiple_of(WORDS).max(WORDS)
+}
+
+/// The member that has each slot of a table, or `NONE`.
+fn holders(members: &[PlacedMember], slots: usize) -> Vec<u32> {
+    let hash = |member: &PlacedMember| fold(member.identity, GOLDEN) ^ member.identity;
+    // The hash of each member, and its next draw.
+    let mut all: Vec<(u64, u32)> = members.iter().map(|member| (hash(member), 0)).collect();
+    let mut holders = vec![NONE; slots];
+    for start in 0..all.len() {
+        let mut index = start;
+        // The one that yields goes on from its next draw.
+        loop {
+            let (hash, draw) = all[index];
+            all[index].1 += 1;
+            // Half a word serves a draw, as for keys.
+            let half = dice(hash, u64::from(draw / 2)) >> (draw % 2 * 32);
+            let slot = half as u32 as usize & (slots - 1);
+            let holder = std::mem::replace(&mut holders[slot], index as u32);
+            if holder == NONE {
+                break;
+            }
+            if hash < all[holder as usize].0 {
+                index = holder as usize;
+            } else {
+                holders[slot] = holder;
+            }
+        }
+    }
+    holders
 }
 
 /// What a column waits for a throw; the one that waits least gets the key.
@@ -394,66 +480,43 @@ fn wait(time: u64, slowness: u32) -> u64 {
     time.wrapping_mul(slowness.into()).wrapping_sub(1)
 }
 
-#[inline(always)]
-fn gap(throw: u32) -> u64 {
-    GAPS[(throw >> (32 - GAP_BITS)) as usize].into()
+/// The first hit of a slot that no throw hit, in the order of what its column waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct LateHit {
+    /// In fractions of the time between throws.
+    wait: u128,
+    /// `NONE` stands for the best of the throws, which none may equal.
+    slot: u32,
 }
 
-/// Random bits of a gap.
-const GAP_BITS: u32 = 10;
-
-const GAP_COUNT: usize = 1 << GAP_BITS;
-
-/// The mean of all gaps.
-const MEAN_GAP: f64 = 4096.0;
-
-/// The gaps, from the longest to the shortest.
-static GAPS: [u16; GAP_COUNT] = gaps();
-
-const fn gaps() -> [u16; GAP_COUNT] {
-    let logarithms = logarithms();
-    let count = GAP_COUNT as f64;
-    let mut gaps = [0; GAP_COUNT];
-    let mut index = 0;
-    let mut below = 0.0;
-    while index < GAP_COUNT {
-        // The area under -ln(x), from 0 up to the end of this part.
-        let end = (index + 1) as f64 / count;
-        let area = end - end * (logarithms[index + 1] - logarithms[GAP_COUNT]);
-        gaps[index] = ((area - below) * count * MEAN_GAP + 0.5) as u16;
-        below = area;
-        index += 1;
+impl LateHit {
+    /// What has to be beaten after the throws.
+    fn beating(best: RaceState) -> Self {
+        // A wait is one less than its product.
+        let wait = if best.wait == NOBODY {
+            u128::MAX
+        } else {
+            u128::from(best.wait + 1) * u128::from(EXPONENTIAL_ONE)
+        };
+        Self { wait: wait.saturating_sub(1), slot: NONE }
     }
-    gaps
-}
 
-/// ln(n), from 1 on.
-const fn logarithms() -> [f64; GAP_COUNT + 1] {
-    let mut logarithms = [0.0; GAP_COUNT + 1];
-    let mut number = 1;
-    while number < GAP_COUNT {
-        // ln((n + 1) / n) is twice the inverse hyperbolic tangent of 1 / (2n + 1).
-        let step = 1.0 / (2 * number + 1) as f64;
-        let mut power = step;
-        let mut sum = 0.0;
-        let mut term = 1;
-        while term < 40 {
-            sum += power / term as f64;
-            power *= step * step;
-            term += 2;
-        }
-        logarithms[number + 1] = logarithms[number] + 2.0 * sum;
-        number += 1;
+    /// That of a slot: the throws took so much time, and its own time is on top.
+    fn of(fraction: u64, time: u64, slots: usize, slowness: u32, slot: u32) -> Self {
+        let later = u128::from(exponential(fraction)) * (slots as u128 * u128::from(MEAN_GAP));
+        let time = u128::from(time) * u128::from(EXPONENTIAL_ONE) + later;
+        Self { wait: time * u128::from(slowness), slot }
     }
-    logarithms
-}
 
-/// A gap with all the bits of a word: between two of the table's.
-fn fine_gap(word: u64) -> u64 {
-    let index = (word >> (64 - GAP_BITS)) as usize;
-    let at = |index: usize| u64::from(GAPS[index.min(GAPS.len() - 1)]) << 32;
-    let part = word << GAP_BITS >> 32;
-    at(index) - ((at(index) - at(index + 1)) >> 32) * part
+    /// The least fraction with which a slot that is no faster than this could wait less;
+    /// none if it could not. Never too high: it only says whom to look at.
+    fn cutoff(self, time: u64, slots: usize, fastest: u32) -> Option<u64> {
+        let latest = self.wait as f64 / EXPONENTIAL_ONE as f64 / f64::from(fastest);
+        let later = (latest - time as f64) / (slots as f64 * MEAN_GAP as f64);
+        // -ln(1 - x) is at least x. What is added is more than all errors of rounding.
+        let room = later + 1e-9;
+        (room > 0.0).then(|| ((1.0 - room).max(0.0) * 2.0_f64.powi(64)) as u64)
+    }
 }
 
 #[cfg(test)]
