@@ -111,6 +111,20 @@ fn every_metric_is_documented() {
     }
 }
 
+#[test]
+fn every_reason_is_on_the_page_for_those_who_look_for_it() {
+    let page = include_str!("../../../docs/troubleshooting.md");
+    let words = MemberReason::ALL.iter().map(|reason| reason.word());
+    let words: Vec<&str> = words.chain(ProberReason::ALL.iter().map(|reason| reason.word())).collect();
+    for word in &words {
+        let part = page.split(&format!("\n### `{word}`\n")).nth(1);
+        let part = part.and_then(|rest| rest.split("\n##").next()).unwrap_or_default();
+        assert!(part.contains("\nWhich one: "), "docs/troubleshooting.md does not say what `{word}` is");
+    }
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(headings.len(), words.len(), "a reason that is no more: {headings:?}");
+}
+
 struct Nowhere;
 
 impl crate::serve::stream::Sink for Nowhere {
