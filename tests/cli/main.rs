@@ -9,6 +9,7 @@ mod managed;
 mod passwords;
 mod places;
 mod probe;
+mod readme;
 mod reload;
 mod run;
 #[path = "../support/skipped.rs"]
