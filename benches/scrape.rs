@@ -144,6 +144,7 @@ fn snapshot(members: u32) -> Snapshot {
         channels,
         drivers: vec![driver],
         reload: ReloadState { successful: true, last_success: START },
+        changes: Default::default(),
         address_changes: 0,
         writes: Vec::new(),
     }

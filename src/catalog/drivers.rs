@@ -41,15 +41,25 @@ pub enum DriverCommand<P> {
 
 /// What a change amounts to, in numbers of what it is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ReloadSummary {
     /// Channels in effect now.
     pub channels: usize,
+    /// Channels that are new.
+    pub channels_added: usize,
+    /// Channels that are gone.
+    pub channels_removed: usize,
+    /// Channels that stay and are another in anything.
+    pub channels_changed: usize,
     /// Members in effect now.
     pub members: usize,
-    /// Members that are new.
+    /// Members that are new; one that only has another group is none.
     pub added: usize,
     /// Members that are gone.
     pub removed: usize,
+    /// Members that stay and were switched on or off, or have another weight, group or
+    /// role.
+    pub changed: usize,
     /// Members that stay with a check that begins anew: it asks something else, or was
     /// switched on or off.
     pub restarted: usize,

@@ -28,6 +28,7 @@
 //! | `preparation` | changes with everything made that could fail |
 //! | `writer` | from changes to what runs |
 //! | `continuation` | what members go on with that stay, move or were known before a restart |
+//! | `change_log` | what a change did to members that stay, and to tiers |
 //! | `drivers` | which member has which slot; the commands for each driver |
 //! | `snapshot` | what readers get |
 //! | `query` | filters, order, paging |
@@ -37,6 +38,7 @@
 
 mod archive;
 mod body;
+mod change_log;
 mod continuation;
 mod drivers;
 mod entry;
@@ -61,6 +63,7 @@ pub(crate) mod tests;
 
 pub use archive::Archive;
 pub use body::Body;
+pub use change_log::{ChangeCounters, ChangeKind, ChangeLog};
 pub use continuation::DriverKnowledge;
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
 pub use entry::{ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberSlot, Resource, Source};
@@ -72,7 +75,7 @@ pub use plan::{Call, ChannelPath, Reply};
 pub use preparation::Prepared;
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Paging, TextFilter};
 pub use record::ApiRecord;
-pub use requester::{Client, Requester, Requesters};
+pub use requester::{Client, Origin, Requester, Requesters};
 pub use resources::Resources;
 pub use snapshot::{ChannelSnapshot, Channels, HealthCounts, MemberSnapshot, ReloadState, Snapshot};
 pub use sources::SourceError;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::continuation::{DriverKnowledge, Pairing};
 use super::entry::{Change, ChannelBalancer, Entry, Resource};
+use super::requester::Requesters;
 use super::resources::Resources;
 use super::snapshot::Channels;
 use super::transaction::ChangeSet;
@@ -110,6 +111,7 @@ pub(super) struct Ready {
     /// Whether the balancer has the new members already.
     pub(super) is_new_balancer: bool,
     pub(super) pairing: Pairing,
+    pub(super) asked_by: Requesters,
 }
 
 fn step_of(
@@ -124,7 +126,7 @@ fn step_of(
         (Some(old), Some(after)) if *old.channel() == after.effective => {
             Ok(ChannelStep::Keep(Arc::clone(old), Arc::clone(after)))
         }
-        (old, Some(after)) => ready(old, after, reference),
+        (old, Some(after)) => ready(old, after, reference, &change.asked_by),
         (None, None) => Err(ChannelError::Outdated),
     }
 }
@@ -133,6 +135,7 @@ fn ready(
     old: Option<&Arc<Entry>>,
     resource: &Arc<Resource>,
     reference: &Arc<Reference>,
+    asked_by: &Requesters,
 ) -> Result<ChannelStep, ChannelError> {
     let channel = &resource.effective;
     let plan = match channel.active_check() {
@@ -155,7 +158,14 @@ fn ready(
         None => ChannelBalancer::new(channel.strategy(), options, balanced_members(channel))?,
     };
     let pairing = Pairing::of(old.map(|old| &**old.channel()), channel);
-    let ready = Ready { resource: Arc::clone(resource), plan, balancer, is_new_balancer, pairing };
+    let ready = Ready {
+        resource: Arc::clone(resource),
+        plan,
+        balancer,
+        is_new_balancer,
+        pairing,
+        asked_by: asked_by.clone(),
+    };
     Ok(ChannelStep::Place(old.cloned(), ready))
 }
 

@@ -29,6 +29,43 @@ pub struct Client {
     pub request_id: Arc<str>,
 }
 
+/// What changes a channel, as a label of metrics has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The configuration: a reload, whoever asked for it, or the start.
+    Reload,
+    /// A client's call.
+    Client,
+    /// A verdict of the checks.
+    Verdict,
+}
+
+impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 3] = [Self::Reload, Self::Client, Self::Verdict];
+
+    /// The word in metrics and the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Client => "client",
+            Self::Verdict => "verdict",
+        }
+    }
+}
+
+impl Requester {
+    /// The origin of the changes that it asks for.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Start | Self::Signal | Self::Reload(_) => Origin::Reload,
+            Self::Call(_) => Origin::Client,
+        }
+    }
+}
+
 /// For the log: `start`, `reload by SIGHUP`, `ops@local (request 0c5e..)`.
 impl fmt::Display for Requester {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +104,12 @@ impl From<Requester> for Requesters {
 }
 
 impl Requesters {
+    /// The origin of what they asked for; they asked for the same.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.first.origin()
+    }
+
     /// Adds one; each counts once.
     pub fn add(&mut self, requester: Requester) {
         if self.first == requester || self.others.contains(&requester) {
@@ -124,5 +167,7 @@ mod tests {
         let client = Client { name: "ops@local".into(), request_id: "1".into() };
         let text = Requester::Reload(client).to_string();
         assert_eq!(text, "reload by ops@local (request 1)");
+        let origins = [Requester::Start, Requester::Signal, call("a", "b")].map(|asked| asked.origin());
+        assert_eq!(origins, [Origin::Reload, Origin::Reload, Origin::Client]);
     }
 }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::change_log::ChangeCounts;
 use super::entry::{Entry, MemberSlot};
 use super::ids::Id;
 use super::resources::Resources;
@@ -88,6 +89,8 @@ pub struct Snapshot {
     pub drivers: Vec<DriverSnapshot>,
     /// The last reload.
     pub reload: ReloadState,
+    /// Changes of members and tiers so far.
+    pub changes: ChangeCounts,
     /// How often the addresses of a name have changed.
     pub address_changes: u64,
     /// How writes into the state directory fare, by what is written.

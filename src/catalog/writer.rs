@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change_log::{ChangeCounters, ChangeLog, Compared};
 use super::continuation::{Departures, DriverKnowledge, recalled};
 use super::drivers::{CommandLists, DriverCommand, Drivers, MemberProbe, NumberPool, ReloadSummary};
 use super::entry::{ChannelSlot, Entry, MemberRow, MemberSlot};
@@ -18,11 +19,14 @@ use super::ids::Id;
 use super::preparation::{
     CatalogError, ChannelStep, Prepared, Ready, balanced_members, balancer_identity, initial_health,
 };
+use super::requester::Requesters;
 use super::resources::Resources;
 use super::snapshot::Channels;
 use super::transaction::ChangeSet;
 use crate::balance::MemberId;
-use crate::channel::{Channel, CheckQuestion, Continuity, Health, Member, MemberQuestion};
+use crate::channel::{
+    Channel, CheckQuestion, Continuity, Health, Member, MemberIdentity, MemberQuestion, Tier,
+};
 use crate::health::schedule::{AllottedOffset, Cadence, OffsetAllotter, OffsetNumber};
 use crate::health::{CheckTiming, NewMember, Resumed, Thresholds, VerdictFrom};
 use crate::probe::{Plan, Reference, Resolver, Target};
@@ -35,6 +39,13 @@ struct Changing {
     departures: Departures,
     /// Channels with members that appear, and where these stand.
     appeared: Vec<(Arc<Entry>, Vec<usize>)>,
+    log: ChangeLog,
+    /// Members that are the same in another group of their channel.
+    regrouped: usize,
+    /// Channels that stay: the tier that served before, and who asked.
+    tiers: Vec<(Arc<Entry>, Tier, Requesters)>,
+    /// Members that go on with a verdict of before the restart.
+    recalled: usize,
 }
 
 /// A channel's check after a change, for the members that stay.
@@ -53,6 +64,10 @@ pub struct Committed {
     pub drivers: Vec<Vec<DriverCommand<MemberProbe>>>,
     /// The channels as they are from now on.
     pub channels: Arc<Channels>,
+    /// What it did to members that stay, and to tiers.
+    pub log: ChangeLog,
+    /// Members that go on with a verdict of before the restart.
+    pub recalled: usize,
     counts: ReloadSummary,
 }
 
@@ -79,6 +94,7 @@ pub struct Catalog {
     /// Verdicts of before the daemon's restart, for members that come.
     recall: Option<Arc<Recall>>,
     reference: Arc<Reference>,
+    change_counters: Arc<ChangeCounters>,
 }
 
 impl Catalog {
@@ -94,6 +110,7 @@ impl Catalog {
             resolver,
             recall: None,
             reference: Arc::default(),
+            change_counters: Arc::default(),
         }
     }
 
@@ -109,10 +126,22 @@ impl Catalog {
         &self.reference
     }
 
+    /// Counts the changes that are put into effect.
+    #[must_use]
+    pub fn change_counters(&self) -> &Arc<ChangeCounters> {
+        &self.change_counters
+    }
+
     /// Lets members that come from now on go on with what was kept of them;
     /// none ends that.
     pub fn set_recall(&mut self, recall: Option<Arc<Recall>>) {
         self.recall = recall;
+    }
+
+    /// What members go on with that come now.
+    #[must_use]
+    pub fn recall(&self) -> Option<&Recall> {
+        self.recall.as_deref()
     }
 
     /// Makes whatever can fail, and changes nothing. Between this and
@@ -134,6 +163,10 @@ impl Catalog {
             known: known.filter(|_| moves),
             departures: Departures::default(),
             appeared: Vec::new(),
+            log: ChangeLog::default(),
+            regrouped: 0,
+            tiers: Vec::new(),
+            recalled: 0,
         };
         // Taken out first, so that one channel may take another's name.
         for step in &steps {
@@ -149,18 +182,32 @@ impl Catalog {
                     channels.insert(Arc::new(Entry { resource, ..Entry::clone(&old) }));
                 }
                 ChannelStep::Place(old, ready) => {
+                    match &old {
+                        Some(_) => changing.commands.counts.channels_changed += 1,
+                        None => changing.commands.counts.channels_added += 1,
+                    }
                     channels.insert(self.place(old.as_deref(), ready, &mut changing));
                 }
                 ChannelStep::Remove(old) => {
+                    changing.commands.counts.channels_removed += 1;
                     self.depart(&old, (0..old.rows.len()).collect(), &mut changing);
                     self.channel_slots.give_back(old.slot.0);
                 }
             }
         }
         self.settle(&mut changing);
+        let Changing { commands, mut log, regrouped, tiers, recalled, .. } = changing;
+        for (entry, before, asked_by) in &tiers {
+            log.compare_tier(entry.channel().name(), *before, entry.balancer.tier(), asked_by);
+        }
+        self.change_counters.add(&log);
         self.channels = Arc::new(channels);
-        let counts = changing.commands.counts;
-        Committed { drivers: changing.commands.finish(), channels: Arc::clone(&self.channels), counts }
+        // To the drivers a member in another group is a new one, to people it is not.
+        let mut counts = commands.counts;
+        counts.added -= regrouped;
+        counts.removed -= regrouped;
+        let channels = Arc::clone(&self.channels);
+        Committed { drivers: commands.finish(), channels, log, recalled, counts }
     }
 
     /// The channel and the position of the member in a slot, if it still has it.
@@ -173,7 +220,8 @@ impl Catalog {
 
     /// Gives a channel and its members their slots.
     fn place(&mut self, old: Option<&Entry>, ready: Ready, changing: &mut Changing) -> Arc<Entry> {
-        let Ready { resource, plan, balancer, is_new_balancer, pairing } = ready;
+        let Ready { resource, plan, balancer, is_new_balancer, pairing, asked_by } = ready;
+        let tier_before = old.map(|old| old.balancer.tier());
         let channel = &*resource.effective;
         let slot = match old {
             Some(old) => old.slot,
@@ -196,6 +244,10 @@ impl Catalog {
             let probe = plan.as_ref().map(|plan| self.probe(channel, member, plan));
             let row = match old.zip(*before).and_then(|(old, place)| Some((old, staying(old, place)?))) {
                 Some((old, (there, row))) => {
+                    let (was, is) = ((&**old.channel(), there), (channel, member));
+                    if changing.log.compare(was, is, &asked_by) == Compared::Changed {
+                        changing.commands.counts.changed += 1;
+                    }
                     let carried = verdicts.as_ref().and_then(|known| known.get(&row.balancer_id?).copied());
                     let (kept, health) = self.stay(old, (there, row), (&check, member), probe, changing);
                     told.extend(health.or(carried).map(|health| (rows.len(), health)));
@@ -213,11 +265,15 @@ impl Catalog {
         }
         changing.commands.counts.added += appearing.len();
         if let Some(old) = old {
+            regroup(old.channel(), channel, (&pairing.leaving, &appearing), &asked_by, changing);
             self.depart(old, pairing.leaving.iter().map(|place| *place as usize).collect(), changing);
         }
         let entry = Arc::new(Entry { rows: rows.into(), slot, balancer, resource: Arc::clone(&resource) });
         for (position, health) in told {
             entry.set_health(position, health);
+        }
+        if let Some(tier) = tier_before {
+            changing.tiers.push((Arc::clone(&entry), tier, asked_by));
         }
         if !appearing.is_empty() {
             changing.appeared.push((Arc::clone(&entry), appearing));
@@ -295,11 +351,12 @@ impl Catalog {
 
     /// Lets members that appear go on with what is known of them.
     fn settle(&self, changing: &mut Changing) {
-        let Changing { commands, known, departures, appeared } = changing;
+        let Changing { commands, known, departures, appeared, recalled: count, .. } = changing;
         if let Some(recall) = &self.recall {
             let entries: Vec<&Entry> = appeared.iter().map(|(entry, _)| &**entry).collect();
             for (entry, members) in entries.iter().zip(recalled(recall, &entries)) {
                 for (position, known) in members.into_iter().enumerate() {
+                    *count += usize::from(known.is_some());
                     resume(entry, position, known, commands);
                 }
             }
@@ -352,6 +409,30 @@ impl Catalog {
     fn probe(&self, channel: &Channel, member: &Member, plan: &Arc<Plan>) -> MemberProbe {
         let target = Target::new(member.host(), channel.check_port(member).get(), &self.resolver);
         MemberProbe { plan: Arc::clone(plan), target }
+    }
+}
+
+/// Finds the members that leave one group of the channel and appear in another.
+fn regroup(
+    old: &Channel,
+    new: &Channel,
+    (leaving, appearing): (&[u32], &[usize]),
+    asked_by: &Requesters,
+    changing: &mut Changing,
+) {
+    if leaving.is_empty() || appearing.is_empty() {
+        return;
+    }
+    let mut gone: HashMap<MemberIdentity, Vec<&Member>> = HashMap::new();
+    for member in leaving.iter().filter_map(|place| old.members().get(*place as usize)) {
+        gone.entry(old.host_identity(member).outside_groups()).or_default().push(member);
+    }
+    for member in appearing.iter().filter_map(|place| new.members().get(*place)) {
+        let address = new.host_identity(member).outside_groups();
+        let Some(there) = gone.get_mut(&address).and_then(Vec::pop) else { continue };
+        changing.log.compare((old, there), (new, member), asked_by);
+        changing.commands.counts.changed += 1;
+        changing.regrouped += 1;
     }
 }
 

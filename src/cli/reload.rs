@@ -67,9 +67,11 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
 
 fn summary(body: &[u8]) -> String {
     let Ok(summary) = serde_json::from_slice::<ReloadSummary>(body) else { return "reloaded\n".to_owned() };
-    let ReloadSummary { channels, members, added, removed, restarted } = summary;
+    let ReloadSummary { channels, members, added, removed, changed, restarted, .. } = summary;
     format!(
         "reloaded: channels {channels}, members {members}; \
-         members added {added}, removed {removed}, restarted {restarted}\n"
+         channels added {}, removed {}, changed {}; \
+         members added {added}, removed {removed}, changed {changed}, restarted {restarted}\n",
+        summary.channels_added, summary.channels_removed, summary.channels_changed
     )
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
 use super::catch_up::CatchUp;
+use super::changes;
 use super::driver::TransitionBatch;
 use super::fall;
 use super::http_server::HttpServer;
@@ -22,8 +23,8 @@ use super::registrar::{Reconfigured, Registrar};
 use super::reloads::{LoadSettings, LoadedConfig, PendingReload, ReloadAskers, ReloadStep, Reloads};
 use super::service::{self, Ending, SignalRequest, Signals, StateLocation};
 use super::verdicts::{self, VerdictSaver};
-use crate::catalog::{ChannelBalancer, MemberSlot, ReloadState, Requester, Requesters};
-use crate::channel::Health;
+use crate::catalog::{ChangeKind, ChannelBalancer, MemberSlot, Origin, ReloadState, Requester, Requesters};
+use crate::channel::{Health, Tier};
 use crate::config::Config;
 use crate::health::{Now, Outcome, Timestamp, Transition};
 use crate::serve::{DaemonHandle as _, ReloadFault};
@@ -205,8 +206,12 @@ impl Control {
                         tracing::info!(
                             channels = summary.channels,
                             members = summary.members,
+                            channels_added = summary.channels_added,
+                            channels_removed = summary.channels_removed,
+                            channels_changed = summary.channels_changed,
                             added = summary.added,
                             removed = summary.removed,
+                            changed = summary.changed,
                             restarted = summary.restarted,
                             %asked_by,
                             "configuration reloaded"
@@ -279,7 +284,10 @@ impl Control {
                 let channel = entry.channel().name().to_owned();
                 advance(&mut self.catch_up, self.observer.0.clock.now(), channel, &entry.balancer);
             }
+            let tier = entry.balancer.tier();
             entry.set_health(position, transition.to);
+            let served = (tier, entry.balancer.tier());
+            let channel = entry.channel().name().to_owned();
             self.catch_up.add(entry.channel().name(), &entry.balancer);
             let event = TransitionEvent {
                 channel: entry.channel().name().to_owned(),
@@ -293,10 +301,20 @@ impl Control {
                 at: transition.at.wall,
             };
             log_transition(&event);
+            self.handle_tiers(&channel, served);
             if let Some(events) = &self.events {
                 // A receiver that does not keep up misses events: it must not hold up the loop.
                 let _ = events.try_send(event);
             }
+        }
+    }
+
+    /// A verdict has moved: perhaps other members of the channel take its traffic now.
+    fn handle_tiers(&self, channel: &str, (before, now): (Tier, Tier)) {
+        let kind = ChangeKind::from(now);
+        if ChangeKind::from(before) != kind {
+            self.observer.0.changes.count(kind, Origin::Verdict, 1);
+            changes::tell_tier(channel, before, now, "a verdict");
         }
     }
 

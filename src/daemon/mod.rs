@@ -13,6 +13,7 @@
 //! | `report` | what the daemon says of itself every few seconds |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `http_server` | the HTTP server: thread, listeners, their change on reload |
+//! | `changes` | tells the log what changed of members and tiers |
 //! | `catch_up` | when balancers write long orders again |
 //! | `clock` | the one place that reads a clock |
 //! | `process` | what the process asks of the system: open files, privacy, priorities |
@@ -20,6 +21,7 @@
 //! | `shortage` | says when descriptors, ports or permits run out |
 
 pub mod catch_up;
+pub mod changes;
 pub mod clock;
 pub mod control;
 pub mod driver;
@@ -195,6 +197,7 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         control_turn: AtomicU64::new(now.monotonic.0),
         reloads: reload_queue,
         writes,
+        changes: Arc::clone(catalog.change_counters()),
         resolver,
         lost_log_lines: options.lost_log_lines,
     }));

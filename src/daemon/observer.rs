@@ -13,7 +13,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::clock::Clock;
 use super::driver::DriverRequest;
 use super::driver_pool::DriverHandle;
-use crate::catalog::{Channels, Client, ReloadState, Requester, Snapshot};
+use crate::catalog::{ChangeCounters, Channels, Client, ReloadState, Requester, Snapshot};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::probe::Resolver;
 use crate::serve::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
@@ -66,6 +66,8 @@ pub struct ObserverState {
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// How writes into the state directory fare.
     pub writes: Vec<WriteMonitor>,
+    /// Counts changes of members and tiers.
+    pub changes: Arc<ChangeCounters>,
     /// Counts the changes of names' addresses.
     pub resolver: Resolver,
     /// Counts the log lines that were dropped.
@@ -138,6 +140,7 @@ impl DaemonHandle for Observer {
             channels: Arc::clone(&shared.channels.borrow()),
             drivers,
             reload: *shared.reload_state.borrow(),
+            changes: shared.changes.read(),
             address_changes: shared.resolver.changes(),
             writes: shared.writes.iter().map(|monitor| (monitor.stored(), monitor.state())).collect(),
         })
@@ -197,6 +200,7 @@ mod tests {
             reloads: mpsc::channel(1).0,
             resolver: Resolver::new(SystemLookup, Duration::from_secs(30)).0,
             writes: Vec::new(),
+            changes: Arc::default(),
             lost_log_lines: None,
         }));
         observer.note_control_turn();

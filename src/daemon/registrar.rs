@@ -23,7 +23,7 @@ use super::clock::Clock;
 use super::driver_pool::DriverPool;
 use super::fall::FileChannels;
 use super::observer::Observer;
-use super::{DaemonError, process};
+use super::{DaemonError, changes, process};
 use crate::catalog::{
     Call, Catalog, ChangeSet, Channels, Client, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot,
     Prepared, ReloadSummary, Reply, Requester, Requesters, Resources, Snapshot, Source, SourceError,
@@ -202,7 +202,8 @@ impl Registrar {
         if let Some(api) = registrar.api.as_ref().filter(|_| !records.is_empty()) {
             api.store.write(records).await?;
         }
-        let summary = registrar.commit(prepared).await;
+        let (summary, recalled) = registrar.commit(prepared).await;
+        registrar.tell_recalled(recalled);
         // Who comes later was not there before the restart.
         registrar.catalog.set_recall(None);
         Ok((registrar, summary))
@@ -303,7 +304,7 @@ impl Registrar {
         self.pool.set_concurrency(process::concurrency(config.prober.max_in_flight, self.file_limit)).await;
         self.catalog.reference().replace(config.prober.reference.clone());
         // Files have no records, so the store need not know.
-        let summary = self.commit(prepared).await;
+        let (summary, _) = self.commit(prepared).await;
         Ok(if changes.is_empty() { Reconfigured::Same(summary) } else { Reconfigured::Changed(summary) })
     }
 
@@ -337,7 +338,8 @@ impl Registrar {
     }
 
     /// Puts a prepared change into effect: the drivers are told first, then readers.
-    async fn commit(&mut self, mut prepared: Prepared) -> ReloadSummary {
+    /// Gives what it amounts to, and how many members go on where they were before a restart.
+    async fn commit(&mut self, mut prepared: Prepared) -> (ReloadSummary, usize) {
         if prepared.asks_drivers() {
             let (drivers, now) = (self.pool.snapshots().await, self.fresh.0.now().wall);
             prepared.learn(DriverKnowledge { drivers, now, age_limit: self.age_limit });
@@ -346,7 +348,18 @@ impl Registrar {
         let summary = committed.summary();
         self.pool.apply(committed.drivers).await;
         self.published.send_replace(committed.channels);
-        summary
+        changes::tell(&committed.log);
+        (summary, committed.recalled)
+    }
+
+    /// Says whether the verdicts of before the restart are of use.
+    fn tell_recalled(&self, members: usize) {
+        let Some(recall) = self.catalog.recall() else { return };
+        let (saved, age_seconds) = (recall.members(), recall.age.as_secs());
+        match members {
+            0 => tracing::info!(saved, age_seconds, "no saved verdict is of a member that there is now"),
+            members => tracing::info!(members, saved, age_seconds, "going on with saved verdicts"),
+        }
     }
 
     /// Plans calls beside the control loop.

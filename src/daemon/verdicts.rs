@@ -32,11 +32,8 @@ pub fn recall(directory: &Arc<StateDirectory>, clock: Clock, limit: Duration) ->
         }
     };
     match verdicts.recall(&clock.saved_at(), limit) {
-        Ok(recall) => {
-            let age_seconds = recall.age.as_secs();
-            tracing::info!(members = recall.members(), age_seconds, "going on with saved verdicts");
-            Some(Arc::new(recall))
-        }
+        // Who of the members is there still is known when the channels are in effect.
+        Ok(recall) => Some(Arc::new(recall)),
         Err(refusal) => {
             tracing::info!("saved verdicts are not used: {refusal}; members start at unknown");
             None

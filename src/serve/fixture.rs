@@ -75,6 +75,7 @@ fn place(channels: Vec<Channel>, states: [MemberState; 6]) -> Snapshot {
         channels,
         drivers: vec![driver(first, 1), driver(second, 2)],
         reload: ReloadState { successful: true, last_success: Timestamp(START + SECOND / 8) },
+        changes: Default::default(),
         address_changes: 5,
         writes: vec![
             (

@@ -27,7 +27,7 @@ use super::audit::{Audit, AuditNote};
 use super::http::PageError;
 use super::peer::ConnectionInfo;
 use super::stream::Text;
-use crate::catalog::{ChannelSnapshot, Entry, Snapshot};
+use crate::catalog::{ChangeKind, ChannelSnapshot, Entry, Origin, Snapshot};
 use crate::channel::{Protocol, Tier};
 use crate::health::{MemberReason, ProberReason};
 use crate::store::WriteState;
@@ -49,6 +49,10 @@ const STORE_FAILURES: MetricFamily =
 const ADDRESS_CHANGES: MetricFamily = counter(
     "vitald_name_address_changes_total",
     "Changes of the set of addresses that the resolver has for a member's name.",
+);
+const CHANGES: MetricFamily = counter(
+    "vitald_changes_total",
+    "Members that were switched, weighted or moved, and other tiers that serve, by what led to it.",
 );
 const IN_FLIGHT: MetricFamily = gauge("vitald_probes_in_flight", "Probes running now.");
 const WAITING: MetricFamily =
@@ -127,6 +131,7 @@ fn write(
         MetricsDetail::Channel => None,
     };
     write_store(text, &snapshot)?;
+    write_changes(text, &snapshot)?;
     text.single(ADDRESS_CHANGES, SampleValue::Count(snapshot.address_changes))?;
     text.single(IN_FLIGHT, snapshot.in_flight())?;
     text.single(WAITING, snapshot.waiting())?;
@@ -139,6 +144,20 @@ fn write(
     let written = members.write(text);
     buffer.keep(members);
     written
+}
+
+/// Every series is written from the start.
+fn write_changes(text: &mut Text<'_>, snapshot: &Snapshot) -> io::Result<()> {
+    text.family(CHANGES);
+    for (kind, counts) in ChangeKind::ALL.into_iter().zip(snapshot.changes) {
+        for (origin, count) in Origin::ALL.into_iter().zip(counts) {
+            if kind.is_possible(origin) {
+                let labels = format!("kind=\"{}\",by=\"{}\"", kind.word(), origin.word());
+                text.sample(CHANGES, &labels, SampleValue::Count(count))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_store(text: &mut Text<'_>, snapshot: &Snapshot) -> io::Result<()> {

@@ -63,8 +63,12 @@ pub(super) async fn reload<S: DaemonHandle>(
         "result": "reloaded",
         "channels": summary.channels,
         "members": summary.members,
+        "channels_added": summary.channels_added,
+        "channels_removed": summary.channels_removed,
+        "channels_changed": summary.channels_changed,
         "added": summary.added,
         "removed": summary.removed,
+        "changed": summary.changed,
         "restarted": summary.restarted,
     });
     Ok(json_line(StatusCode::OK, &body))

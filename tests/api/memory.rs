@@ -180,6 +180,7 @@ impl ApiBackend for Memory {
             channels,
             drivers: vec![DriverSnapshot { pages: pages.collect(), ..DriverSnapshot::empty() }],
             reload: ReloadState { successful: true, last_success: Timestamp(0) },
+            changes: Default::default(),
             address_changes: 0,
             writes: Vec::new(),
         }))

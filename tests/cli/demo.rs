@@ -58,7 +58,7 @@ fn the_demo_shows_itself_and_ends_on_an_interrupt() {
     assert!(stdout.contains("demo-uri") && !stdout.contains("demo-wrr"), "{stdout}");
     explain_the_https_backend(&url);
     let Outcome { stdout, .. } = vitald(&["reload", "--url", &url]).expect_code(0);
-    assert!(stdout.contains("members added 0, removed 0, restarted 0"), "{stdout}");
+    assert!(stdout.contains("members added 0, removed 0, changed 0, restarted 0"), "{stdout}");
     running.signal("INT");
     assert!(lines.any(|line| line.starts_with("The demo is over")));
     assert_eq!(running.ended(), Some(0));

@@ -4,10 +4,13 @@ use crate::support::{FakeServer, answer, closed_port, vitald};
 
 #[test]
 fn a_good_reload_says_what_changed() {
-    let body = r#"{"result":"reloaded","channels":2,"members":5,"added":1,"removed":0,"restarted":3}"#;
+    let body = r#"{"result":"reloaded","channels":2,"members":5,"channels_added":0,"channels_removed":0,"channels_changed":2,"added":1,"removed":0,"changed":4,"restarted":3}"#;
     let server = FakeServer::start(vec![answer("200 OK", body)]);
     let outcome = vitald(&["reload", "--url", &server.url()]).expect_code(0);
-    assert_eq!(outcome.stdout, "reloaded: channels 2, members 5; members added 1, removed 0, restarted 3\n");
+    assert_eq!(
+        outcome.stdout,
+        "reloaded: channels 2, members 5; channels added 0, removed 0, changed 2; members added 1, removed 0, changed 4, restarted 3\n"
+    );
     let requests = server.requests();
     assert!(requests[0].starts_with("POST /v1/reload HTTP/1.1\r\n"), "{requests:?}");
     assert!(requests[0].to_lowercase().contains("\r\nx-vitald-action: reload\r\n"), "{requests:?}");

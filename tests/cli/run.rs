@@ -60,7 +60,7 @@ fn run_logs_json_reloads_and_ends_in_order() {
 
     std::fs::write(file.path(), config(port, "[[channels.members]]\nhost = \"127.0.0.2\"\n")).expect("write");
     let Outcome { stdout, .. } = vitald(&["reload", "--config", file.path()]).expect_code(0);
-    assert!(stdout.contains("members added 1, removed 0, restarted 0"), "{stdout}");
+    assert!(stdout.contains("members added 1, removed 0, changed 0, restarted 0"), "{stdout}");
 
     std::fs::write(file.path(), config(port, "frob = 1\n")).expect("write");
     let Outcome { stderr, .. } = vitald(&["reload", "--config", file.path()]).expect_code(78);

@@ -121,3 +121,92 @@ fn only_directives_that_name_it_silence_the_audit() {
         assert_eq!(log.contains("vitald::audit"), is_there, "{level}:\n{log}");
     }
 }
+
+/// The lines of the log about channels, whose fields these are.
+fn changes(daemon: &Daemon) -> Vec<String> {
+    let lines = daemon.log();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ours = lines.filter(|line| line["target"] == "vitald::daemon::changes");
+    ours.map(|line| text(&line, "/message").to_owned()).collect()
+}
+
+#[test]
+fn what_people_and_files_change_names_who_asked() {
+    let of_file = |line: &str| {
+        format!(
+            "[[channels]]\nname = \"of-file\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+             [[channels.members]]\nhost = \"127.0.0.1\"\n{line}"
+        )
+    };
+    let home = Home::new(&of_file(""));
+    let daemon = home.start();
+    let members = json!([{"host": "127.0.0.1"}, {"host": "127.0.0.2", "is_backup": true}]);
+    let id = create(
+        &daemon,
+        &json!({"name": "web", "port": 80, "balance_strategy": 1,
+        "member_type": "ip", "members": members}),
+    );
+    let listed = daemon.local_json("GET", &path(&format!("/{id}/members")), None, 200);
+    let listed = listed["members"].as_array().expect("a list");
+    let primary = listed.iter().find(|member| member["host"] == "127.0.0.1").expect("it is there");
+    assert_eq!(changes(&daemon), Vec::<String>::new(), "who comes has not changed");
+
+    let ids = json!({"member_ids": [primary["id"]]});
+    let switched = daemon.local("POST", &path(&format!("/{id}/members/batch-disable")), Some(&ids));
+    assert_eq!(switched.status, 204);
+    let user_id = rustix::process::getuid().as_raw();
+    let request = switched.header("x-request-id").expect("an id").to_owned();
+    let who = format!("local socket (uid {user_id}) (request {request})");
+    until("the lines", || (changes(&daemon).len() == 2).then_some(()));
+    assert_eq!(changes(&daemon)[0], format!("127.0.0.1:80 of web is disabled; asked for by {who}"));
+    assert_eq!(changes(&daemon)[1], "web: standby members take over, no primary member can take traffic");
+    assert!(daemon.log().contains(&format!("\"asked_by\":\"{who}\"")));
+
+    home.configure(&of_file("weight = 7\n"));
+    let reloaded = daemon.reload();
+    let result = reloaded.json();
+    assert_eq!(
+        ["channels_added", "channels_removed", "channels_changed", "added", "removed", "changed"]
+            .map(|count| result[count].as_u64()),
+        [0, 0, 1, 0, 0, 1].map(Some)
+    );
+    until("the line", || (changes(&daemon).len() == 3).then_some(()));
+    let line = changes(&daemon).remove(2);
+    let begin = "127.0.0.1:1 of of-file has weight 7, it was 1; asked for by reload by local socket";
+    assert!(line.starts_with(begin), "{line}");
+    for (series, count) in [
+        ("vitald_changes_total{kind=\"disable\",by=\"client\"}", 1),
+        ("vitald_changes_total{kind=\"tier_standby\",by=\"client\"}", 1),
+        ("vitald_changes_total{kind=\"weight\",by=\"reload\"}", 1),
+        ("vitald_changes_total{kind=\"tier_primary\",by=\"verdict\"}", 0),
+    ] {
+        assert_eq!(metric(&daemon, series), count, "{series}");
+    }
+}
+
+/// Nobody listens there, so one probe is enough for a verdict.
+#[test]
+fn a_verdict_that_has_standby_members_take_over_is_told_and_saved_verdicts_only_when_they_are_of_use() {
+    let channel = |host: &str| {
+        format!(
+            "[[channels]]\nname = \"web\"\nport = 1\nbalance_strategy = 1\nmember_type = \"ip\"\n\
+             vpc_health_config = {{ protocol = \"TCP\", threshold_normal = 1, threshold_abnormal = 1, \
+             time_interval = 1, timeout = 1 }}\n[[channels.members]]\nhost = \"{host}\"\n\
+             [[channels.members]]\nhost = \"127.0.0.9\"\nis_backup = true\nport = 2\n"
+        )
+    };
+    let home = Home::new(&channel("127.0.0.1"));
+    let daemon = home.start();
+    until("nobody serves", || {
+        changes(&daemon).iter().any(|line| line == "web: no member takes traffic").then_some(())
+    });
+    assert!(metric(&daemon, "vitald_changes_total{kind=\"tier_nobody\",by=\"verdict\"}") >= 1);
+    daemon.stop();
+    let daemon = home.start();
+    assert!(daemon.log().contains("going on with saved verdicts"), "{}", daemon.log());
+    daemon.stop();
+    home.configure(&channel("127.0.0.1").replace("\"web\"", "\"new\"").replace("127.0.0", "127.0.7"));
+    let daemon = home.start();
+    assert!(!daemon.log().contains("going on with saved verdicts"), "{}", daemon.log());
+    assert!(daemon.log().contains("no saved verdict is of a member"), "{}", daemon.log());
+}

@@ -1,5 +1,6 @@
 //! What the calls do, and what always holds.
 
+mod change_log;
 mod model;
 mod recall;
 mod records;

@@ -40,7 +40,7 @@ pub(super) fn catalog(drivers: usize) -> Catalog {
 }
 
 /// Makes exactly these channels exist.
-fn apply(catalog: &mut Catalog, text: &str) -> Committed {
+pub(super) fn apply(catalog: &mut Catalog, text: &str) -> Committed {
     let config = config::parse("test.toml", text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
     let mut transaction = Transaction::new(catalog.channels().resources.clone(), &Nowhere);
     let files = config.channels.iter().map(|file| (&file.channel, &*file.file));

@@ -40,7 +40,13 @@ impl Answers {
         Self {
             snapshot: Mutex::new(Ok(snapshot)),
             liveness: Liveness::Alive,
-            reload: Ok(ReloadSummary { channels: 3, members: 8, added: 2, removed: 1, restarted: 0 }),
+            reload: Ok(ReloadSummary {
+                channels: 3,
+                members: 8,
+                added: 2,
+                removed: 1,
+                ..ReloadSummary::default()
+            }),
             gate: None,
             asked: Notify::new(),
         }
@@ -267,7 +273,8 @@ async fn reload_says_what_changed_or_why_not() {
     let done = server.ask("POST", "/v1/reload", &action).await;
     assert_eq!(done.status, 200);
     let expected = serde_json::json!({
-        "result": "reloaded", "channels": 3, "members": 8, "added": 2, "removed": 1, "restarted": 0
+        "result": "reloaded", "channels": 3, "members": 8, "channels_added": 0, "channels_removed": 0,
+        "channels_changed": 0, "added": 2, "removed": 1, "changed": 0, "restarted": 0
     });
     assert_eq!(done.json(), expected);
     assert_eq!(server.ask("POST", "/v1/reload", &[]).await.status, 403);
