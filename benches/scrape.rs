@@ -22,7 +22,9 @@ use vitald::channel::{Channel, Health};
 use vitald::health::{
     DriverSnapshot, Durations, LastProbe, MemberState, Outcome, Phases, ResultCounts, Timestamp,
 };
-use vitald::testing::catalog::{Catalog, Client, ReloadState, Snapshot, Transaction, UnixSeconds};
+use vitald::testing::catalog::{
+    Catalog, Client, Fault, MemberChange, MemberChanged, ReloadState, Snapshot, Transaction, UnixSeconds,
+};
 use vitald::testing::probe::{Resolver, SystemLookup};
 use vitald::testing::serve::{self, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 
@@ -43,6 +45,10 @@ impl serve::DaemonHandle for Fixed {
 
     fn lost_log_lines(&self) -> u64 {
         0
+    }
+
+    async fn change_member(&self, _: MemberChange, _: Client) -> Result<MemberChanged, Fault> {
+        Err(Fault::Unavailable("nobody asks".to_owned()))
     }
 
     async fn reload(&self, _: Client) -> Result<ReloadSummary, ReloadFault> {

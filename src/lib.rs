@@ -90,8 +90,9 @@ pub use cli::main;
 pub mod testing {
     pub mod catalog {
         pub use crate::catalog::{
-            ApiRecord, Call, Catalog, Channels, Client, Fault, FeatureName, Fresh, Id, Project, Quotas,
-            ReloadState, Reply, Resources, Snapshot, Transaction, UnixSeconds,
+            ApiRecord, Call, Catalog, Channels, Client, Fault, FeatureName, Fresh, Id, MemberChange,
+            MemberChanged, Project, Quotas, ReloadState, Reply, Resources, Snapshot, Transaction,
+            UnixSeconds,
         };
     }
     pub mod config {

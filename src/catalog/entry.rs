@@ -39,8 +39,9 @@ pub struct Resource {
     pub configured: Arc<Channel>,
     /// What is balanced and probed: the same, but for a reference channel, whose
     /// members are those of its targets, for client certificates, which come
-    /// from the instance, for names outside the first instance, and for what
-    /// `[defaults.probe]` adds to a channel of the API.
+    /// from the instance, for names outside the first instance, for what
+    /// `[defaults.probe]` adds to a channel of the API, and for overrides of members of a
+    /// channel of files.
     pub effective: Arc<Channel>,
     /// `microservice_info`.
     pub microservice: Option<Arc<Microservice>>,
@@ -122,6 +123,16 @@ impl Resource {
     pub(super) fn reconfigured(&self, configured: Channel) -> Self {
         let configured = Arc::new(configured);
         Self { effective: Arc::clone(&configured), configured, ..self.clone() }
+    }
+
+    /// What answers show of its members: as configured, but for what operators have said of
+    /// members of a file's channel.
+    #[must_use]
+    pub fn shown(&self) -> &Channel {
+        match self.source {
+            Source::File(_) => &self.effective,
+            Source::Api => &self.configured,
+        }
     }
 
     /// A copy of the groups and members, to be changed.

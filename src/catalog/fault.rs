@@ -1,8 +1,11 @@
 //! Why a call was refused: a closed list, each with the vendor's code, HTTP
 //! status and message (docs/vendor-api.md, "Errors").
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
+use super::overrides::MOST_OVERRIDES;
 use crate::channel::{Rule, Violation};
 
 /// Longest part of a client's own text that an error repeats.
@@ -56,10 +59,100 @@ pub enum Fault {
     FeatureOff(&'static str),
     /// A reference channel stands for this one; its name.
     Referenced(String),
+    /// An operator's change of a member.
+    MemberChange(MemberChangeError),
     /// The change could not be made durable; the text says why.
     NotStored(String),
     /// The daemon could not answer; the text says why.
     Unavailable(String),
+}
+
+/// Why a member is not changed so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemberChangeError {
+    /// No channel is known by that name.
+    #[error("no channel is named \"{0}\"")]
+    NoChannel(String),
+    /// No member is called so.
+    #[error("no member of \"{channel}\" is called \"{asked}\"{}", listed("its members", there))]
+    NoMember {
+        /// The channel.
+        channel: String,
+        /// What was asked for.
+        asked: String,
+        /// The members, the first of them.
+        there: Vec<String>,
+    },
+    /// Several members are called so.
+    #[error("several members of \"{channel}\" are called \"{asked}\"{}", listed("say which", meant))]
+    Ambiguous {
+        /// The channel.
+        channel: String,
+        /// What was asked for.
+        asked: String,
+        /// Those that it may be, the first of them.
+        meant: Vec<String>,
+    },
+    /// The group of a member of an API channel has a weight.
+    #[error(
+        "the weight of the group \"{0}\" rules over those of its members: change the group's by the API, or \
+         disable the member"
+    )]
+    GroupWeighs(String),
+    /// A weight that no member can have.
+    #[error("a weight is a whole number from 0 to 10000")]
+    Weight,
+    /// The members are other channels'.
+    #[error("\"{0}\" has the members of the channels that it stands for: change them there")]
+    Reference(String),
+    /// There is nothing to take back.
+    #[error(
+        "nothing was said at run time of a member \"{asked}\" of \"{channel}\"{}",
+        listed("there is", there)
+    )]
+    NoOverride {
+        /// The channel.
+        channel: String,
+        /// What was asked for.
+        asked: String,
+        /// The members that have an override, the first of them.
+        there: Vec<String>,
+    },
+    /// There are as many overrides as there may be.
+    #[error(
+        "there are {MOST_OVERRIDES} overrides, as many as may be: take some back with `vitald member reset`, or \
+         write them into the file"
+    )]
+    TooMany,
+}
+
+fn listed(what: &str, names: &[String]) -> String {
+    let mut text = String::new();
+    for (place, name) in names.iter().enumerate() {
+        // Writing to a text does not fail.
+        let _ = match place {
+            0 => write!(text, "; {what}: {name}"),
+            _ => write!(text, ", {name}"),
+        };
+    }
+    text
+}
+
+impl MemberChangeError {
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoChannel(_) | Self::NoMember { .. } | Self::NoOverride { .. } => 404,
+            Self::Weight => 400,
+            Self::Ambiguous { .. } | Self::GroupWeighs(_) | Self::Reference(_) | Self::TooMany => 409,
+        }
+    }
+}
+
+impl From<MemberChangeError> for Fault {
+    fn from(error: MemberChangeError) -> Self {
+        Self::MemberChange(error)
+    }
 }
 
 /// One broken rule, for people: beside the vendor's one-line message. Answers leave out
@@ -143,6 +236,7 @@ impl Fault {
                                and cannot be deleted.";
                 (409, "APIG.3719", own(message))
             }
+            Self::MemberChange(error) => (error.status(), "APIG.2012", error.to_string()),
             Self::NotStored(why) => {
                 let message =
                     format!("System error: the change could not be stored, nothing has changed: {why}");

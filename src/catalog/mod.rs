@@ -23,6 +23,7 @@
 //! | `transaction` | what changes together, being planned; reference channels follow |
 //! | `plan` | the calls of clients |
 //! | `sources` | files, configured instances, what the store held |
+//! | `overrides` | changes of members of file channels at run time |
 //! | `record` | what the store keeps, opaque to it |
 //! | `archive` | everything the API made, as one text |
 //! | `preparation` | changes with everything made that could fail |
@@ -46,6 +47,7 @@ mod fault;
 mod ids;
 mod instance;
 mod microservice;
+mod overrides;
 mod plan;
 mod preparation;
 mod query;
@@ -67,11 +69,12 @@ pub use change_log::{ChangeCounters, ChangeKind, ChangeLog};
 pub use continuation::DriverKnowledge;
 pub use drivers::{DriverCommand, MemberProbe, ReloadSummary};
 pub use entry::{ChannelBalancer, ChannelSlot, Entry, GroupTag, MemberSlot, Resource, Source};
-pub use fault::{Fault, FaultDetail, PathFamily};
+pub use fault::{Fault, FaultDetail, MemberChangeError, PathFamily};
 pub use ids::{Fresh, Id, UnixSeconds};
 pub use instance::{Feature, FeatureName, Instance, KnownFeature, Project, Quotas};
 pub use microservice::{Microservice, Service};
-pub use plan::{Call, ChannelPath, Reply};
+pub use overrides::{ChannelOverrides, KeptOverride, Overrides};
+pub use plan::{Call, ChannelPath, MemberAction, MemberChange, MemberChanged, Reply};
 pub use preparation::Prepared;
 pub use query::{ChannelFilter, InstanceFilter, MemberFilter, Paging, TextFilter};
 pub use record::ApiRecord;

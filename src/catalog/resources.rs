@@ -13,6 +13,7 @@ use super::entry::{Change, Resource, Source};
 use super::fault::Fault;
 use super::ids::{Id, InstanceId, UnixSeconds};
 use super::instance::{Instance, Project, Quotas};
+use super::overrides::{ChannelOverrides, Overrides};
 use super::sorted_map::SortedMap;
 
 /// Newest first, then by id (docs/vendor-api.md, "Lists and filters"): the order of every list.
@@ -34,6 +35,8 @@ pub struct Resources {
     /// By instance and name.
     by_name: SortedMap<(InstanceId, Arc<str>), Id>,
     listed: Listed,
+    /// What operators have said of members of file channels.
+    overrides: Overrides,
     /// A channel, and a reference channel that stands for it; there are few.
     referrers: Arc<BTreeSet<(Id, Id)>>,
 }
@@ -61,6 +64,7 @@ impl Resources {
             by_id: SortedMap::default(),
             by_name: SortedMap::default(),
             listed: Listed::default(),
+            overrides: Overrides::default(),
             referrers: Arc::default(),
         }
     }
@@ -95,6 +99,24 @@ impl Resources {
     /// Sets the limits; what is there already stays.
     pub(super) fn set_quotas(&mut self, quotas: Quotas) {
         self.quotas = quotas;
+    }
+
+    /// What operators have said of members of file channels.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// Sets what operators have said; what is in effect is computed by a transaction.
+    pub fn set_overrides(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
+    }
+
+    /// The overrides of a channel that a file describes; none when it has none.
+    #[must_use]
+    pub fn overrides_of(&self, resource: &Resource) -> Option<&ChannelOverrides> {
+        let name = Some(resource.configured.name()).filter(|_| resource.source != Source::Api);
+        self.overrides.of(name?)
     }
 
     /// All instances: the configured ones in their order, then others by age.
@@ -140,6 +162,16 @@ impl Resources {
     pub fn by_name(&self, instance: &str, name: &str) -> Option<&Arc<Resource>> {
         let id = self.by_name.get_by(|(held, there)| (&**held, &**there).cmp(&(instance, name)))?;
         self.by_id.get(id)
+    }
+
+    /// The channel that is known by that name: `NAME` in the first instance, `ID:NAME` in
+    /// others.
+    #[must_use]
+    pub fn known_as(&self, name: &str) -> Option<&Arc<Resource>> {
+        match name.split_once(':') {
+            Some((instance, name)) => self.by_name(instance, name),
+            None => self.by_name(self.first_instance()?, name),
+        }
     }
 
     /// How many channels of an instance count against the quota.

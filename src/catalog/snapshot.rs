@@ -12,7 +12,7 @@ use super::ids::Id;
 use super::resources::Resources;
 use super::sorted_map::SortedMap;
 use crate::channel::{
-    Channel, Health, Host, Member, MemberAddress, MemberStatus, OutOfRotation, Standing, Tier,
+    Channel, Health, Host, Member, MemberAddress, MemberIdentity, MemberStatus, OutOfRotation, Standing, Tier,
 };
 use crate::health::snapshot::{Histogram, LAG_BOUNDS};
 use crate::health::{ChannelStats, DriverSnapshot, MemberState, Timestamp};
@@ -238,6 +238,12 @@ impl MemberSnapshot<'_> {
     #[must_use]
     pub fn address(&self) -> MemberAddress {
         self.channel.entry.channel().member_address(self.member)
+    }
+
+    /// What makes it the same member.
+    #[must_use]
+    pub fn identity(&self) -> MemberIdentity {
+        self.channel.entry.channel().host_identity(self.member)
     }
 
     /// Where the last probe went: the address and the port that is checked. None before

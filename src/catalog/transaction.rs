@@ -12,6 +12,7 @@ use super::entry::{Cause, Change, Resource, Source};
 use super::fault::Fault;
 use super::ids::Id;
 use super::instance::{Instance, Quotas};
+use super::overrides::Overrides;
 use super::record::ApiRecord;
 use super::requester::{Requester, Requesters};
 use super::resources::Resources;
@@ -30,13 +31,22 @@ pub struct ChangeSet {
     places: HashMap<Id, usize>,
     /// Each instance at most once. No instance is ever removed.
     instances: Vec<(Arc<Instance>, Cause)>,
+    /// All overrides as they are to be; none when none changes.
+    overrides: Option<Overrides>,
 }
 
 impl ChangeSet {
     /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.instances.is_empty()
+        self.channels.is_empty() && self.instances.is_empty() && self.overrides.is_none()
+    }
+
+    /// All overrides as they are to be, for the state directory to hold before the change
+    /// takes effect; none when none changes.
+    #[must_use]
+    pub fn overrides(&self) -> Option<&Overrides> {
+        self.overrides.as_ref()
     }
 
     /// The channels that change.
@@ -77,6 +87,7 @@ impl ChangeSet {
         for (instance, cause) in later.instances {
             self.add_instance(instance, cause);
         }
+        self.overrides = later.overrides.or(self.overrides.take());
     }
 
     fn add(&mut self, change: Change) {
@@ -171,6 +182,9 @@ impl<'c> Transaction<'c> {
                 self.current = ChangeSet::default();
                 self.state = self.base.clone();
                 self.done.instances.iter().for_each(|(instance, _)| self.state.put_instance(instance));
+                if let Some(overrides) = &self.done.overrides {
+                    self.state.set_overrides(overrides.clone());
+                }
                 self.state.apply(&self.done.channels);
                 let panicked = "the call met a mistake in vitald; please report it";
                 failed.unwrap_or_else(|_| Err(Fault::Unavailable(panicked.to_owned())))
@@ -217,6 +231,18 @@ impl<'c> Transaction<'c> {
     pub(super) fn put_instance(&mut self, instance: Arc<Instance>, cause: Cause) {
         self.state.put_instance(&instance);
         self.current.add_instance(instance, cause);
+    }
+
+    /// Changes what operators have said, of members of the channel `id` if it is there.
+    pub(super) fn set_overrides(&mut self, overrides: Overrides, id: Option<Id>) -> Result<(), Fault> {
+        self.state.set_overrides(overrides.clone());
+        self.current.overrides = Some(overrides);
+        if let Some(id) = id
+            && self.refresh_one(id)?
+        {
+            self.follow(id)?;
+        }
+        Ok(())
     }
 
     /// Computes what is in effect anew for the channels of an instance, or for all,
@@ -297,7 +323,11 @@ impl<'c> Transaction<'c> {
     fn effective(&self, resource: &Resource) -> Result<Arc<Channel>, Fault> {
         let configured = &resource.configured;
         if resource.source != Source::Api {
-            return Ok(Arc::clone(configured));
+            let overrides = self.state.overrides_of(resource);
+            let overridden = overrides.and_then(|overrides| {
+                configured.with_overrides(|member| overrides.get(member).map(|kept| kept.said))
+            });
+            return Ok(overridden.map_or_else(|| Arc::clone(configured), Arc::new));
         }
         let instance = self.state.instance(&resource.instance)?;
         let is_plain_name = self.state.first_instance().is_none_or(|first| *first == instance.id);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::identity::{Duplicates, MemberIdentity};
-use super::model::{Channel, HealthCheck, Member, MemberAddress, MemberGroup, ProbeOptions};
+use super::model::{Channel, HealthCheck, Member, MemberAddress, MemberGroup, MemberWeight, ProbeOptions};
 use super::words::MemberStatus;
 
 /// The rule that an edit would break.
@@ -33,7 +33,7 @@ impl Member {
 
     /// The same member with another `weight` of its own.
     pub fn with_weight(self, weight: Option<u16>) -> Self {
-        Self { weight, ..self }
+        Self { weight: weight.into(), ..self }
     }
 
     /// The same member in another group.
@@ -108,7 +108,11 @@ impl Channel {
                 let port = target.traffic_port(member);
                 let stand_in = Member {
                     port: Some(port),
-                    weight: Some(target.effective_weight(member)),
+                    // Who is drained there by an operator is drained here.
+                    weight: match member.weight {
+                        MemberWeight::Fixed(0) => MemberWeight::Fixed(0),
+                        _ => MemberWeight::Own(target.effective_weight(member)),
+                    },
                     group: Some(Arc::clone(&name)),
                     ..member.clone()
                 };

@@ -36,7 +36,7 @@ pub(crate) fn member(host: &str) -> Member {
     Member {
         host: host.parse().map_or_else(|_| Host::Name(host.into()), Host::Ip),
         port: None,
-        weight: None,
+        weight: model::MemberWeight::Absent,
         role: Role::Primary,
         group: None,
         status: MemberStatus::Enabled,
@@ -66,7 +66,7 @@ impl Member {
     }
 
     pub(crate) fn weighing(mut self, weight: u16) -> Self {
-        self.weight = Some(weight);
+        self.weight = model::MemberWeight::Own(weight);
         self
     }
 

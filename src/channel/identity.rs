@@ -40,6 +40,11 @@ impl MemberIdentity {
         Some(Self { group: member.group.clone(), server: MemberServer::Ecs(ecs.id.as_str().into()), port })
     }
 
+    /// A member at this host and traffic port. `group`: none outside all groups.
+    pub fn of_host(group: Option<Arc<str>>, host: Host, port: u16) -> Self {
+        Self { group, server: MemberServer::Host(host), port }
+    }
+
     fn by_ecs_id_or_host(member: &Member, port: u16) -> Self {
         Self::by_ecs_id(member, port).unwrap_or_else(|| Self::by_host(member, port))
     }

@@ -18,6 +18,7 @@
 //! | `wire` | what stands under each key of the vendor's objects |
 //! | `identity` | what makes a member the same one |
 //! | `edit` | changes of a checked channel that keep its rules |
+//! | `overrides` | what an operator has said of members at run time |
 //! | `code_set` | `http_code` |
 //! | `rotation` | which members take traffic |
 //! | `detection` | how long a failure can go unseen |
@@ -35,6 +36,7 @@ pub mod edit;
 pub(crate) mod fixture;
 mod identity;
 pub mod model;
+mod overrides;
 mod probe_header;
 mod probe_settings;
 pub mod reader;
@@ -57,6 +59,7 @@ pub use model::{
     MemberAddress, MemberGroup, PemFile, ProbeOptions, Protocol, TlsOptions, TlsVersion, VerifyCertificate,
     unusable_address,
 };
+pub use overrides::{MemberOverride, OverrideState};
 pub use probe_header::{MASK, ProbeHeader, SecretFile};
 pub use probe_settings::{ProbeSettings, TlsSettings};
 pub(crate) use rotation::TierCounts;

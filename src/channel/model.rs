@@ -104,11 +104,14 @@ impl Channel {
         self.health_check.as_ref().and_then(|check| check.port).unwrap_or_else(|| self.traffic_port(member))
     }
 
-    /// The effective weight: the group's if it has one, else the member's, else
-    /// 1 (docs/vendor-api.md, "Weights"). 0 takes no new traffic.
+    /// The effective weight: an operator's, else the group's if it has one, else the
+    /// member's, else 1 (docs/vendor-api.md, "Weights"). 0 takes no new traffic.
     pub fn effective_weight(&self, member: &Member) -> u16 {
+        if let Some(weight) = member.fixed_weight() {
+            return weight;
+        }
         let group_weight = member.group().and_then(|name| self.group(name)).and_then(|group| group.weight);
-        group_weight.map(u16::from).or(member.weight).unwrap_or(1)
+        group_weight.map(u16::from).or(member.weight()).unwrap_or(1)
     }
 
     /// What people and metrics call the member: `host:port` with the traffic port.
@@ -172,7 +175,7 @@ impl fmt::Display for MemberAddress {
 pub struct Member {
     pub(in crate::channel) host: Host,
     pub(in crate::channel) port: Option<NonZeroU16>,
-    pub(in crate::channel) weight: Option<u16>,
+    pub(in crate::channel) weight: MemberWeight,
     pub(in crate::channel) role: Role,
     pub(in crate::channel) group: Option<Arc<str>>,
     pub(in crate::channel) status: MemberStatus,
@@ -192,7 +195,18 @@ impl Member {
 
     /// `weight` as given, 0 to 10000.
     pub fn weight(&self) -> Option<u16> {
-        self.weight
+        match self.weight {
+            MemberWeight::Absent => None,
+            MemberWeight::Own(weight) | MemberWeight::Fixed(weight) => Some(weight),
+        }
+    }
+
+    /// The weight that an operator has given it at run time, which rules over its group's.
+    pub fn fixed_weight(&self) -> Option<u16> {
+        match self.weight {
+            MemberWeight::Absent | MemberWeight::Own(_) => None,
+            MemberWeight::Fixed(weight) => Some(weight),
+        }
     }
 
     /// `is_backup`.
@@ -213,6 +227,23 @@ impl Member {
     /// `ecs_id` and `ecs_name` of an `ecs` member.
     pub fn ecs(&self) -> Option<&EcsIdentity> {
         self.ecs.as_deref()
+    }
+}
+
+/// The weight of a member, in as little room as an `Option<u16>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::channel) enum MemberWeight {
+    /// None was given.
+    Absent,
+    /// `weight`; that of the group rules over it.
+    Own(u16),
+    /// An operator's, which rules over that of the group.
+    Fixed(u16),
+}
+
+impl From<Option<u16>> for MemberWeight {
+    fn from(weight: Option<u16>) -> Self {
+        weight.map_or(Self::Absent, Self::Own)
     }
 }
 

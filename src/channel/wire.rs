@@ -77,7 +77,7 @@ impl Wire for Member {
         Some(match key {
             "host" => WireValue::Host(&self.host),
             "port" => port(self.port),
-            "weight" => Number(self.weight?.into()),
+            "weight" => Number(self.weight()?.into()),
             "is_backup" => Flag(self.role == Role::Backup),
             "member_group_name" => Text(self.group().unwrap_or_default()),
             "status" => Number(self.status.number().into()),

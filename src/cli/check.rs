@@ -1,6 +1,7 @@
 //! `vitald check`: all errors of a configuration, or what it means.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,15 +10,19 @@ use serde_json::json;
 use super::console::{Console, Tone, exact, json_text, plural};
 use super::exit::{CliError, Exit};
 use super::locate::ConfigArgument;
+use super::overrides::OverrideDocument;
 use super::table::{Columns, Side, TableCell};
+use crate::catalog::Overrides;
 use crate::channel::words::CheckStatus;
 use crate::channel::{
     Channel, ClientCertificate, CodeSet, Detection, HealthCheck, HttpCheck, HttpMethod, MemberStatus,
     ProbeSettings, Protocol, Role,
 };
 use crate::config::{self, Config, Diagnostics, FileChannel};
+use crate::daemon::service::StateLocation;
 use crate::health::schedule::start_window;
 use crate::probe::Plan;
+use crate::store::{OverrideFile, StoreError};
 
 const MEANINGS: &str = "\
 Columns:
@@ -67,9 +72,13 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
         return Err(CliError::channels(&problems.join("\n"), console));
     }
     let file = path.display().to_string();
+    let overrides = kept_overrides(&config)?;
     let text = match arguments.json {
-        true => json_text(&document(&file, &config)),
-        false => render(&file, &config, console),
+        true => json_text(&document(&file, &config, &overrides)),
+        false => {
+            let lines = overrides.iter().map(|document| document.line() + "\n");
+            render(&file, &config, console) + &lines.collect::<String>()
+        }
     };
     console.print(text)?;
     Ok(Exit::Success)
@@ -96,6 +105,22 @@ fn defaults_problem(config: &Config) -> Option<String> {
     let check = HealthCheck::once(Protocol::Https(http), Duration::from_secs(1), ClientCertificate::None);
     let error = Plan::new(&check, &defaults.clone().complete(None)).err()?;
     Some(format!("[defaults.probe]: {error}"))
+}
+
+/// What the state directory holds of changes at run time, as far as it may be read.
+fn kept_overrides(config: &Config) -> Result<Vec<OverrideDocument>, CliError> {
+    let location = StateLocation::of(config).ok();
+    let Some(directory) = location.as_ref().and_then(StateLocation::path) else { return Ok(Vec::new()) };
+    let text = match OverrideFile::read(directory) {
+        // The directory is the daemon's own; whoever checks a configuration need not see it.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => None,
+        read => read?,
+    };
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let overrides = Overrides::decode(&text)
+        .map_err(|error| StoreError::Overrides { path: directory.to_owned(), why: error.to_string() })?;
+    let channels = config.channels.iter().map(|file| &*file.channel);
+    Ok(OverrideDocument::of_kept(&overrides, channels))
 }
 
 fn errors_document(diagnostics: &Diagnostics) -> serde_json::Value {
@@ -222,7 +247,7 @@ fn check_words(channel: &Channel) -> TableCell {
     format!("{what} every {interval}, timeout {timeout}").into()
 }
 
-fn document(file: &str, config: &Config) -> serde_json::Value {
+fn document(file: &str, config: &Config, overrides: &[OverrideDocument]) -> serde_json::Value {
     let window = window(config);
     let channels = config.channels.iter().map(|FileChannel { channel, file }| {
         let [members, standby, disabled] = member_counts(channel);
@@ -257,5 +282,6 @@ fn document(file: &str, config: &Config) -> serde_json::Value {
         "probe_defaults": config.probe_defaults.described().into_iter().collect::<BTreeMap<_, _>>(),
         "probes_per_second": probe_rate(config),
         "notes": config.notes,
+        "overrides": overrides,
     })
 }

@@ -9,11 +9,14 @@
 //! | `check` | reads a configuration: all its errors, or what it means |
 //! | `probe` | probes every member once, or one URL |
 //! | `status` | asks a running daemon how things are |
+//! | `wait` | until a channel or a member is as a script wants it |
+//! | `member` | tells a running daemon to change a member |
 //! | `reload` | tells a running daemon to read its configuration again |
 //! | `export`, `import` | the API's channels to files and back, by `store_access` |
 //! | `demo` | the daemon over backends of its own |
 //! | `hash_password`, `user` | passwords of the management API |
 //! | `packaging` | what packages install: completions, manual pages |
+//! | `overrides` | changes of members at run time, as `status` and `check` list them |
 //! | `locate`, `client` | where a running daemon is; the HTTP client that asks it |
 //! | `console`, `table` | stdout, stderr, colour, columns |
 //! | `exit` | exit codes and errors |
@@ -28,6 +31,8 @@ mod hash_password;
 mod import;
 mod journal;
 mod locate;
+mod member;
+mod overrides;
 mod packaging;
 mod probe;
 mod reload;
@@ -36,6 +41,7 @@ mod status;
 mod store_access;
 mod table;
 mod user;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -93,6 +99,12 @@ enum Command {
     Probe(Box<probe::ProbeArguments>),
     Status(status::StatusArguments),
     Reload(reload::ReloadArguments),
+    Wait(wait::WaitArguments),
+    Disable(member::DisableArguments),
+    Enable(member::EnableArguments),
+    Drain(member::DrainArguments),
+    Weight(member::WeightArguments),
+    Member(member::MemberArguments),
     Export(export::ExportArguments),
     Import(import::ImportArguments),
     Demo(demo::DemoArguments),
@@ -137,6 +149,12 @@ fn execute(command: Command, console: &mut Console) -> Result<Exit, CliError> {
         Command::Probe(arguments) => probe::execute(&arguments, console),
         Command::Status(arguments) => status::execute(&arguments, console),
         Command::Reload(arguments) => reload::execute(&arguments, console),
+        Command::Wait(arguments) => wait::execute(&arguments, console),
+        Command::Disable(arguments) => member::disable(&arguments, console),
+        Command::Enable(arguments) => member::enable(&arguments, console),
+        Command::Drain(arguments) => member::drain(&arguments, console),
+        Command::Weight(arguments) => member::weigh(&arguments, console),
+        Command::Member(arguments) => member::member(&arguments, console),
         Command::Export(arguments) => export::execute(&arguments, console),
         Command::Import(arguments) => import::execute(&arguments, console),
         Command::Demo(arguments) => demo::execute(&arguments, console),

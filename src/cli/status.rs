@@ -15,6 +15,7 @@ use super::client::{ClientError, DaemonResponse, DaemonUrl};
 use super::console::{Colour, Console, Tone, milliseconds, paint, plural, printable, rough};
 use super::exit::{CliError, Exit, block_on};
 use super::locate::DaemonArguments;
+use super::overrides::OverrideDocument;
 use super::table::{Columns, Side, TableCell};
 use crate::daemon::clock::Clock;
 use crate::health::Timestamp;
@@ -184,6 +185,9 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, 
     {
         let keys = channel.probe_defaults.join(", ");
         text.push_str(&format!("  from [defaults.probe]: {}\n", printable(&keys, 1000)));
+    }
+    for line in status.overrides.iter().map(OverrideDocument::line) {
+        text.push_str(&format!("  {line}\n"));
     }
     for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
         let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));

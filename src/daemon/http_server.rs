@@ -26,7 +26,7 @@ use crate::config::api::{self, Transport};
 use crate::config::{AccessSettings, ServerSettings};
 use crate::serve::auth::{self, AuthGate, keystone};
 use crate::serve::{
-    self, Access, Audit, AuditedCalls, DrainOutcome, Limits, Listener, MayReload, Tls, TlsError,
+    self, Access, Audit, AuditedCalls, DrainOutcome, Limits, Listener, MayOperate, Tls, TlsError,
 };
 
 /// Connections that may wait to be accepted. Accepting never waits for clients, so they
@@ -52,7 +52,7 @@ impl Routes {
     fn router(&self, listen: SocketAddr, access: &Access) -> axum::Router {
         let Some((gate, backend)) = &self.api else { return serve::router(self.observer.clone(), access) };
         let guard = axum::middleware::from_fn_with_state(gate.clone(), auth::require);
-        serve::pages(self.observer.clone(), MayReload::Administrators(gate.clone()))
+        serve::pages(self.observer.clone(), MayOperate::Administrators(gate.clone()))
             .merge(serve::api::description())
             .merge(serve::api::export(backend.clone()))
             .merge(keystone::routes(gate.clone(), listen))

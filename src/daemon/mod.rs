@@ -10,6 +10,7 @@
 //! | `observer` | snapshots for the HTTP server |
 //! | `reloads` | who has asked for a reload, and the load that runs beside the loop |
 //! | `registrar` | the one writer of channels: calls of the management API, reloads |
+//! | `override_keeper` | overrides of members over a restart |
 //! | `report` | what the daemon says of itself every few seconds |
 //! | `verdicts` | verdicts over a restart: found at the start, saved every few seconds |
 //! | `http_server` | the HTTP server: thread, listeners, their change on reload |
@@ -30,6 +31,7 @@ mod executor;
 pub mod fall;
 pub mod http_server;
 pub mod observer;
+pub mod override_keeper;
 pub mod process;
 pub mod registrar;
 pub mod reloads;
@@ -57,7 +59,8 @@ pub use self::control::TransitionEvent;
 use self::driver_pool::DriverPool;
 use self::http_server::{BoundListener, BoundSocket, HttpServer, HttpThread, ListenOverride, Routes};
 use self::observer::{Observer, ObserverState};
-use self::registrar::{Backend, CALL_QUEUE, QueuedCall, Registrar, SharedSnapshot};
+use self::override_keeper::OverrideKeeper;
+use self::registrar::{Backend, CALL_QUEUE, KeptState, Registrar, SharedSnapshot};
 pub use self::reloads::ConfigSource;
 use self::reloads::{LoadSettings, Reloads, loader, place_words, read_system, slow_load};
 use self::report::{Reporter, status_text};
@@ -166,12 +169,12 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
     let address = bound.address();
     let state = StateLocation::of(&config).map_err(DaemonError::Setting)?;
     let (call_queue, calls) = mpsc::channel(CALL_QUEUE);
-    let OpenedState { directory, store, recall } =
+    let OpenedState { directory, kept, recall } =
         open_state(state.clone(), clock, config.store.verdict_age_limit).await?;
-    let api = store.map(|store| (store, calls));
     let saver = directory.map(|directory| VerdictSaver::new(&directory, clock));
-    let mut writes: Vec<_> = api.iter().map(|(store, _)| store.monitor().clone()).collect();
+    let mut writes: Vec<_> = kept.store.iter().map(|store| store.monitor().clone()).collect();
     writes.extend(saver.as_ref().map(|saver| saver.monitor().clone()));
+    writes.extend(kept.keeper.as_ref().map(|keeper| keeper.monitor().clone()));
 
     let file_limit = process::raise_file_limit();
     let concurrency = process::concurrency(config.prober.max_in_flight, file_limit);
@@ -196,17 +199,18 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         drivers: pool.handles().to_vec(),
         control_turn: AtomicU64::new(now.monotonic.0),
         reloads: reload_queue,
+        calls: call_queue,
         writes,
         changes: Arc::clone(catalog.change_counters()),
         resolver,
         lost_log_lines: options.lost_log_lines,
     }));
     catalog.reference().replace(config.prober.reference.clone());
-    let opening = Registrar::open(&config, api, clock, (catalog, pool, file_limit), published);
+    let opening = Registrar::open(&config, (kept, calls), clock, (catalog, pool, file_limit), published);
     let (registrar, summary) =
         timeout(STATE_WITHIN, opening).await.map_err(|_| state.slow(STATE_WITHIN))??;
     // Served only now: a client finds every channel, and readiness means something.
-    let server = serve(&config, (bound, listen_override), observer.clone(), call_queue, clock).await?;
+    let server = serve(&config, (bound, listen_override), observer.clone(), clock).await?;
     let settings = LoadSettings::of(&config, server.socket());
     observer.note_control_turn();
     let control = Control {
@@ -237,14 +241,13 @@ async fn serve(
     config: &Config,
     (bound, listen_override): (BoundListener, ListenOverride),
     observer: Observer,
-    calls: mpsc::Sender<QueuedCall>,
     clock: Clock,
 ) -> Result<HttpServer, DaemonError> {
     let (sender, addresses) = watch::channel(Vec::new());
     let api = match &config.api {
         Some(api) => {
             let recent = SharedSnapshot::default();
-            Some((gate(api, clock)?, Backend { observer: observer.clone(), calls, addresses, recent }))
+            Some((gate(api, clock)?, Backend { observer: observer.clone(), addresses, recent }))
         }
         None => None,
     };
@@ -283,8 +286,7 @@ async fn first_load(source: &ConfigSource) -> Result<Config, DaemonError> {
 /// What is found in the state directory at the start.
 struct OpenedState {
     directory: Option<Arc<StateDirectory>>,
-    /// None without an API.
-    store: Option<LocalStore>,
+    kept: KeptState,
     recall: Option<Arc<Recall>>,
 }
 
@@ -299,7 +301,10 @@ async fn open_state(
         let store = directory.as_ref().filter(|_| state.has_api()).map(LocalStore::open).transpose()?;
         let recall =
             directory.as_ref().and_then(|directory| verdicts::recall(directory, clock, verdict_age_limit));
-        Ok(OpenedState { directory, store, recall })
+        let overrides = directory.as_ref().map(OverrideKeeper::open).transpose()?;
+        let (keeper, overrides) = overrides.unzip();
+        let kept = KeptState { store, keeper, overrides: overrides.unwrap_or_default() };
+        Ok(OpenedState { directory, kept, recall })
     };
     beside(STATE_WITHIN, open, || place.slow(STATE_WITHIN)).await
 }

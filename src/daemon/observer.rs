@@ -13,7 +13,10 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::clock::Clock;
 use super::driver::DriverRequest;
 use super::driver_pool::DriverHandle;
-use crate::catalog::{ChangeCounters, Channels, Client, ReloadState, Requester, Snapshot};
+use crate::catalog::{
+    Call, ChangeCounters, Channels, Client, Fault, MemberChange, MemberChanged, ReloadState, Reply,
+    Requester, Snapshot,
+};
 use crate::health::{MonotonicTime, Timestamp};
 use crate::probe::Resolver;
 use crate::serve::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
@@ -42,6 +45,17 @@ pub struct ReloadRequest {
     pub answer: Option<ReloadAnswer>,
 }
 
+/// A call and where its reply goes.
+#[derive(Debug)]
+pub struct QueuedCall {
+    /// What to do.
+    pub call: Call,
+    /// Who asks for it.
+    pub client: Client,
+    /// Told once it is durable and in effect, or refused.
+    pub answer: oneshot::Sender<Result<Reply, Fault>>,
+}
+
 /// What readers of the daemon share.
 #[derive(Debug)]
 pub struct ObserverState {
@@ -64,6 +78,8 @@ pub struct ObserverState {
     pub control_turn: AtomicU64,
     /// Reload requests to control; bounded, a full queue makes the client wait.
     pub reloads: mpsc::Sender<ReloadRequest>,
+    /// Calls to the registrar; bounded, a full queue makes the client wait.
+    pub calls: mpsc::Sender<QueuedCall>,
     /// How writes into the state directory fare.
     pub writes: Vec<WriteMonitor>,
     /// Counts changes of members and tiers.
@@ -170,6 +186,23 @@ impl DaemonHandle for Observer {
         self.0.reloads.send(request).await.map_err(|_| ended())?;
         result.await.map_err(|_| ended())?
     }
+
+    async fn change_member(&self, change: MemberChange, client: Client) -> Result<MemberChanged, Fault> {
+        match self.call(Call::ChangeMember(change), client).await? {
+            Reply::MemberChanged(changed) => Ok(changed),
+            other => Err(Fault::Unavailable(format!("a change of a member was answered with {other:?}"))),
+        }
+    }
+}
+
+impl Observer {
+    /// Has the registrar do a call; waits while its queue is full.
+    pub async fn call(&self, call: Call, client: Client) -> Result<Reply, Fault> {
+        let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
+        let (answer, reply) = oneshot::channel();
+        self.0.calls.send(QueuedCall { call, client, answer }).await.map_err(|_| ended())?;
+        reply.await.map_err(|_| ended())?
+    }
 }
 
 fn silent(driver: usize) -> SnapshotError {
@@ -198,6 +231,7 @@ mod tests {
             drivers: Vec::new(),
             control_turn: AtomicU64::new(0),
             reloads: mpsc::channel(1).0,
+            calls: mpsc::channel(1).0,
             resolver: Resolver::new(SystemLookup, Duration::from_secs(30)).0,
             writes: Vec::new(),
             changes: Arc::default(),

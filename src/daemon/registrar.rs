@@ -22,12 +22,13 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::driver_pool::DriverPool;
 use super::fall::FileChannels;
-use super::observer::Observer;
+use super::observer::{Observer, QueuedCall};
+use super::override_keeper::OverrideKeeper;
 use super::{DaemonError, changes, process};
 use crate::catalog::{
     Call, Catalog, ChangeSet, Channels, Client, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot,
-    Prepared, ReloadSummary, Reply, Requester, Requesters, Resources, Snapshot, Source, SourceError,
-    Transaction, UnixSeconds,
+    Overrides, Prepared, ReloadSummary, Reply, Requester, Requesters, Resources, Snapshot, Source,
+    SourceError, Transaction, UnixSeconds,
 };
 use crate::channel::reader::ReadContext;
 use crate::channel::{ClientIdentity, Host, ProbeSettings};
@@ -50,17 +51,6 @@ const BATCH_CALLS: usize = 128;
 /// over their pages; thousands of requests a second share few. Changes of channels
 /// are seen at once all the same.
 const SHARED_FOR: Duration = Duration::from_millis(20);
-
-/// A call and where its reply goes.
-#[derive(Debug)]
-pub struct QueuedCall {
-    /// What to do.
-    pub call: Call,
-    /// Who asks for it.
-    pub client: Client,
-    /// Told once it is durable and in effect, or refused.
-    pub answer: oneshot::Sender<Result<Reply, Fault>>,
-}
 
 /// A call that was planned: where its reply goes, and what it is if all goes well.
 type PlannedCall = (oneshot::Sender<Result<Reply, Fault>>, Result<Reply, Fault>);
@@ -123,17 +113,32 @@ pub struct Registrar {
     /// `store.verdict_age_limit`, for checks that are switched on again.
     age_limit: Duration,
     fresh: ClockAndChance,
-    api: Option<ApiCalls>,
+    api: Option<ApiStore>,
+    /// None without a state directory.
+    keeper: Option<OverrideKeeper>,
+    calls: mpsc::Receiver<QueuedCall>,
+    /// A call that was taken from the queue and is the first of the next batch.
+    next: Option<QueuedCall>,
     /// The batch under way.
     work: Option<Pin<Box<dyn Future<Output = BatchStep>>>>,
 }
 
 /// What there is only with a management API.
-struct ApiCalls {
+struct ApiStore {
     store: Arc<LocalStore>,
-    calls: mpsc::Receiver<QueuedCall>,
     /// What a reload must not change.
     fixed: (Project, Vec<InstanceSettings>),
+}
+
+/// What the state directory holds for the registrar, and what keeps it there.
+#[derive(Debug)]
+pub struct KeptState {
+    /// None without an API.
+    pub store: Option<LocalStore>,
+    /// None without a state directory.
+    pub keeper: Option<OverrideKeeper>,
+    /// What operators have said of members before.
+    pub overrides: Overrides,
 }
 
 /// What a new configuration means for the channels.
@@ -174,28 +179,46 @@ impl Registrar {
     /// the probes of a channel cannot be prepared.
     pub async fn open(
         config: &Config,
-        api: Option<(LocalStore, mpsc::Receiver<QueuedCall>)>,
+        (kept, calls): (KeptState, mpsc::Receiver<QueuedCall>),
         clock: Clock,
         (catalog, pool, file_limit): (Catalog, DriverPool, usize),
         published: watch::Sender<Arc<Channels>>,
     ) -> Result<(Self, ReloadSummary), DaemonError> {
         let context = Arc::new(ConfigContext::of(config));
         let mut fresh = ClockAndChance(clock);
-        let mut transaction = Transaction::new(Resources::without_api(), &*context);
-        let mut calls = None;
-        if let (Some(api), Some((store, queue))) = (&config.api, api) {
-            transaction = Transaction::new(Resources::of_settings(api), &*context);
+        let KeptState { store, keeper, overrides } = kept;
+        if !overrides.is_empty() {
+            tracing::info!(overrides = overrides.len(), "going on with overrides of members");
+        }
+        let mut base = config.api.as_ref().map_or_else(Resources::without_api, Resources::of_settings);
+        base.set_overrides(overrides);
+        let mut transaction = Transaction::new(base, &*context);
+        let mut api_store = None;
+        if let (Some(api), Some(store)) = (&config.api, store) {
             transaction.restore(&store.load().await?)?;
             transaction.put_instances(&api.instances, &mut fresh)?;
             let fixed = (api.project.clone(), api.instances.clone());
-            calls = Some(ApiCalls { store: Arc::new(store), calls: queue, fixed });
+            api_store = Some(ApiStore { store: Arc::new(store), fixed });
         }
         put_files(&mut transaction, config, fresh)?;
         transaction.give_up_checks_without_tls();
         let (changes, resources) = transaction.finish();
         let (work, age_limit) = (None, config.store.verdict_age_limit);
-        let mut registrar =
-            Self { catalog, pool, published, file_limit, context, age_limit, fresh, api: calls, work };
+        let (api, next) = (api_store, None);
+        let mut registrar = Self {
+            catalog,
+            pool,
+            published,
+            file_limit,
+            context,
+            age_limit,
+            fresh,
+            api,
+            keeper,
+            calls,
+            next,
+            work,
+        };
         let prepared = registrar.catalog.prepare(&changes, resources);
         let prepared = prepared.map_err(|error| DaemonError::Channels(error.to_string()))?;
         let records = changes.records().map_err(|error| DaemonError::Setting(unwritable(&error)))?;
@@ -219,17 +242,14 @@ impl Registrar {
     /// Cancel-safe: the batch stays here, and calls stay in their queue.
     pub async fn step(&mut self) -> BatchStep {
         if self.work.is_none() {
-            let received = match &mut self.api {
-                Some(api) => api.calls.recv().await.map(|first| (first, &mut api.calls)),
-                None => None,
+            let first = match self.next.take() {
+                Some(first) => first,
+                None => match self.calls.recv().await {
+                    Some(first) => first,
+                    None => return std::future::pending().await,
+                },
             };
-            let Some((first, queue)) = received else { return std::future::pending().await };
-            let mut calls = vec![first];
-            while calls.len() < BATCH_CALLS
-                && let Ok(call) = queue.try_recv()
-            {
-                calls.push(call);
-            }
+            let calls = self.batch(first);
             self.work = Some(Box::pin(self.plan(calls)));
         }
         match &mut self.work {
@@ -240,6 +260,25 @@ impl Registrar {
             }
             None => std::future::pending().await,
         }
+    }
+
+    /// A call with those that wait behind it and may share its fate.
+    fn batch(&mut self, first: QueuedCall) -> Vec<QueuedCall> {
+        // Overrides are kept in a file of their own: with calls that the store keeps, one
+        // could succeed and the other fail.
+        let is_alone = |queued: &QueuedCall| matches!(queued.call, Call::ChangeMember(_));
+        let mut calls = vec![first];
+        while calls.len() < BATCH_CALLS && !calls.iter().any(is_alone) {
+            match self.calls.try_recv() {
+                Ok(call) if is_alone(&call) => {
+                    self.next = Some(call);
+                    break;
+                }
+                Ok(call) => calls.push(call),
+                Err(_) => break,
+            }
+        }
+        calls
     }
 
     /// Does what a step asks for: has a planned batch stored, or puts a stored one into
@@ -383,6 +422,7 @@ impl Registrar {
         (changes, resources): (ChangeSet, Resources),
         records: Result<Batch, String>,
     ) {
+        let overrides = changes.overrides().cloned();
         let ready = records.map_err(Fault::NotStored).and_then(|records| {
             let prepared = if changes.is_empty() {
                 None
@@ -394,13 +434,19 @@ impl Registrar {
             Ok((records, prepared))
         });
         let store = self.api.as_ref().map(|api| Arc::clone(&api.store));
+        let keeper = self.keeper.clone();
         self.work = Some(Box::pin(async move {
-            let prepared = match (ready, store) {
-                (Ok((records, prepared)), Some(store)) if !records.is_empty() => {
+            let prepared = match (ready, store, overrides) {
+                (Ok((records, prepared)), Some(store), _) if !records.is_empty() => {
                     let written = store.write(records).await;
                     written.map(|_| prepared).map_err(|error| Fault::NotStored(error.to_string()))
                 }
-                (ready, _) => ready.map(|(_, prepared)| prepared),
+                // A batch of the one kind has nothing of the other, see `batch`.
+                (Ok((_, prepared)), _, Some(overrides)) => {
+                    OverrideKeeper::save(keeper, overrides).await.map(|()| prepared)
+                }
+                (ready, _, None) => ready.map(|(_, prepared)| prepared),
+                (Err(fault), _, Some(_)) => Err(fault),
             };
             BatchStep::Stored { calls, prepared }
         }));
@@ -444,8 +490,6 @@ fn unwritable(error: &serde_json::Error) -> String {
 pub struct Backend {
     /// What readers get.
     pub observer: Observer,
-    /// Calls to the registrar; bounded, a full queue makes the client wait.
-    pub calls: mpsc::Sender<QueuedCall>,
     /// Where the daemon serves, published by control.
     pub addresses: watch::Receiver<Vec<SocketAddr>>,
     /// The latest snapshot.
@@ -491,10 +535,7 @@ impl ApiBackend for Backend {
     }
 
     async fn write(&self, call: Call, client: Client) -> Result<Reply, Fault> {
-        let ended = || Fault::Unavailable("the daemon is shutting down".to_owned());
-        let (answer, reply) = oneshot::channel();
-        self.calls.send(QueuedCall { call, client, answer }).await.map_err(|_| ended())?;
-        reply.await.map_err(|_| ended())?
+        self.observer.call(call, client).await
     }
 
     async fn observe(&self) -> Result<Arc<Snapshot>, SnapshotError> {

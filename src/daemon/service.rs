@@ -144,6 +144,12 @@ impl StateLocation {
         Ok(())
     }
 
+    /// The state directory; none keeps nothing.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Whether there is an API, which keeps its channels there.
     #[must_use]
     pub fn has_api(&self) -> bool {

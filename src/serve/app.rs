@@ -17,7 +17,7 @@ use super::http::PageError;
 use super::peer::{ConnectionInfo, PlaceKind};
 use super::stream::{TextWriter, Writers};
 pub use crate::catalog::ReloadSummary;
-use crate::catalog::{Channels, Client, Entry, Snapshot};
+use crate::catalog::{Channels, Client, Entry, Fault, MemberChange, MemberChanged, Snapshot};
 
 /// What the handlers of the pages share.
 #[derive(Debug, Clone)]
@@ -55,7 +55,8 @@ impl<S: DaemonHandle> App<S> {
     ) -> Result<Opened, PageError> {
         let snapshot = self.daemon.observe().await?;
         let entries = selection.entries(&snapshot.channels)?;
-        if selection.is_short(&entries) {
+        let overrides = snapshot.channels.resources.overrides().len();
+        if selection.is_short(&entries, overrides) {
             return Ok(Opened { writer: TextWriter::Short, snapshot, entries });
         }
         let network = connection.network;
@@ -99,6 +100,17 @@ pub trait DaemonHandle: Clone + Send + Sync + 'static {
     /// # Errors
     /// Why the new configuration is not in effect; the old one stays.
     fn reload(&self, client: Client) -> impl Future<Output = Result<ReloadSummary, ReloadFault>> + Send;
+
+    /// Changes a member as an operator wants it: durable and in effect before this returns,
+    /// or not at all.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    fn change_member(
+        &self,
+        change: MemberChange,
+        client: Client,
+    ) -> impl Future<Output = Result<MemberChanged, Fault>> + Send;
 }
 
 /// Why a reload changed nothing. Its text shows people everything.
@@ -205,12 +217,17 @@ impl Selection {
         Self { channels: vec![name], detail: MetricsDetail::Member }
     }
 
-    fn is_short(&self, entries: &[Arc<Entry>]) -> bool {
+    /// Whether a channel is asked for, by its name.
+    pub(super) fn has(&self, channel: &str) -> bool {
+        self.channels.is_empty() || self.channels.iter().any(|name| name == channel)
+    }
+
+    fn is_short(&self, entries: &[Arc<Entry>], overrides: usize) -> bool {
         let members = match self.detail {
             MetricsDetail::Member => entries.iter().map(|entry| entry.rows.len()).sum(),
             MetricsDetail::Channel => 0,
         };
-        members * MEMBER_TEXT + entries.len() * CHANNEL_TEXT <= SHORT
+        (members + overrides) * MEMBER_TEXT + entries.len() * CHANNEL_TEXT <= SHORT
     }
 
     /// Reads the parameters; 400 with a clear text when one is not known.

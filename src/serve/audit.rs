@@ -116,7 +116,7 @@ impl AuthFailure {
 /// Which calls there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditedCalls {
-    /// The daemon's own pages and the reload.
+    /// The daemon's own pages, and what operators ask for.
     OwnPages,
     /// Those and the management API.
     WithApi,
@@ -369,7 +369,8 @@ fn is_possible(call: CallName, code: usize) -> bool {
     match STATUSES.get(code).map(|(status, _)| *status) {
         Some(status @ 200..=299) => status == call.success(),
         Some(405) => call == CallName::Unknown,
-        Some(409 | 413) => is_deed && call.is_of_api(),
+        Some(409) => call == CallName::ChangeMember || is_deed && call.is_of_api(),
+        Some(413) => is_deed && call.is_of_api(),
         Some(422) => call == CallName::Reload,
         Some(_) | None => true,
     }

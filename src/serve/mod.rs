@@ -2,7 +2,7 @@
 //!
 //! `daemon` binds a [`Listener`] and passes it to [`run`] with the routes of a
 //! [`DaemonHandle`], which answers from immutable snapshots. The server's own pages
-//! change nothing of the daemon but by asking it to reload; the calls of `api` go
+//! change nothing of the daemon but by what `operator` asks of it; the calls of `api` go
 //! through [`api::ApiBackend`].
 //!
 //! | file | what it does |
@@ -21,7 +21,7 @@
 //! | `metrics`, `status` | a snapshot as Prometheus text and as JSON |
 //! | `stream` | long texts in chunks, compressed or not |
 //! | `pick` | which member would be picked, and why |
-//! | `reload` | `POST /v1/reload`, and who may send it |
+//! | `operator` | reloads and changes of members, and who may ask for them |
 //! | `auth` | who may use the management API |
 //! | `api` | the vendor's VPC channel API |
 
@@ -35,10 +35,10 @@ mod fixture;
 mod guard;
 mod http;
 mod metrics;
+mod operator;
 mod peer;
 mod pick;
 mod places;
-mod reload;
 mod routes;
 mod server;
 mod shares;
@@ -50,7 +50,7 @@ pub use app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError}
 pub use audit::{Audit, AuditedCalls};
 pub use connection::Limits;
 pub use guard::Access;
-pub use reload::MayReload;
+pub use operator::MayOperate;
 pub use routes::{pages, router};
 pub use server::{DrainOutcome, Listener, run};
 pub use tls::{Tls, TlsError};

@@ -10,21 +10,22 @@ use serde_json::json;
 use super::app::{App, DaemonHandle, Liveness};
 use super::guard::Access;
 use super::http::{PageError, json_line, landing_page};
-use super::reload::MayReload;
+use super::operator::MayOperate;
 use super::stream::Writers;
-use super::{metrics, pick, reload, status};
+use super::{metrics, operator, pick, status};
 use crate::catalog::Snapshot;
 use crate::channel::Health;
 
 /// All routes over one daemon that has no management API; `access` says by which hosts it
 /// may be asked to reload.
 pub fn router<S: DaemonHandle>(daemon: S, access: &Access) -> Router {
-    pages(daemon, MayReload::ThisMachine(access.clone())).route("/", get(landing_page))
+    pages(daemon, MayOperate::ThisMachine(access.clone())).route("/", get(landing_page))
 }
 
 /// The routes over one daemon but for `/`, which the API shares with the landing page; and
-/// who may ask the daemon over TCP to reload.
-pub fn pages<S: DaemonHandle>(daemon: S, may_reload: MayReload) -> Router {
+/// who may ask over TCP for what operators
+/// do.
+pub fn pages<S: DaemonHandle>(daemon: S, may_operate: MayOperate) -> Router {
     let metrics = get(metrics::metrics::<S>).layer(Extension(metrics::ScrapeBuffer::default()));
     Router::new()
         .route("/livez", get(live::<S>))
@@ -35,7 +36,11 @@ pub fn pages<S: DaemonHandle>(daemon: S, may_reload: MayReload) -> Router {
         .route("/v1/status", get(status::status::<S>))
         .route("/v1/channels/{name}", get(status::channel::<S>))
         .route("/v1/channels/{name}/pick", get(pick::pick::<S>))
-        .route("/v1/reload", post(reload::reload::<S>).layer(Extension(may_reload)))
+        .route("/v1/reload", post(operator::reload::<S>).layer(Extension(may_operate.clone())))
+        .route(
+            "/v1/channels/{name}/members/{member}/{action}",
+            post(operator::change_member::<S>).layer(Extension(may_operate)),
+        )
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(App { daemon, writers: Writers::new() })

@@ -3,7 +3,7 @@
 //! `docs/status.md` has every field. The document is written member by member, so
 //! that it never stands in memory whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,9 +19,14 @@ use super::app::{App, DaemonHandle, Opened, QueryPairs, Selection, Takes};
 use super::http::PageError;
 use super::peer::ConnectionInfo;
 use super::stream::Text;
-use crate::catalog::{Entry, MemberSnapshot, Snapshot};
+use crate::catalog::{
+    ChannelOverrides, Entry, Id, KeptOverride, MemberSnapshot, Snapshot, Source, UnixSeconds,
+};
 use crate::channel::wire::AsText;
-use crate::channel::{Health, MemberAddress, MemberStatus, OutOfRotation, Role, Tier};
+use crate::channel::{
+    ChannelKind, Health, MemberAddress, MemberIdentity, MemberStatus, OutOfRotation, OverrideState, Role,
+    Tier,
+};
 use crate::health::{LastProbe, MemberState, Phases, Timestamp, VerdictFrom};
 use crate::store::{StoredKind, WriteState};
 
@@ -36,7 +41,8 @@ pub(super) async fn status<S: DaemonHandle>(
 ) -> Result<Response, PageError> {
     let selection = Selection::read(parameters, Takes::Channel)?;
     let Opened { writer, snapshot, entries } = app.open(&selection, connection).await?;
-    Ok(writer.respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries)))
+    Ok(writer
+        .respond(CONTENT_TYPE, &headers, move |text| write_status(text, &snapshot, &entries, &selection)))
 }
 
 /// `GET /v1/channels/{name}`.
@@ -61,9 +67,11 @@ pub(super) fn write_status(
     text: &mut Text<'_>,
     snapshot: &Snapshot,
     entries: &[Arc<Entry>],
+    selection: &Selection,
 ) -> io::Result<()> {
     let head = StatusHead {
         version: env!("CARGO_PKG_VERSION"),
+        taken_at: time(snapshot.taken_at),
         started_at: time(snapshot.started_at),
         ready: snapshot.ready,
         probes: ProbesBody {
@@ -72,6 +80,7 @@ pub(super) fn write_status(
             waiting: snapshot.waiting(),
         },
         store: snapshot.writes.iter().map(StoreBody::of).collect(),
+        overrides: overrides(snapshot, entries, selection),
     };
     open(text, &head, "channels")?;
     for (position, entry) in entries.iter().enumerate() {
@@ -104,9 +113,16 @@ pub(super) fn write_channel(text: &mut Text<'_>, snapshot: &Snapshot, entry: &En
         disabled: counts.disabled,
     };
     open(text, &head, "members")?;
+    let overrides = snapshot.channels.resources.overrides_of(&entry.resource);
+    // A reference channel shows the members of others, which are known by their ids there.
+    let is_reference = entry.channel().kind() == ChannelKind::Reference;
+    let tags = if is_reference { &[] } else { entry.resource.members.tags() };
     for (position, member) in view.members().enumerate() {
         text.push(if position == 0 { "\n " } else { ",\n " });
-        serde_json::to_writer(&mut text.buffer, &MemberBody::of(&member))?;
+        serde_json::to_writer(
+            &mut text.buffer,
+            &MemberBody::of(&member, tags.get(position).map(|tag| tag.id), overrides),
+        )?;
         text.pause()?;
     }
     text.push("]}");
@@ -135,12 +151,75 @@ fn open(text: &mut Text<'_>, head: &impl Serialize, list: &str) -> io::Result<()
 }
 
 #[derive(Serialize)]
-struct StatusHead {
+struct StatusHead<'a> {
     version: &'static str,
+    taken_at: Time,
     started_at: Time,
     ready: bool,
     probes: ProbesBody,
     store: Vec<StoreBody>,
+    overrides: Vec<ListedOverride<'a>>,
+}
+
+/// An override, also of a member that is gone.
+#[derive(Serialize)]
+struct ListedOverride<'a> {
+    channel: &'a str,
+    member: String,
+    group: Option<&'a str>,
+    /// Whether the channel has the member.
+    is_there: bool,
+    #[serde(flatten)]
+    said: OverrideBody<'a>,
+}
+
+/// What an operator has said of a member.
+#[derive(Serialize)]
+pub(super) struct OverrideBody<'a> {
+    state: Option<&'static str>,
+    weight: Option<u16>,
+    who: &'a str,
+    since: AsText<UnixSeconds>,
+}
+
+impl<'a> OverrideBody<'a> {
+    pub(super) fn of(kept: &'a KeptOverride) -> Self {
+        Self {
+            state: kept.said.state.map(OverrideState::word),
+            weight: kept.said.weight,
+            who: &kept.who,
+            since: AsText(kept.since),
+        }
+    }
+}
+
+/// The group of a member; none outside all groups.
+pub(super) fn group_of(member: &MemberIdentity) -> Option<&str> {
+    Some(member.group()).filter(|group| !group.is_empty())
+}
+
+/// The overrides of the channels that were asked for, gone ones too.
+fn overrides<'a>(
+    snapshot: &'a Snapshot,
+    entries: &[Arc<Entry>],
+    selection: &Selection,
+) -> Vec<ListedOverride<'a>> {
+    let listed = snapshot.channels.resources.overrides().listed();
+    let mut there: HashMap<&str, HashSet<MemberIdentity>> = HashMap::new();
+    let files = entries.iter().filter(|entry| entry.resource.source != Source::Api && !listed.is_empty());
+    for channel in files.map(|entry| &entry.resource.configured) {
+        let members = channel.members().iter().map(|member| channel.host_identity(member));
+        there.insert(channel.name(), members.collect());
+    }
+    let listed = listed.into_iter().filter(|kept| selection.has(&kept.channel));
+    let listed = listed.map(|kept| ListedOverride {
+        channel: &kept.channel,
+        member: kept.member.address(),
+        group: group_of(&kept.member),
+        is_there: there.get(&*kept.channel).is_some_and(|members| members.contains(&kept.member)),
+        said: OverrideBody::of(kept),
+    });
+    listed.collect()
 }
 
 #[derive(Serialize)]
@@ -188,10 +267,13 @@ struct ChannelHead<'a> {
 #[derive(Serialize)]
 struct MemberBody<'a> {
     address: AsText<MemberAddress>,
+    id: Option<AsText<Id>>,
+    name: Option<&'a str>,
     group: Option<&'a str>,
     backup: bool,
     enabled: bool,
     weight: u16,
+    r#override: Option<OverrideBody<'a>>,
     health: &'static str,
     verdict_from: Option<&'static str>,
     last_known: Option<&'static str>,
@@ -204,14 +286,18 @@ struct MemberBody<'a> {
 }
 
 impl<'a> MemberBody<'a> {
-    fn of(view: &'a MemberSnapshot<'a>) -> Self {
+    fn of(view: &'a MemberSnapshot<'a>, id: Option<Id>, overrides: Option<&'a ChannelOverrides>) -> Self {
+        let kept = overrides.and_then(|overrides| overrides.get(&view.identity()));
         let out_of_rotation = view.out_of_rotation();
         Self {
             address: AsText(view.address()),
+            id: id.map(AsText),
+            name: view.member.ecs().map(|ecs| ecs.name.as_str()),
             group: view.member.group(),
             backup: view.member.role() == Role::Backup,
             enabled: view.member.status() == MemberStatus::Enabled,
             weight: view.weight(),
+            r#override: kept.map(|kept| OverrideBody::of(kept)),
             health: view.health().word(),
             verdict_from: view.state.and_then(verdict_from),
             last_known: view.state.and_then(last_known),
@@ -310,7 +396,7 @@ mod tests {
     fn the_whole_document_is_the_documented_one() {
         let snapshot = snapshot();
         let entries: Vec<_> = snapshot.channels.entries().cloned().collect();
-        let text = collect(|text| write_status(text, &snapshot, &entries));
+        let text = collect(|text| write_status(text, &snapshot, &entries, &Selection::default()));
         let golden = include_str!("testdata/status.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
         assert_golden(&text, &golden);
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -320,7 +406,7 @@ mod tests {
     #[test]
     fn a_daemon_without_channels_is_valid_json() {
         let snapshot = snapshot();
-        let text = collect(|text| write_status(text, &snapshot, &[]));
+        let text = collect(|text| write_status(text, &snapshot, &[], &Selection::default()));
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(parsed["channels"], serde_json::json!([]));
     }

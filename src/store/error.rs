@@ -75,6 +75,17 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file of overrides cannot be used.
+    #[error(
+        "{path} cannot be used: {why}; it was left as it is. Put a copy of it back, or move it aside \
+         (`mv {path} {path}.damaged`) to start without overrides of members"
+    )]
+    Overrides {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A batch holds what no store can keep.
     #[error("the store cannot keep {0}")]
     TooLarge(String),

@@ -14,6 +14,7 @@
 //! | `commit_log` | commits, and what becomes of those that fail |
 //! | `database` | the file: made, checked, opened; panics caught |
 //! | `verdict` | verdicts: whose they are, their file, how old is too old |
+//! | `override_file` | overrides of members: one text with its checksum |
 //! | `monitor` | how writes fare |
 
 mod commit_log;
@@ -22,6 +23,7 @@ mod directory;
 mod error;
 mod local;
 mod monitor;
+mod override_file;
 mod record;
 mod verdict;
 
@@ -29,6 +31,7 @@ pub use directory::StateDirectory;
 pub use error::StoreError;
 pub use local::LocalStore;
 pub use monitor::{StoredKind, WriteMonitor, WriteState};
+pub use override_file::OverrideFile;
 pub use record::{Batch, Collection, Record, RecordChange, RecordKey, StoreContents};
 pub use verdict::{
     AddressKey, BootTime, ChannelKeys, MemberKeys, OwnerKey, Recall, RecalledVerdict, SavedAt, SavedVerdicts,

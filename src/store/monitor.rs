@@ -11,6 +11,8 @@ pub enum StoredKind {
     Channels,
     /// Members' verdicts.
     Verdicts,
+    /// Overrides of members.
+    Overrides,
 }
 
 impl StoredKind {
@@ -19,6 +21,7 @@ impl StoredKind {
         match self {
             Self::Channels => "channels",
             Self::Verdicts => "verdicts",
+            Self::Overrides => "overrides",
         }
     }
 }
@@ -69,6 +72,7 @@ impl WriteMonitor {
                     match self.stored {
                         StoredKind::Channels => tracing::info!("the store can be written again"),
                         StoredKind::Verdicts => tracing::info!("verdicts are saved again"),
+                        StoredKind::Overrides => tracing::info!("overrides of members can be saved again"),
                     }
                 }
                 state.durable += writes;
@@ -82,6 +86,9 @@ impl WriteMonitor {
                         }
                         StoredKind::Verdicts => {
                             tracing::warn!(%error, "verdicts are not saved; members would start at unknown");
+                        }
+                        StoredKind::Overrides => {
+                            tracing::error!(%error, "overrides of members cannot be saved; changes are refused");
                         }
                     }
                 }

@@ -14,6 +14,7 @@ mod front_door;
 #[expect(dead_code, reason = "network tests use all of it")]
 #[path = "../support/inside.rs"]
 mod inside;
+mod members;
 #[path = "../support/skipped.rs"]
 mod skipped;
 mod slow_disk;

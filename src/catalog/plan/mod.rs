@@ -9,10 +9,12 @@ mod channels;
 mod groups;
 mod instances;
 mod members;
+mod operator;
 
 use std::sync::Arc;
 
 use self::channels::{check_sizes, refuse_fixed_weights};
+pub use self::operator::{MemberAction, MemberChange, MemberChanged};
 use super::body::Body;
 use super::entry::{Members, Parts, Resource, Source};
 use super::fault::{Fault, PathFamily};
@@ -60,6 +62,8 @@ pub enum Call {
     SyncProjectChannels { body: Body },
     /// `POST I/features`.
     SetFeature { instance: String, body: Body },
+    /// An operator's change of one member, whatever its channel comes from.
+    ChangeMember(MemberChange),
 }
 
 /// The ids that lead to a channel.
@@ -90,6 +94,8 @@ pub enum Reply {
     ProjectChannels(Vec<Arc<Resource>>),
     /// A feature.
     Feature(Arc<Instance>, KnownFeature),
+    /// A member that an operator has changed.
+    MemberChanged(MemberChanged),
 }
 
 impl Reply {
@@ -102,7 +108,7 @@ impl Reply {
             | Self::HealthCheck(resource)
             | Self::Groups(resource, _)
             | Self::Group(resource, _) => Some(resource),
-            Self::Nothing | Self::ProjectChannels(_) | Self::Feature(..) => None,
+            Self::Nothing | Self::ProjectChannels(_) | Self::Feature(..) | Self::MemberChanged(_) => None,
         }
     }
 }
@@ -152,6 +158,7 @@ fn dispatch(planner: &mut Planner<'_, '_>, call: &Call) -> Result<Reply, Fault> 
         Call::UpdateProjectChannels { body } => instances::update(planner, body),
         Call::SyncProjectChannels { body } => instances::sync(planner, body),
         Call::SetFeature { instance, body } => instances::set_feature(planner, instance, body),
+        Call::ChangeMember(change) => operator::change(planner, change),
     }
 }
 

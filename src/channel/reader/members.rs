@@ -234,6 +234,7 @@ impl MemberRules<'_> {
             }
         };
         let port = port.and_then(NonZeroU16::new);
+        let weight = weight.into();
         Some(Member { host, port, weight, role, group, status: status.unwrap_or_default(), ecs })
     }
 

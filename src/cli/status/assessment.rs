@@ -7,17 +7,23 @@
 use serde::Deserialize;
 
 use crate::cli::console::printable;
+use crate::cli::overrides::OverrideDocument;
 
 /// `GET /v1/status`.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct StatusDocument {
     pub(in crate::cli) version: Option<String>,
     pub(in crate::cli) started_at: Option<String>,
+    /// When the status was taken, by the daemon's clock.
+    #[serde(default)]
+    pub(in crate::cli) taken_at: Option<String>,
     pub(in crate::cli) ready: bool,
     #[serde(default)]
     pub(in crate::cli) probes: Option<ProbesDocument>,
     #[serde(default)]
     pub(in crate::cli) store: Vec<StoreDocument>,
+    #[serde(default)]
+    pub(in crate::cli) overrides: Vec<OverrideDocument>,
     pub(in crate::cli) channels: Vec<ChannelDocument>,
 }
 
@@ -53,6 +59,12 @@ pub(in crate::cli) struct ChannelDocument {
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct MemberDocument {
     pub(in crate::cli) address: String,
+    /// Its id in the API.
+    #[serde(default)]
+    pub(in crate::cli) id: Option<String>,
+    /// The name of its cloud server.
+    #[serde(default)]
+    pub(in crate::cli) name: Option<String>,
     #[serde(default)]
     pub(in crate::cli) group: Option<String>,
     pub(in crate::cli) backup: bool,
@@ -96,6 +108,9 @@ impl HealthWord {
 /// A member's last probe.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct ProbeDocument {
+    /// When it began.
+    #[serde(default)]
+    pub(in crate::cli) at: Option<String>,
     pub(in crate::cli) result: ProbeResult,
     pub(in crate::cli) reason: Option<String>,
     pub(in crate::cli) detail: Option<String>,
@@ -233,6 +248,8 @@ mod tests {
         let words: Vec<&str> = text.split(' ').collect();
         MemberDocument {
             address: "10.0.0.1:80".to_owned(),
+            id: None,
+            name: None,
             group: None,
             backup: false,
             enabled: words[2] != "off",

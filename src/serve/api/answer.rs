@@ -266,7 +266,7 @@ impl<'r> MembersAnswer<'r> {
     }
 
     fn member(&self, place: usize) -> Option<MemberAnswer<'_>> {
-        let channel = &*self.resource.configured;
+        let channel = self.resource.shown();
         let member = channel.members().get(place)?;
         let tag = self.resource.members.tags().get(place)?;
         let group = member.group().and_then(|name| self.groups.get(name));
@@ -276,7 +276,11 @@ impl<'r> MembersAnswer<'r> {
             host: AsText(member.host()),
             // The effective weight, like `Channel::effective_weight`, which
             // would search the groups for every member.
-            weight: group.and_then(|(weight, _)| *weight).map(u16::from).or(member.weight()).unwrap_or(1),
+            weight: member
+                .fixed_weight()
+                .or(group.and_then(|(weight, _)| *weight).map(u16::from))
+                .or(member.weight())
+                .unwrap_or(1),
             is_backup: member.role() == Role::Backup,
             member_group_name: member.group().unwrap_or_default(),
             status: member.status().number(),

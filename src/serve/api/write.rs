@@ -70,6 +70,11 @@ async fn show<B: ApiBackend>(backend: &B, outcome: Reply, status: StatusCode) ->
     let verdicts = LiveVerdicts::of(snapshot.as_deref());
     let response = match &outcome {
         Reply::Nothing => status.into_response(),
+        // No call of this API makes it.
+        Reply::MemberChanged(changed) => {
+            let why = format!("{} was changed in another way", changed.member);
+            return Err(Fault::Unavailable(why).into());
+        }
         Reply::Channel(resource) => json(status, &ChannelAnswer::of(resource, verdicts)),
         Reply::Members(resource, places) => {
             let instance = Arc::clone(backend.channels().resources.instance(&resource.instance)?);

@@ -41,6 +41,8 @@ pub(in crate::serve) enum CallName {
     LookUp,
     Export,
     Reload,
+    /// An operator's change of a member.
+    ChangeMember,
     /// The daemon's own pages.
     Page,
     Unknown,
@@ -65,7 +67,7 @@ pub(super) struct CallTarget<'p> {
 }
 
 impl CallName {
-    pub(super) const ALL: [Self; 34] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::ListInstances,
         Self::ShowInstance,
         Self::ListFeatures,
@@ -98,6 +100,7 @@ impl CallName {
         Self::LookUp,
         Self::Export,
         Self::Reload,
+        Self::ChangeMember,
         Self::Page,
         Self::Unknown,
     ];
@@ -138,6 +141,7 @@ impl CallName {
             Self::LookUp => ("look_up", Look, 200),
             Self::Export => ("export", Deed, 200),
             Self::Reload => ("reload", Deed, 200),
+            Self::ChangeMember => ("change_member", Deed, 200),
             Self::Page => ("page", Look, 200),
             Self::Unknown => ("unknown", Look, 200),
         }
@@ -157,7 +161,7 @@ impl CallName {
 
     /// Whether the call is there only with a management API.
     pub(super) fn is_of_api(self) -> bool {
-        !matches!(self, Self::Reload | Self::Page | Self::Unknown)
+        !matches!(self, Self::Reload | Self::ChangeMember | Self::Page | Self::Unknown)
     }
 
     /// The call of a request, and what it is about.
@@ -174,6 +178,10 @@ impl CallName {
         match parts.get(..count) {
             Some(["v2", _, family @ ("apigw" | "apic"), rest @ ..]) => {
                 (of_vendor(method, family, rest), target_of(rest))
+            }
+            Some(parts @ ["v1", "channels", channel, "members", member, _]) => {
+                let (channel, member) = (Some(*channel), Some(*member));
+                (of_own(method, parts), CallTarget { channel, member, ..CallTarget::default() })
             }
             Some(parts) => (of_own(method, parts), CallTarget::default()),
             None => (Self::Unknown, CallTarget::default()),
@@ -230,6 +238,10 @@ fn of_own(method: &str, parts: &[&str]) -> CallName {
     use CallName as Call;
     match (method, parts) {
         ("POST", ["v1", "reload"]) => Call::Reload,
+        (
+            "POST",
+            ["v1", "channels", _, "members", _, "enable" | "disable" | "drain" | "weight" | "reset"],
+        ) => Call::ChangeMember,
         ("GET" | "HEAD", ["v1", "export"]) => Call::Export,
         ("POST", ["v3", "auth", "tokens"]) => Call::CreateToken,
         ("GET" | "HEAD", ["v3", "auth", "tokens"]) => Call::ShowToken,
@@ -312,6 +324,9 @@ mod tests {
             ("POST", "/v1/reload", "reload"),
             ("GET", "/v1/reload", "unknown"),
             ("GET", "/v1/export", "export"),
+            ("POST", "/v1/channels/web/members/10.0.0.1%3A80/drain", "change_member"),
+            ("GET", "/v1/channels/web/members/10.0.0.1%3A80/drain", "unknown"),
+            ("POST", "/v1/channels/web/members/10.0.0.1%3A80/remove", "unknown"),
             ("POST", "/v3/auth/tokens", "create_token"),
             ("POST", "/v3/auth/tokens/", "create_token"),
             ("HEAD", "/v3/auth/tokens", "show_token"),

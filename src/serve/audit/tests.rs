@@ -277,7 +277,7 @@ fn text_of_a_path_is_short_and_printable() {
 fn series_are_there_from_the_start_and_only_for_what_is_served() {
     let own = Audit::new(AuditedCalls::OwnPages);
     let calls: std::collections::HashSet<_> = own.requests().map(|(call, ..)| call).collect();
-    assert_eq!(calls, ["reload", "page", "unknown"].into());
+    assert_eq!(calls, ["reload", "change_member", "page", "unknown"].into());
     let all = Audit::new(AuditedCalls::WithApi);
     assert!(all.requests().all(|(.., count)| count == 0));
     assert_eq!((counted(&all, "create_channel", "201"), counted(&all, "show_channel", "none")), (0, 0));

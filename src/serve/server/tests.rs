@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use hyper_util::rt::TokioIo;
 
 use super::*;
-use crate::catalog::{Client, Snapshot};
+use crate::catalog::{Client, Fault, MemberChange, MemberChanged, Snapshot};
 use crate::serve::AuditedCalls;
 use crate::serve::app::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 use crate::serve::fixture;
@@ -68,6 +68,10 @@ impl DaemonHandle for Fake {
 
     fn lost_log_lines(&self) -> u64 {
         17
+    }
+
+    async fn change_member(&self, _: MemberChange, _: Client) -> Result<MemberChanged, Fault> {
+        Err(Fault::Unavailable("nobody asks".to_owned()))
     }
 
     async fn reload(&self, _: Client) -> Result<ReloadSummary, ReloadFault> {

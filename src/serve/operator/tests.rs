@@ -23,8 +23,8 @@ fn parts(peer: &str, headers: &[(&'static str, &str)]) -> Parts {
     request.body(axum::body::Body::empty()).expect("a request").into_parts().0
 }
 
-async fn verdict(may_reload: &MayReload, mut parts: Parts) -> Result<(), (u16, String)> {
-    let admitted = may_reload.admit(&mut parts).await;
+async fn verdict(may_operate: &MayOperate, mut parts: Parts) -> Result<(), (u16, String)> {
+    let admitted = may_operate.admit(&mut parts, Operation::Reload).await;
     admitted.map_err(|error| (error.status.as_u16(), error.text))
 }
 
@@ -34,7 +34,7 @@ async fn only_a_deliberate_local_client_may_reload() {
         hosts: vec![Host::Name("vitald.example".into())],
         ..Default::default()
     });
-    let here = MayReload::ThisMachine(access);
+    let here = MayOperate::ThisMachine(access);
     for peer in ["127.0.0.1:5", "127.1.2.3:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
         assert_eq!(verdict(&here, parts(peer, &[ACTION_HEADER])).await, Ok(()), "{peer}");
     }
@@ -65,7 +65,7 @@ async fn only_a_deliberate_local_client_may_reload() {
 
 #[tokio::test]
 async fn with_accounts_it_takes_an_administrator_wherever_they_are() {
-    let accounts = MayReload::Administrators(gate_of_two_keys());
+    let accounts = MayOperate::Administrators(gate_of_two_keys());
     for (peer, action, key, expected) in [
         ("127.0.0.1:5", true, Some("ADMIN"), Ok(())),
         ("192.0.2.1:5", true, Some("ADMIN"), Ok(())),
