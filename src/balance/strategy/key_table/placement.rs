@@ -226,7 +226,7 @@ impl Placement {
             return;
         }
         let slot = &self.slots[self.levels.slot_at(place) as usize];
-        let slowness = slowness(weight);
+        let (before, slowness) = (slot.slowness(), slowness(weight));
         let range = self.range();
         // Searches must know before they meet it.
         if weight > 0 && range.with(slowness) != range {
@@ -236,7 +236,9 @@ impl Placement {
         self.levels.relevel(place, level_of(weight), |slot, place| {
             self.place_of_row[self.slots[slot as usize].row as usize].store(place, Ordering::Relaxed);
         });
-        self.limit_range();
+        if weight == 0 || slowness > before {
+            self.limit_range();
+        }
     }
 
     /// No search waits for more than the highest level that takes keys, also when the one
@@ -331,7 +333,9 @@ impl Placement {
     /// As `find`, from where a search has got to.
     #[inline]
     fn search_from(&self, key: u64, mut best: RaceState, accept: impl Fn(u32) -> bool) -> Option<RaceEnd> {
-        self.levels.highest()?;
+        if self.levels.is_empty() {
+            return None;
+        }
         let fastest = self.range().fastest;
         while best.words < self.words {
             let level = best.level_to_beat();

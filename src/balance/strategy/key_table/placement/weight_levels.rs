@@ -70,9 +70,18 @@ impl WeightLevels {
         self.list[place as usize].load(Ordering::Acquire)
     }
 
+    /// Whether no slot takes keys.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.end(1) == 0
+    }
+
     /// The highest level that takes keys; none if none does.
     #[inline]
     pub(super) fn highest(&self) -> Option<u8> {
+        if self.is_empty() {
+            return None;
+        }
         (1..=HIGHEST).rev().find(|level| self.end(*level) > 0)
     }
 
@@ -92,11 +101,13 @@ impl WeightLevels {
         // From level to level: to the end of its level that is next to the other, and the
         // border between them moves.
         let mut step = |level: u8, other: u32, end: u32| {
-            let neighbour = self.slot_at(other);
-            self.list[place as usize].store(neighbour, Ordering::Release);
-            self.list[other as usize].store(slot, Ordering::Release);
-            moved(neighbour, place);
-            moved(slot, other);
+            if other != place {
+                let neighbour = self.slot_at(other);
+                self.list[place as usize].store(neighbour, Ordering::Release);
+                self.list[other as usize].store(slot, Ordering::Release);
+                moved(neighbour, place);
+                moved(slot, other);
+            }
             self.ends[usize::from(level) - 1].store(end, Ordering::Release);
             place = other;
         };
