@@ -19,10 +19,10 @@ fn events(daemon: &Daemon) -> Vec<Value> {
 fn next(daemon: &Daemon, seen: &mut usize) -> (Value, String) {
     let event = until("an event of the audit", || events(daemon).get(*seen).cloned());
     *seen += 1;
-    let words = NAMES.map(|name| match &event[name] {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let words = NAMES.map(|name| match event.get(name) {
+        None => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
     });
     (event.clone(), words.join(" "))
 }
