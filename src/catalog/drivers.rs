@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::entry::{ChannelSlot, MemberSlot};
 use crate::health::schedule::start_window;
-use crate::health::{NewMember, Resumed, Thresholds};
+use crate::health::{MovingMember, NewMember, Resumed, Thresholds, Transition};
 use crate::probe::{Plan, Target};
 
 /// How one member is probed.
@@ -33,10 +33,23 @@ pub enum DriverCommand<P> {
     /// Lets the member that a slot was just given to, by this generation, go on where it
     /// was: before the daemon's restart, in another place, or before it was switched off.
     Resume(u32, u32, Resumed),
+    /// Goes on with a member of another driver, in this slot under this generation.
+    PutIn(u32, u32, Box<Moving<P>>),
     /// Forgets a member.
     Remove(u32),
     /// Starts the counters of a channel slot from zero.
     ResetChannel(u32),
+}
+
+/// A member on its way from one driver to another.
+#[derive(Debug, Clone)]
+pub struct Moving<P> {
+    /// What is known of it.
+    pub member: MovingMember,
+    /// How it is probed; none: it never is.
+    pub probe: Option<P>,
+    /// The transition that control has not taken from its driver yet.
+    pub pending: Option<Transition>,
 }
 
 /// What a change amounts to, in numbers of what it is about.
@@ -99,6 +112,8 @@ pub(super) struct Occupant {
 pub(super) struct Drivers {
     first: DriverSlots,
     others: Vec<DriverSlots>,
+    /// The first so many get members; those above have none, or are to lose them.
+    in_use: u16,
 }
 
 /// The slots of one driver.
@@ -111,21 +126,39 @@ struct DriverSlots {
 }
 
 impl Drivers {
-    pub(super) fn new(count: usize) -> Self {
-        let driver = |number| DriverSlots { number, ..DriverSlots::default() };
-        Self { first: driver(0), others: (1..count).zip(1..).map(|(_, number)| driver(number)).collect() }
+    /// So many drivers, at least one, all in use.
+    pub(super) fn new(in_use: u16) -> Self {
+        let mut drivers = Self { first: DriverSlots::default(), others: Vec::new(), in_use: 1 };
+        drivers.set_in_use(in_use);
+        drivers
+    }
+
+    /// Uses so many drivers from now on, at least one.
+    pub(super) fn set_in_use(&mut self, in_use: u16) {
+        self.in_use = in_use.max(1);
+        for number in (1..self.in_use).skip(self.others.len()) {
+            self.others.push(DriverSlots { number, ..DriverSlots::default() });
+        }
+    }
+
+    pub(super) fn in_use(&self) -> u16 {
+        self.in_use
     }
 
     pub(super) fn count(&self) -> usize {
         1 + self.others.len()
     }
 
+    /// The driver in use that a hash points at.
+    pub(super) fn driver_of(&self, hash: u64) -> u16 {
+        jump(hash, self.in_use)
+    }
+
     /// A free slot of the driver that a hash points at, under a generation that no member
     /// had there.
     pub(super) fn take(&mut self, hash: u64, channel: ChannelSlot, position: u32) -> MemberSlot {
         // 0 is the first.
-        let number = hash % (self.others.len() as u64 + 1);
-        let other = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let other = usize::from(self.driver_of(hash)).checked_sub(1);
         let driver = other.and_then(|other| self.others.get_mut(other)).unwrap_or(&mut self.first);
         let index = driver.pool.take();
         let mut occupant = Occupant { generation: 0, channel, position };
@@ -171,6 +204,18 @@ impl Drivers {
             number => self.others.get_mut(usize::from(number) - 1),
         }
     }
+}
+
+/// A number below `count` for a hash, such that one more or less moves as few hashes as can
+/// be (Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", 2014).
+fn jump(mut hash: u64, count: u16) -> u16 {
+    let (mut number, mut next) = (0, 0_u64);
+    while next < u64::from(count) {
+        number = next;
+        hash = hash.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = (number + 1).saturating_mul(1 << 31) / ((hash >> 33) + 1);
+    }
+    u16::try_from(number).unwrap_or_default()
 }
 
 /// What the drivers are told of one change, by driver.
@@ -222,5 +267,22 @@ impl CommandLists {
             }
         }
         drivers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_driver_moves_only_its_own_share() {
+        let hashes = || (0..10_000_u64).map(|number| number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        for count in 1..16 {
+            let moved = hashes().filter(|hash| jump(*hash, count) != jump(*hash, count + 1));
+            let moved: Vec<u16> = moved.map(|hash| jump(hash, count + 1)).collect();
+            assert!(moved.iter().all(|to| *to == count), "to the new driver only");
+            let share = 10_000 / (usize::from(count) + 1);
+            assert!(moved.len().abs_diff(share) < share / 5, "{} of {share}", moved.len());
+        }
     }
 }

@@ -26,12 +26,15 @@ pub struct Channels {
     pub resources: Resources,
     /// As they run, by the name of the channel in effect; one for each resource.
     entries: SortedMap<Arc<str>, Arc<Entry>>,
+    /// How often members have gone to other drivers: slots of before and after do not go
+    /// together.
+    relocations: u64,
 }
 
 impl Channels {
     /// Nothing runs yet.
     pub(super) fn of(resources: Resources) -> Self {
-        Self { resources, entries: SortedMap::default() }
+        Self { resources, entries: SortedMap::default(), relocations: 0 }
     }
 
     /// The channels in the order of their names.
@@ -53,7 +56,18 @@ impl Channels {
 
     /// The same channels running, for resources that changed.
     pub(super) fn with_resources(&self, resources: Resources) -> Self {
-        Self { resources, entries: self.entries.clone() }
+        Self { resources, entries: self.entries.clone(), relocations: self.relocations }
+    }
+
+    /// The same channels, some of whose members are about to go to other drivers.
+    pub(super) fn moved(&self) -> Self {
+        Self { relocations: self.relocations + 1, ..self.clone() }
+    }
+
+    /// Whether members have gone to other drivers since `before`.
+    #[must_use]
+    pub fn has_relocated_since(&self, before: &Self) -> bool {
+        self.relocations != before.relocations
     }
 
     pub(super) fn insert(&mut self, entry: Arc<Entry>) {

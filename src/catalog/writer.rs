@@ -88,7 +88,7 @@ pub struct Catalog {
     channel_slots: NumberPool,
     /// By channel slot: the channel that has it, or had it last.
     occupants: Vec<Id>,
-    drivers: Drivers,
+    pub(super) drivers: Drivers,
     offsets: OffsetAllotter,
     resolver: Resolver,
     /// Verdicts of before the daemon's restart, for members that come.
@@ -100,7 +100,7 @@ pub struct Catalog {
 impl Catalog {
     /// An empty catalog over so many drivers. `seed` shifts all offsets.
     #[must_use]
-    pub fn new(drivers: usize, seed: u64, resolver: Resolver) -> Self {
+    pub fn new(drivers: u16, seed: u64, resolver: Resolver) -> Self {
         Self {
             channels: Arc::new(Channels::of(Resources::without_api())),
             channel_slots: NumberPool::default(),
@@ -118,6 +118,10 @@ impl Catalog {
     #[must_use]
     pub fn channels(&self) -> &Arc<Channels> {
         &self.channels
+    }
+
+    pub(super) fn publish(&mut self, channels: Channels) {
+        self.channels = Arc::new(channels);
     }
 
     /// What the prober's own network is judged by, for all channels.
@@ -453,7 +457,7 @@ fn resume(entry: &Entry, position: usize, known: Option<Resumed>, commands: &mut
 
 /// A hash of the identity, so that a member stays with its driver whatever happens
 /// to the others.
-fn driver_hash(channel: &Channel, member: &Member) -> u64 {
+pub(super) fn driver_hash(channel: &Channel, member: &Member) -> u64 {
     let mut hasher = DefaultHasher::new();
     channel.name().hash(&mut hasher);
     channel.host_identity(member).hash(&mut hasher);

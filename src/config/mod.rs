@@ -44,5 +44,6 @@ pub use files::{LoadProgress, read_regular_file};
 pub use loader::parse_included;
 pub use loader::{LARGEST_FILE, load, load_channel, load_watched, parse};
 pub use settings::{
-    Config, FileChannel, KNOWN_KEYS, MaxInFlight, ProberSettings, ServerSettings, ServerTlsSettings,
+    Config, DriverNumber, FileChannel, KNOWN_KEYS, MaxInFlight, ProberSettings, ServerSettings,
+    ServerTlsSettings,
 };

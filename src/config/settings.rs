@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +110,8 @@ impl Default for StoreSettings {
 pub struct ProberSettings {
     /// `max_in_flight`: probes at once.
     pub max_in_flight: MaxInFlight,
+    /// `drivers`: threads that probe.
+    pub drivers: DriverNumber,
     /// `ready_within`: the daemon is ready once every member has a verdict, or
     /// after this long. 0 to 1 hour.
     pub ready_within: Duration,
@@ -134,6 +136,7 @@ impl Default for ProberSettings {
     fn default() -> Self {
         Self {
             max_in_flight: MaxInFlight::Auto,
+            drivers: DriverNumber::Auto,
             ready_within: Duration::from_secs(10),
             reload_within: Duration::from_secs(30),
             resolve_interval: Duration::from_secs(30),
@@ -142,6 +145,21 @@ impl Default for ProberSettings {
             large_fall_percent: 50,
         }
     }
+}
+
+/// `drivers`: how many threads probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DriverNumber {
+    /// `"auto"`: as few as the work needs, at most one for each core.
+    #[default]
+    Auto,
+    /// A number, 1 to [`DriverNumber::MOST`].
+    Fixed(NonZeroU16),
+}
+
+impl DriverNumber {
+    /// More threads only cost memory: each makes tens of thousands of probes a second.
+    pub const MOST: u16 = 16;
 }
 
 /// `max_in_flight`: how many probes may run at once, over all channels.
@@ -158,8 +176,9 @@ const ROOT_KEYS: [&str; 9] =
     ["server", "prober", "api", "store", "include", "tls", "ecs", "defaults", "channels"];
 const SERVER_KEYS: [&str; 5] = ["listen", "socket", "tls", "hosts", "proxies"];
 const SERVER_TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
-const PROBER_KEYS: [&str; 7] = [
+const PROBER_KEYS: [&str; 8] = [
     "max_in_flight",
+    "drivers",
     "ready_within",
     "reload_within",
     "resolve_interval",
@@ -321,7 +340,15 @@ fn identity_of(
 fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSettings {
     section.refuse_unknown_keys(&PROBER_KEYS, log);
     let default = ProberSettings::default();
-    let max_in_flight = section.field("max_in_flight").and_then(|field| max_in_flight_of(&field, log));
+    let max_in_flight = section
+        .field("max_in_flight")
+        .and_then(|field| number_or_auto("max_in_flight", &field, 1_000_000, log))
+        .map(|number| number.map_or(MaxInFlight::Auto, MaxInFlight::Limit));
+    let drivers = section
+        .field("drivers")
+        .and_then(|field| number_or_auto("drivers", &field, DriverNumber::MOST.into(), log))
+        .map(|number| number.and_then(|number| NonZeroU16::try_from(number).ok()))
+        .map(|number| number.map_or(DriverNumber::Auto, DriverNumber::Fixed));
     let number = |key, range, log: &mut ViolationLog| section.field(key)?.number(range, log);
     let min_channels = number("min_channels", 0..=1_000_000_u32, log);
     let large_fall_percent = number("large_fall_percent", 1..=100_u32, log);
@@ -332,6 +359,7 @@ fn prober_of(section: &TableReader<'_>, log: &mut ViolationLog) -> ProberSetting
     };
     ProberSettings {
         max_in_flight: max_in_flight.unwrap_or_default(),
+        drivers: drivers.unwrap_or_default(),
         ready_within: duration("ready_within", 0, 3600).unwrap_or(default.ready_within),
         reload_within: duration("reload_within", 1, 60).unwrap_or(default.reload_within),
         resolve_interval: duration("resolve_interval", 1, 86_400).unwrap_or(default.resolve_interval),
@@ -360,18 +388,24 @@ fn reference_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Vec<SocketAd
     targets
 }
 
-fn max_in_flight_of(field: &FieldReader<'_>, log: &mut ViolationLog) -> Option<MaxInFlight> {
+/// A number from 1 to `most`; the inner none is the word "auto".
+fn number_or_auto(
+    key: &str,
+    field: &FieldReader<'_>,
+    most: u32,
+    log: &mut ViolationLog,
+) -> Option<Option<NonZeroU32>> {
     match field.kind() {
-        Kind::String(word) if word == "auto" => return Some(MaxInFlight::Auto),
+        Kind::String(word) if word == "auto" => return Some(None),
         Kind::String(word) => {
-            let message = format!("`max_in_flight` is {}, not a number or \"auto\"", quoted(word));
+            let message = format!("`{key}` is {}, not a number or \"auto\"", quoted(word));
             field.report(Rule::UnknownWord, message, "write \"auto\", or a number without quotes", log);
         }
-        Kind::Integer(_) => {
-            let number = field.number(1..=1_000_000_u32, log)?;
-            return NonZeroU32::new(number).map(MaxInFlight::Limit);
+        Kind::Integer(_) => return field.number(1..=most, log).map(NonZeroU32::new),
+        _ => {
+            let remedy = format!("write \"auto\", or a number from 1 to {most}");
+            field.report_type("a number or \"auto\"", &remedy, log);
         }
-        _ => field.report_type("a number or \"auto\"", "write \"auto\", or a number from 1 to 1000000", log),
     }
     None
 }

@@ -66,6 +66,15 @@ impl Clock {
         Some(read(ClockId::Boottime)?.saturating_sub(monotonic))
     }
 
+    /// How long the calling thread has run so far, on whatever core. None on simulated time.
+    #[must_use]
+    pub fn thread_time(&self) -> Option<Duration> {
+        if self.simulated_from.is_some() {
+            return None;
+        }
+        read(ClockId::ThreadCPUTime)
+    }
+
     /// The runtime's instant of a time, for its timers.
     #[must_use]
     pub fn instant(&self, time: MonotonicTime) -> Instant {

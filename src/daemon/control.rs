@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout};
 
 use super::catch_up::CatchUp;
 use super::changes;
@@ -80,6 +80,8 @@ pub struct Control {
     pub transitions: mpsc::Receiver<TransitionBatch>,
     /// From HTTP clients; bounded, a full queue makes them wait.
     pub requests: mpsc::Receiver<ReloadRequest>,
+    /// When the next members change drivers; none while all are where they belong.
+    pub next_move: Option<Instant>,
     /// Balancers that have verdicts to catch up with.
     pub catch_up: CatchUp,
     /// Who else wants to hear of transitions; dropped when it does not keep up.
@@ -100,6 +102,11 @@ impl Control {
             {
                 self.handle_loaded(*reload).await;
             }
+            // The same: slots that a batch was planned for stay meanwhile.
+            let may_move = !self.registrar.is_busy();
+            if may_move && self.next_move.is_some_and(|next| next <= Instant::now()) {
+                self.move_members().await;
+            }
             tokio::select! {
                 // Cancel-safe: mpsc::recv loses nothing when dropped.
                 Some((driver, batch)) = self.transitions.recv() => self.handle_transitions(driver, &batch),
@@ -118,8 +125,10 @@ impl Control {
                 },
                 // Cancel-safe: it only waits for a moment.
                 () = self.catch_up.due() => self.handle_catch_up(),
+                // Cancel-safe: the same.
+                () = until(self.next_move), if may_move => {}
                 // Cancel-safe: a tick that was not returned comes again.
-                _ = beat.tick() => self.handle_beat(),
+                _ = beat.tick() => self.handle_beat().await,
                 // Cancel-safe: the same.
                 _ = save.tick(), if self.saver.is_some() => self.handle_save(),
             }
@@ -185,6 +194,7 @@ impl Control {
     async fn handle_loaded(&mut self, reload: PendingReload) {
         let PendingReload { loaded, askers } = reload;
         let result = self.put_into_effect(loaded, &askers.asked_by).await;
+        self.begin_moving();
         self.conclude(askers, result.map_err(|text| ReloadFault::refused(&text)));
     }
 
@@ -327,13 +337,35 @@ impl Control {
     }
 
     /// Proves to the service manager that this loop and every driver make progress.
-    fn handle_beat(&self) {
+    async fn handle_beat(&mut self) {
         match self.observer.stalled_driver() {
             None => service::alive(),
             Some((driver, silent)) => {
                 tracing::error!(driver, silent_ms = silent.as_millis(), "a driver makes no progress");
             }
         }
+        // Members that are between two drivers would be missing among those without a verdict.
+        if self.observer.is_ready() {
+            self.registrar.handle_beat().await;
+            self.begin_moving();
+        }
+    }
+
+    fn begin_moving(&mut self) {
+        if self.registrar.is_moving() && self.next_move.is_none() {
+            self.next_move = Some(Instant::now());
+        }
+    }
+
+    /// Has some members change drivers.
+    async fn move_members(&mut self) {
+        let taken = self.registrar.take_out().await;
+        // What their drivers have said of them under the slots that they are about to leave.
+        while let Ok((driver, batch)) = self.transitions.try_recv() {
+            self.handle_transitions(driver, &batch);
+        }
+        let pause = self.registrar.put_in(taken).await;
+        self.next_move = pause.map(|pause| Instant::now() + pause);
     }
 
     fn handle_save(&mut self) {
@@ -348,6 +380,14 @@ fn advance(catch_up: &mut CatchUp, now: Now, channel: String, balancer: &Channel
     let now = Duration::from_nanos(now.monotonic.0);
     if let Some(next) = balancer.advance(now) {
         catch_up.add_step(channel, balancer.clone(), Instant::now() + next.saturating_sub(now));
+    }
+}
+
+/// Waits for a moment; for none, for good.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

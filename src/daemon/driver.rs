@@ -23,14 +23,18 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::executor::{Ended, Executor, Started};
-use crate::catalog::{DriverCommand, MemberProbe};
+use crate::catalog::{DriverCommand, MemberProbe, Moving};
 use crate::channel::Continuity;
+use crate::health::time::nanos;
 use crate::health::{DriverSnapshot, Engine, Job, MonotonicTime, Now, ProberReason, Report, Transition};
 use crate::probe;
 use crate::probe::stall::{self, HEARTBEAT, StallMeter, StalledTime};
 
 /// An idle driver still takes a turn this often, to show that it lives.
-const IDLE_BEAT: Duration = Duration::from_millis(500);
+const IDLE_BEAT: Duration = Duration::from_secs(2);
+
+/// How often it reads its thread's processor time, which takes a system call.
+const SPENT_EVERY: Duration = Duration::from_millis(250);
 
 /// At most so many probes are started before the driver looks at answers again:
 /// after a standstill thousands may be due.
@@ -69,6 +73,9 @@ impl Probe for MemberProbe {
 pub enum DriverRequest<P> {
     /// Apply these in order, then answer.
     Apply(Vec<DriverCommand<P>>, oneshot::Sender<()>),
+    /// Give up those of these members that are at rest, which go to another driver, and answer
+    /// with them, by slot.
+    TakeOut(Vec<u32>, oneshot::Sender<Vec<(u32, Moving<P>)>>),
     /// Show everything.
     Snapshot(oneshot::Sender<DriverSnapshot>),
     /// Run at most so many probes at once from now on.
@@ -82,9 +89,16 @@ pub enum DriverRequest<P> {
 pub struct Gauge {
     progress: AtomicU64,
     unsettled: AtomicUsize,
+    in_flight: AtomicUsize,
+    spent: AtomicU64,
 }
 
 impl Gauge {
+    /// The driver begins a turn, or is about to be started.
+    pub fn note_progress(&self, now: MonotonicTime) {
+        self.progress.store(now.0, Ordering::Relaxed);
+    }
+
     /// When the driver last began a turn.
     #[must_use]
     pub fn progress(&self) -> MonotonicTime {
@@ -95,6 +109,18 @@ impl Gauge {
     #[must_use]
     pub fn unsettled(&self) -> usize {
         self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// Its probes that ran at the end of its last turn.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The processor time of its thread, as of a moment ago.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 }
 
@@ -116,6 +142,8 @@ pub struct Driver<P> {
     /// one a member. Offered again every turn.
     pending: BTreeMap<u32, Transition>,
     gauge: Arc<Gauge>,
+    /// When to read the thread's processor time again.
+    next_spent: MonotonicTime,
 }
 
 /// What the driver, rather than its engine, knows of a slot.
@@ -160,6 +188,7 @@ impl<P: Probe> Driver<P> {
             transitions,
             pending: BTreeMap::new(),
             gauge,
+            next_spent: MonotonicTime(0),
         }
     }
 
@@ -167,7 +196,8 @@ impl<P: Probe> Driver<P> {
     /// before; breaks after [`DriverRequest::Stop`] or when control is gone.
     pub fn turn(&mut self) -> ControlFlow<(), Instant> {
         let began = self.clock.now().monotonic;
-        self.gauge.progress.store(began.0, Ordering::Relaxed);
+        self.gauge.note_progress(began);
+        self.note_spent(began);
         self.stalls.handle_wake(began);
         if let Some(suspended) = self.clock.suspended() {
             self.stalls.handle_suspended(suspended);
@@ -180,6 +210,7 @@ impl<P: Probe> Driver<P> {
         self.start_due();
         self.offer_transitions();
         self.gauge.unsettled.store(self.engine.unsettled(), Ordering::Relaxed);
+        self.gauge.in_flight.store(self.engine.in_flight(), Ordering::Relaxed);
 
         let now = self.clock.now().monotonic;
         let beat = now + if self.engine.in_flight() > 0 { HEARTBEAT } else { IDLE_BEAT };
@@ -187,6 +218,15 @@ impl<P: Probe> Driver<P> {
         self.stalls.handle_sleep(now, wake_at);
         let until = if self.executor.is_any_ready() { now } else { wake_at };
         ControlFlow::Continue(self.clock.instant(until))
+    }
+
+    fn note_spent(&mut self, now: MonotonicTime) {
+        if now >= self.next_spent {
+            self.next_spent = now + SPENT_EVERY;
+            if let Some(spent) = self.clock.thread_time() {
+                self.gauge.spent.store(nanos(spent), Ordering::Relaxed);
+            }
+        }
     }
 
     fn handle_requests(&mut self) -> ControlFlow<()> {
@@ -209,6 +249,11 @@ impl<P: Probe> Driver<P> {
                 // Nobody listens any more: control has gone on without us.
                 let _ = done.send(());
             }
+            DriverRequest::TakeOut(slots, answer) => {
+                let taken = slots.into_iter().filter_map(|slot| Some((slot, self.take_out(slot)?)));
+                // Nobody listens any more: the daemon is ending.
+                let _ = answer.send(taken.collect());
+            }
             DriverRequest::Snapshot(answer) => {
                 let _ = answer.send(self.engine.snapshot());
             }
@@ -225,10 +270,6 @@ impl<P: Probe> Driver<P> {
                 if member.continuity != Continuity::Kept {
                     self.abort(member.slot);
                 }
-                let index = member.slot as usize;
-                if self.slots.len() <= index {
-                    self.slots.resize(index + 1, DriverSlot { probe: None, task: None });
-                }
                 self.set_probe(member.slot, probe);
                 self.engine.handle_add(member, self.clock.now());
             }
@@ -238,6 +279,14 @@ impl<P: Probe> Driver<P> {
             }
             DriverCommand::Resume(slot, generation, resumed) => {
                 self.engine.handle_resume(slot, generation, resumed);
+            }
+            DriverCommand::PutIn(slot, generation, moving) => {
+                let Moving { member, probe, pending } = *moving;
+                self.set_probe(slot, probe);
+                self.engine.handle_put_in(slot, generation, member);
+                if let Some(transition) = pending {
+                    self.keep(Transition { slot, generation, ..transition });
+                }
             }
             DriverCommand::Remove(slot) => {
                 self.abort(slot);
@@ -250,11 +299,21 @@ impl<P: Probe> Driver<P> {
     }
 
     fn set_probe(&mut self, slot: u32, probe: Option<P>) {
-        let Some(slot) = self.slots.get_mut(slot as usize) else { return };
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, DriverSlot { probe: None, task: None });
+        }
+        let Some(slot) = self.slots.get_mut(index) else { return };
         if let (Some(before), Some(probe)) = (&slot.probe, &probe) {
             probe.succeed(before);
         }
         slot.probe = probe;
+    }
+
+    fn take_out(&mut self, slot: u32) -> Option<Moving<P>> {
+        let member = self.engine.handle_take_out(slot)?;
+        let probe = self.slots.get_mut(slot as usize).and_then(|slot| slot.probe.take());
+        Some(Moving { member, probe, pending: self.pending.remove(&slot) })
     }
 
     /// Gives up the running probe of a slot.

@@ -19,6 +19,7 @@
 //! | `clock` | the one place that reads a clock |
 //! | `process` | what the process asks of the system: open files, privacy, priorities |
 //! | `service` | signals, the state directory, what the service manager is told |
+//! | `spreading` | how many drivers probe, and members on their way between them |
 //! | `shortage` | says when descriptors, ports or permits run out |
 
 pub mod catch_up;
@@ -38,6 +39,7 @@ pub mod reloads;
 pub mod report;
 pub mod service;
 pub mod shortage;
+pub mod spreading;
 pub mod verdicts;
 
 use std::io;
@@ -66,6 +68,7 @@ use self::reloads::{LoadSettings, Reloads, loader, place_words, read_system, slo
 use self::report::{Reporter, status_text};
 pub use self::service::Ending;
 use self::service::{Signals, StateLocation};
+use self::spreading::Spreading;
 use self::verdicts::VerdictSaver;
 use crate::catalog::{Catalog, ReloadState, ReloadSummary, SourceError};
 use crate::config::{self, Config, Diagnostics, LoadProgress, ProberSettings};
@@ -179,10 +182,12 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
     let file_limit = process::raise_file_limit();
     let concurrency = process::concurrency(config.prober.max_in_flight, file_limit);
     let (transition_queue, transitions) = mpsc::channel(TRANSITION_QUEUE);
-    let pool = DriverPool::start(clock, concurrency, &transition_queue)?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let spreading = Spreading::new(config.prober.drivers, cores);
+    let pool = DriverPool::start(clock, spreading.first(), concurrency, transition_queue)?;
     let (resolver, refresher) = Resolver::new(SystemLookup, config.prober.resolve_interval);
     tokio::spawn(refresher.run());
-    let mut catalog = Catalog::new(pool.handles().len(), fastrand::u64(..), resolver.clone());
+    let mut catalog = Catalog::new(spreading.first(), fastrand::u64(..), resolver.clone());
     catalog.set_recall(recall);
 
     let (published, channel_reader) = watch::channel(Arc::clone(catalog.channels()));
@@ -196,7 +201,7 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         ready: AtomicBool::new(false),
         channels: channel_reader,
         reload_state: reload_reader,
-        drivers: pool.handles().to_vec(),
+        drivers: pool.handles(),
         control_turn: AtomicU64::new(now.monotonic.0),
         reloads: reload_queue,
         calls: call_queue,
@@ -206,7 +211,8 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         lost_log_lines: options.lost_log_lines,
     }));
     catalog.reference().replace(config.prober.reference.clone());
-    let opening = Registrar::open(&config, (kept, calls), clock, (catalog, pool, file_limit), published);
+    let opening =
+        Registrar::open(&config, (kept, calls), clock, (catalog, pool, spreading, file_limit), published);
     let (registrar, summary) =
         timeout(STATE_WITHIN, opening).await.map_err(|_| state.slow(STATE_WITHIN))??;
     // Served only now: a client finds every channel, and readiness means something.
@@ -225,6 +231,7 @@ async fn start(options: DaemonOptions) -> Result<Control, DaemonError> {
         reload_state,
         transitions,
         requests,
+        next_move: None,
         catch_up: CatchUp::default(),
         events: options.events,
     };

@@ -17,13 +17,13 @@ use crate::catalog::{
     Call, ChangeCounters, Channels, Client, Fault, MemberChange, MemberChanged, ReloadState, Reply,
     Requester, Snapshot,
 };
-use crate::health::{MonotonicTime, Timestamp};
+use crate::health::{DriverSnapshot, MonotonicTime, Timestamp};
 use crate::probe::Resolver;
 use crate::serve::{DaemonHandle, Liveness, ReloadFault, ReloadSummary, SnapshotError};
 use crate::store::WriteMonitor;
 
-/// A driver that has not begun a turn for so long is stalled. An idle one begins two a
-/// second.
+/// A driver that has not begun a turn for so long is stalled. An idle one begins one every two
+/// seconds.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// A control loop that has not begun a turn for so long is stalled. An idle one begins one
@@ -72,7 +72,7 @@ pub struct ObserverState {
     /// The last reload, published by control.
     pub reload_state: watch::Receiver<ReloadState>,
     /// The drivers, by number.
-    pub drivers: Vec<DriverHandle>,
+    pub drivers: watch::Receiver<Vec<DriverHandle>>,
     /// When the control loop last began a turn, in nanoseconds of the clock. Control
     /// writes it.
     pub control_turn: AtomicU64,
@@ -102,7 +102,7 @@ impl Observer {
         if shared.ready.load(Ordering::Relaxed) {
             return true;
         }
-        let settled = shared.drivers.iter().all(|driver| driver.gauge.unsettled() == 0);
+        let settled = shared.drivers.borrow().iter().all(|driver| driver.gauge.unsettled() == 0);
         let ready = settled || shared.clock.now().monotonic >= shared.ready_at;
         if ready {
             shared.ready.store(true, Ordering::Relaxed);
@@ -121,18 +121,22 @@ impl Observer {
     pub fn stalled_driver(&self) -> Option<(usize, Duration)> {
         let now = self.0.clock.now().monotonic;
         let silence = |driver: &DriverHandle| now.since(driver.gauge.progress());
-        let longest = self.0.drivers.iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
+        let longest =
+            self.0.drivers.borrow().iter().map(silence).enumerate().max_by_key(|(_, silent)| *silent);
         longest.filter(|(_, silent)| *silent > STALLED_AFTER)
     }
 }
 
-impl DaemonHandle for Observer {
-    async fn observe(&self) -> Result<Snapshot, SnapshotError> {
-        let shared = &self.0;
-        let deadline = tokio::time::Instant::now() + SNAPSHOT_PATIENCE;
-        let mut answers = Vec::with_capacity(shared.drivers.len());
+impl Observer {
+    /// The drivers' snapshots, by number.
+    async fn ask_drivers(
+        &self,
+        deadline: tokio::time::Instant,
+    ) -> Result<Vec<DriverSnapshot>, SnapshotError> {
+        let handles = self.0.drivers.borrow().clone();
+        let mut answers = Vec::with_capacity(handles.len());
         // Ask all before waiting for any: the snapshots are then close together.
-        for (number, driver) in shared.drivers.iter().enumerate() {
+        for (number, driver) in handles.iter().enumerate() {
             let (answer, snapshot) = oneshot::channel();
             let asked = driver.send(DriverRequest::Snapshot(answer));
             match tokio::time::timeout_at(deadline, asked).await {
@@ -149,17 +153,35 @@ impl DaemonHandle for Observer {
                 Err(_) => return Err(silent(number)),
             }
         }
-        Ok(Snapshot {
-            taken_at: shared.clock.now().wall,
-            started_at: shared.started_at,
-            ready: self.is_ready(),
-            channels: Arc::clone(&shared.channels.borrow()),
-            drivers,
-            reload: *shared.reload_state.borrow(),
-            changes: shared.changes.read(),
-            address_changes: shared.resolver.changes(),
-            writes: shared.writes.iter().map(|monitor| (monitor.stored(), monitor.state())).collect(),
-        })
+        Ok(drivers)
+    }
+}
+
+impl DaemonHandle for Observer {
+    async fn observe(&self) -> Result<Snapshot, SnapshotError> {
+        let shared = &self.0;
+        let deadline = tokio::time::Instant::now() + SNAPSHOT_PATIENCE;
+        loop {
+            let before = Arc::clone(&shared.channels.borrow());
+            let drivers = self.ask_drivers(deadline).await?;
+            let channels = Arc::clone(&shared.channels.borrow());
+            // Members that went to another driver meanwhile would be missing. At the deadline the
+            // drivers are asked in vain.
+            if channels.has_relocated_since(&before) {
+                continue;
+            }
+            return Ok(Snapshot {
+                taken_at: shared.clock.now().wall,
+                started_at: shared.started_at,
+                ready: self.is_ready(),
+                channels,
+                drivers,
+                changes: shared.changes.read(),
+                reload: *shared.reload_state.borrow(),
+                address_changes: shared.resolver.changes(),
+                writes: shared.writes.iter().map(|monitor| (monitor.stored(), monitor.state())).collect(),
+            });
+        }
     }
 
     fn liveness(&self) -> Liveness {
@@ -228,7 +250,7 @@ mod tests {
             ready: AtomicBool::new(false),
             channels: watch::channel(channels).1,
             reload_state: watch::channel(ReloadState { successful: true, last_success: Timestamp(0) }).1,
-            drivers: Vec::new(),
+            drivers: watch::channel(Vec::new()).1,
             control_turn: AtomicU64::new(0),
             reloads: mpsc::channel(1).0,
             calls: mpsc::channel(1).0,

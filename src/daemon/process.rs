@@ -54,6 +54,22 @@ pub fn share(concurrency: usize, drivers: usize) -> usize {
     (concurrency / drivers.max(1)).max(1)
 }
 
+/// The permits of each driver, of which the first `in_use` have members, when each runs so
+/// many probes now: equal shares, and one for each of the others. While some run more than
+/// theirs, the rest get less, so that no more run together than before.
+#[must_use]
+pub fn shares(concurrency: usize, in_use: usize, running: &[usize]) -> Vec<usize> {
+    let others = running.len().saturating_sub(in_use);
+    let share = share(concurrency.saturating_sub(others), in_use);
+    let due = (0..running.len()).map(|number| if number < in_use { share } else { 1 });
+    let over: usize = due.clone().zip(running).map(|(due, running)| running.saturating_sub(due)).sum();
+    let with_room = running.iter().take(in_use).filter(|running| **running < share).count();
+    let less = over.div_ceil(with_room.max(1));
+    let now =
+        due.zip(running).map(|(due, running)| if *running < due { due - less.min(due - 1) } else { due });
+    now.collect()
+}
+
 /// How much lower the priority of serving threads is than that of drivers (nice(2)).
 const SERVING_NICENESS: i32 = 10;
 
@@ -141,5 +157,10 @@ mod tests {
             assert_eq!(concurrency(MaxInFlight::Auto, files), expected, "{files} files");
         }
         assert_eq!((share(9, 2), share(1, 4)), (4, 1));
+        assert_eq!(shares(100, 1, &[70]), [100]);
+        assert_eq!(shares(100, 2, &[30, 0]), [50, 50]);
+        assert_eq!(shares(100, 2, &[80, 0]), [50, 20], "80 run still, and 20 may begin");
+        assert_eq!(shares(100, 2, &[100, 0]), [50, 1]);
+        assert_eq!(shares(101, 1, &[10, 30]), [71, 1], "the second has none of its own any more");
     }
 }

@@ -24,6 +24,7 @@ use super::driver_pool::DriverPool;
 use super::fall::FileChannels;
 use super::observer::{Observer, QueuedCall};
 use super::override_keeper::OverrideKeeper;
+use super::spreading::{Spreading, TakenOut};
 use super::{DaemonError, changes, process};
 use crate::catalog::{
     Call, Catalog, ChangeSet, Channels, Client, DriverKnowledge, Entry, Fault, Fresh, Id, MemberSlot,
@@ -105,6 +106,7 @@ impl Fresh for ClockAndChance {
 pub struct Registrar {
     catalog: Catalog,
     pool: DriverPool,
+    spreading: Spreading,
     /// Publishes the channels.
     published: watch::Sender<Arc<Channels>>,
     /// Open files the system allows; bounds the probes at once.
@@ -181,7 +183,7 @@ impl Registrar {
         config: &Config,
         (kept, calls): (KeptState, mpsc::Receiver<QueuedCall>),
         clock: Clock,
-        (catalog, pool, file_limit): (Catalog, DriverPool, usize),
+        (catalog, pool, spreading, file_limit): (Catalog, DriverPool, Spreading, usize),
         published: watch::Sender<Arc<Channels>>,
     ) -> Result<(Self, ReloadSummary), DaemonError> {
         let context = Arc::new(ConfigContext::of(config));
@@ -208,6 +210,7 @@ impl Registrar {
         let mut registrar = Self {
             catalog,
             pool,
+            spreading,
             published,
             file_limit,
             context,
@@ -341,6 +344,7 @@ impl Registrar {
         self.context = context;
         self.age_limit = config.store.verdict_age_limit;
         self.pool.set_concurrency(process::concurrency(config.prober.max_in_flight, self.file_limit)).await;
+        self.spreading.reconfigure(config.prober.drivers, &mut self.catalog, &mut self.pool).await;
         self.catalog.reference().replace(config.prober.reference.clone());
         // Files have no records, so the store need not know.
         let (summary, _) = self.commit(prepared).await;
@@ -360,6 +364,31 @@ impl Registrar {
     #[must_use]
     pub fn occupant(&self, slot: MemberSlot) -> Option<(&Arc<Entry>, usize)> {
         self.catalog.occupant(slot)
+    }
+
+    /// Judges how many drivers there should be.
+    pub async fn handle_beat(&mut self) {
+        let now = self.fresh.0.now().monotonic;
+        self.spreading.handle_beat(now, &mut self.catalog, &mut self.pool).await;
+    }
+
+    /// Whether members are to change drivers.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.spreading.is_moving()
+    }
+
+    /// Takes some members out of drivers that are not theirs any more. No batch may be under
+    /// way, and nothing may change the channels before [`Registrar::put_in`].
+    pub async fn take_out(&mut self) -> TakenOut {
+        self.spreading.take_out(&self.catalog, &self.pool).await
+    }
+
+    /// Puts them into their drivers. Says when to go on with others; none: all are there.
+    pub async fn put_in(&mut self, taken: TakenOut) -> Option<Duration> {
+        let (channels, pause) = self.spreading.put_in(taken, &mut self.catalog, &mut self.pool).await;
+        self.published.send_replace(channels);
+        pause
     }
 
     /// Closes the store; acknowledged writes are safe whatever it says.

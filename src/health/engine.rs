@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::outcome::{Outcome, ProberReason, Report};
 use super::permits::{Permits, WaitingMember};
-use super::schedule::{Cadence, DueMember, Offset, Schedule, time_limit};
+use super::schedule::{Cadence, DueMember, Offset, Schedule, Timing, time_limit};
 use super::snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState};
 use super::time::{MonotonicTime, Now, Timestamp};
 use super::verdict::{ConfirmedAt, Resumed, VerdictFrom};
@@ -161,6 +161,16 @@ enum Activity {
     ProbingAndDue,
 }
 
+/// A member on its way from one engine to another, with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct MovingMember {
+    state: MemberState,
+    /// Both none: it is never probed.
+    timing: Option<Timing>,
+    thresholds: Option<Thresholds>,
+    channel: u32,
+}
+
 /// Members of one driver: see the file's head.
 #[derive(Debug)]
 pub struct Engine {
@@ -208,18 +218,12 @@ impl Engine {
         self.shown.put(slot, state);
         // Shows the channel, even before its first probe has ended.
         self.shown.channel_mut(channel);
-        let index = slot as usize;
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, None);
-        }
-        if let Some(entry) = self.slots.get_mut(index) {
-            let thresholds = timing.map(|timing| timing.thresholds);
-            let activity = match (continuity, before.map(|before| before.activity)) {
-                (Continuity::Kept, Some(Activity::Probing | Activity::ProbingAndDue)) => Activity::Probing,
-                _ => Activity::Resting,
-            };
-            *entry = Some(EngineSlot { generation, channel, thresholds, activity });
-        }
+        let thresholds = timing.map(|timing| timing.thresholds);
+        let activity = match (continuity, before.map(|before| before.activity)) {
+            (Continuity::Kept, Some(Activity::Probing | Activity::ProbingAndDue)) => Activity::Probing,
+            _ => Activity::Resting,
+        };
+        self.set_slot(slot, EngineSlot { generation, channel, thresholds, activity });
         if let Some(CheckTiming { cadence, offset, window, .. }) = timing {
             self.unsettled += usize::from(is_unknown);
             self.permits.add_member(channel);
@@ -271,6 +275,49 @@ impl Engine {
         self.unschedule(slot);
         if let Some(slot) = self.slots.get_mut(slot as usize) {
             *slot = None;
+        }
+    }
+
+    /// Forgets a member that goes to another engine. None, and nothing changes, while its
+    /// probe runs or it waits for a permit, or where nobody has the slot.
+    pub fn handle_take_out(&mut self, slot: u32) -> Option<MovingMember> {
+        let EngineSlot { channel, thresholds, activity, .. } = *self.slot(slot)?;
+        if activity != Activity::Resting {
+            return None;
+        }
+        let state = self.shown.state(slot)?.clone();
+        self.unsettle(slot);
+        let timing = self.schedule.take_out(slot);
+        if timing.is_some() {
+            self.permits.remove_member(channel);
+        }
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            *slot = None;
+        }
+        Some(MovingMember { state, timing, thresholds, channel })
+    }
+
+    /// Takes a member that was taken out of another engine, under the slot and generation
+    /// that it has here.
+    pub fn handle_put_in(&mut self, slot: u32, generation: u32, member: MovingMember) {
+        let MovingMember { state, timing, thresholds, channel } = member;
+        self.unsettled += usize::from(thresholds.is_some() && state.health == Health::Unknown);
+        self.shown.put(slot, MemberState { generation, ..state });
+        self.shown.channel_mut(channel);
+        self.set_slot(slot, EngineSlot { generation, channel, thresholds, activity: Activity::Resting });
+        if let Some(timing) = timing {
+            self.permits.add_member(channel);
+            self.schedule.put_in(slot, timing);
+        }
+    }
+
+    fn set_slot(&mut self, slot: u32, entry: EngineSlot) {
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
+        }
+        if let Some(place) = self.slots.get_mut(index) {
+            *place = Some(entry);
         }
     }
 

@@ -23,7 +23,7 @@ pub mod snapshot;
 pub mod time;
 pub mod verdict;
 
-pub use engine::{CheckTiming, Engine, Job, NewMember, Thresholds, Transition};
+pub use engine::{CheckTiming, Engine, Job, MovingMember, NewMember, Thresholds, Transition};
 pub use outcome::{MemberReason, Outcome, Phases, ProberReason, Report};
 pub use snapshot::{ChannelStats, DriverSnapshot, Durations, LastProbe, MemberState, ResultCounts};
 pub use time::{MonotonicTime, Now, Timestamp};

@@ -12,8 +12,8 @@
 //! get 59 together, and a channel that holds none finds one free. What others could never
 //! use is not kept from anybody: a channel that is alone may take every permit.
 //!
-//! All drivers have equally many permits, and the members of a channel are spread evenly
-//! over the drivers, so what is fair in each driver is fair over all of them.
+//! All drivers in use have equally many permits, and the members of a channel are spread
+//! evenly over them, so what is fair in each driver is fair over all of them.
 
 use std::collections::BTreeSet;
 

@@ -171,9 +171,9 @@ pub struct Schedule {
     skipped: u64,
 }
 
-/// One of these is in memory for every member.
+/// When one member is due. One of these is in memory for every member.
 #[derive(Debug, Clone, Copy)]
-struct Timing {
+pub(super) struct Timing {
     /// In nanoseconds.
     interval: NonZeroU64,
     /// As a fraction of 2^32 of the interval.
@@ -245,14 +245,7 @@ impl Schedule {
             let point = MonotonicTime(self.grid.point(first.0, interval));
             timing.next = if point > now { point } else { first };
         }
-        let index = member as usize;
-        if self.timings.len() <= index {
-            self.timings.resize(index + 1, None);
-        }
-        if let Some(entry) = self.timings.get_mut(index) {
-            *entry = Some(timing);
-            self.put_back(member);
-        }
+        self.place(member, timing);
     }
 
     /// Stops probing a member; says when it was due next, or had been when it was taken.
@@ -261,6 +254,33 @@ impl Schedule {
         self.grid.remove(timing.interval, timing.work);
         self.queue.remove(&(timing.next, member));
         Some(timing.next)
+    }
+
+    /// Stops probing a member that goes to another driver's schedule; none where it is not
+    /// probed.
+    pub(super) fn take_out(&mut self, member: u32) -> Option<Timing> {
+        let timing = *self.timings.get(member as usize)?;
+        self.remove(member);
+        timing
+    }
+
+    /// Goes on with a member of another driver's schedule: it is due as it was. Its phase moves
+    /// by less than a step where the grid of this driver is another.
+    pub(super) fn put_in(&mut self, member: u32, timing: Timing) {
+        self.remove(member);
+        self.grid.add(timing.interval, timing.work);
+        self.place(member, timing);
+    }
+
+    fn place(&mut self, member: u32, timing: Timing) {
+        let index = member as usize;
+        if self.timings.len() <= index {
+            self.timings.resize(index + 1, None);
+        }
+        if let Some(entry) = self.timings.get_mut(index) {
+            *entry = Some(timing);
+            self.put_back(member);
+        }
     }
 
     /// When the next member is due.

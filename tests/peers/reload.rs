@@ -30,6 +30,48 @@ fn transition_lines(daemon: &Daemon) -> usize {
     daemon.log().lines().filter(|line| line.contains("\"from\"") && line.contains("\"to\"")).count()
 }
 
+/// Members go to other drivers while they are probed: nobody is missed, probed twice or
+/// judged anew, and no reader misses anybody.
+#[test]
+fn members_change_drivers_with_all_that_is_known_of_them() {
+    let Some(nginx) = Nginx::plain(4) else { return };
+    let config = |drivers: u16| {
+        let channel = channel("web", &slow_check(), &members(&nginx));
+        format!("[prober]\ndrivers = {drivers}\n{channel}")
+    };
+    let daemon = Daemon::start(&config(1));
+    for port in PORTS {
+        daemon.wait_for_health("web", &nginx.member(port), "healthy");
+    }
+    let before = daemon.members("web");
+    let lines = transition_lines(&daemon);
+    let began = wait::wall_clock();
+    for drivers in [4, 2, 3, 1] {
+        daemon.write_config(&config(drivers));
+        assert_eq!(daemon.reload().status, 200);
+        let requests = nginx.requests().len();
+        wait::until("two rounds", || {
+            let seen = daemon.members("web");
+            assert!(seen.iter().all(|member| member.is("healthy")), "{seen:?}");
+            (nginx.requests().len() >= requests + 8).then_some(())
+        });
+    }
+    let ended = wait::wall_clock();
+    assert!(daemon.log().contains("4 drivers probe from now on"), "{}", daemon.log());
+    assert_eq!(transition_lines(&daemon), lines);
+    assert_eq!(daemon.metrics().value("vitald_probes_skipped_total", &[]), Some(0.0));
+    for (port, old) in PORTS.zip(&before) {
+        let mut requests: Vec<f64> = nginx.requests_to(port).iter().map(|request| request.at).collect();
+        requests.retain(|at| (began..=ended).contains(at));
+        let rounds = ended - began;
+        let probes = requests.len() as f64;
+        assert!((rounds - 2.0..=rounds + 2.0).contains(&probes), "port {port}: {probes} in {rounds} s");
+        let new = daemon.member("web", &nginx.member(port));
+        assert_eq!((&new.health, &new.since), (&old.health, &old.since));
+        assert!(new.successes > old.successes, "the counts go on: {old:?} then {new:?}");
+    }
+}
+
 #[test]
 fn the_same_file_changes_nothing() {
     let Some(nginx) = Nginx::plain(4) else { return };

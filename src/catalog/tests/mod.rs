@@ -91,7 +91,7 @@ impl Office {
 }
 
 /// Channels of a file in effect, over so many drivers.
-pub(crate) fn in_effect(channels: Vec<crate::channel::Channel>, drivers: usize) -> Arc<Channels> {
+pub(crate) fn in_effect(channels: Vec<crate::channel::Channel>, drivers: u16) -> Arc<Channels> {
     let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
     let mut catalog = Catalog::new(drivers, 0, resolver);
     let channels: Vec<Arc<_>> = channels.into_iter().map(Arc::new).collect();

@@ -12,7 +12,7 @@ use crate::catalog::writer::Committed;
 use crate::catalog::*;
 use crate::channel::{Continuity, Health};
 use crate::config;
-use crate::health::{ConfirmedAt, DriverSnapshot, MemberState, Timestamp, VerdictFrom};
+use crate::health::{ConfirmedAt, DriverSnapshot, Engine, MemberState, Now, Timestamp, VerdictFrom};
 use crate::probe::{Resolver, SystemLookup};
 
 pub(super) const CHECK: &str = r#"
@@ -34,7 +34,7 @@ pub(super) fn channel(name: &str, check: &str, members: &[(&str, u16)]) -> Strin
     text
 }
 
-pub(super) fn catalog(drivers: usize) -> Catalog {
+pub(super) fn catalog(drivers: u16) -> Catalog {
     let (resolver, _) = Resolver::new(SystemLookup, std::time::Duration::from_secs(30));
     Catalog::new(drivers, 42, resolver)
 }
@@ -54,6 +54,70 @@ pub(super) fn commit(catalog: &mut Catalog, transaction: Transaction<'_>) -> Com
     catalog.commit(prepared)
 }
 
+/// Has engines carry out what drivers are told.
+fn carry_out(engines: &mut Vec<Engine>, drivers: Vec<Vec<DriverCommand<MemberProbe>>>) {
+    engines.resize_with(drivers.len().max(engines.len()), || Engine::new(1));
+    for (engine, commands) in engines.iter_mut().zip(drivers) {
+        for command in commands {
+            match command {
+                DriverCommand::Assign(member, _) => engine.handle_add(member, Now::default()),
+                DriverCommand::PutIn(slot, generation, moving) => {
+                    engine.handle_put_in(slot, generation, moving.member);
+                }
+                DriverCommand::ResetChannel(_) => {}
+                other => panic!("nothing else changes: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn members_go_to_more_or_fewer_drivers() {
+    let hosts: Vec<String> = (0..200).map(|number| format!("10.0.{number}.1")).collect();
+    let members: Vec<(&str, u16)> = hosts.iter().map(|host| (host.as_str(), 80)).collect();
+    let (mut catalog, mut engines) = (catalog(1), Vec::new());
+    let text = channel("shop", CHECK, &members[..50]) + &channel("web", CHECK, &members);
+    carry_out(&mut engines, apply(&mut catalog, &text).drivers);
+    for in_use in [3, 2, 5, 1] {
+        catalog.set_drivers_in_use(in_use);
+        let mut start = None;
+        loop {
+            let relocation = catalog.misplaced(start.as_ref(), 30);
+            start = relocation.next.clone();
+            let places = relocation.slots.iter();
+            let places = places.flat_map(|(driver, slots)| slots.iter().map(move |slot| (*driver, *slot)));
+            // One that was probed just then comes later.
+            let places: Vec<_> = places.skip(usize::from(start.is_some())).collect();
+            assert!(places.len() <= 30);
+            let taken = places.into_iter().map(|(driver, slot)| {
+                let member = engines[usize::from(driver)].handle_take_out(slot).expect("it is there");
+                ((driver, slot), Moving { member, probe: None, pending: None })
+            });
+            let (commands, _) = catalog.relocate(relocation, taken.collect());
+            carry_out(&mut engines, commands);
+            if start.is_none() && catalog.misplaced(None, 1).is_empty() {
+                break;
+            }
+        }
+        let (mut slots, mut by_driver) = (BTreeSet::new(), vec![0; usize::from(in_use)]);
+        for (entry, (position, (member, row))) in catalog
+            .channels()
+            .entries()
+            .flat_map(|entry| entry.members().enumerate().map(move |place| (entry, place)))
+        {
+            let MemberSlot { driver, index, generation } = row.slot;
+            assert!(slots.insert((driver, index)), "two members in one slot");
+            by_driver[usize::from(driver)] += 1;
+            assert_eq!(engines[usize::from(driver)].state(index).unwrap().generation, generation);
+            let (named, place) = catalog.occupant(row.slot).expect("every slot has its member");
+            assert_eq!((named.channel().name(), place), (entry.channel().name(), position));
+            assert_eq!(&named.channel().members()[place], member);
+        }
+        assert!(by_driver.iter().all(|members| *members > 250 / in_use / 2), "{by_driver:?}");
+        assert_eq!(engines.iter().map(Engine::unsettled).sum::<usize>(), 250, "nobody is lost");
+    }
+}
+
 fn entry_of(committed: &Committed) -> &Arc<Entry> {
     committed.channels.entries().next().unwrap()
 }
@@ -70,6 +134,7 @@ fn changes_of(changes: &Committed) -> Vec<String> {
             format!("assign {}.{} probed={}{goes_on}", member.slot, member.generation, probe.is_some())
         }
         DriverCommand::Refresh(slot, ..) => format!("refresh {slot}"),
+        DriverCommand::PutIn(slot, generation, _) => format!("put in {slot}.{generation}"),
         DriverCommand::Resume(slot, generation, resumed) => {
             format!("resume {slot}.{generation} {}", resumed.health.word())
         }

@@ -142,6 +142,36 @@ fn results_of_replaced_and_removed_members_are_dropped() {
     assert_eq!(engine.unsettled(), 1);
 }
 
+#[test]
+fn a_member_goes_to_another_engine_with_all_that_is_known_of_it() {
+    let mut one = engine(2, 10);
+    for second in 1..4 {
+        turn(&mut one, now(second * 1_000), Outcome::Failure(MemberReason::Refused));
+    }
+    let job = one.poll_job(now(4_000)).unwrap();
+    assert!(one.handle_take_out(job.slot).is_none(), "its probe runs, and counts here");
+    assert_eq!(one.handle_report(job, report(Outcome::Success), now(4_000), now(4_001)), None);
+    let known = one.state(job.slot).unwrap().clone();
+    let moving = one.handle_take_out(job.slot).unwrap();
+    assert!(one.handle_take_out(job.slot).is_none(), "it is gone");
+    let mut other = Engine::new(10).of_driver(1);
+    other.handle_put_in(7, 5, moving);
+    assert_eq!(other.state(7), Some(&MemberState { generation: 5, ..known }));
+    // It is due as it was, and its row of successes goes on.
+    assert_eq!(other.poll_deadline(), Some(now(5_000).monotonic));
+    let job = other.poll_job(now(5_000)).unwrap();
+    let moved = other.handle_report(job, report(Outcome::Success), now(5_000), now(5_001)).unwrap();
+    assert_eq!((moved.slot, moved.generation, moved.consecutive), (7, 5, 2));
+    assert_eq!((moved.from, moved.to), (Health::Unhealthy, Health::Healthy));
+    let next = other.poll_deadline().unwrap().since(now(5_000).monotonic);
+    assert!(next.abs_diff(INTERVAL) < Duration::from_millis(10), "less than a step away: {next:?}");
+    // The driver that it left has the other member alone.
+    turn(&mut one, now(5_000), Outcome::Success);
+    assert_eq!(one.in_flight(), 0);
+    let seen = one.snapshot();
+    assert_eq!(seen.member(0, 1).map(|state| state.counts.success), Some(1), "nobody is probed twice");
+}
+
 /// A member of slot 0 after a change of its check.
 fn changed(generation: u32, continuity: Continuity, interval: Duration, thresholds: Thresholds) -> NewMember {
     let mut member = NewMember { continuity, ..member(0, generation, Offset(0)) };

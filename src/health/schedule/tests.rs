@@ -303,7 +303,7 @@ fn a_changed_rate_moves_a_phase_once_by_less_than_a_step() {
     for members in [1_000, 3_000, 4_000, 20_000, 15_000, 2_000, 800] {
         let settled = last.clone();
         for member in 0.. {
-            if member >= members.max(numbers.len() as u32) {
+            if member >= members.max(u32::try_from(numbers.len()).unwrap()) {
                 break;
             } else if member as usize >= numbers.len() {
                 let allotted = allotter.allot(cadence(interval));
@@ -376,7 +376,7 @@ proptest! {
             let cadence = Cadence { interval: Duration::from_millis(tenths * 100), work };
             for _ in 0..members {
                 let offset = allotter.allot(cadence).offset;
-                schedule.insert(cadences.len() as u32, cadence, offset, START_WINDOW, MonotonicTime(0));
+                schedule.insert(u32::try_from(cadences.len()).unwrap(), cadence, offset, START_WINDOW, MonotonicTime(0));
                 cadences.push(cadence);
             }
         }
@@ -386,10 +386,10 @@ proptest! {
         let mut seconds = [0_usize; 20];
         for (moment, started) in wakes(&mut schedule, at(40)) {
             // As many as are planned, and each cadence may be a little uneven.
-            prop_assert!(started.len() <= PROBES_A_WAKE as usize + 3 * kinds, "{}", started.len());
+            prop_assert!(started.len() <= usize::try_from(PROBES_A_WAKE).unwrap() + 3 * kinds, "{}", started.len());
             let costly = started.iter().filter(|member| cadences[**member as usize].work > WORK_A_WAKE / 10);
             prop_assert!(costly.count() <= 3 + 3 * kinds);
-            seconds[((moment.0 - 1) / SECOND - 20) as usize % 20] += started.len();
+            seconds[usize::try_from((moment.0 - 1) / SECOND - 20).unwrap() % 20] += started.len();
             for member in started {
                 if let Some(before) = last.insert(member, moment) {
                     prop_assert_eq!(moment.since(before), cadences[member as usize].interval);
