@@ -13,7 +13,7 @@ use super::client::{ClientError, DaemonPresence, DaemonUrl};
 use super::exit::CliError;
 use super::locate::{CONFIG, ConfiguredLocation};
 use crate::catalog::{ApiRecord, Archive};
-use crate::store::{Collection, LocalStore, StateDirectory, StoreError};
+use crate::store::{Collection, DirectoryUse, LocalStore, StateDirectory, StoreError};
 
 /// The file that makes a directory a store.
 const STORE_FILE: &str = "store.redb";
@@ -112,7 +112,7 @@ pub(super) struct OfflineStore {
 }
 
 impl OfflineStore {
-    /// Opens a store that is there.
+    /// Opens a store that is there, to read from it.
     ///
     /// # Errors
     /// There is none, a daemon uses it, or it cannot be read.
@@ -124,12 +124,12 @@ impl OfflineStore {
         Self::open_or_make(path).await
     }
 
-    /// Opens a store, making it if there is none.
+    /// Opens a store to write to, making it if there is none.
     ///
     /// # Errors
-    /// A daemon uses it, or it cannot be read.
+    /// A daemon uses it, it is another user's and this is not root, or it cannot be read.
     pub(super) async fn open_or_make(path: &Path) -> Result<Self, CliError> {
-        let directory = StateDirectory::open(path).map_err(|error| match error {
+        let directory = StateDirectory::open_for(path, DirectoryUse::Visit).map_err(|error| match error {
             StoreError::Locked { .. } => CliError::Preparation(format!("{error}\n{OPEN_A_SOCKET}")),
             error => error.into(),
         })?;

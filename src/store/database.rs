@@ -11,14 +11,15 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use rustix::fs::OFlags;
 
 use super::directory::StateDirectory;
 use super::error::StoreError;
@@ -30,6 +31,7 @@ pub(super) const FORMAT: u32 = 1;
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 const ABOUT: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("about");
 const FILE: &str = "store.redb";
+const DRAFT: &str = "store.new";
 /// How every redb file begins.
 const MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// Readers load everything once; the cache only has to hold what a commit touches.
@@ -55,19 +57,18 @@ pub(super) trait Medium: Debug + Send + 'static {
 /// The store's file in a state directory.
 #[derive(Debug)]
 pub(super) struct StoreFile {
+    directory: Arc<StateDirectory>,
     path: PathBuf,
 }
 
 impl StoreFile {
     /// The file of that directory; made, with nothing in it, when there is none.
-    pub(super) fn prepare(directory: &StateDirectory) -> Result<Self, StoreError> {
+    pub(super) fn prepare(directory: &Arc<StateDirectory>) -> Result<Self, StoreError> {
         let path = directory.path().join(FILE);
-        match fs::symlink_metadata(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => create(directory, &path)?,
-            Err(error) => return Err(StoreError::io("read", path, error)),
+        if !directory.holds(FILE).map_err(|error| StoreError::io("read", &path, error))? {
+            create(directory)?;
         }
-        Ok(Self { path })
+        Ok(Self { directory: Arc::clone(directory), path })
     }
 }
 
@@ -77,8 +78,10 @@ impl Medium for StoreFile {
     }
 
     fn open(&self, check: Verification) -> Result<Database, StoreError> {
-        refuse_foreign(&self.path)?;
-        open_with(&self.path, || builder(check).open(&self.path))
+        let file = self.directory.open_file(FILE, OFlags::RDWR)?;
+        refuse_foreign(&self.path, &file)?;
+        // Makes nothing: the file is not empty.
+        open_with(&self.path, || builder(check).create_with_backend(FileBackend::new(file)?))
     }
 }
 
@@ -92,20 +95,19 @@ pub(super) fn open_with(
 
 /// Fills a new file beside its place and then moves it there: a file of that
 /// name is always a whole store, and an empty one has been damaged.
-fn create(directory: &StateDirectory, path: &Path) -> Result<(), StoreError> {
-    let draft = path.with_extension("new");
+fn create(directory: &StateDirectory) -> Result<(), StoreError> {
+    let draft = directory.path().join(DRAFT);
     let failed = |error| StoreError::io("make", &draft, error);
-    match fs::remove_file(&draft) {
+    match directory.remove(DRAFT) {
         // Left by an earlier start that did not come this far; nothing was
         // ever acknowledged in it.
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
+    let file = directory.open_file(DRAFT, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
     catch_panic(&draft, || fill(file).map_err(|error| explain("make", &draft, error)))?;
-    fs::rename(&draft, path).map_err(failed)?;
+    directory.rename(DRAFT, FILE).map_err(failed)?;
     directory.sync().map_err(|error| StoreError::io("write", directory.path(), error))
 }
 
@@ -128,20 +130,15 @@ pub(super) fn builder(check: Verification) -> Builder {
 }
 
 /// Refuses a file that is obviously no store before redb opens it.
-fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+fn refuse_foreign(path: &Path, file: &File) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("read", path, error);
-    let metadata = fs::metadata(path).map_err(failed)?;
-    let foreign = |found: &str| StoreError::Foreign { path: path.to_owned(), found: found.to_owned() };
-    if !metadata.is_file() {
-        return Err(foreign("it is not a regular file"));
-    }
-    if metadata.len() == 0 {
+    if file.metadata().map_err(failed)?.len() == 0 {
         return Err(StoreError::Damaged { path: path.to_owned(), found: "it is empty".to_owned() });
     }
     let mut start = Vec::new();
-    let file = File::open(path).map_err(failed)?;
     file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(failed)?;
-    if start == MAGIC { Ok(()) } else { Err(foreign("it does not begin as a store does")) }
+    let found = "it does not begin as a store does".to_owned();
+    if start == MAGIC { Ok(()) } else { Err(StoreError::Foreign { path: path.to_owned(), found }) }
 }
 
 /// The revision of the file; an error when it is no store of a format known here.

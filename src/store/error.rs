@@ -33,6 +33,16 @@ pub enum StoreError {
         /// With its errno.
         source: Arc<io::Error>,
     },
+    /// Others than its owner could change it, or it leads elsewhere.
+    #[error("{path} is not used: {found}; {remedy}")]
+    Unsafe {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// There is something else in the file's place.
     #[error("{path} is no vitald store: {found}; move it elsewhere, or give vitald another [store] path")]
     Foreign {

@@ -27,7 +27,7 @@ mod override_file;
 mod record;
 mod verdict;
 
-pub use directory::StateDirectory;
+pub use directory::{DirectoryUse, StateDirectory};
 pub use error::StoreError;
 pub use local::LocalStore;
 pub use monitor::{StoredKind, WriteMonitor, WriteState};

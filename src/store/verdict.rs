@@ -9,9 +9,8 @@
 mod keys;
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::health::time::nanos;
 use crate::health::{ConfirmedAt, Resumed, Timestamp, VerdictFrom};
 
 const FILE: &str = "verdicts";
+const DRAFT: &str = "verdicts.new";
 /// How the file begins; its last two bytes are the version, little-endian.
 const MAGIC: &[u8; 14] = b"vitald-verdict";
 const VERSION: u16 = 2;
@@ -374,27 +374,24 @@ impl VerdictFile {
     pub fn load(&self) -> Result<Option<SavedVerdicts>, StoreError> {
         let bytes = match self.read() {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &self.path, error)),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
         };
         let verdicts = bytes.and_then(|bytes| SavedVerdicts::decode(&bytes));
         verdicts.map(Some).map_err(|why| StoreError::Verdicts { path: self.path.clone(), why })
     }
 
-    /// Its bytes; or why what has its path is no file of verdicts. Waits for no FIFO, and
-    /// takes no more than [`LARGEST_FILE`] of a file that grows.
-    fn read(&self) -> io::Result<Result<Vec<u8>, String>> {
-        let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Ok(Err("it is not a regular file".to_owned()));
-        }
+    /// Its bytes; or why what has its path is no file of verdicts. Takes no more than
+    /// [`LARGEST_FILE`] of a file that grows.
+    fn read(&self) -> Result<Result<Vec<u8>, String>, StoreError> {
+        let failed = |error| StoreError::io("read", &self.path, error);
+        let file = self.directory.open_file(FILE, OFlags::RDONLY)?;
+        let length = file.metadata().map_err(failed)?.len();
         let mut bytes = Vec::new();
-        if metadata.len() <= LARGEST_FILE {
-            file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+        if length <= LARGEST_FILE {
+            file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
         }
-        if metadata.len().max(bytes.len() as u64) > LARGEST_FILE {
+        if length.max(bytes.len() as u64) > LARGEST_FILE {
             return Ok(Err(format!("it is larger than {} MiB", LARGEST_FILE >> 20)));
         }
         Ok(Ok(bytes))
@@ -405,20 +402,20 @@ impl VerdictFile {
     /// # Errors
     /// The system refused; what was saved before is still there.
     pub fn save(&self, verdicts: &SavedVerdicts) -> Result<(), StoreError> {
-        let draft = self.path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let write = |mut file: File| -> io::Result<()> {
+            // Only now: it is known to be no other file.
+            file.set_len(0)?;
             file.write_all(&verdicts.encode())?;
             // Before the rename, or a loss of power may leave an empty file.
             file.sync_all()?;
-            fs::rename(&draft, &self.path)?;
+            self.directory.rename(DRAFT, FILE)?;
             self.directory.sync()
         };
-        write().map_err(|error| {
-            // What is there of it only takes up the space that is missing.
-            let _ = fs::remove_file(&draft);
-            StoreError::io("write", &self.path, error)
+        let draft = self.directory.open_file(DRAFT, OFlags::WRONLY | OFlags::CREATE);
+        let failed = |error| StoreError::io("write", &self.path, error);
+        draft.and_then(|file| write(file).map_err(failed)).inspect_err(|_| {
+            // What is there of it only takes up the space that is missing, or the place.
+            let _ = self.directory.remove(DRAFT);
         })
     }
 }

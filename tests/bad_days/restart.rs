@@ -120,20 +120,34 @@ pub(crate) fn check_verdicts_move(site: &Site, daemon: &Daemon) {
     assert_eq!(daemon.get("/livez").status, 200);
 }
 
+/// A file system of its own, which can be made read-only while a daemon runs: files that are
+/// open for writing would prevent that, so the daemon's lock is on another one.
+const SETUP: &str = "\
+mkdir -p /tmp/vitald-state
+mount -t tmpfs -o mode=0700 none /tmp/vitald-state
+touch /tmp/vitald-state/held
+mkdir /tmp/vitald-state/disk
+mount -t tmpfs -o size=1m,mode=0700 none /tmp/vitald-state/disk
+touch /tmp/vitald-state/disk/lock
+mount --bind /tmp/vitald-state/held /tmp/vitald-state/disk/lock";
+
+const DISK: &str = "/tmp/vitald-state/disk";
+
 #[test]
 fn a_state_directory_that_becomes_read_only_stops_nothing() {
     if can_unshare() {
-        let setup = "mkdir -p /tmp/vitald-state && mount -t tmpfs -o size=1m none /tmp/vitald-state";
         let name = "restart::a_state_directory_that_becomes_read_only_stops_nothing";
-        inside(&["unshare", "-rm"], setup, name, || {
-            let site = Site::new(Path::new("/tmp/vitald-state"));
+        inside(&["unshare", "-rm"], SETUP, name, || {
+            let site = Site::new(Path::new(DISK));
             let daemon = Daemon::start(&site.config);
             site.wait_for_verdicts(&daemon);
-            make_read_only();
-            wait_for_log(&daemon, "cannot write");
+            // Refused while a save has its file open.
+            wait::until("the disk to be read-only", || remount("remount,ro").then_some(()));
+            fs::write(Path::new(DISK).join("more"), "").expect_err("the disk is read-only");
+            wait_for_log(&daemon, "Read-only file system");
             check_verdicts_move(&site, &daemon);
             assert_eq!(daemon.reload().status, 200);
-            make_writable();
+            assert!(remount("remount,rw"));
             stop(daemon);
             let daemon = Daemon::start(&site.config);
             wait_for_log(&daemon, "going on with saved verdicts");
@@ -146,28 +160,17 @@ fn wait_for_log(daemon: &Daemon, text: &str) {
     wait::until(text, || daemon.log().contains(text).then_some(()));
 }
 
-/// Lays a read-only view of the directory over it: a mount on which a file is open
-/// for writing cannot be made read-only itself.
-fn make_read_only() {
-    mount(&["--bind", "/tmp/vitald-state", "/tmp/vitald-state"]);
-    mount(&["-o", "remount,bind,ro", "/tmp/vitald-state"]);
-}
-
-fn make_writable() {
-    let umount = std::process::Command::new("umount").arg("/tmp/vitald-state").output();
-    let umount = umount.expect("umount can be run");
-    assert!(umount.status.success(), "{umount:?}");
-}
-
-fn mount(arguments: &[&str]) {
-    let mount = std::process::Command::new("mount").args(arguments).output().expect("mount can be run");
-    assert!(mount.status.success(), "{mount:?}");
+/// Mounts the file system itself anew, which also those see who have its directory open.
+fn remount(options: &str) -> bool {
+    let mount = std::process::Command::new("mount").args(["-o", options, DISK]).output();
+    mount.expect("mount can be run").status.success()
 }
 
 #[test]
 fn a_full_disk_stops_nothing() {
     if can_unshare() {
-        let setup = "mkdir -p /tmp/vitald-state && mount -t tmpfs -o size=64k none /tmp/vitald-state";
+        let setup =
+            "mkdir -p /tmp/vitald-state && mount -t tmpfs -o size=64k,mode=0700 none /tmp/vitald-state";
         inside(&["unshare", "-rm"], setup, "restart::a_full_disk_stops_nothing", || {
             let state = Path::new("/tmp/vitald-state");
             let site = Site::new(state);

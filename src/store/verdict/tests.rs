@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::fs;
+
 use super::*;
 use crate::channel::fixture::{channel, member};
 use crate::channel::{HttpCheck, HttpMethod, Member, Protocol};
@@ -272,7 +274,7 @@ fn a_file_holds_what_was_saved_last() {
     let draft = file.path().with_extension("new");
     fs::create_dir(&draft).unwrap();
     let error = file.save(&verdicts(2)).expect_err("there is a directory").to_string();
-    assert!(error.contains("verdicts") && error.contains("os error"), "{error}");
+    assert!(error.contains("verdicts.new is not used: it is not a regular file"), "{error}");
     assert_eq!(file.load().unwrap(), Some(verdicts(1)));
     fs::remove_dir(&draft).unwrap();
     file.save(&verdicts(3)).unwrap();
@@ -291,7 +293,7 @@ fn a_damaged_file_is_reported_and_left_alone() {
 #[test]
 fn only_a_regular_file_within_the_bound_is_read() {
     let (_place, file) = file();
-    let sparse = fs::File::create(file.path()).unwrap();
+    let sparse = File::create(file.path()).unwrap();
     sparse.set_len(LARGEST_FILE + 1).unwrap();
     let error = file.load().expect_err("too large").to_string();
     assert!(error.contains("larger than 128 MiB") && error.contains("members start at unknown"), "{error}");
@@ -309,4 +311,25 @@ fn only_a_regular_file_within_the_bound_is_read() {
     // A save puts a file in its place.
     file.save(&verdicts(1)).unwrap();
     assert_eq!(file.load().unwrap(), Some(verdicts(1)));
+}
+
+#[test]
+fn links_in_the_place_of_the_file_or_its_draft_lead_nowhere() {
+    let (place, file) = file();
+    let other = place.path().join("precious");
+    fs::write(&other, "precious").unwrap();
+    let draft = file.path().with_extension("new");
+    std::os::unix::fs::symlink(&other, &draft).unwrap();
+    std::os::unix::fs::symlink(&other, file.path()).unwrap();
+    for error in [file.load().expect_err("a link"), file.save(&verdicts(1)).expect_err("a link")] {
+        assert!(error.to_string().contains("it is a symbolic link"), "{error}");
+    }
+    // The failed save has removed the link.
+    fs::hard_link(&other, &draft).unwrap();
+    let error = file.save(&verdicts(1)).expect_err("a hard link").to_string();
+    assert!(error.contains("it has another name as well"), "{error}");
+    // So has this one, and the next replaces the other link.
+    file.save(&verdicts(1)).unwrap();
+    assert_eq!(file.load().unwrap(), Some(verdicts(1)));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
 }
