@@ -19,7 +19,18 @@ use vitald::testing::config::{self, Config, Paint};
 const FIXTURES: &str = "tests/fixtures/config";
 
 fn load(name: &str) -> Config {
+    keep_keys_private();
     config::load(&Path::new(FIXTURES).join(name)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Git keeps no mode that says who may read a file, and a key that everybody may read is refused.
+fn keep_keys_private() {
+    for entry in std::fs::read_dir(Path::new(FIXTURES).join("pem")).expect("fixtures") {
+        let path = entry.expect("fixture").path();
+        if path.extension().is_some_and(|extension| extension == "key") {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        }
+    }
 }
 
 /// Every bad fixture: a `.toml` file, or a directory with a `vitald.toml`.
@@ -39,6 +50,7 @@ fn bad_fixtures() -> Vec<(PathBuf, PathBuf)> {
 
 #[test]
 fn bad_configurations_give_exactly_the_documented_text() {
+    keep_keys_private();
     let update = std::env::var_os("UPDATE_FIXTURES").is_some();
     let mut differences = String::new();
     let fixtures = bad_fixtures();
@@ -143,17 +155,63 @@ fn the_management_api_and_its_listener() {
 fn a_secret_key_comes_from_a_file_that_others_cannot_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let secret = directory.path().join("ak.secret");
-    std::fs::write(&secret, "hidden-value\n").expect("the secret is written");
+    std::fs::write(&secret, "hidden-value-0123\n").expect("the secret is written");
     let text = "[[api.access_keys]]\nid = \"AK1\"\nsecret_file = \"ak.secret\"\nrole = \"viewer\"\n";
     let parse = || config::parse("api.toml", text, directory.path());
 
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     let keys = parse().expect("a good file").api.expect("an API").access_keys;
-    assert_eq!(keys[0].secret_key.expose(), b"hidden-value");
+    assert_eq!(keys[0].secret_key.expose(), b"hidden-value-0123");
 
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o604)).expect("chmod");
     let refusal = parse().expect_err("everybody may read it").to_string();
     assert!(refusal.contains("chmod o-r") && !refusal.contains("hidden-value"), "{refusal}");
+}
+
+#[test]
+fn a_secret_key_has_sixteen_characters_or_more() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = directory.path().join("ak.secret");
+    let text = "[[api.access_keys]]\nid = \"AK1\"\nsecret_file = \"ak.secret\"\nrole = \"viewer\"\n";
+    std::fs::write(&secret, "").expect("the file is made");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    for (key, length) in [("hidden-value-15", Some(15)), ("äöüäöüäöü", Some(9)), ("hidden-value--16", None)]
+    {
+        std::fs::write(&secret, format!("{key}\n")).expect("the secret is written");
+        let read = config::parse("api.toml", text, directory.path());
+        let Some(length) = length else {
+            read.expect("long enough");
+            continue;
+        };
+        let refusal = read.expect_err("too short").to_string();
+        let message =
+            format!("`secret_file`: the secret key in \"ak.secret\" has {length} characters; at least 16");
+        assert!(refusal.contains(&message) && refusal.contains("api.toml:3:15"), "{refusal}");
+        assert!(refusal.contains("head -c 32 /dev/urandom") && !refusal.contains(key), "{refusal}");
+    }
+}
+
+#[test]
+fn a_private_key_that_everybody_may_read_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in ["client.pem", "client.key"] {
+        std::fs::copy(Path::new(FIXTURES).join("pem").join(name), directory.path().join(name))
+            .expect("a copy");
+    }
+    let key = directory.path().join("client.key");
+    let server = "[server]\ntls = { certificate = \"client.pem\", key = \"client.key\" }\n";
+    let client =
+        "[tls]\nbackend_client_certificate = { certificate = \"client.pem\", key = \"client.key\" }\n";
+    for (text, column) in [(server, 43), (client, 66)] {
+        let parse = || config::parse("tls.toml", text, directory.path());
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("chmod");
+        parse().expect("a key for its owner and group");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        let refusal = parse().expect_err("everybody may read it").to_string();
+        let message = format!("`key`: everybody may read {}", key.display());
+        assert!(refusal.contains(&message) && refusal.contains("run `chmod o-r` on it"), "{refusal}");
+        assert!(refusal.contains(&format!("tls.toml:2:{column}")), "{refusal}");
+    }
 }
 
 #[test]

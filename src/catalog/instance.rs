@@ -171,6 +171,7 @@ impl BackendCertificate {
             bad(&match error {
                 ClientIdentityError::Certificate(why) => format!("`content`: {why}"),
                 ClientIdentityError::Key(why) => format!("`key`: {why}"),
+                ClientIdentityError::Exposed(file) => format!("`key`: {}", file.problem),
                 ClientIdentityError::Mismatch => "`key` is not the key of `content`".to_owned(),
             })
         })?;

@@ -478,9 +478,31 @@ fn access_key_of(
     });
     let secret_key = section
         .required("secret_file", "name the file that holds the secret key", log)
-        .and_then(|field| secret_of(field.text(log)?, &field, places, log));
+        .and_then(|field| secret_key_of(&field, places, log));
     let role = role_of(&section, log);
     Some(AccessKey { id: id?, secret_key: secret_key?, role: role? })
+}
+
+/// Shorter secret keys can be found by whoever has seen one signature.
+const SHORTEST_SECRET_KEY: usize = 16;
+
+fn secret_key_of(field: &FieldReader<'_>, places: &SecretPlaces, log: &mut ViolationLog) -> Option<Secret> {
+    let file = field.text(log)?;
+    let secret = secret_of(file, field, places, log)?;
+    let bytes = secret.expose();
+    let length = std::str::from_utf8(bytes).map_or(bytes.len(), |text| text.chars().count());
+    if length >= SHORTEST_SECRET_KEY {
+        return Some(secret);
+    }
+    let plural = if length == 1 { "" } else { "s" };
+    let message = format!(
+        "`{}`: the secret key in {} has {length} character{plural}; at least {SHORTEST_SECRET_KEY} are needed",
+        field.key(),
+        quoted(file)
+    );
+    let remedy = "make one with `head -c 32 /dev/urandom | base64`, and give it to the clients";
+    field.report(Rule::WrongLength, message, remedy, log);
+    None
 }
 
 fn role_of(section: &TableReader<'_>, log: &mut ViolationLog) -> Option<AccountRole> {

@@ -9,20 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::certificates::{check_trust_anchors, client_identity_of};
-use super::files::{LoadProgress, read_regular_file};
-use super::secret::SecretPlaces;
+use super::files::{LoadProgress, read_with_mode};
+use super::secret::{SecretFileError, SecretPlaces};
 use crate::channel::reader::{ClientIdentityError, FileProblem, ReadContext};
 use crate::channel::{ClientIdentity, Host, PemFile, ProbeSettings, SecretFile};
 
 /// No certificate or key comes near this; a wrong path may (a device, a log).
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
-type Pem = Arc<[u8]>;
+/// The bytes of a PEM file, and the mode of that file.
+type Pem = (Arc<[u8]>, u32);
 
 /// What is the same for every file of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct LoadContext {
-    /// Each PEM file by its path: its bytes, or why there are none.
+    /// Each PEM file by its path; or why it cannot be read.
     pem_files: RefCell<HashMap<PathBuf, Result<Pem, String>>>,
     pub(super) ecs: HashMap<String, Host>,
     pub(super) daemon_identity: Option<ClientIdentity>,
@@ -39,36 +40,47 @@ pub(super) struct Disk<'s> {
 }
 
 impl Disk<'_> {
-    fn pem_file(&self, path: &str) -> Result<PemFile, String> {
+    /// A PEM file and its mode.
+    fn pem_file(&self, path: &str) -> Result<(PemFile, u32), String> {
         let path = self.base.join(path);
         let mut files = self.context.pem_files.borrow_mut();
         let read = files.entry(path.clone()).or_insert_with_key(|path| {
             self.context.progress.begin(path);
-            read_regular_file(path, LARGEST_PEM).map(Arc::from)
+            read_with_mode(path, LARGEST_PEM).map(|(bytes, mode)| (Arc::from(bytes), mode))
         });
-        let pem = Arc::clone(read.as_ref().map_err(Clone::clone)?);
-        Ok(PemFile { path, pem })
+        let (pem, mode) = read.as_ref().map_err(Clone::clone)?;
+        Ok((PemFile { path, pem: Arc::clone(pem) }, *mode))
     }
+
+    fn secret_places(&self) -> SecretPlaces {
+        SecretPlaces::of_environment(self.base, self.context.progress.clone())
+    }
+}
+
+fn problem_of(error: &SecretFileError) -> FileProblem {
+    FileProblem { problem: error.to_string(), remedy: error.remedy() }
 }
 
 impl ReadContext for Disk<'_> {
     fn trust_anchors(&self, path: &str) -> Result<PemFile, String> {
-        let file = self.pem_file(path)?;
+        let (file, _) = self.pem_file(path)?;
         check_trust_anchors(&file)?;
         Ok(file)
     }
 
     fn client_identity(&self, certificate: &str, key: &str) -> Result<ClientIdentity, ClientIdentityError> {
-        let certificate = self.pem_file(certificate).map_err(ClientIdentityError::Certificate);
-        let key = self.pem_file(key).map_err(ClientIdentityError::Key);
-        client_identity_of(certificate?, key?)
+        let (certificate, _) = self.pem_file(certificate).map_err(ClientIdentityError::Certificate)?;
+        let (key, mode) = self.pem_file(key).map_err(ClientIdentityError::Key)?;
+        let path = key.path.clone();
+        let identity = client_identity_of(certificate, key)?;
+        // It is a private key, not something else by mistake: kept like every other secret.
+        let judged = self.secret_places().judge_mode(&path, mode);
+        judged.map_err(|error| ClientIdentityError::Exposed(problem_of(&error)))?;
+        Ok(identity)
     }
 
     fn secret_file(&self, path: &str) -> Result<SecretFile, FileProblem> {
-        let places = SecretPlaces::of_environment(self.base, self.context.progress.clone());
-        let secret = places.read(Path::new(path));
-        let secret =
-            secret.map_err(|error| FileProblem { problem: error.to_string(), remedy: error.remedy() })?;
+        let secret = self.secret_places().read(Path::new(path)).map_err(|error| problem_of(&error))?;
         let path = self.base.join(path);
         match std::str::from_utf8(secret.expose()) {
             Ok(text) => Ok(SecretFile { text: text.to_owned(), path }),

@@ -5,7 +5,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +35,11 @@ impl LoadProgress {
 /// # Errors
 /// One line for people: the file cannot be read, is not a regular one, or is too large.
 pub fn read_regular_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+    read_with_mode(path, largest).map(|(bytes, _)| bytes)
+}
+
+/// [`read_regular_file`], and the mode of the very file that was read.
+pub(super) fn read_with_mode(path: &Path, largest: u64) -> Result<(Vec<u8>, u32), String> {
     let plain = |error: io::Error| plain_error(&error);
     judge_regular(&std::fs::metadata(path).map_err(plain)?, largest)?;
     // Something else may have the path by now.
@@ -47,7 +52,7 @@ pub fn read_regular_file(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > largest {
         return Err(too_large(largest));
     }
-    Ok(bytes)
+    Ok((bytes, metadata.mode()))
 }
 
 fn judge_regular(metadata: &Metadata, largest: u64) -> Result<(), String> {

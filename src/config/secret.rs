@@ -2,7 +2,8 @@
 //!
 //! A [`Secret`] is wiped when it is dropped and has no text form, so it cannot
 //! reach a log, an error or a debug print. Secrets come from files or systemd
-//! credentials, never from arguments: those are in every process list.
+//! credentials, never from arguments: those are in every process list. Whether a file may
+//! hold a secret is decided here for private keys too, which `disk` reads.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -118,56 +119,58 @@ impl SecretPlaces {
             let path = credentials.join(file);
             self.progress.begin(&path);
             if path.exists() {
-                return read_file(path, Protection::Directory);
+                return self.read_file(path);
             }
         }
         let path = self.base.join(file);
         self.progress.begin(&path);
-        read_file(path, Protection::Mode)
+        self.read_file(path)
+    }
+
+    /// Whether a file with this mode may hold a secret: not everybody may read it, or it is
+    /// one of systemd's credentials, whose directory protects it.
+    ///
+    /// # Errors
+    /// [`SecretFileError::ReadableByEverybody`].
+    pub fn judge_mode(&self, path: &Path, mode: u32) -> Result<(), SecretFileError> {
+        let is_credential =
+            self.credentials.as_ref().is_some_and(|credentials| path.starts_with(credentials));
+        match is_credential || mode & EVERYBODY_READS == 0 {
+            true => Ok(()),
+            false => Err(SecretFileError::ReadableByEverybody(path.to_owned())),
+        }
+    }
+
+    fn read_file(&self, path: PathBuf) -> Result<Secret, SecretFileError> {
+        let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
+        if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+            return Err(SecretFileError::NoFile(path));
+        }
+        // Something else may have the path by now.
+        let file = open_without_waiting(&path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(SecretFileError::NoFile(path));
+        }
+        self.judge_mode(&path, metadata.mode())?;
+        // Room for all of it, so that no copy stays behind where the buffer grew.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_SECRET + 2));
+        file.take(LARGEST_SECRET as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() > LARGEST_SECRET {
+            return Err(SecretFileError::TooLarge(path));
+        }
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+        if secret.is_empty() {
+            return Err(SecretFileError::Empty(path));
+        }
+        Ok(Secret::new(secret.to_vec()))
     }
 }
 
 fn is_bare_name(path: &Path) -> bool {
     let mut components = path.components();
     matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
-}
-
-/// What keeps others from reading a secret file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protection {
-    /// Its own permission bits, which are checked.
-    Mode,
-    /// The directory it is in, which systemd made.
-    Directory,
-}
-
-fn read_file(path: PathBuf, protection: Protection) -> Result<Secret, SecretFileError> {
-    let unreadable = |source| SecretFileError::Unreadable(path.clone(), source);
-    if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
-        return Err(SecretFileError::NoFile(path));
-    }
-    // Something else may have the path by now.
-    let file = open_without_waiting(&path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(SecretFileError::NoFile(path));
-    }
-    let mode = metadata.mode();
-    if protection == Protection::Mode && mode & EVERYBODY_READS != 0 {
-        return Err(SecretFileError::ReadableByEverybody(path));
-    }
-    // Room for all of it, so that no copy stays behind where the buffer grew.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST_SECRET + 2));
-    file.take(LARGEST_SECRET as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > LARGEST_SECRET {
-        return Err(SecretFileError::TooLarge(path));
-    }
-    let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
-    if secret.is_empty() {
-        return Err(SecretFileError::Empty(path));
-    }
-    Ok(Secret::new(secret.to_vec()))
 }
 
 #[cfg(test)]
@@ -192,6 +195,7 @@ mod tests {
         place(credentials.path(), "token", b"from systemd", 0o444);
         fs::create_dir(base.path().join("sub")).expect("mkdir");
         place(&base.path().join("sub"), "token", b"in sub", 0o600);
+        let whole_path = credentials.path().join("token").display().to_string();
         let places = SecretPlaces {
             base: base.path().to_owned(),
             credentials: Some(credentials.path().to_owned()),
@@ -203,6 +207,7 @@ mod tests {
         assert_eq!(read("inner"), b" a\nb \n");
         assert_eq!(read("token"), b"from systemd");
         assert_eq!(read("sub/token"), b"in sub");
+        assert_eq!(read(&whole_path), b"from systemd");
     }
 
     #[test]

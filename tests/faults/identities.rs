@@ -1,6 +1,7 @@
 //! Certificates good and bad, and the TLS servers that show them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,7 +143,9 @@ impl Identity {
     /// Writes `NAME.pem` and `NAME.key`.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         fs::write(folder.join(format!("{name}.pem")), &self.certificate_pem).expect("a folder to write to");
-        fs::write(folder.join(format!("{name}.key")), &self.key_pem).expect("a folder to write to");
+        let key = folder.join(format!("{name}.key"));
+        fs::write(&key, &self.key_pem).expect("a folder to write to");
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("an own file");
     }
 
     fn certified(&self) -> CertifiedKey {

@@ -86,6 +86,8 @@ pub enum ClientIdentityError {
     Certificate(String),
     /// The key file.
     Key(String),
+    /// The key file, which others may read.
+    Exposed(FileProblem),
     /// Both are good, but the key is not the certificate's.
     Mismatch,
 }

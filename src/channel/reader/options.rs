@@ -276,6 +276,9 @@ pub fn client_identity_of(
             report_file(&certificate, certificate_path, &problem, log);
         }
         Err(ClientIdentityError::Key(problem)) => report_file(&key, key_path, &problem, log),
+        Err(ClientIdentityError::Exposed(FileProblem { problem, remedy })) => {
+            key.report(Rule::BadFile, format!("`{}`: {problem}", key.key()), remedy, log);
+        }
         Err(ClientIdentityError::Mismatch) => {
             let message = format!("{} is not the key of {}", quoted(key_path), quoted(certificate_path));
             let remedy = "give the key that the certificate was made for";

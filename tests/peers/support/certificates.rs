@@ -1,6 +1,7 @@
 //! Certificates made on the spot: an authority and what it has signed.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -49,6 +50,7 @@ impl Authority {
         };
         fs::write(&identity.certificate, signed.pem()).expect("the folder can be written");
         fs::write(&identity.key, key.serialize_pem()).expect("the folder can be written");
+        fs::set_permissions(&identity.key, Permissions::from_mode(0o600)).expect("an own file");
         identity
     }
 }
