@@ -4,6 +4,7 @@
 //! Made by the readers of this room and of `config`; rendered with file, line and
 //! caret by `config`, and as `error_code` / `error_msg` by the management API.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -170,6 +171,32 @@ pub fn quoted(text: &str) -> String {
     }
     quote.push('"');
     quote
+}
+
+/// Whether a character steers a terminal, or the order in which others are shown.
+pub fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with `\u001b` in the place of such a character, as strings of JSON and TOML have
+/// it, so that they stay what they are. Line ends stay, tabs and carriage returns become
+/// spaces.
+pub fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_left = |character: char| character == '\n' || !is_control(character);
+    if text.chars().all(is_left) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\t' | '\r' => safe.push(' '),
+            character if is_left(character) => safe.push(character),
+            character => safe.push_str(&format!("\\u{:04x}", u32::from(character))),
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// Where a URL, or what was meant as one, has a user name and password: before its last

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::console::{Console, Tone, exact, json_text, plural};
+use super::console::{Console, TerminalText, Tone, exact, json_text, plural};
 use super::exit::{CliError, Exit};
 use super::locate::ConfigArgument;
 use super::overrides::OverrideDocument;
@@ -74,10 +74,11 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
     let file = path.display().to_string();
     let overrides = kept_overrides(&config)?;
     let text = match arguments.json {
-        true => json_text(&document(&file, &config, &overrides)),
+        true => json_text(&document(&file, &config, &overrides)).into(),
         false => {
-            let lines = overrides.iter().map(|document| document.line() + "\n");
-            render(&file, &config, console) + &lines.collect::<String>()
+            let lines = overrides.iter().map(|document| document.line() + "
+");
+            render(&file, &config, console).and(lines.collect::<String>())
         }
     };
     console.print(text)?;
@@ -174,7 +175,7 @@ fn probe_rate(config: &Config) -> f64 {
     rates.sum::<f64>() + 0.0
 }
 
-fn render(file: &str, config: &Config, console: &Console) -> String {
+fn render(file: &str, config: &Config, console: &Console) -> TerminalText {
     let mut columns = Columns::new(
         console.colour(),
         &[
@@ -211,7 +212,10 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
         plural(members, "member"),
         probe_rate(config),
     );
-    let table = if config.channels.is_empty() { String::new() } else { format!("{}\n", columns.render()) };
+    let table = match config.channels.is_empty() {
+        true => TerminalText::default(),
+        false => columns.render().and("\n"),
+    };
     let defaults = config.probe_defaults.described();
     let defaults = match defaults.is_empty() {
         true => String::new(),
@@ -222,7 +226,7 @@ fn render(file: &str, config: &Config, console: &Console) -> String {
     };
     let balance: String = config.channels.iter().filter_map(|file| balance_line(&file.channel)).collect();
     let notes: String = config.notes.iter().map(|note| format!("note: {note}\n")).collect();
-    format!("{table}{}\n{defaults}{balance}{notes}", console.paint(Tone::Good, verdict))
+    table.and(console.paint(Tone::Good, verdict)).and(format!("\n{defaults}{balance}{notes}"))
 }
 
 /// `balance of web: slow_start = 30s`.

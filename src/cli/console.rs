@@ -1,15 +1,23 @@
 //! Stdout, stderr, colour, and numbers as people read them.
 //!
+//! Whatever a command prints may hold what a remote end, a file or a file's name says, and
+//! that must not steer the terminal or the eye. So everything is printed as a
+//! [`TerminalText`], in which no control character is left but line ends and the colours
+//! of this program.
+//!
 //! Stdout carries data, stderr messages. A reader that closes the pipe early
 //! (`vitald status | head -1`) is normal: what follows is dropped, and the exit
 //! code still says what the command found.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::ColorChoice;
 use clap::builder::styling::{AnsiColor, Style};
+
+use crate::channel::violation::{is_control, without_controls};
 
 /// Whether a stream gets colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +89,7 @@ impl Console {
     }
 
     /// Text for stdout in the colour of its meaning.
-    pub(super) fn paint(&self, tone: Tone, text: impl Display) -> String {
+    pub(super) fn paint(&self, tone: Tone, text: impl Into<TerminalText>) -> TerminalText {
         paint(self.stdout_colour, tone, text)
     }
 
@@ -90,17 +98,26 @@ impl Console {
         io::stdout().is_terminal()
     }
 
-    /// Writes data to stdout, as it is.
+    /// Writes data to stdout.
     ///
     /// # Errors
     /// Stdout cannot be written (a full disk). A closed pipe is no error; see
     /// [`Console::is_closed`].
-    pub(super) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), StdoutError> {
+    pub(super) fn print(&mut self, text: impl Into<TerminalText>) -> Result<(), StdoutError> {
+        self.print_own(text.into().0.as_bytes())
+    }
+
+    /// Writes bytes to stdout as they are. Only for what nothing but this program has a part
+    /// in, such as its manual pages.
+    ///
+    /// # Errors
+    /// As [`Console::print`].
+    pub(super) fn print_own(&mut self, bytes: &[u8]) -> Result<(), StdoutError> {
         if self.is_closed {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.is_closed = true;
@@ -116,26 +133,80 @@ impl Console {
     }
 
     /// Writes a message to stderr. A failure is ignored: no other stream could report it.
-    pub(super) fn message(&self, text: impl Display) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+    pub(super) fn message(&self, text: impl Into<TerminalText>) {
+        let _ = writeln!(io::stderr().lock(), "{}", text.into());
     }
 }
 
+/// Text without control characters, but for line ends and the colours of this program; and
+/// without those that change the direction of writing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TerminalText(String);
+
+impl TerminalText {
+    /// The text of a renderer that puts colours around what is passed to it, and passes on
+    /// no escape character of that.
+    pub(super) fn of_renderer(text: &str) -> Self {
+        let parts: Vec<Cow<'_, str>> = text.split(ESCAPE).map(without_controls).collect();
+        Self(parts.join("\x1b"))
+    }
+
+    /// Empties the screen, for a picture in the place of the one before.
+    pub(super) fn cleared_screen() -> Self {
+        Self("\x1b[H\x1b[2J".to_owned())
+    }
+
+    /// The same with more behind it.
+    pub(super) fn and(mut self, text: impl Into<Self>) -> Self {
+        self.push(text);
+        self
+    }
+
+    /// Adds text.
+    pub(super) fn push(&mut self, text: impl Into<Self>) {
+        self.0.push_str(&text.into().0);
+    }
+}
+
+impl Display for TerminalText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for TerminalText {
+    fn from(text: &str) -> Self {
+        Self(without_controls(text).into_owned())
+    }
+}
+
+impl From<String> for TerminalText {
+    fn from(text: String) -> Self {
+        match without_controls(&text) {
+            Cow::Owned(safe) => Self(safe),
+            Cow::Borrowed(_) => Self(text),
+        }
+    }
+}
+
+const ESCAPE: char = '\x1b';
+
 /// Text in the colour of its meaning, for a stream that has colour or not.
-pub(super) fn paint(colour: Colour, tone: Tone, text: impl Display) -> String {
+pub(super) fn paint(colour: Colour, tone: Tone, text: impl Into<TerminalText>) -> TerminalText {
+    let text = text.into();
     match colour {
         Colour::On => {
             let style = tone.style();
-            format!("{style}{text}{style:#}")
+            TerminalText(format!("{style}{text}{style:#}"))
         }
-        Colour::Off => text.to_string(),
+        Colour::Off => text,
     }
 }
 
-/// Text from a remote peer, made safe for a terminal: control characters become
+/// A text from a remote peer as one short field: control characters and line ends become
 /// spaces, and what is longer than `limit` characters is cut.
 pub(super) fn printable(text: &str, limit: usize) -> String {
-    let mut safe: String = text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut safe: String = text.chars().take(limit).map(|c| if is_control(c) { ' ' } else { c }).collect();
     if text.chars().nth(limit).is_some() {
         safe.push_str("...");
     }
@@ -184,14 +255,14 @@ mod tests {
     #[test]
     fn remote_text_cannot_steer_the_terminal() {
         assert_eq!(printable("200 OK", 20), "200 OK");
-        assert_eq!(printable("a\x1b[31mb\r\nc\u{9b}d", 20), "a [31mb  c d");
+        assert_eq!(printable("a\x1b[31mb\r\nc\u{9b}d\u{202e}", 20), "a [31mb  c d ");
         assert_eq!(printable("0123456789", 10), "0123456789");
         assert_eq!(printable("0123456789a", 10), "0123456789...");
     }
 
     #[test]
     fn plain_text_has_no_escapes() {
-        assert_eq!(paint(Colour::Off, Tone::Bad, "x"), "x");
-        assert_eq!(paint(Colour::On, Tone::Good, "x"), "\x1b[32mx\x1b[0m");
+        assert_eq!(paint(Colour::Off, Tone::Bad, "x\x1b[0m").to_string(), "x\\u001b[0m");
+        assert_eq!(paint(Colour::On, Tone::Good, "x\u{9b}").to_string(), "\x1b[32mx\\u009b\x1b[0m");
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::process::geteuid;
 
 use super::client::ClientError;
-use super::console::{Colour, Console, StdoutError, Tone, paint};
+use super::console::{Colour, Console, StdoutError, TerminalText, Tone, paint};
 use crate::config::{Diagnostics, Paint};
 use crate::daemon::{DaemonError, Ending};
 use crate::store::StoreError;
@@ -68,7 +68,7 @@ pub(super) enum CliError {
     Usage(String),
     /// The configuration has errors; they are already rendered, with their carets.
     #[error("{rendered}")]
-    Config { rendered: String },
+    Config { rendered: TerminalText },
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -97,15 +97,19 @@ impl CliError {
             Colour::On => Paint::Ansi,
             Colour::Off => Paint::Plain,
         };
-        Self::Config { rendered: diagnostics.render(paint) }
+        Self::Config { rendered: TerminalText::of_renderer(diagnostics.render(paint).trim_end()) }
     }
 
     /// Channels whose probes cannot be prepared, one problem a line. What is
     /// wrong with them stands in the configuration or in a file it names.
     pub(super) fn channels(problems: &str, console: &Console) -> Self {
         let word = paint(console.stderr_colour(), Tone::Bad, "error:");
-        let lines: Vec<String> = problems.lines().map(|problem| format!("{word} {problem}")).collect();
-        Self::Config { rendered: lines.join("\n") }
+        let mut rendered = TerminalText::default();
+        for (index, problem) in problems.lines().enumerate() {
+            rendered.push(if index == 0 { "" } else { "\n" });
+            rendered.push(word.clone().and(format!(" {problem}")));
+        }
+        Self::Config { rendered }
     }
 
     /// Why the daemon did not start; a bad configuration keeps its carets.
@@ -123,10 +127,10 @@ impl CliError {
     /// every other one gets the word `error`.
     pub(super) fn print(&self, console: &Console) {
         match self {
-            Self::Config { rendered } => console.message(rendered.trim_end()),
+            Self::Config { rendered } => console.message(rendered.clone()),
             error => {
                 let word = paint(console.stderr_colour(), Tone::Bad, "error:");
-                console.message(format_args!("{word} {error}"));
+                console.message(word.and(format!(" {error}")));
             }
         }
     }

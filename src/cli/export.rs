@@ -12,6 +12,7 @@ use super::console::{Console, plural};
 use super::exit::{CliError, Exit, block_on, write_new};
 use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive, Resource};
+use crate::channel::violation::without_controls;
 
 /// Print the channels that the management API made
 ///
@@ -89,12 +90,12 @@ async fn fetch(access: &StoreAccessArguments) -> Result<Archive, CliError> {
 fn export_archive(archive: &Archive, out: Option<&Path>, console: &mut Console) -> Result<(), CliError> {
     let mut text = archive.to_json().map_err(unwritable)?;
     text.push(b'\n');
-    let Some(path) = out else { return Ok(console.print(text)?) };
+    let Some(path) = out else { return Ok(console.print(String::from_utf8_lossy(&text).into_owned())?) };
     // It may hold private keys.
     write_new(path, &text, 0o600)?;
     let (channels, instances) = (archive.channels.len(), archive.instances.len());
     let counts = format!("{}, {}", plural(channels, "channel"), plural(instances, "instance"));
-    console.message(format_args!("{}: {counts}", path.display()));
+    console.message(format!("{}: {counts}", path.display()));
     Ok(())
 }
 
@@ -113,7 +114,7 @@ fn export_channels(
             let path = directory.join(format!("{}.{extension}", channel.configured.name()));
             write_new(&path, document(channel, arguments.format)?.as_bytes(), 0o640)?;
         }
-        console.message(format_args!("{}: {}", directory.display(), plural(channels.len(), "channel")));
+        console.message(format!("{}: {}", directory.display(), plural(channels.len(), "channel")));
         return Ok(());
     }
     let text = match (channels.as_slice(), &arguments.channel, arguments.format) {
@@ -124,7 +125,21 @@ fn export_channels(
         }
         (channels, ..) => tables(channels)?,
     };
-    Ok(console.print(text)?)
+    Ok(console.print(harmless(text, arguments.format)?)?)
+}
+
+/// What is printed of a document: the same without control characters. A TOML string in
+/// single quotes has no other form for them.
+fn harmless(text: String, format: Format) -> Result<String, CliError> {
+    let shown = without_controls(&text);
+    let is_toml = format == Format::Toml && shown != text.as_str();
+    if is_toml && toml::from_str::<toml::Table>(&shown).ok() != toml::from_str(&text).ok() {
+        let problem = "a text has control characters, which cannot be printed as TOML".to_owned();
+        return Err(CliError::Preparation(format!(
+            "{problem}: use --format json, or write files with --out"
+        )));
+    }
+    Ok(shown.into_owned())
 }
 
 /// The channels that were asked for, by name.

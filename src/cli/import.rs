@@ -13,7 +13,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Map, Value};
 
-use super::console::{Console, plural};
+use super::console::{Console, TerminalText, plural};
 use super::exit::{CliError, Exit, block_on};
 use super::store_access::{OfflineStore, StoreAccess, StoreAccessArguments};
 use crate::catalog::{ApiRecord, Archive};
@@ -58,16 +58,21 @@ pub(super) fn execute(arguments: &ImportArguments, console: &mut Console) -> Res
     }
     // All of them are read before the first is sent.
     let mut channels = Vec::new();
-    let mut problems = Vec::new();
+    let mut problems: Option<TerminalText> = None;
     for path in &arguments.files {
         match read(path, console) {
             Ok(read) => channels.extend(read),
-            Err(CliError::Config { rendered }) => problems.push(rendered),
+            Err(CliError::Config { rendered }) => {
+                problems = Some(match problems {
+                    Some(before) => before.and("\n\n").and(rendered),
+                    None => rendered,
+                });
+            }
             Err(error) => return Err(error),
         }
     }
-    if !problems.is_empty() {
-        return Err(CliError::Config { rendered: problems.join("\n") });
+    if let Some(rendered) = problems {
+        return Err(CliError::Config { rendered });
     }
     block_on(send_all(arguments, &channels, console))?
 }
@@ -87,8 +92,9 @@ fn read_archive(files: &[PathBuf]) -> Result<Option<Archive>, CliError> {
                 path.display()
             )));
         }
-        let archive = Archive::parse(&text)
-            .map_err(|error| CliError::Config { rendered: format!("error: {}: {error}", path.display()) })?;
+        let archive = Archive::parse(&text).map_err(|error| CliError::Config {
+            rendered: format!("error: {}: {error}", path.display()).into(),
+        })?;
         return Ok(Some(archive));
     }
     Ok(None)
@@ -191,7 +197,7 @@ async fn send_all(
             console.print(format!("{word} {}\n", channel.name))?;
         } else {
             let (refusal, status) = (answer.error_text(), answer.status);
-            console.message(format_args!("error: {}: {refusal} ({status})", channel.name));
+            console.message(format!("error: {}: {refusal} ({status})", channel.name));
             exit = Exit::Failure;
         }
     }
@@ -227,7 +233,8 @@ fn read(path: &Path, console: &Console) -> Result<Vec<ChannelFile>, CliError> {
                     "error: {}: channel \"{}\": {problem}",
                     path.display(),
                     read.channel.name()
-                ),
+                )
+                .into(),
             })
         })
         .collect()

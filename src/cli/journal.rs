@@ -14,6 +14,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
 
+use crate::channel::violation::without_controls;
+
 /// Where the journal listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -88,9 +90,11 @@ struct JournalEntry(Vec<u8>);
 
 impl JournalEntry {
     /// A field in its safe form: the name, a line feed, the value's length in
-    /// little-endian order, the value. It may hold line feeds.
+    /// little-endian order, the value. It may hold line feeds, and no other control
+    /// characters.
     fn put(&mut self, name: &str, value: &str) {
-        let value = value.get(..value.floor_char_boundary(VALUE_AT_MOST)).unwrap_or(value);
+        let value = without_controls(value);
+        let value = value.get(..value.floor_char_boundary(VALUE_AT_MOST)).unwrap_or(&value);
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');
         self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
@@ -164,7 +168,7 @@ mod tests {
         let kept = Kept::default();
         let long = "ä".repeat(VALUE_AT_MOST);
         tracing::subscriber::with_default(Registry::default().with(kept.clone()), || {
-            tracing::warn!(channel = "web", member.port = 80, detail = %"two\nlines", long, "gone: {}", 3);
+            tracing::warn!(channel = "web", member.port = 80, detail = %"two\nlines\u{202e}", long, "gone: {}", 3);
         });
         let entries = kept.0.lock().unwrap();
         let fields = fields(&entries[0]);
@@ -178,7 +182,7 @@ mod tests {
         assert_eq!(value("MESSAGE"), "gone: 3");
         assert_eq!(value("VITALD_CHANNEL"), "web");
         assert_eq!(value("VITALD_MEMBER_PORT"), "80");
-        assert_eq!(value("VITALD_DETAIL"), "two\nlines");
+        assert_eq!(value("VITALD_DETAIL"), "two\nlines\\u202e");
         assert_eq!(value("VITALD_LONG").len(), VALUE_AT_MOST);
         assert!(value("CODE_FILE").ends_with("journal.rs"));
     }

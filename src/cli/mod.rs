@@ -51,6 +51,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::console::Console;
 use self::exit::{CliError, Exit};
+use crate::channel::violation::is_control;
 
 /// `0.1.0`, or `0.1.0 (revision)` when the build was told its revision.
 static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("VITALD_REVISION") {
@@ -124,12 +125,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         false => ColorChoice::Auto,
     };
     let mut console = Console::new(colour);
+    let is_harmless = |argument: &OsString| !argument.to_string_lossy().contains(is_control);
+    let are_harmless = arguments.iter().all(is_harmless);
     let matches = Arguments::command().color(colour).try_get_matches_from(arguments);
     let parsed = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // A closed pipe behind `--help` is no failure of ours.
-            let _ = error.print();
+            if are_harmless {
+                // A closed pipe behind `--help` is no failure of ours.
+                let _ = error.print();
+            } else {
+                // Clap repeats arguments as they are: a shell may have put names of files there.
+                console.message(error.render().to_string().trim_end());
+            }
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
             return ExitCode::from(exit.code());
         }

@@ -31,7 +31,7 @@ pub(super) fn print_completions(
     // Into memory first: the generator panics on a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "vitald", &mut script);
-    console.print(&script)?;
+    console.print_own(&script)?;
     Ok(Exit::Success)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn write_pages(
         })?,
     };
     let name = if command.get_name() == "vitald" { "vitald".to_owned() } else { page_name(command) };
-    console.print(render(&name, command)?)?;
+    console.print_own(&render(&name, command)?)?;
     Ok(Exit::Success)
 }
 

@@ -77,7 +77,7 @@ pub(super) fn execute(arguments: &ProbeArguments, console: &mut Console) -> Resu
     let depth = if arguments.explain { Depth::Explained } else { Depth::Reported };
     let results = block_on(round::run(subjects, depth, arguments.at_once))?;
     let text = match (arguments.json, arguments.explain) {
-        (true, _) => json_text(&report::document(&results)),
+        (true, _) => json_text(&report::document(&results)).into(),
         (false, true) => report::explained(&results, console.colour()),
         (false, false) => report::table(&results, console.colour()),
     };

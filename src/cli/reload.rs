@@ -58,7 +58,8 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
             rendered: format!(
                 "{}\n\nThe daemon at {daemon} keeps its old configuration.",
                 answer.error_text()
-            ),
+            )
+            .into(),
         }),
         401 | 403 => Err(CliError::Preparation(format!("{}\n{NOT_OVER_TCP}", daemon.refused(&answer)))),
         _ => Err(daemon.refused(&answer).into()),

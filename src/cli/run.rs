@@ -5,21 +5,26 @@
 //! a reader that is slow or stuck must not delay verdicts or the control loop. The queue
 //! between them is bounded: when it is full, lines are dropped and counted.
 
+use std::fmt::Debug;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
+use clap::builder::styling::Style;
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::{MakeWriter, format};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-use super::console::{Colour, Console};
+use super::console::{Colour, Console, TerminalText};
 use super::exit::{CliError, Exit};
 use super::journal::{Journal, JournalLayer};
 use super::locate::ConfigArgument;
+use crate::channel::violation::without_controls;
 use crate::daemon::{self, ConfigSource, DaemonOptions};
 
 /// Lines that wait for the writer. A line has a few hundred bytes, so a reader
@@ -167,11 +172,60 @@ type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn text(console: &Console, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Boxed {
     let ansi = console.stderr_colour() == Colour::On;
-    fmt::layer().with_writer(writer).with_ansi(ansi).with_target(false).boxed()
+    let writer = LogWriter { writer, colour: console.stderr_colour() };
+    let fields = format::debug_fn(write_field).delimited(" ");
+    fmt::layer().fmt_fields(fields).with_writer(writer).with_ansi(ansi).with_target(false).boxed()
+}
+
+/// Writes a field as tracing would, which leaves escape characters in some.
+fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let value = std::format!("{value:?}");
+    let value = without_controls(&value);
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => write!(writer, "{value}"),
+        (name, true) => {
+            let (italic, faint) = (Style::new().italic(), Style::new().dimmed());
+            write!(writer, "{italic}{name}{italic:#}{faint}={faint:#}{value}")
+        }
+        (name, false) => write!(writer, "{name}={value}"),
+    }
 }
 
 fn json(stderr: NonBlocking) -> Boxed {
-    fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
+    let writer = LogWriter { writer: stderr, colour: Colour::Off };
+    fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(false).boxed()
+}
+
+/// Writes lines without control characters, but for the colours around fields: there
+/// is no escape character in a field.
+struct LogWriter<W> {
+    writer: W,
+    colour: Colour,
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for LogWriter<M> {
+    type Writer = LogWriter<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LogWriter { writer: self.writer.make_writer(), colour: self.colour }
+    }
+}
+
+impl<W: io::Write> io::Write for LogWriter<W> {
+    /// Takes all of it: tracing writes an event at once.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let safe = match self.colour {
+            Colour::On => TerminalText::of_renderer(&text),
+            Colour::Off => TerminalText::from(&*text),
+        };
+        self.writer.write_all(safe.to_string().as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Whether JOURNAL_STREAM (systemd.exec(5)) names the very file that stderr is.
@@ -185,7 +239,60 @@ fn stderr_is_the_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::channel::violation::is_control;
+
+    /// What is written of an event whose every part says the same.
+    fn logged(hostile: &'static str, colour: Colour) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = LogWriter { writer: Kept(Arc::clone(&written)), colour };
+        let fields = format::debug_fn(write_field).delimited(" ");
+        let layer = fmt::layer().fmt_fields(fields).with_writer(writer).with_ansi(colour == Colour::On);
+        let error = io::Error::other(hostile);
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::warn!(text = hostile, shown = %hostile, debugged = ?hostile, error = &error as &dyn Error, "{hostile}");
+        });
+        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn no_field_of_an_event_steers_the_terminal() {
+        let hostile = "a\x1b[35mb\u{9b}35mc\u{202e}d\u{200f}\x07\x7fe\tf\rg";
+        let plain = logged(hostile, Colour::Off);
+        assert!(!plain.trim_end_matches('\n').contains(is_control), "{plain:?}");
+        let coloured = logged(hostile, Colour::On);
+        assert!(!coloured.contains("\x1b[35"), "{coloured:?}");
+        let rest = coloured.replace('\x1b', "");
+        assert!(
+            coloured.contains('\x1b') && !rest.trim_end_matches('\n').contains(is_control),
+            "{coloured:?}"
+        );
+    }
 
     #[test]
     fn levels_speak_of_vitald() {

@@ -12,7 +12,7 @@ use self::assessment::{
     Assessment, ChannelDocument, HealthWord, MemberDocument, ProbeResult, StatusDocument, Verdict, assess,
 };
 use super::client::{ClientError, DaemonResponse, DaemonUrl};
-use super::console::{Colour, Console, Tone, milliseconds, paint, plural, printable, rough};
+use super::console::{Colour, Console, TerminalText, Tone, milliseconds, paint, plural, printable, rough};
 use super::exit::{CliError, Exit, block_on};
 use super::locate::DaemonArguments;
 use super::overrides::OverrideDocument;
@@ -76,19 +76,19 @@ async fn show(
     console: &mut Console,
 ) -> Result<Exit, CliError> {
     let clear = match arguments.watch && console.is_terminal() && !arguments.json {
-        true => "\x1b[H\x1b[2J",
-        false => "",
+        true => TerminalText::cleared_screen(),
+        false => TerminalText::default(),
     };
     loop {
         let exit = match picture(arguments, daemon, console.colour()).await {
             Ok((text, exit)) => {
                 // One write, so that a terminal never shows the cleared screen.
-                console.print(format!("{clear}{text}"))?;
+                console.print(clear.clone().and(text))?;
                 exit
             }
             // The command did its work: how things are is unknown.
             Err(error) => {
-                console.print(clear)?;
+                console.print(clear.clone())?;
                 CliError::from(error).print(console);
                 Exit::Unknown
             }
@@ -97,7 +97,7 @@ async fn show(
             return Ok(exit);
         }
         tokio::time::sleep(*arguments.interval).await;
-        if !arguments.json && clear.is_empty() {
+        if !arguments.json && clear == TerminalText::default() {
             console.print("\n")?;
         }
     }
@@ -108,7 +108,7 @@ async fn picture(
     arguments: &StatusArguments,
     daemon: &DaemonUrl,
     colour: Colour,
-) -> Result<(String, Exit), ClientError> {
+) -> Result<(TerminalText, Exit), ClientError> {
     let path = match &arguments.channel {
         None => "/v1/status".to_owned(),
         Some(name) => format!("/v1/status?channel={}", encode_segment(name)),
@@ -123,7 +123,7 @@ async fn picture(
         Verdict::Unknown => Exit::Unknown,
     };
     let text = match arguments.json {
-        true => format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()),
+        true => format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()).into(),
         false => render(daemon, &status, &assessment, colour),
     };
     Ok((text, exit))
@@ -152,25 +152,30 @@ pub(super) fn encode_segment(name: &str) -> String {
     segment
 }
 
-fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, colour: Colour) -> String {
+fn render(
+    daemon: &DaemonUrl,
+    status: &StatusDocument,
+    assessment: &Assessment,
+    colour: Colour,
+) -> TerminalText {
     let now = Clock::start().now().wall;
-    let mut text = String::new();
+    let mut text = TerminalText::default();
     let tone = match assessment.verdict {
         Verdict::Healthy => Tone::Good,
         Verdict::Degraded | Verdict::Unknown => Tone::Warning,
         Verdict::Critical => Tone::Bad,
     };
-    text.push_str(&paint(colour, tone, assessment.verdict.word()));
-    text.push_str(&format!("  {daemon}"));
+    text.push(paint(colour, tone, assessment.verdict.word()));
+    text.push(format!("  {daemon}"));
     if let Some(version) = &status.version {
-        text.push_str(&format!("  vitald {}", printable(version, 60)));
+        text.push(format!("  vitald {}", printable(version, 60)));
     }
     if let Some(started_at) = &status.started_at {
-        text.push_str(&format!("  up {}", age(started_at, now)));
+        text.push(format!("  up {}", age(started_at, now)));
     }
-    text.push('\n');
+    text.push("\n");
     for finding in &assessment.findings {
-        text.push_str(&format!("  {finding}\n"));
+        text.push(format!("  {finding}\n"));
     }
     if let Some(probes) = status.probes.as_ref().filter(|probes| probes.waiting > 0) {
         let line = format!(
@@ -178,27 +183,31 @@ fn render(daemon: &DaemonUrl, status: &StatusDocument, assessment: &Assessment, 
             plural(probes.waiting, "member"),
             probes.max_in_flight
         );
-        text.push_str(&format!("  {}\n", paint(colour, Tone::Warning, &line)));
+        text.push("  ");
+        text.push(paint(colour, Tone::Warning, line));
+        text.push("\n");
     }
     if let [channel] = status.channels.as_slice()
         && !channel.probe_defaults.is_empty()
     {
         let keys = channel.probe_defaults.join(", ");
-        text.push_str(&format!("  from [defaults.probe]: {}\n", printable(&keys, 1000)));
+        text.push(format!("  from [defaults.probe]: {}\n", printable(&keys, 1000)));
     }
     for line in status.overrides.iter().map(OverrideDocument::line) {
         text.push_str(&format!("  {line}\n"));
     }
     for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
         let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));
-        text.push_str(&format!("  {}\n", paint(colour, Tone::Bad, &line)));
+        text.push("  ");
+        text.push(paint(colour, Tone::Bad, line));
+        text.push("\n");
     }
-    text.push('\n');
-    text.push_str(&table(&status.channels, now, colour));
+    text.push("\n");
+    text.push(table(&status.channels, now, colour));
     text
 }
 
-fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> String {
+fn table(channels: &[ChannelDocument], now: Timestamp, colour: Colour) -> TerminalText {
     let mut columns = Columns::new(
         colour,
         &[

@@ -3,7 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
-use super::console::{Colour, Tone};
+use super::console::{Colour, TerminalText, Tone};
+use crate::channel::violation::without_controls;
 
 /// One cell: what it says and what that means.
 #[derive(Debug, Clone)]
@@ -70,19 +71,19 @@ impl Columns {
     }
 
     /// The text, each line ended, no space at the end of a line.
-    pub(super) fn render(&self) -> String {
+    pub(super) fn render(&self) -> TerminalText {
         let mut text = String::new();
         for line in self.table.lines() {
             text.push_str(line.trim_end());
             text.push('\n');
         }
-        text
+        TerminalText::of_renderer(&text)
     }
 
     fn cell(&self, field: &TableCell, side: Side) -> Cell {
         // An empty cell would make the columns uneven for awk.
         let text = if field.text.is_empty() { "-" } else { &field.text };
-        let cell = Cell::new(text).set_alignment(match side {
+        let cell = Cell::new(without_controls(text)).set_alignment(match side {
             Side::Left => CellAlignment::Left,
             Side::Right => CellAlignment::Right,
         });
@@ -107,7 +108,7 @@ mod tests {
         columns.row(["web".into(), "1".into(), "".into()]);
         columns.row(["a-longer-name".into(), "1000".into(), TableCell::toned(Tone::Bad, "down")]);
         assert_eq!(
-            columns.render(),
+            columns.render().to_string(),
             "NAME              N  X\nweb               1  -\na-longer-name  1000  down\n"
         );
     }
@@ -116,7 +117,7 @@ mod tests {
     fn colour_is_an_explicit_choice() {
         let mut columns = Columns::new(Colour::On, &[("NAME", Side::Left)]);
         columns.row([TableCell::toned(Tone::Bad, "down")]);
-        let text = columns.render();
+        let text = columns.render().to_string();
         assert!(text.starts_with("\x1b[2mNAME\x1b[0m\n"), "{text:?}");
     }
 }

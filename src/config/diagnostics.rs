@@ -4,6 +4,7 @@
 //! `vitald check`, `run` and a refused reload print them. The rendering is stable:
 //! fixtures compare it whole.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 
 use super::masking::{mask_hashes, without_secrets};
 use crate::channel::document::Place;
+use crate::channel::violation::without_controls;
 use crate::channel::{FieldPath, Rule, Violation};
 
 /// Two places this many lines apart or fewer are shown in one excerpt.
@@ -81,8 +83,13 @@ pub enum Paint {
 impl Diagnostics {
     pub(super) fn new(sources: Vec<SourceText>, mut errors: Vec<Diagnostic>) -> Self {
         for error in &mut errors {
-            mask_hashes(&mut error.message);
-            mask_hashes(&mut error.remedy);
+            for text in [&mut error.message, &mut error.remedy] {
+                mask_hashes(text);
+                // The renderer passes on what steers a terminal in some texts.
+                if let Cow::Owned(safe) = without_controls(text) {
+                    *text = safe;
+                }
+            }
         }
         errors.sort_by_key(|error| (error.source, error.place.map(|place| place.start), error.rule));
         Self { sources, errors }
@@ -157,7 +164,7 @@ impl Diagnostics {
         if let Some(source) = self.sources.get(error.source) {
             group = match error.place {
                 Some(place) => self.with_excerpts(group, error, source, source.first_line_of(place)),
-                None => group.element(Origin::path(&source.name)),
+                None => group.element(Origin::path(&source.shown_name)),
             };
         }
         group.element(Level::HELP.message(error.remedy.as_str()))
@@ -203,7 +210,7 @@ fn excerpt<'a>(group: Group<'a>, source: &'a SourceText, marks: &[Mark<'a>]) -> 
     if (first..=last).any(|line| source.line_range(line).len() > LONGEST_LINE) {
         return marks.iter().fold(group, |group, mark| {
             let (line, column) = source.line_and_column(mark.span.start);
-            let origin = Origin::path(&source.name).line(line).char_column(column);
+            let origin = Origin::path(&source.shown_name).line(line).char_column(column);
             let group = group.element(origin);
             match mark.label {
                 Some(label) => group.element(Level::NOTE.message(label)),
@@ -217,7 +224,7 @@ fn excerpt<'a>(group: Group<'a>, source: &'a SourceText, marks: &[Mark<'a>]) -> 
         mark.kind.span(span).label(mark.label)
     });
     let snippet: Snippet<'a, Annotation<'a>> = Snippet::source(text);
-    group.element(snippet.line_start(first + 1).path(&source.name).annotations(annotations))
+    group.element(snippet.line_start(first + 1).path(&source.shown_name).annotations(annotations))
 }
 
 impl fmt::Display for Diagnostics {
@@ -235,6 +242,8 @@ const STRIDE: usize = 1024;
 #[derive(Debug, Clone)]
 pub(super) struct SourceText {
     name: String,
+    /// The name without what steers a terminal: the renderer passes on names as they are.
+    shown_name: String,
     text: String,
     /// Looked for when a line is first asked for: a good text has no use for it.
     line_starts: OnceLock<Vec<usize>>,
@@ -246,8 +255,10 @@ pub(super) struct SourceText {
 impl SourceText {
     /// A text and the name to show for it, usually a path.
     pub(super) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            shown_name: without_controls(&name).into_owned(),
+            name,
             text: text.into(),
             line_starts: OnceLock::new(),
             characters: OnceLock::new(),

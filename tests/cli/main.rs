@@ -5,6 +5,7 @@ mod support;
 mod basics;
 mod check;
 mod demo;
+mod hostile;
 mod managed;
 mod passwords;
 mod places;

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::backends::{CHANNELS, DemoBackend, DemoChannel};
 use crate::channel::Health;
-use crate::cli::console::{Console, Tone, plural, printable};
+use crate::cli::console::{Console, TerminalText, Tone, plural, printable};
 use crate::cli::status::assessment::ChannelDocument;
 use crate::daemon::TransitionEvent;
 use crate::health::Timestamp;
@@ -30,19 +30,20 @@ impl View {
         address: SocketAddr,
         duration: Option<humantime::Duration>,
         console: &Console,
-    ) -> String {
+    ) -> TerminalText {
         let end = match duration {
             Some(duration) => format!("It ends after {duration}; Ctrl-C ends it sooner."),
             None => "Ctrl-C ends it.".to_owned(),
         };
-        let mut text = format!(
+        let mut text = TerminalText::from(format!(
             "The daemon probes {} backends of this process every 500 ms. {end}\n\n",
             self.names.len()
-        );
+        ));
         for DemoChannel { name, what, .. } in CHANNELS {
-            text.push_str(&format!("  {} {what}\n", console.paint(Tone::Good, format!("{name:<16}"))));
+            text.push(TerminalText::from("  ").and(console.paint(Tone::Good, format!("{name:<16}"))));
+            text.push(format!(" {what}\n"));
         }
-        text.push_str(&format!(
+        text.push(format!(
             "\n  status   http://{address}/v1/status\n  metrics  http://{address}/metrics\n  \
              or       vitald status --watch --url http://{address}\n\n"
         ));
@@ -55,7 +56,7 @@ impl View {
         event: &TransitionEvent,
         channel: Option<&ChannelDocument>,
         console: &Console,
-    ) -> String {
+    ) -> TerminalText {
         self.changes += 1;
         let name = self.name(&event.member);
         let tone = match event.to {
@@ -67,13 +68,13 @@ impl View {
         let change = format!("{} -> {}", event.from.word(), event.to.word());
         let traffic = channel.map(|channel| self.traffic(channel)).unwrap_or_default();
         let why = format!("{} x {reason}{}", event.consecutive, printable(&event.detail, 100));
-        format!(
-            "{}  {:<15}  {name:<8}  {}  {traffic:<39}  {}\n",
-            console.paint(Tone::Faint, time_of_day(event.at)),
-            event.channel,
-            console.paint(tone, format!("{change:<20}")),
-            console.paint(Tone::Faint, why),
-        )
+        console
+            .paint(Tone::Faint, time_of_day(event.at))
+            .and(format!("  {:<15}  {name:<8}  ", event.channel))
+            .and(console.paint(tone, format!("{change:<20}")))
+            .and(format!("  {traffic:<39}  "))
+            .and(console.paint(Tone::Faint, why))
+            .and("\n")
     }
 
     /// `traffic to steady-1, steady-2`.

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::round::Probed;
-use crate::cli::console::{Colour, Tone, milliseconds, paint};
+use crate::cli::console::{Colour, TerminalText, Tone, milliseconds, paint};
 use crate::cli::table::{Columns, Side, TableCell};
 use crate::health::{Outcome, Report};
 use crate::probe::{CertificateTrace, ProbeTrace, SentName, TlsOffer, TlsTrace};
@@ -31,7 +31,7 @@ fn tone(outcome: Outcome) -> Tone {
 }
 
 /// One line per probe, and a line that sums up.
-pub(super) fn table(results: &[Probed], colour: Colour) -> String {
+pub(super) fn table(results: &[Probed], colour: Colour) -> TerminalText {
     let mut columns = Columns::new(
         colour,
         &[
@@ -61,7 +61,7 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
         ]);
     }
     if results.is_empty() {
-        return String::new();
+        return TerminalText::default();
     }
     let [success, failure, inconclusive] = tally(results);
     let tone = match (failure, inconclusive) {
@@ -70,7 +70,7 @@ pub(super) fn table(results: &[Probed], colour: Colour) -> String {
         _ => Tone::Bad,
     };
     let sum = format!("{success} success, {failure} failure, {inconclusive} inconclusive");
-    format!("{}\n{}\n", columns.render(), paint(colour, tone, sum))
+    columns.render().and("\n").and(paint(colour, tone, sum)).and("\n")
 }
 
 fn time(duration: Option<Duration>) -> TableCell {
@@ -120,30 +120,34 @@ fn probe_document(result: &Probed) -> Value {
 const INDENT: usize = 13;
 
 /// One probe, step by step, for `--explain`: a block for each, a blank line between them.
-pub(super) fn explained(results: &[Probed], colour: Colour) -> String {
-    let blocks: Vec<String> = results.iter().map(|result| block(result, colour)).collect();
-    blocks.join("\n")
+pub(super) fn explained(results: &[Probed], colour: Colour) -> TerminalText {
+    let mut text = TerminalText::default();
+    for (index, result) in results.iter().enumerate() {
+        text.push(if index == 0 { "" } else { "\n" });
+        text.push(block(result, colour));
+    }
+    text
 }
 
-fn block(result: &Probed, colour: Colour) -> String {
+fn block(result: &Probed, colour: Colour) -> TerminalText {
     let empty = ProbeTrace::default();
     let explanation = result.explanation.as_ref().unwrap_or(&empty);
     let report = &result.report;
-    let mut lines = Lines { text: String::new(), colour };
-    lines.step("target", &result.subject.url, None);
+    let mut lines = Lines { text: TerminalText::default(), colour };
+    lines.step("target", result.subject.url.as_str(), None);
     let peer = report.peer.or(explanation.peer);
     if let Some(name) = result.subject.name() {
         let addresses: Vec<String> = explanation.addresses.iter().map(ToString::to_string).collect();
         let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") };
-        lines.step("resolve", &format!("{name} -> {addresses}"), None);
+        lines.step("resolve", format!("{name} -> {addresses}"), None);
     }
     for (address, said) in &explanation.attempts {
-        lines.step("tried", &format!("{address}: {said}"), None);
+        lines.step("tried", format!("{address}: {said}"), None);
     }
     // Where no address was connected to, each has been shown.
     if let Some(peer) = peer.filter(|_| explanation.attempts.is_empty() || report.phases.connect.is_some()) {
         let from = explanation.local.map(|local| format!(" from {local}")).unwrap_or_default();
-        lines.step("connect", &format!("{peer}{from}"), Some(report.phases.connect));
+        lines.step("connect", format!("{peer}{from}"), Some(report.phases.connect));
     }
     if let Some(tls) = &explanation.tls {
         tls_lines(&mut lines, tls, report.phases.tls);
@@ -154,14 +158,14 @@ fn block(result: &Probed, colour: Colour) -> String {
         }
     }
     for status in &explanation.interim {
-        lines.step("interim", &format!("{status}, passed over"), None);
+        lines.step("interim", format!("{status}, passed over"), None);
     }
     if let Some(status_line) = &explanation.status_line {
-        lines.step("response", status_line, Some(report.phases.response));
+        lines.step("response", status_line.as_str(), Some(report.phases.response));
     }
     let reason = report.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let outcome = paint(colour, tone(report.outcome), format!("{}{reason}", report.outcome.word()));
-    lines.step("outcome", &format!("{outcome}: {}", report.detail), Some(Some(report.total)));
+    lines.step("outcome", outcome.and(format!(": {}", report.detail)), Some(Some(report.total)));
     lines.text
 }
 
@@ -172,45 +176,45 @@ fn tls_lines(lines: &mut Lines, tls: &TlsTrace, duration: Option<Duration>) {
         SentName::Sent => format!("server name {}", tls.server_name),
         SentName::NotSent => format!("no server name sent: {} is an address", tls.server_name),
     };
-    lines.step("tls", &format!("{version}{cipher}, {name}"), Some(duration));
+    lines.step("tls", format!("{version}{cipher}, {name}"), Some(duration));
     if let Some(certificate) = &tls.certificate {
         let CertificateTrace { subject, issuer, names, not_before, not_after } = certificate;
-        lines.step("certificate", &format!("subject {subject}"), None);
-        lines.step("", &format!("issuer {issuer}"), None);
+        lines.step("certificate", format!("subject {subject}"), None);
+        lines.step("", format!("issuer {issuer}"), None);
         if !names.is_empty() {
-            lines.step("", &format!("names {}", names.join(", ")), None);
+            lines.step("", format!("names {}", names.join(", ")), None);
         }
         let (from, until) = (date(*not_before), date(*not_after));
         let unknown = || "unknown".to_owned();
         let validity = format!("valid {} to {}", from.unwrap_or_else(unknown), until.unwrap_or_else(unknown));
-        lines.step("", &validity, None);
+        lines.step("", validity, None);
     }
     if let Some(key) = &tls.unproven_key {
-        lines.step("", &format!("not proved that the member holds its key: {key}"), None);
+        lines.step("", format!("not proved that the member holds its key: {key}"), None);
     }
     if tls.version.is_none() {
         let TlsOffer { versions, suites, groups, signatures } = &tls.offer;
-        lines.step("offered", &versions.join(", "), None);
-        lines.step("", &format!("suites {}", suites.join(", ")), None);
-        lines.step("", &format!("groups {}", groups.join(", ")), None);
-        lines.step("", &format!("signatures {}", signatures.join(", ")), None);
+        lines.step("offered", versions.join(", "), None);
+        lines.step("", format!("suites {}", suites.join(", ")), None);
+        lines.step("", format!("groups {}", groups.join(", ")), None);
+        lines.step("", format!("signatures {}", signatures.join(", ")), None);
     }
     if let Some(error) = &tls.verification_error {
         let refused = paint(lines.colour, Tone::Bad, format!("refused: {error}"));
-        lines.step("", &refused, None);
+        lines.step("", refused, None);
     }
 }
 
 /// Steps under each other: name, what happened, how long it took.
 struct Lines {
-    text: String,
+    text: TerminalText,
     colour: Colour,
 }
 
 impl Lines {
     /// `duration`: none for a step that takes no time, `Some(None)` for one that
     /// did not end.
-    fn step(&mut self, name: &str, what: &str, duration: Option<Option<Duration>>) {
+    fn step(&mut self, name: &str, what: impl Into<TerminalText>, duration: Option<Option<Duration>>) {
         let took = match duration {
             None => String::new(),
             Some(None) => "  not finished".to_owned(),
@@ -218,7 +222,7 @@ impl Lines {
         };
         let name = paint(self.colour, Tone::Faint, format!("{name:<INDENT$}"));
         let took = paint(self.colour, Tone::Faint, took);
-        self.text.push_str(&format!("{name}{what}{took}\n"));
+        self.text.push(name.and(what).and(took).and("\n"));
     }
 }
 
