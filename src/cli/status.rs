@@ -194,7 +194,7 @@ fn render(
         text.push(format!("  from [defaults.probe]: {}\n", printable(&keys, 1000)));
     }
     for line in status.overrides.iter().map(OverrideDocument::line) {
-        text.push_str(&format!("  {line}\n"));
+        text.push(format!("  {line}\n"));
     }
     for (store, error) in status.store.iter().filter_map(|store| Some((store, store.error.as_ref()?))) {
         let line = format!("{} are not saved: {}", printable(&store.kind, 64), printable(error, 300));

@@ -137,7 +137,7 @@ async fn wait(
         };
         let pause = BETWEEN.max(asked.elapsed() * 4);
         if began.elapsed() + pause > *arguments.timeout {
-            console.message(format_args!("not within {}: {text}", arguments.timeout));
+            console.message(format!("not within {}: {text}", arguments.timeout));
             return Ok(exit);
         }
         tokio::time::sleep(pause).await;
