@@ -76,8 +76,11 @@ pub(super) fn execute(arguments: &CheckArguments, console: &mut Console) -> Resu
     let text = match arguments.json {
         true => json_text(&document(&file, &config, &overrides)).into(),
         false => {
-            let lines = overrides.iter().map(|document| document.line() + "
-");
+            let lines = overrides.iter().map(|document| {
+                document.line()
+                    + "
+"
+            });
             render(&file, &config, console).and(lines.collect::<String>())
         }
     };

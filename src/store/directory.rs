@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, fchown, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::{Uid, geteuid};
+use rustix::process::{Gid, Uid, geteuid};
 
 use super::error::StoreError;
 
@@ -78,7 +78,7 @@ impl StateDirectory {
         let lock_path = path.join(LOCK);
         if owner != user {
             // The daemon's user has to be able to lock it later.
-            let own = fchown(&lock, Some(Uid::from_raw(owner)), None);
+            let own = fchown(&lock, Some(Uid::from_raw(owner)), Some(Gid::from_raw(metadata.gid())));
             own.map_err(|error| StoreError::io("give away", &lock_path, error.into()))?;
         }
         match lock.try_lock() {
