@@ -17,6 +17,7 @@ use super::finding::{self, Finding, ProbePhase, ProbeStep, Progress, SentName};
 use super::http::{HEADS_AT_MOST, HeadReader, HttpPlan};
 use super::socket;
 use super::tls::failure::{self, Situation};
+use super::tls::key_exchange::{UnusedPair, in_session};
 use super::tls::verifier::{self, ShownCertificate};
 use super::tls::{TlsPlan, version_word};
 use crate::channel::MemberAddress;
@@ -29,6 +30,8 @@ const RECORDS_AT_MOST: usize = HEADS_AT_MOST + 128 * 1024;
 /// One session, one request and its answer.
 pub(super) struct HttpsExchange {
     session: ClientConnection,
+    /// For the rest of the handshake.
+    unused_pair: UnusedPair,
     head: HeadReader,
     /// Raw bytes received so far.
     received: usize,
@@ -63,6 +66,7 @@ impl HttpsExchange {
         match ClientConnection::new(plan.config(), name) {
             Ok(session) => Ok(Self {
                 session,
+                unused_pair: UnusedPair::default(),
                 head: HeadReader::default(),
                 received: 0,
                 shown: None,
@@ -166,9 +170,12 @@ impl HttpsExchange {
                     format!("reading TLS records: {error}"),
                 ));
             }
-            let (processed, shown) = verifier::with_certificate(|| self.session.process_new_packets());
+            let session = &mut self.session;
+            let (processed, shown) = verifier::with_certificate(|| {
+                in_session(&mut self.unused_pair, || session.process_new_packets())
+            });
             if let Some(shown) = shown {
-                progress.certificate_not_after = shown.not_after;
+                progress.certificate_not_after = shown.not_after();
                 if let Some(trace) = &mut progress.trace {
                     let tls = trace.tls.get_or_insert_default();
                     tls.certificate = shown.explain();
@@ -265,7 +272,7 @@ impl HttpsExchange {
     fn refused(&self, error: &Error, first: &[u8], progress: &mut Progress) -> Finding {
         let situation = Situation {
             first,
-            is_self_signed: self.shown.as_ref().is_some_and(|shown| shown.is_self_signed),
+            is_self_signed: self.shown.as_ref().is_some_and(ShownCertificate::is_self_signed),
             has_pss_key: self.shown.as_ref().is_some_and(ShownCertificate::has_pss_key),
             has_hello: self.session.negotiated_cipher_suite().is_some(),
             renegotiates: self.renegotiates,

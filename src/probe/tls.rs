@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -26,6 +26,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier as SystemVerifier;
 
+use self::key_exchange::ThriftyGroup;
 use self::verifier::{PathVerifier, RecordingVerifier};
 use super::finding::TlsOffer;
 use crate::channel::{
@@ -34,6 +35,7 @@ use crate::channel::{
 };
 
 pub(super) mod failure;
+pub(super) mod key_exchange;
 mod signature;
 pub(super) mod verifier;
 
@@ -177,10 +179,14 @@ pub fn prepare_tls() {
 pub fn tls_provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.clone_from(&SUITES);
-    provider.kx_groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+    provider.kx_groups = GROUPS.iter().map(|group| group as &dyn SupportedKxGroup).collect();
     provider.signature_verification_algorithms.all = signature::for_certificates();
     provider
 }
+
+/// The groups for the key exchange in the order of the offer.
+static GROUPS: [ThriftyGroup; 3] =
+    [ThriftyGroup(kx_group::X25519), ThriftyGroup(kx_group::SECP256R1), ThriftyGroup(kx_group::SECP384R1)];
 
 /// The suites in the order of the offer.
 static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {

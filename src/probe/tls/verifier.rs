@@ -3,7 +3,7 @@
 //! `tls` makes one [`RecordingVerifier`] for each channel; the TLS library calls it in a
 //! handshake, and `https` takes what it saw with [`with_certificate`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,17 +28,55 @@ thread_local! {
     /// All sessions of a channel share one verifier, which is not told the session it is
     /// called for; as the call is synchronous, the thread identifies the session.
     static SHOWN: Cell<Option<ShownCertificate>> = const { Cell::new(None) };
+    /// Certificates that were read last, each at the place that its last byte says, which is
+    /// of its signature. Only what the bytes say is kept, never that they were good.
+    static READ: RefCell<[Option<Arc<ReadCertificate>>; PLACES]> =
+        const { RefCell::new([const { None }; PLACES]) };
 }
+
+/// Certificates kept for each thread: a power of two.
+const PLACES: usize = 64;
+/// A longer certificate is read anew each time.
+const KEPT_AT_MOST: usize = 4 * 1024;
 
 /// A member's certificate, read before it is verified.
 pub(in crate::probe) struct ShownCertificate {
-    /// End of validity, seconds since the Unix epoch; none when unreadable.
-    pub(in crate::probe) not_after: Option<i64>,
-    /// It names itself as its issuer.
-    pub(in crate::probe) is_self_signed: bool,
     /// Why the member could not prove that it holds the certificate's key.
     pub(in crate::probe) unproven: Option<String>,
-    certificate: CertificateDer<'static>,
+    read: Arc<ReadCertificate>,
+}
+
+/// What a certificate says, whoever shows it and whenever.
+#[derive(Debug)]
+struct ReadCertificate {
+    bytes: CertificateDer<'static>,
+    not_after: Option<i64>,
+    is_self_signed: bool,
+}
+
+impl ReadCertificate {
+    /// Reads a certificate, or finds it among those that were read last.
+    fn of(certificate: &CertificateDer<'_>) -> Arc<Self> {
+        let place = certificate.last().map_or(0, |byte| usize::from(*byte) % PLACES);
+        READ.with_borrow_mut(|kept| {
+            let mut kept = kept.get_mut(place).filter(|_| certificate.len() <= KEPT_AT_MOST);
+            if let Some(Some(known)) = &kept
+                && known.bytes == *certificate
+            {
+                return Arc::clone(known);
+            }
+            let parsed = read(certificate);
+            let fresh = Arc::new(Self {
+                bytes: certificate.clone().into_owned(),
+                not_after: parsed.as_ref().map(|parsed| parsed.validity().not_after.timestamp()),
+                is_self_signed: parsed.is_some_and(|parsed| parsed.subject() == parsed.issuer()),
+            });
+            if let Some(kept) = &mut kept {
+                **kept = Some(Arc::clone(&fresh));
+            }
+            fresh
+        })
+    }
 }
 
 /// Runs one call into the TLS library; also returns the certificate that the member has
@@ -51,23 +89,27 @@ pub(in crate::probe) fn with_certificate<R>(call: impl FnOnce() -> R) -> (R, Opt
 
 impl ShownCertificate {
     fn of(certificate: &CertificateDer<'_>) -> Self {
-        let parsed = read(certificate);
-        Self {
-            not_after: parsed.as_ref().map(|parsed| parsed.validity().not_after.timestamp()),
-            is_self_signed: parsed.is_some_and(|parsed| parsed.subject() == parsed.issuer()),
-            unproven: None,
-            certificate: certificate.clone().into_owned(),
-        }
+        Self { unproven: None, read: ReadCertificate::of(certificate) }
+    }
+
+    /// End of validity, seconds since the Unix epoch; none when unreadable.
+    pub(in crate::probe) fn not_after(&self) -> Option<i64> {
+        self.read.not_after
+    }
+
+    /// Whether it names itself as its issuer.
+    pub(in crate::probe) fn is_self_signed(&self) -> bool {
+        self.read.is_self_signed
     }
 
     /// Whether its key says that it is for RSA-PSS alone.
     pub(in crate::probe) fn has_pss_key(&self) -> bool {
-        read(&self.certificate).is_some_and(|parsed| signature::is_for_pss_alone(parsed.public_key()))
+        read(&self.read.bytes).is_some_and(|parsed| signature::is_for_pss_alone(parsed.public_key()))
     }
 
     /// What a person wants to see of it; none when it cannot be read.
     pub(in crate::probe) fn explain(&self) -> Option<CertificateTrace> {
-        let (_, parsed) = X509Certificate::from_der(&self.certificate).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&self.read.bytes).ok()?;
         let names = parsed.subject_alternative_name().ok().flatten();
         Some(CertificateTrace {
             subject: printable(parsed.subject().to_string().as_bytes()),
@@ -224,4 +266,29 @@ fn verify_pinned(
 /// A time before 1970 is as past as 1970 is.
 fn unix(time: &ASN1Time) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_read_once_and_another_at_its_place_for_itself() {
+        let certificate = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+            made.cert.der().clone()
+        };
+        let first = ReadCertificate::of(&certificate("a.example"));
+        assert!(first.is_self_signed && first.not_after.is_some());
+        assert!(Arc::ptr_eq(&first, &ReadCertificate::of(&first.bytes)));
+        // Of the same place, and no certificate.
+        let broken = [b"no certificate", &first.bytes[first.bytes.len() - 1..]].concat();
+        let second = ReadCertificate::of(&CertificateDer::from(broken));
+        assert_eq!((second.not_after, second.is_self_signed), (None, false));
+        let again = ReadCertificate::of(&first.bytes);
+        assert!(!Arc::ptr_eq(&first, &again));
+        assert_eq!((again.not_after, again.is_self_signed), (first.not_after, first.is_self_signed));
+        let long = CertificateDer::from([&first.bytes[..], &[0; KEPT_AT_MOST]].concat());
+        assert!(!Arc::ptr_eq(&ReadCertificate::of(&long), &ReadCertificate::of(&long)));
+    }
 }
