@@ -9,6 +9,7 @@ plain     the program as it is installed: default features
 pure      the pure core alone: no default features
 test      unit, property and integration tests
 doctest   examples in the documentation
+benches   the benches run once each, without measuring
 doc       rustdoc, warnings denied
 scripts   shellcheck over the shell scripts, and the arithmetic of the harnesses
 service   systemd-analyze over config/vitald.service
@@ -69,6 +70,9 @@ part_test() {
     mapfile -t targets < <(test_targets | tr ' ' '\n')
     rust_tests test --all-features "${targets[@]}"
 }
+
+# Without `--bench` a bench tries each of its cases once. Overflows are errors here.
+part_benches() { step benches cargo test --all-features --bench balance --bench balance_threads --bench probe; }
 
 part_doctest() { suite doctest cargo test --doc --all-features; }
 
