@@ -77,22 +77,22 @@ struct OfferedPair {
 }
 
 impl OfferedPair {
-    fn into_pair(mut self: Box<Self>) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+    fn taken(&mut self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         self.pair.0.take().ok_or_else(|| Error::General("a key pair was used twice".to_owned()))
     }
 }
 
 impl ActiveKeyExchange for OfferedPair {
-    fn complete(self: Box<Self>, peer_pub_key: &[u8]) -> Result<SharedSecret, Error> {
-        self.into_pair()?.complete(peer_pub_key)
+    fn complete(mut self: Box<Self>, peer_pub_key: &[u8]) -> Result<SharedSecret, Error> {
+        self.taken()?.complete(peer_pub_key)
     }
 
     fn complete_for_tls_version(
-        self: Box<Self>,
+        mut self: Box<Self>,
         peer_pub_key: &[u8],
         tls_version: &SupportedProtocolVersion,
     ) -> Result<SharedSecret, Error> {
-        self.into_pair()?.complete_for_tls_version(peer_pub_key, tls_version)
+        self.taken()?.complete_for_tls_version(peer_pub_key, tls_version)
     }
 
     fn pub_key(&self) -> &[u8] {
