@@ -89,7 +89,7 @@ impl From<Tier> for ChangeKind {
 
 /// One change of a member that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberChange {
+pub struct LoggedChange {
     /// Its channel.
     pub channel: String,
     /// `host:port`.
@@ -121,7 +121,7 @@ pub struct TierChange {
 #[derive(Debug, Default)]
 pub struct ChangeLog {
     /// The first changes of members.
-    pub members: Vec<MemberChange>,
+    pub members: Vec<LoggedChange>,
     /// The first changes of tiers.
     pub tiers: Vec<TierChange>,
     /// How many changes of each kind are not among those.
@@ -152,7 +152,7 @@ impl ChangeLog {
                 *self.unnamed.entry(kind).or_default() += 1;
                 return;
             }
-            self.members.push(MemberChange {
+            self.members.push(LoggedChange {
                 channel: new.name().to_owned(),
                 member: new.member_address(member).to_string(),
                 kind,

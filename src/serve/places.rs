@@ -59,7 +59,7 @@ struct Held {
 
 /// How little a connection is entitled to its place: who is given up first comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
+enum YieldOrder {
     /// Idle, of a source that has more than its share.
     LentAndIdle,
     /// Idle.
@@ -155,7 +155,7 @@ impl Places {
     }
 
     /// The regular connection that gives way to one of a source with `own` connections: by
-    /// its [`Claim`], then the one idle or answered longest. Sources that connect again at
+    /// its [`YieldOrder`], then the one idle or answered longest. Sources that connect again at
     /// once keep out no other, because those with most connections give way even so.
     fn least_entitled(&self, own: usize) -> Option<PlaceId> {
         let mut counts: HashMap<PeerNetwork, usize> = HashMap::new();
@@ -168,10 +168,10 @@ impl Places {
             let is_lent = held.network.is_limited() && count > self.limits.each;
             let (claim, since) = match held.exchange.state() {
                 ExchangeState::Idle(since) if since.elapsed() >= self.limits.least_idle => {
-                    (if is_lent { Claim::LentAndIdle } else { Claim::Idle }, since)
+                    (if is_lent { YieldOrder::LentAndIdle } else { YieldOrder::Idle }, since)
                 }
-                ExchangeState::Idle(since) if count > own => (Claim::OfLarger(Reverse(count)), since),
-                ExchangeState::Answering(since) if is_lent => (Claim::LentAndAnswering, since),
+                ExchangeState::Idle(since) if count > own => (YieldOrder::OfLarger(Reverse(count)), since),
+                ExchangeState::Answering(since) if is_lent => (YieldOrder::LentAndAnswering, since),
                 ExchangeState::Idle(_) | ExchangeState::Answering(_) => return None,
             };
             Some((claim, since, *id))

@@ -6,7 +6,7 @@ use crate::channel::Health;
 
 /// Each change as `member kind from>to`, in the order of the log.
 fn told(committed: &writer::Committed) -> Vec<String> {
-    let text = |change: &change_log::MemberChange| {
+    let text = |change: &change_log::LoggedChange| {
         format!("{} {} {}>{}", change.member, change.kind.word(), change.from, change.to)
     };
     committed.log.members.iter().map(text).collect()

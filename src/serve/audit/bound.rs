@@ -21,11 +21,11 @@ const LINES_EACH: usize = 10;
 /// One bound on lines.
 #[derive(Debug, Default)]
 pub(super) struct RefusalBound {
-    window: Option<Window>,
+    window: Option<RateWindow>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct RateWindow {
     ends: Instant,
     lines: usize,
     /// Sources that had a line: never more than there are lines.
@@ -51,7 +51,7 @@ impl RefusalBound {
             Some(window) if now >= window.ends => self.close(),
             _ => 0,
         };
-        let window = self.window.get_or_insert_with(|| Window {
+        let window = self.window.get_or_insert_with(|| RateWindow {
             ends: now + WINDOW,
             lines: 0,
             sources: HashMap::new(),
