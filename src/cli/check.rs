@@ -121,8 +121,7 @@ fn kept_overrides(config: &Config) -> Result<Vec<OverrideDocument>, CliError> {
         read => read?,
     };
     let Some(text) = text else { return Ok(Vec::new()) };
-    let overrides = Overrides::decode(&text)
-        .map_err(|error| StoreError::Overrides { path: directory.to_owned(), why: error.to_string() })?;
+    let overrides = Overrides::decode(&text).map_err(|error| OverrideFile::unusable_in(directory, error))?;
     let channels = config.channels.iter().map(|file| &*file.channel);
     Ok(OverrideDocument::of_kept(&overrides, channels))
 }

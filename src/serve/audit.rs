@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::{Extensions, HeaderMap, Method, Request, Uri};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, sleep_until};
 
 use self::bound::{Bounded, RefusalBound, WINDOW};
@@ -25,12 +26,14 @@ use self::call::{CallName, CallTarget, Weight};
 use super::http::{ErrorCode, NO_PLACE, RequestId};
 use super::peer::{ConnectionInfo, PeerAddress, PeerNetwork};
 use super::shares::lock;
+use crate::channel::violation::is_control;
 
 #[cfg(test)]
 mod tests;
 
-/// Longer ids of a path are cut: those that exist have 36 characters at most.
-const LONGEST_ID: usize = 64;
+/// Longer ids and names of a path are cut. A channel's name and a member's group have 64
+/// characters at most, a host 255.
+const LONGEST_ID: usize = 400;
 
 /// Statuses that are counted by themselves; another one is `other`, and `none` is a request
 /// without an answer.
@@ -257,14 +260,18 @@ impl Audit {
             forwarded: record.forwarded,
             request_id: Some(&record.request_id),
         };
+        // A deed of somebody known may stand although no answer says so: whoever does not
+        // wait for the answer must not be able to hide it.
+        let may_stand = is_deed && event.is_of_somebody_known() && !end.is_without_effect();
         match end {
             RequestEnd::Answered { status: 200..=399, .. } => event.tell(),
+            _ if may_stand => event.tell(),
             _ => self.tell_bounded(&event),
         }
     }
 
     fn tell_bounded(&self, event: &Event<'_>) {
-        let is_known = event.noted.proven.is_some() || event.connection.peer == PeerAddress::UnixSocket;
+        let is_known = event.is_of_somebody_known();
         let choose = move |state: &AuditState| match is_known {
             true => lock(&state.known).judge(event.connection.network, Instant::now()),
             false => lock(&state.strangers).judge(event.connection.network, Instant::now()),
@@ -325,6 +332,11 @@ impl RequestEnd {
             Self::Cancelled => false,
             Self::Panicked => true,
         }
+    }
+
+    /// Whether the answer says that nothing has been done.
+    fn is_without_effect(self) -> bool {
+        matches!(self, Self::Answered { status: 400..=499, .. })
     }
 
     /// What an answer says of its reason where nobody has noted one. Of the vendor's 403
@@ -482,6 +494,11 @@ struct Event<'e> {
 }
 
 impl Event<'_> {
+    /// Whether the sender has proved who they are, or is at the Unix socket.
+    fn is_of_somebody_known(&self) -> bool {
+        self.noted.proven.is_some() || self.connection.peer == PeerAddress::UnixSocket
+    }
+
     fn tell(&self) {
         let (call, result) = (self.call.word(), self.end.word());
         let (status, error) = match self.end {
@@ -521,6 +538,7 @@ impl Event<'_> {
             channel_name,
             member = member.as_deref(),
             group = group.as_deref(),
+            action = self.target.action,
             request_id = self.request_id.map(|id| &*id.0),
             "audit: {call} {what} by {} from {source}",
             principal.unwrap_or("nobody known")
@@ -550,8 +568,9 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Text of a path, bounded and printable.
+/// Text of a path as it was meant: decoded, bounded and printable.
 fn printable(text: &str) -> String {
-    let letters = text.chars().take(LONGEST_ID);
-    letters.map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect()
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    let letters = decoded.chars().take(LONGEST_ID);
+    letters.map(|letter| if letter == '\n' || is_control(letter) { '?' } else { letter }).collect()
 }

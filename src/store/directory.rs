@@ -63,10 +63,7 @@ impl StateDirectory {
     pub fn open_for(path: &Path, wanted: DirectoryUse) -> Result<Self, StoreError> {
         let failed = |doing| move |error: io::Error| StoreError::io(doing, path, error);
         make(path).map_err(failed("make the directory"))?;
-        // The path may be a link: systemd makes one for a unit with DynamicUser.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = openat(CWD, path, flags, Mode::empty());
-        let handle = File::from(opened.map_err(io::Error::from).map_err(failed("open"))?);
+        let handle = open_handle(path)?;
         let metadata = handle.metadata().map_err(failed("read"))?;
         let (owner, mode) = (metadata.uid(), metadata.mode());
         let user = geteuid().as_raw();
@@ -111,6 +108,14 @@ impl StateDirectory {
         open_in(&self.handle, &self.path, name, flags)
     }
 
+    /// Opens a regular file of a directory to read it, whoever holds the directory.
+    ///
+    /// # Errors
+    /// As [`StateDirectory::open_file`], also when there is no directory.
+    pub(super) fn look(path: &Path, name: &str) -> Result<File, StoreError> {
+        open_in(&open_handle(path)?, path, name, OFlags::RDONLY)
+    }
+
     /// Whether something has this name: a file, a link that leads anywhere, or the like.
     pub(super) fn holds(&self, name: &str) -> io::Result<bool> {
         match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -134,6 +139,13 @@ impl StateDirectory {
     pub(super) fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
+}
+
+fn open_handle(path: &Path) -> Result<File, StoreError> {
+    // The path may be a link: systemd makes one for a unit with DynamicUser.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(CWD, path, flags, Mode::empty());
+    opened.map(File::from).map_err(|error| StoreError::io("open", path, error.into()))
 }
 
 fn make(path: &Path) -> io::Result<()> {

@@ -64,7 +64,12 @@ pub(super) struct CallTarget<'p> {
     pub(super) channel: Option<&'p str>,
     pub(super) member: Option<&'p str>,
     pub(super) group: Option<&'p str>,
+    /// What an operator does to the member: one of [`MEMBER_ACTIONS`].
+    pub(super) action: Option<&'p str>,
 }
+
+/// What operators do to members, as paths have it.
+const MEMBER_ACTIONS: [&str; 5] = ["enable", "disable", "drain", "weight", "reset"];
 
 impl CallName {
     pub(super) const ALL: [Self; 35] = [
@@ -179,9 +184,10 @@ impl CallName {
             Some(["v2", _, family @ ("apigw" | "apic"), rest @ ..]) => {
                 (of_vendor(method, family, rest), target_of(rest))
             }
-            Some(parts @ ["v1", "channels", channel, "members", member, _]) => {
+            Some(parts @ ["v1", "channels", channel, "members", member, action]) => {
                 let (channel, member) = (Some(*channel), Some(*member));
-                (of_own(method, parts), CallTarget { channel, member, ..CallTarget::default() })
+                let action = Some(*action).filter(|action| MEMBER_ACTIONS.contains(action));
+                (of_own(method, parts), CallTarget { channel, member, action, ..CallTarget::default() })
             }
             Some(parts) => (of_own(method, parts), CallTarget::default()),
             None => (Self::Unknown, CallTarget::default()),
@@ -238,10 +244,9 @@ fn of_own(method: &str, parts: &[&str]) -> CallName {
     use CallName as Call;
     match (method, parts) {
         ("POST", ["v1", "reload"]) => Call::Reload,
-        (
-            "POST",
-            ["v1", "channels", _, "members", _, "enable" | "disable" | "drain" | "weight" | "reset"],
-        ) => Call::ChangeMember,
+        ("POST", ["v1", "channels", _, "members", _, action]) if MEMBER_ACTIONS.contains(action) => {
+            Call::ChangeMember
+        }
         ("GET" | "HEAD", ["v1", "export"]) => Call::Export,
         ("POST", ["v3", "auth", "tokens"]) => Call::CreateToken,
         ("GET" | "HEAD", ["v3", "auth", "tokens"]) => Call::ShowToken,

@@ -227,6 +227,27 @@ async fn refusals_do_not_fill_the_log_and_what_is_left_out_is_said() {
 }
 
 #[tokio::test]
+async fn no_deed_is_hidden_by_not_waiting_for_its_answer() {
+    let (mut events, audit) = (Events::listen(), Audit::new(AuditedCalls::OwnPages));
+    let prove = |extensions: &Extensions| AuditNote::prove(extensions, &"ops@local");
+    (0..100).for_each(|_| record(&audit, "192.0.2.1", 400, prove));
+    assert_eq!(events.all().len(), 10);
+    let peer = SocketAddr::new([192, 0, 2, 1].into(), 1);
+    let connection = ConnectionInfo::network(peer, None, Transport::Plain);
+    for _ in 0..100 {
+        let mut request = Request::post("/v1/reload").body(()).expect("a request");
+        let record = audit.begin(&mut request, &connection);
+        prove(request.extensions());
+        drop(record);
+    }
+    let told = events.all();
+    assert_eq!(told.len(), 100);
+    assert!(told.iter().all(|event| of(event, "call result") == ["reload", "cancelled"]));
+    (0..100).for_each(|_| record(&audit, "192.0.2.1", 503, prove));
+    assert_eq!(events.all().len(), 100);
+}
+
+#[tokio::test]
 async fn the_first_reason_counts_and_whoever_is_claimed_is_told_from_nobody() {
     let (mut events, audit) = (Events::listen(), Audit::new(AuditedCalls::OwnPages));
     record(&audit, "::ffff:192.0.2.1", 429, |extensions| {
@@ -269,7 +290,8 @@ fn of_a_proxys_words_the_last_address_counts() {
 #[test]
 fn text_of_a_path_is_short_and_printable() {
     assert_eq!(printable("eddc4d25-480b"), "eddc4d25-480b");
-    assert_eq!(printable("a\u{1b}[31m\u{202e} é"), "a?[31m???");
+    assert_eq!(printable("a%1B[31m%e2%80%ae%0a%c3%a9"), "a?[31m??é");
+    assert_eq!(printable("127%2E0%2E0%2E1%3A18082"), "127.0.0.1:18082");
     assert_eq!(printable(&"x".repeat(10_000)).len(), LONGEST_ID);
 }
 
