@@ -2,7 +2,7 @@
 //! hash and URI hash, by many threads, while members change.
 //!
 //! Pure: no clock, I/O, runtime or logging; time is an argument of
-//! [`Balancer::advance`]. Used by vitald's listeners, and by anyone who writes a
+//! [`Balancer::advance`]. Used by the daemon, and by anyone who writes a
 //! proxy in Rust (`default-features = false` leaves out the daemon).
 //!
 //! ```text

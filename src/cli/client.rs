@@ -43,8 +43,11 @@ pub(super) struct DaemonUrl {
     pub(super) endpoint: Endpoint,
     /// What every path begins with; no slash at its end.
     pub(super) prefix: String,
-    /// Why this address was chosen, for error messages: `from --url`.
+    /// Why this address was chosen: `from --url`.
     pub(super) origin: String,
+    /// The socket that the configuration names and that is not there; this address was taken
+    /// in its place.
+    pub(super) absent_socket: Option<PathBuf>,
 }
 
 /// How to get to a daemon.

@@ -9,6 +9,7 @@ use hyper::Uri;
 use rustix::fs::{Access, access};
 
 use super::client::{ClientError, DaemonUrl, Endpoint, Trust};
+use super::console::Console;
 use crate::config;
 
 /// Where the configuration is unless `--config` or `VITALD_CONFIG` says otherwise.
@@ -62,6 +63,7 @@ impl DaemonUrl {
                 .map_err(|problem| ClientError::BadUrl { text: text.clone(), problem });
         }
         let configured = ConfiguredLocation::read(config);
+        let absent = configured.socket.clone().filter(|socket| !socket.exists());
         if let Some(socket) = configured.socket.filter(|socket| access(socket, Access::WRITE_OK).is_ok()) {
             return Ok(Self::at_socket(socket, config.display()));
         }
@@ -74,7 +76,16 @@ impl DaemonUrl {
             None => Some(Trust::ThisMachine),
             Some(file) => Some(Trust::File(file.clone())),
         };
-        Ok(Self::listening_at(configured.listen.unwrap_or(DEFAULT_LISTEN), trust, origin))
+        let located = Self::listening_at(configured.listen.unwrap_or(DEFAULT_LISTEN), trust, origin);
+        Ok(Self { absent_socket: absent, ..located })
+    }
+
+    /// Says which daemon has done something, where the configuration names a socket and
+    /// another way was taken: another daemon may be there.
+    pub(super) fn tell_of_default(&self, console: &Console) {
+        if let Some(socket) = &self.absent_socket {
+            console.message(format!("note: asked {self}, as there is no {}", socket.display()));
+        }
     }
 
     /// A daemon of this very process.
@@ -91,12 +102,13 @@ impl DaemonUrl {
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
         let endpoint = Endpoint::Tcp { host, port: listen.port(), trust };
-        Self { endpoint, prefix: String::new(), origin }
+        Self { endpoint, prefix: String::new(), origin, absent_socket: None }
     }
 
     /// A daemon's Unix socket, and what named it.
     pub(super) fn at_socket(path: PathBuf, origin: impl Display) -> Self {
-        Self { endpoint: Endpoint::Socket(path), prefix: String::new(), origin: format!("from {origin}") }
+        let origin = format!("from {origin}");
+        Self { endpoint: Endpoint::Socket(path), prefix: String::new(), origin, absent_socket: None }
     }
 
     fn parse(text: &str, ca_file: Option<&Path>) -> Result<Self, &'static str> {
@@ -127,7 +139,7 @@ impl DaemonUrl {
         };
         let endpoint = Endpoint::Tcp { host: authority.host().to_owned(), port, trust };
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { endpoint, prefix, origin: "from --url".to_owned() })
+        Ok(Self { endpoint, prefix, origin: "from --url".to_owned(), absent_socket: None })
     }
 }
 
@@ -225,6 +237,10 @@ mod tests {
         let socket = directory.path().join("vitald.sock");
         let text = format!("[server]\nlisten = \"127.0.0.1:1\"\nsocket = {socket:?}\n");
         assert_eq!(located(directory.path(), &text).to_string(), "http://127.0.0.1:1");
+        let config = directory.path().join("vitald.toml");
+        let arguments = DaemonArguments { url: None, socket: None, ca_file: None, config };
+        let url = DaemonUrl::locate(&arguments).expect("an address");
+        assert_eq!(url.absent_socket.as_deref(), Some(&*socket), "whoever changes something is told");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
         assert_eq!(located(directory.path(), &text).to_string(), socket.display().to_string());
     }

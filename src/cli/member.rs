@@ -170,6 +170,7 @@ fn change(arguments: &ChangeArguments, action: &str, console: &mut Console) -> R
                 true => format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end()),
                 false => changed.words(),
             })?;
+            daemon.tell_of_default(console);
             Ok(Exit::Success)
         }
         400 | 404 | 409 => Err(CliError::Usage(answer.error_text())),

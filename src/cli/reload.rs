@@ -52,6 +52,7 @@ pub(super) fn execute(arguments: &ReloadArguments, console: &mut Console) -> Res
                 false => summary(&answer.body),
             };
             console.print(text)?;
+            daemon.tell_of_default(console);
             Ok(Exit::Success)
         }
         422 => Err(CliError::Config {
