@@ -116,7 +116,7 @@ fn seed_of(field: &FieldReader<'_>, context: &dyn ReadContext, log: &mut Violati
     let seed = context.secret_file(path).and_then(|file| {
         let digits = file.text.trim();
         let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let seed = u128::from_str_radix(digits, 16).ok().filter(|_| is_hexadecimal);
+        let seed = u128::from_str_radix(digits, 16).ok().filter(|_| is_hexadecimal && digits.len() <= 32);
         seed.map(HashSeed).ok_or_else(|| FileProblem {
             problem: format!("{} holds no hexadecimal number of at most 32 digits", file.path.display()),
             remedy: SEED_REMEDY,
@@ -202,6 +202,12 @@ mod tests {
         assert_eq!(source.bounded_load_percent, Some(125));
         assert_eq!(source.hash_function, HashFunction::FloodResistant);
         assert_eq!(source.hash_seed, HashSeed(0xf00d));
+        let long = channel([
+            ("balance_strategy", Kind::Integer(3)),
+            ("balance", table([("hash_seed_file", text("long"))])),
+        ]);
+        let expected = [("E015", "balance.hash_seed_file".to_owned())];
+        assert_eq!(read(&long, Dialect::File).expect_err("33 digits"), expected);
         let shown = source.described();
         assert!(shown.contains(&("hash_seed_file", "***".to_owned())), "{shown:?}");
         assert!(!format!("{source:?}").contains(&0xf00d.to_string()), "{source:?}");

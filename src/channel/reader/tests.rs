@@ -21,7 +21,11 @@ impl ReadContext for Nothing {
     }
 
     fn secret_file(&self, path: &str) -> Result<SecretFile, FileProblem> {
-        let text = if path == "seed" { "F00d\n" } else { "" };
+        let text = match path {
+            "seed" => "F00d\n",
+            "long" => "000000000000000000000000000000001",
+            _ => "",
+        };
         Ok(SecretFile { path: path.into(), text: text.to_owned() })
     }
 
